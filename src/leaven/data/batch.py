@@ -1,0 +1,120 @@
+"""What a batch is made of: roles mapped to typed values, all of them batch-first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One kind of input for many samples. Tensor fields share their first dimension; other fields hold for all samples."""
+
+    modality: ClassVar[str]
+
+    def tensors(self) -> dict[str, Tensor]:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        return dataclasses.replace(self, **{name: function(tensor) for name, tensor in self.tensors().items()})
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors().values())))
+
+    def __getitem__(self, index: Tensor | slice) -> Self:
+        return self.map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str) -> Self:
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    @classmethod
+    def cat(cls, values: Sequence[Self]) -> Self:
+        names = values[0].tensors()
+        return dataclasses.replace(values[0], **{name: torch.cat([v.tensors()[name] for v in values]) for name in names})
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels(Value):
+    """Pictures: (B, C, H, W), uint8 0-255 or float 0-1."""
+
+    modality = "pixels"
+    pixels: Tensor
+
+    def unit(self) -> Tensor:
+        """(B, C, H, W) float32 in 0-1."""
+        return self.pixels.float().div_(255) if self.pixels.dtype == torch.uint8 else self.pixels.float()
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Value):
+    """Text: ids (B, T) int64; mask (B, T) bool, true where there is a token."""
+
+    modality = "tokens"
+    ids: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Wave(Value):
+    """Sound: samples (B, T) float; lengths (B,) int64; rate in Hz."""
+
+    modality = "wave"
+    samples: Tensor
+    lengths: Tensor
+    rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class Signal(Value):
+    """Signals of several channels: samples (B, C, T) float; mask (B, T) bool, true where there is signal; rate in Hz."""
+
+    modality = "signal"
+    samples: Tensor
+    mask: Tensor
+    rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class Vector(Value):
+    """Plain numbers: (B, D) float."""
+
+    modality = "vector"
+    numbers: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples: each role's value; label (-1 = none), index in the data set and group (-1 = none), all (B,) int64."""
+
+    roles: dict[str, Value]
+    label: Tensor
+    index: Tensor
+    group: Tensor
+
+    @classmethod
+    def of(cls, *, label: Tensor | None = None, group: Tensor | None = None, **roles: Value) -> Batch:
+        """A batch of all given samples, numbered from 0."""
+        count = len(next(iter(roles.values())))
+        none = torch.full((count,), -1, dtype=torch.int64)
+        return cls(dict(roles), none if label is None else label, torch.arange(count), none if group is None else group)
+
+    def __getitem__(self, role: str) -> Value:
+        return self.roles[role]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def select(self, index: Tensor) -> Batch:
+        """The samples at these rows (int64 on the batch's own device)."""
+        roles = {role: value[index] for role, value in self.roles.items()}
+        return Batch(roles, self.label[index], self.index[index], self.group[index])
+
+    def to(self, device: torch.device | str) -> Batch:
+        roles = {role: value.to(device) for role, value in self.roles.items()}
+        return Batch(roles, self.label.to(device), self.index.to(device), self.group.to(device))

@@ -1,0 +1,50 @@
+"""What is known of inputs and of a data set before any network is built."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One role's input.
+
+    shape: of one sample without the batch: (C, H, W) pixels, (D,) vector, (T,) tokens or wave, (C, T) signal.
+    mean, std: statistics of the training split (a channel each for pixels, in 0-1; a dimension each for vectors).
+    vocabulary: number of token ids (tokens only). rate: Hz (wave and signal only).
+    """
+
+    modality: str
+    shape: tuple[int, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    vocabulary: int | None = None
+    rate: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> InputSpec:
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A data set: how many samples, their roles, how many classes (0 without labels) and how many samples have a label."""
+
+    samples: int
+    roles: dict[str, InputSpec]
+    classes: int = 0
+    labeled: int = 0
+    class_names: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> DataSpec:
+        roles = {role: InputSpec.from_dict(spec) for role, spec in stored["roles"].items()}
+        return cls(stored["samples"], roles, stored["classes"], stored["labeled"], tuple(stored["class_names"]))

@@ -1,0 +1,29 @@
+"""What a user may have got wrong, in one line; and how a training may stop itself."""
+
+
+class UserError(Exception):
+    """The user's input is wrong: what, where, and what to do. The command line prints it and exits with status 2."""
+
+    def __init__(self, what: str, *, where: object = None, hint: str | None = None):
+        self.what, self.where, self.hint = what, None if where is None else str(where), hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        hint = f": {self.hint}" if self.hint else ""
+        return f"{self.what}{where}{hint}"
+
+    def to_dict(self) -> dict[str, str | None]:
+        return {"what": self.what, "where": self.where, "hint": self.hint}
+
+
+class TrainingStopped(Exception):
+    """Training ended itself because going on is useless; the last good checkpoint is kept. Exit status 3."""
+
+    def __init__(self, verdict: str, why: str, *, step: int):
+        self.verdict, self.why, self.step = verdict, why, step
+        super().__init__(f"{verdict} at step {step}: {why}")
+
+
+class Interrupted(Exception):
+    """The user or the system asked for an end; a checkpoint is written and the run can go on. Exit status 130."""
