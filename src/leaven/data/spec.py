@@ -28,7 +28,8 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> InputSpec:
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+        fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        return cls(**fields)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""Features from inputs: the project's own small encoders, any timm model, and the table behind `--encoder auto`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from leaven.data.spec import InputSpec
+from leaven.encoders.convnet import ConvNet
+from leaven.encoders.encoder import Encoder
+from leaven.encoders.mlp import MLP
+from leaven.encoders.vit import ViT
+from leaven.errors import UserError
+
+OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in (ConvNet, ViT, MLP)}
+
+AUTO: list[tuple[str, str, str, int, str, str]] = [
+    # modality, wants, device, largest side, encoder, reason
+    ("pixels", "tokens", "cpu", 10_000, "vit", "the method needs tokens, and this transformer suits CPUs"),
+    ("pixels", "tokens", "cuda", 64, "vit", "the method needs tokens, and the pictures are small"),
+    ("pixels", "tokens", "cuda", 10_000, "vit_small_patch16_224", "the method needs tokens, and a GPU is there"),
+    ("pixels", "any", "cpu", 10_000, "convnet", "a small residual network that suits CPUs"),
+    ("pixels", "any", "cuda", 64, "resnet18", "small pictures on a GPU"),
+    ("pixels", "any", "cuda", 10_000, "resnet50", "larger pictures on a GPU"),
+    ("vector", "any", "any", 10_000, "mlp", "plain numbers"),
+]
+
+
+def choose_encoder(input: InputSpec, wants: str, device: str) -> tuple[str, str]:
+    """The name and the reason behind `--encoder auto`."""
+    side = max(input.shape[1:], default=0)
+    for modality, wanted, place, largest, name, reason in AUTO:
+        if modality == input.modality and wanted in (wants, "any") and place in (device, "any") and side <= largest:
+            return name, reason
+    raise UserError(f"no encoder is chosen automatically for {input.modality}", hint="name one with --encoder")
+
+
+def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None = None) -> Encoder:
+    """An encoder with fresh weights: one of our own by its name, else a timm model.
+
+    Raises UserError for an unknown name, an unknown argument or an input that the encoder does not read.
+    """
+    arguments = dict(arguments or {})
+    if name in OWN:
+        kind = OWN[name]
+    else:
+        from leaven.encoders.timm import Timm
+
+        kind, arguments = Timm, {**arguments, "model": name}
+    if input.modality not in kind.modalities:
+        raise UserError(f"encoder {name} reads {', '.join(kind.modalities)}, not {input.modality}", hint="leave --encoder out to have one chosen")
+    allowed = {parameter.name for parameter in inspect.signature(kind).parameters.values() if parameter.kind is parameter.KEYWORD_ONLY}
+    if unknown := set(arguments) - allowed:
+        raise UserError(f"encoder {name} has no argument {sorted(unknown)[0]!r}", hint=f"it has {', '.join(sorted(allowed - {'model'}))}")
+    encoder = kind(input, **arguments)
+    encoder.arguments = arguments
+    return encoder.to(memory_format=torch.channels_last)
+
+
+def describe_encoder(encoder: Encoder) -> dict[str, Any]:
+    """What config.json keeps of an encoder: enough to build it again."""
+    arguments = dict(encoder.arguments)
+    own = encoder.name in OWN
+    name = encoder.name if own else arguments.pop("model")
+    return {"library": "leaven" if own else "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
+
+
+__all__ = ["OWN", "ConvNet", "Encoder", "MLP", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]

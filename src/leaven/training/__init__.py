@@ -1,0 +1,1 @@
+"""The loop and what it stands on: optimisers, schedules, precision, processes, checkpoints, health."""

@@ -1,0 +1,150 @@
+"""A data set: samples in memory or mapped from disk, with their splits, labels, origins and what was set aside."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leaven.data import labels as labeling
+from leaven.data.batch import Batch
+from leaven.data.content import content_hashes, input_spec
+from leaven.data.labels import Labels
+from leaven.data.spec import DataSpec
+from leaven.data.splits import hold_out
+from leaven.errors import UserError
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file (or a table's row, as `file.parquet#row`) that could not be used, and why."""
+
+    file: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """All usable samples of one source.
+
+    rows: every sample, N in all; pixels are uint8 (N, C, H, W) and may be mapped from disk read-only: select before writing into them.
+    spec: shapes, classes, and the statistics of the training rows.
+    splits: row indices by "train", "val", "test" ("other" for what lies beside them), or {"all": ...}.
+    hashes: (N,) int64 content hashes of the stored samples. files: where each row came from ("" for arrays).
+    fingerprint: hex; the same for the same contents, labels and splits, wherever they lie.
+    """
+
+    name: str
+    rows: Batch
+    spec: DataSpec
+    splits: dict[str, Tensor]
+    hashes: Tensor
+    files: tuple[str, ...]
+    broken: tuple[Broken, ...]
+    fingerprint: str
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        rows: Batch,
+        *,
+        splits: Mapping[str, Tensor] | None = None,
+        class_names: Sequence[str] = (),
+        hashes: Tensor | None = None,
+        files: Sequence[str] | None = None,
+        broken: Sequence[Broken] = (),
+    ) -> DataSet:
+        """A data set from its rows (numbered anew from 0); what is not given is computed. Raises UserError when there are no rows."""
+        count = len(rows)
+        if not count:
+            raise UserError("no samples", where=name)
+        rows = dataclasses.replace(rows, index=torch.arange(count))
+        splits = {"all": torch.arange(count)} if splits is None else {split: part for split, part in splits.items() if len(part)}
+        hashes = content_hashes(rows.roles) if hashes is None else hashes
+        train = splits.get("train", torch.arange(count))
+        roles = {role: input_spec(value, train) for role, value in rows.roles.items()}
+        spec = DataSpec(count, roles, len(class_names), int((rows.label >= 0).sum()), tuple(class_names))
+        files = tuple(files) if files is not None else ("",) * count
+        return cls(name, rows, spec, splits, hashes, files, tuple(broken), _fingerprint(rows, spec, splits, hashes))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def train(self) -> Tensor:
+        """The rows to pre-train on: the train split, or all rows where there is none (but never a val or test split)."""
+        if "train" in self.splits:
+            return self.splits["train"]
+        tested = [self.splits[name] for name in ("val", "test") if name in self.splits]
+        rest = torch.ones(len(self), dtype=torch.bool)
+        for rows in tested:
+            rest[rows] = False
+        return rest.nonzero().flatten() if rest.any() else torch.arange(len(self))
+
+    def held_out(self) -> tuple[Tensor, Tensor, str, str]:
+        """(train rows, test rows, name of the test part, note): where probes learn and where they are scored.
+
+        The test split, else val (the one that has labels, if any do). Without either, a fifth of the rows by content hash, groups and identical
+        samples kept whole; the note then says what that means. The note is empty for the data set's own splits. Raises UserError when
+        nothing can be held out.
+        """
+        train = self.train()
+        labeled = self.rows.label >= 0
+        for name in ("test", "val"):
+            test = self.splits.get(name)
+            if test is None or ("train" not in self.splits and len(train) == len(self)):
+                continue
+            if labeled[test].any() or not labeled.any():
+                return train, test, name, ""
+        held = hold_out(self.hashes[train], self.rows.group[train])
+        note = "No labeled test split: a fifth was held out by content hash; pre-training saw these test inputs, without labels."
+        return train[~held], train[held], "held-out fifth", note
+
+    def overlap(self, a_rows: Tensor, b_rows: Tensor) -> int:
+        """How many samples of b have the same content as a sample of a."""
+        return int(torch.isin(self.hashes[b_rows], self.hashes[a_rows]).sum())
+
+    def subset(self, rows: Tensor) -> DataSet:
+        """The data set of these rows (int64 indices, copied into memory), with the same classes; statistics are computed anew."""
+        place = torch.full((len(self),), -1, dtype=torch.int64)
+        place[rows] = torch.arange(len(rows))
+        splits = {name: kept[kept >= 0] for name, part in self.splits.items() for kept in [place[part]]}
+        files = [self.files[row] for row in rows.tolist()]
+        chosen = self.rows.select(rows)
+        return DataSet.of(
+            self.name, chosen, splits=splits, class_names=self.spec.class_names, hashes=self.hashes[rows], files=files, broken=self.broken
+        )
+
+    def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> DataSet:
+        """The same samples with other labels: N classes (integers or names; -1 or None = none), or the path of a csv file (file,label).
+
+        Raises UserError when their number differs from N or a csv line matches no sample.
+        """
+        if isinstance(labels, str | Path):
+            if not str(labels).lower().endswith(".csv"):
+                raise UserError(f"labels {str(labels)!r} do not fit this data: it has no folders or columns", where=self.name, hint="give a csv file")
+            found = labeling.from_csv(Path(labels), self.files)
+        else:
+            found = labels if isinstance(labels, Labels) else labeling.number(labels, class_names)
+        if len(found.ids) != len(self):
+            raise UserError(f"{len(found.ids)} labels for {len(self)} samples", where=self.name)
+        rows = dataclasses.replace(self.rows, label=found.ids)
+        spec = dataclasses.replace(self.spec, classes=len(found.names), labeled=int((found.ids >= 0).sum()), class_names=found.names)
+        return dataclasses.replace(self, rows=rows, spec=spec, fingerprint=_fingerprint(rows, spec, self.splits, self.hashes))
+
+
+def _fingerprint(rows: Batch, spec: DataSpec, splits: Mapping[str, Tensor], hashes: Tensor) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr([(role, value.modality, value.shape) for role, value in sorted(spec.roles.items())]).encode())
+    digest.update(repr(spec.class_names).encode())
+    for tensor in (hashes, rows.label, rows.group, *(part for _, part in sorted(splits.items()))):
+        digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+    digest.update(repr([(name, len(part)) for name, part in sorted(splits.items())]).encode())
+    return digest.hexdigest()

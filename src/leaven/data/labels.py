@@ -1,0 +1,131 @@
+"""Labels: classes numbered over all splits together, -1 where a sample has none."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leaven.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """ids: (N,) int64, an index into names or -1; names: the classes in order."""
+
+    ids: Tensor
+    names: tuple[str, ...]
+
+    @classmethod
+    def none(cls, count: int) -> Labels:
+        return cls(torch.full((count,), -1, dtype=torch.int64), ())
+
+
+def number(values: Any, names: Sequence[str] = ()) -> Labels:
+    """Classes from integers, strings, or a mixture; None, negative integers and empty strings mean "no label".
+
+    values: a sequence, array or tensor of length N. With `names`, integers are indices into it; without, classes are sorted (as numbers
+    when all of them are whole numbers) and numbered from 0. Raises UserError for labels that are not classes.
+    """
+    array = _array(values)
+    if array.dtype.kind in "iu":
+        if names:
+            if len(array) and array.max() >= len(names):
+                raise UserError(f"label {array.max()} has no name: there are {len(names)} class names")
+            return Labels(torch.from_numpy(np.where(array < 0, -1, array)), tuple(names))
+        classes, ids = np.unique(array, return_inverse=True)
+        negative = int((classes < 0).sum())
+        return Labels(torch.from_numpy(np.maximum(ids - negative, -1)), tuple(str(c) for c in classes[negative:]))
+    texts = [None if value is None or value != value else str(value).strip() for value in array.tolist()]
+    found = sort_names({text for text in texts if text})
+    index = {name: i for i, name in enumerate(found)}
+    return Labels(torch.tensor([index.get(text, -1) if text else -1 for text in texts], dtype=torch.int64), found)
+
+
+def sort_names(names: set[str]) -> tuple[str, ...]:
+    """In the order of numbers when all are plain whole numbers ("2" before "10"), else in the order of text."""
+    whole = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in names)
+    return tuple(sorted(names, key=int) if whole else sorted(names))
+
+
+def from_folders(folders: Sequence[tuple[str, ...]]) -> Labels:
+    """The name of the folder that each picture lies in; folders: each picture's folders below the (split's) root, outermost first."""
+    return number([parts[-1] if parts else None for parts in folders])
+
+
+def folders_are_classes(folders: Sequence[tuple[str, ...]], splits: Sequence[str | None]) -> bool:
+    """Whether every picture lies exactly one folder deep, in at least two folders. Splits other than train may also lie flat, without labels."""
+    names = set()
+    for parts, split in zip(folders, splits, strict=True):
+        if len(parts) == 1:
+            names.add(parts[0])
+        elif parts or split in (None, "train"):
+            return False
+    return len(names) >= 2
+
+
+def from_csv(path: Path, files: Sequence[str]) -> Labels:
+    """Labels from a csv file with the columns `file` and `label`, matched by relative path, else by a file name that occurs once.
+
+    Raises UserError when columns are missing, or a line's file is unknown, ambiguous or labeled twice differently.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = [column.strip() for column in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            if missing := {"file", "label"} - set(columns):
+                raise UserError(
+                    f"no column {' or '.join(repr(name) for name in sorted(missing))} in the labels; its columns are {', '.join(columns) or 'none'}",
+                    where=path,
+                    hint="a labels file needs the columns file,label",
+                )
+            lines = [(row["file"] or "", (row["label"] or "").strip()) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the labels file: {error}", where=path, hint="a csv file in UTF-8 with the columns file,label") from error
+    by_path = {file: row for row, file in enumerate(files)}
+    uses = Counter(PurePosixPath(file).name for file in files)
+    by_name = {PurePosixPath(file).name: row for row, file in enumerate(files)}
+    values: list[str | None] = [None] * len(files)
+    unknown: list[str] = []
+    for file, label in lines:
+        relative = PurePosixPath(file.strip().replace("\\", "/"))
+        row = by_path.get(str(relative))
+        if row is None and uses[relative.name] == 1:
+            row = by_name[relative.name]
+        if row is None:
+            unknown.append(file + (f" (the name of {uses[relative.name]} files)" if uses[relative.name] else ""))
+        elif values[row] is not None and values[row] != label:
+            raise UserError(f"{file} is labeled twice: {values[row]!r} and {label!r}", where=path)
+        else:
+            values[row] = label
+    if unknown:
+        what = f"{len(unknown)} of {len(lines)} labels match no file, for example {', '.join(unknown[:3])}"
+        raise UserError(what, where=path, hint=f"write paths relative to the data, such as {files[0] if files else 'cat/001.jpg'}")
+    return number(values)
+
+
+def _array(values: Any) -> np.ndarray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    if not isinstance(values, np.ndarray):
+        values = list(values)
+        numeric = all(isinstance(value, int | float | np.number) for value in values)
+        values = (np.array(values) if numeric else np.array(values, dtype=object)) if values else np.empty(0, np.int64)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise UserError(f"labels have the shape {tuple(values.shape)}, not (N,)", hint="one class for each sample; -1 for none")
+    if values.dtype.kind == "f":
+        known = values[~np.isnan(values)]
+        if (known != np.floor(known)).any():
+            raise UserError("labels are fractions, not classes", hint="give whole numbers or names")
+        return np.where(np.isnan(values), -1, values).astype(np.int64)
+    return values.astype(np.int64) if values.dtype.kind in "biu" else values

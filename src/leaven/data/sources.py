@@ -1,0 +1,235 @@
+"""`open_data`: whatever the user has -> a DataSet."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from leaven.data import arrays, folders, named
+from leaven.data import labels as labeling
+from leaven.data.batch import Batch, Pixels, Value
+from leaven.data.cache import Progress, stored
+from leaven.data.content import content_hash
+from leaven.data.dataset import Broken, DataSet
+from leaven.data.folders import Folder
+from leaven.data.labels import Labels
+from leaven.data.pictures import survey
+from leaven.data.splits import split_rows
+from leaven.data.tables import Table
+from leaven.errors import UserError
+
+TABLES = (".parquet", ".pq")
+ARRAYS = (".npy", ".npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the caller asked for; see `open_data`."""
+
+    size: int | None = None
+    channels: int | None = None
+    labels: Any = None
+    columns: Mapping[str, str] | None = None
+    cache_dir: str | Path | None = None
+    progress: Progress | None = None
+
+
+def open_data(
+    source: Any,
+    *,
+    root: str | Path | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    labels: Any = None,
+    columns: Mapping[str, str] | None = None,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> DataSet:
+    """Open what the user has.
+
+    source: a folder of pictures (nested; one subfolder a class; train / val / test subfolders), a glob or single picture; parquet files with a
+        picture column; a folder of MNIST-like idx files; .npy or .npz; a data set's name (`cifar10`, `demo:digits`); arrays or tensors: x, (x, y),
+        or a dict of roles (beside them `label` and `group`); a Value, Batch or DataSet.
+    root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
+    size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
+    channels: 1 or 3. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3.
+    labels: None (found where it is plain), "folder", a csv file (file,label), a table's column, or N classes.
+    columns: role -> column of a table. Default: x is the first picture column.
+    cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven). progress(done, total) is called while decoding.
+
+    Broken pictures are set aside in `.broken`. Raises UserError when the source is not there, holds nothing usable, or an option does not fit.
+    """
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels must be 1 or 3, not {channels}")
+    if size is not None and size < 1:
+        raise UserError(f"size must be at least 1 pixel, not {size}")
+    options = Options(size, channels, labels, columns, cache_dir, progress)
+    if isinstance(source, DataSet):
+        return source if labels is None else source.with_labels(labels)
+    if isinstance(source, str | os.PathLike):
+        return _named_or_path(os.fspath(source), root, options)
+    return _in_memory(source, options)
+
+
+def _named_or_path(text: str, root: str | Path | None, options: Options) -> DataSet:
+    if text.startswith("demo:"):
+        x, y, splits = named.demo(text.removeprefix("demo:"))
+        return _arrays(text, {"x": x}, labeling.number(y), options, splits=splits)
+    if text.startswith("hf:"):
+        raise UserError("data from the Hugging Face hub cannot be opened yet", where=text, hint="fetch its parquet files and give their folder")
+    path = Path(text).expanduser()
+    if path.exists():
+        return _path(path, options)
+    if glob.has_magic(text):
+        return _files(*folders.expand(str(path)), path.name, options)
+    if len(path.parts) != 1 or path.suffix.lower() in (*TABLES, *ARRAYS, *folders.extensions()):
+        raise UserError("no such file or folder", where=path)
+    place = named.data_root(root)
+    folder = named.find_folder(text, place)
+    if folder is not None and (arrays.find_idx(folder) or _usable(folders.walk(folder))):
+        return _path(folder, options)
+    if place is not None and (found := named.from_torchvision(text, [place, *([folder] if folder else [])])):
+        x, y, splits, names = found
+        return _arrays(text, {"x": x}, labeling.number(y, names), options, splits=splits)
+    if folder is not None:
+        return _path(folder, options)
+    raise named.not_found(text, place)
+
+
+def _path(path: Path, options: Options) -> DataSet:
+    name = path.resolve().name
+    if not path.is_dir():
+        return _files(path.parent, [path.name], name, options)
+    if idx := arrays.find_idx(path):
+        name = idx.resolve().parent.name if idx.name == "raw" else name
+        x, y, splits, origins = arrays.read_idx(idx)
+        names = arrays.FASHION if named.plain(name) == "fashionmnist" and y.max() == len(arrays.FASHION) - 1 else ()
+        return _arrays(name, {"x": x}, labeling.number(y, names), options, splits=splits, files=origins)
+    return _files(path, folders.walk(path), name, options)
+
+
+def _usable(names: list[str]) -> bool:
+    return bool(folders.pictures(names)) or any(name.lower().endswith((*TABLES, *ARRAYS)) for name in names)
+
+
+def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet:
+    """Pictures, tables or an array file, whichever these files are; where pictures and tables lie together, the more numerous."""
+    pictures = folders.pictures(names)
+    tables = tuple(file for file in names if file.lower().endswith(TABLES))
+    array_files = [file for file in names if file.lower().endswith(ARRAYS)]
+    if len(pictures) > len(tables):
+        if options.columns:
+            raise UserError("columns are for tables; these are picture files", where=root, hint=f"found {folders.kinds(names)}")
+        return _stored(name, {"x": Folder(root, pictures)}, options)
+    if tables:
+        return _stored(name, _table_roles(Table(root, tables), options.columns), options)
+    if len(array_files) == 1:
+        x, y, splits = arrays.joined(arrays.read_arrays(root / array_files[0]))
+        return _arrays(name, {"x": x}, None if y is None else labeling.number(y), options, splits=splits)
+    if array_files:
+        raise UserError(f"{len(array_files)} array files", where=root, hint=f"give one of them, such as {root / array_files[0]}")
+    hint = f"found {folders.kinds(names)}; pictures, .parquet, .npy, .npz and MNIST-like idx files can be read"
+    raise UserError("no pictures or tables here", where=root, hint=hint)
+
+
+def _table_roles(table: Table, columns: Mapping[str, str] | None) -> dict[str, Folder | Table]:
+    found = table.picture_columns()
+    for column in (columns or {}).values():
+        if column not in table.schema.names:
+            raise table.no_column(column)
+        if column not in found:
+            raise UserError(f"the column {column!r} holds {table.schema.field(column).type}, not pictures", where=table.root)
+    if not columns and not found:
+        raise UserError("no column of pictures", where=table.root, hint=f"the columns are {', '.join(table.schema.names)}")
+    return {role: Table(table.root, table.files, column) for role, column in (columns or {"x": found[0]}).items()}
+
+
+def _stored(name: str, listings: Mapping[str, Folder | Table], options: Options) -> DataSet:
+    """Decode, or find in the cache, one listing of pictures a role; rows that are broken in any role are set aside."""
+    parts = {}
+    for role, listing in listings.items():
+        if not listing.names:
+            raise UserError("no rows", where=listing.root)
+        seen = survey(listing.sample())
+        channels = options.channels or (1 if seen.grey else 3)
+        parts[role] = stored(listing, seen.side(options.size), channels, cache_dir=options.cache_dir, progress=options.progress)
+    listing = next(iter(listings.values()))
+    why = {row: reason for part in parts.values() for row, reason in part.broken}
+    kept = np.array([row for row in range(len(listing.names)) if row not in why], np.int64)
+    roles: dict[str, Value] = {}
+    hashes = []
+    for role, part in parts.items():
+        whole = len(part.kept) == len(kept)
+        place = torch.from_numpy(np.searchsorted(part.kept, kept))
+        roles[role] = Pixels(part.pixels if whole else part.pixels[place])
+        hashes.append(part.hashes if whole else part.hashes[place])
+    together = hashes[0] if len(hashes) == 1 else torch.tensor([content_hash(row.tobytes()) for row in torch.stack(hashes, 1).numpy()])
+    given = options.labels is None or isinstance(options.labels, str | Path)
+    labels = listing.labels(options.labels) if given else labeling.number(options.labels)
+    if len(labels.ids) != len(listing.names):
+        raise UserError(f"{len(labels.ids)} labels for {len(listing.names)} pictures", where=name)
+    splits = listing.splits()
+    return DataSet.of(
+        name,
+        Batch(roles, labels.ids[torch.from_numpy(kept)], torch.arange(len(kept)), Labels.none(len(kept)).ids),
+        splits=split_rows([splits[row] for row in kept]),
+        class_names=labels.names,
+        hashes=together,
+        files=[listing.names[row] for row in kept],
+        broken=[Broken(listing.names[row], why[row]) for row in sorted(why)],
+    )
+
+
+def _in_memory(source: Any, options: Options) -> DataSet:
+    if isinstance(source, Batch):
+        source = {**source.roles, "label": source.label, "group": source.group}
+    if isinstance(source, tuple) and len(source) == 2:
+        source = {"x": source[0], "label": source[1]}
+    if not isinstance(source, Mapping):
+        if not isinstance(source, Value | torch.Tensor | np.ndarray):
+            raise UserError(f"a {type(source).__name__} cannot be opened", hint="give a path, a name, an array, (x, y) or a dict of roles")
+        source = {"x": source}
+    roles = {role: value for role, value in source.items() if role not in ("label", "group")}
+    if not roles:
+        raise UserError("no samples: a dict of arrays needs a role, such as x", hint=f"its keys are {', '.join(map(str, source))}")
+    labels = None if source.get("label") is None else labeling.number(source["label"])
+    group = None if source.get("group") is None else labeling.number(source["group"]).ids
+    return _arrays("arrays", roles, labels, options, group=group)
+
+
+def _arrays(
+    name: str,
+    roles: Mapping[str, Any],
+    labels: Labels | None,
+    options: Options,
+    *,
+    group: torch.Tensor | None = None,
+    splits: list[str] | None = None,
+    files: list[str] | None = None,
+) -> DataSet:
+    if options.columns:
+        raise UserError("columns are for tables; these are arrays", where=name, hint="give a dict of role -> array")
+    values = {role: _fitted(arrays.as_value(value, f"{name}, role {role}"), options) for role, value in roles.items()}
+    counts = {role: len(value) for role, value in values.items()}
+    if labels is not None:
+        counts["label"] = len(labels.ids)
+    if group is not None:
+        counts["group"] = len(group)
+    if len(set(counts.values())) > 1:
+        raise UserError(f"lengths differ: {', '.join(f'{role} {count}' for role, count in counts.items())}", where=name)
+    count = len(next(iter(values.values())))
+    labels = labels or Labels.none(count)
+    rows = Batch(values, labels.ids, torch.arange(count), Labels.none(count).ids if group is None else group)
+    data = DataSet.of(name, rows, splits=None if splits is None else split_rows(splits), class_names=labels.names, files=files)
+    return data if options.labels is None else data.with_labels(options.labels)
+
+
+def _fitted(value: Value, options: Options) -> Value:
+    return Pixels(arrays.fit_pixels(value.pixels, options.size, options.channels)) if isinstance(value, Pixels) else value

@@ -1,0 +1,153 @@
+"""Parquet tables with a column of pictures, in the convention of Hugging Face."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from leaven.data import labels as labeling
+from leaven.data.content import evenly_spaced
+from leaven.data.labels import Labels
+from leaven.data.pictures import SURVEY, Source
+from leaven.data.splits import canonical
+from leaven.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+SURVEY_GROUPS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Parquet files of one schema below a root, read row group by row group; column: the pictures."""
+
+    root: Path
+    files: tuple[str, ...]
+    column: str = ""
+
+    @cached_property
+    def opened(self) -> tuple[pq.ParquetFile, ...]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tables = []
+        for name in self.files:
+            try:
+                tables.append(pq.ParquetFile(self.root / name))
+            except (pa.ArrowException, OSError) as error:
+                raise UserError(f"not a parquet file that can be read: {error}", where=self.root / name) from error
+            if tables[-1].schema_arrow.names != tables[0].schema_arrow.names:
+                raise UserError(f"its columns differ from those of {self.files[0]}", where=self.root / name, hint="give one table at a time")
+        return tuple(tables)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.opened[0].schema_arrow
+
+    @cached_property
+    def names(self) -> list[str]:
+        """`file.parquet#row` for each row."""
+        return [f"{name}#{row}" for name, table in zip(self.files, self.opened, strict=True) for row in range(table.metadata.num_rows)]
+
+    def identity(self) -> str:
+        digest = hashlib.blake2b(str(self.root.resolve()).encode(errors="surrogateescape"), digest_size=16)
+        digest.update(repr(self.column).encode())
+        for name in self.files:
+            stat = os.stat(self.root / name)
+            digest.update(repr((name, stat.st_size, stat.st_mtime_ns)).encode())
+        return digest.hexdigest()
+
+    def chunks(self, size: int) -> Iterator[list[Source]]:
+        for table, name in zip(self.opened, self.files, strict=True):
+            yield from self._read(table, name, size, None)
+
+    def sample(self) -> Iterator[Source]:
+        """Up to 512 pictures, from the beginnings of up to 8 row groups, evenly spaced."""
+        groups = [(table, name, group) for table, name in zip(self.opened, self.files, strict=True) for group in range(table.num_row_groups)]
+        chosen = [groups[i] for i in evenly_spaced(len(groups), SURVEY_GROUPS)]
+        for table, name, group in chosen:
+            yield from next(self._read(table, name, SURVEY // len(chosen), [group]), [])
+
+    def _read(self, table: pq.ParquetFile, name: str, size: int, groups: list[int] | None) -> Iterator[list[Source]]:
+        import pyarrow as pa
+
+        nested = pa.types.is_struct(self.schema.field(self.column).type)
+        try:
+            for batch in table.iter_batches(size, row_groups=groups, columns=[f"{self.column}.bytes" if nested else self.column]):
+                column = batch.column(0)
+                yield [value or b"" for value in (column.flatten()[0] if nested else column).to_pylist()]
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"the table is damaged: {error}", where=self.root / name, hint="fetch or write the file again") from error
+
+    def values(self, column: str) -> list[Any]:
+        """One column of all files."""
+        return [value for table in self.opened for value in table.read([column]).column(0).to_pylist()]
+
+    def picture_columns(self) -> list[str]:
+        """Columns that hold pictures: struct{bytes, path}, or bytes."""
+        import pyarrow as pa
+
+        def holds_bytes(kind: pa.DataType) -> bool:
+            return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+        def holds_pictures(kind: pa.DataType) -> bool:
+            return any(field.name == "bytes" and holds_bytes(field.type) for field in kind) if pa.types.is_struct(kind) else holds_bytes(kind)
+
+        return [field.name for field in self.schema if holds_pictures(field.type)]
+
+    def splits(self) -> list[str | None]:
+        """By a column `split`, else by the beginning of each file's name (`train-00000.parquet`), else by its folder's name."""
+        if "split" in self.schema.names:
+            return [str(value) if value is not None else None for value in self.values("split")]
+        found: list[str | None] = []
+        for name, table in zip(self.files, self.opened, strict=True):
+            path = Path(name)
+            beginning = path.stem.replace("_", "-").split("-")[0]
+            found += [canonical(beginning) or canonical(path.parent.name)] * table.metadata.num_rows
+        return found if "train" in found else [None] * len(found)
+
+    def labels(self, spec: str | Path | None) -> Labels:
+        """None: the column `label` if it holds classes; a column's name; or a csv file matched by `file.parquet#row`."""
+        if spec is None:
+            return self._classes("label") if "label" in self.schema.names and self._holds_classes("label") else Labels.none(len(self.names))
+        if spec not in self.schema.names:
+            if str(spec).lower().endswith(".csv"):
+                return labeling.from_csv(Path(spec).expanduser(), self.names)
+            raise self.no_column(str(spec))
+        if not self._holds_classes(str(spec)):
+            raise UserError(f"the column {spec!r} holds {self.schema.field(str(spec)).type}, not classes", where=self.root)
+        return self._classes(str(spec))
+
+    def no_column(self, column: str) -> UserError:
+        return UserError(f"no column {column!r}", where=self.root, hint=f"the columns are {', '.join(self.schema.names)}")
+
+    def _holds_classes(self, column: str) -> bool:
+        import pyarrow as pa
+
+        kind = self.schema.field(column).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+    def _classes(self, column: str) -> Labels:
+        values = self.values(column)
+        whole = not any(isinstance(value, str) for value in values)
+        numbers = np.array([-1 if value is None else int(value) for value in values], np.int64) if whole else values
+        return labeling.number(numbers, self._class_names(column) if whole else ())
+
+    def _class_names(self, column: str) -> tuple[str, ...]:
+        """From the schema's `huggingface` metadata; empty when it says nothing of this column."""
+        try:
+            features = json.loads((self.schema.metadata or {})[b"huggingface"])["info"]["features"]
+            return tuple(str(name) for name in features[column]["names"])
+        except (KeyError, TypeError, ValueError):
+            return ()

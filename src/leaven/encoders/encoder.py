@@ -1,0 +1,66 @@
+"""What every encoder offers, and how it is kept on disk."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leaven.data.batch import Pixels, Value, Vector
+from leaven.data.spec import InputSpec
+
+
+class Encoder(nn.Module):
+    """Raw input -> features. It carries its own normalisation, so that it cannot be fed wrongly after export.
+
+    input: what one sample looks like. dim: length of a feature vector. offers: which of features, maps and tokens it has.
+    Pixels may be given as a `Pixels` value or as a tensor (B, C, H, W), uint8 0-255 or float 0-1.
+    """
+
+    name: ClassVar[str] = ""
+    offers: ClassVar[tuple[str, ...]] = ("features",)
+    modalities: ClassVar[tuple[str, ...]] = ("pixels",)
+
+    arguments: dict[str, Any]
+
+    def __init__(self, input: InputSpec, dim: int):
+        super().__init__()
+        self.input, self.dim = input, dim
+        shape = (1, -1, 1, 1) if input.modality == "pixels" else (1, -1)
+        channels = input.shape[0]
+        mean = torch.tensor(input.mean or (0.0,) * channels).view(shape)
+        std = torch.tensor(input.std or (1.0,) * channels).view(shape)
+        self.register_buffer("scale", 1 / std)
+        self.register_buffer("shift", -mean / std)
+
+    scale: Tensor
+    shift: Tensor
+
+    def normalize(self, x: Value | Tensor) -> Tensor:
+        """Raw input to zero mean and unit standard deviation over the training split; pictures come out channels-last."""
+        if isinstance(x, Pixels):
+            x = x.pixels
+        elif isinstance(x, Vector):
+            x = x.numbers
+        elif isinstance(x, Value):
+            raise TypeError(f"{type(self).__name__} reads {self.input.modality}, not {x.modality}")
+        scale = self.scale
+        if x.dtype == torch.uint8:
+            scale = scale / 255
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return torch.addcmul(self.shift, x.to(scale.dtype), scale)
+
+    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        raise NotImplementedError
+
+    def maps(self, x: Value | Tensor) -> Float[Tensor, "batch channels height width"]:
+        raise NotImplementedError(f"{type(self).__name__} has no maps")
+
+    def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
+        """Token features; `keep` (batch, kept) int64 encodes only these places."""
+        raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+

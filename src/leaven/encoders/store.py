@@ -1,0 +1,39 @@
+"""An encoder's folder: config.json (library, name, arguments, input specification) and model.safetensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from leaven.data.spec import InputSpec
+from leaven.encoders import Encoder, build_encoder, describe_encoder
+from leaven.errors import UserError
+from leaven.run import write_json, write_whole
+
+
+def save_encoder(folder: Path, encoder: Encoder) -> None:
+    weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    write_whole(folder / "model.safetensors", lambda partial: save_file(weights, partial))
+    write_json(folder / "config.json", describe_encoder(encoder))
+
+
+def rebuild_encoder(folder: Path) -> Encoder:
+    """The same architecture with fresh weights (from torch's global generator)."""
+    stored = json.loads((folder / "config.json").read_text())
+    arguments = {name: value for name, value in stored["arguments"].items() if name != "pretrained"}
+    return build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), arguments)
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """Raises UserError where the folder holds no whole encoder."""
+    if not (folder / "config.json").is_file():
+        raise UserError("no encoder here", where=folder, hint="the training may not have finished: run the same pretrain command again")
+    encoder = rebuild_encoder(folder)
+    try:
+        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError("model.safetensors does not fit its config.json", where=folder, hint=str(error).splitlines()[0]) from None
+    return encoder.eval()

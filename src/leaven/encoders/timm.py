@@ -1,0 +1,73 @@
+"""Any picture model of timm, by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leaven.data.batch import Value
+from leaven.data.spec import InputSpec
+from leaven.encoders.encoder import Encoder
+from leaven.errors import UserError
+from leaven.modules.patches import gather_tokens
+
+
+class Timm(Encoder):
+    """A timm model without its classifier.
+
+    model: timm's name. pretrained: start from published weights (downloaded by timm) with the normalisation they were made with.
+    small_stem: for residual networks, a 3x3 stem of stride 1 without pooling (None: when the side is 64 or less), as is usual on CIFAR.
+    """
+
+    offers = ("features", "maps", "tokens")
+
+    def __init__(self, input: InputSpec, *, model: str, pretrained: bool = False, small_stem: bool | None = None):
+        import timm
+
+        if not timm.is_model(model):
+            import difflib
+
+            close = difflib.get_close_matches(model, ["convnet", "vit", "mlp", *timm.list_models()], 3)
+            raise UserError(f"no encoder is named {model!r}", hint=f"did you mean {', '.join(close)}?" if close else "see `leaven encoders`")
+        side = min(input.shape[1:])
+        options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": input.shape[0]}
+        try:
+            network = timm.create_model(model, img_size=input.shape[1:], **options)
+        except TypeError:  # most convolutional models take no picture size
+            network = timm.create_model(model, **options)
+        if pretrained:
+            mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+            input = InputSpec(input.modality, input.shape, tuple(mean[: input.shape[0]]), tuple(std[: input.shape[0]]))
+        super().__init__(input, network.num_features)
+        stem = getattr(network, "conv1", None)
+        if isinstance(stem, nn.Conv2d) and hasattr(network, "maxpool") and (side <= 64 if small_stem is None else small_stem) and not pretrained:
+            network.conv1 = nn.Conv2d(input.shape[0], stem.out_channels, 3, 1, 1, bias=False)
+            network.maxpool = nn.Identity()
+        self.network = network
+
+    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        return self.network(self.normalize(x))
+
+    def maps(self, x: Value | Tensor) -> Float[Tensor, "batch channels height width"]:
+        maps = self.network.forward_features(self.normalize(x))
+        if maps.ndim != 4:
+            raise TypeError(f"{self.arguments['model']} has tokens, not maps")
+        return maps
+
+    def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
+        network = self.network
+        if not all(hasattr(network, part) for part in ("patch_embed", "_pos_embed", "blocks", "norm")):
+            raise TypeError(f"{self.arguments['model']} has no tokens")
+        tokens = network._pos_embed(network.patch_embed(self.normalize(x)))
+        prefix, patches = tokens[:, : network.num_prefix_tokens], tokens[:, network.num_prefix_tokens :]
+        if keep is not None:
+            patches = gather_tokens(patches, keep)
+        tokens = network.norm(network.blocks(network.norm_pre(torch.cat([prefix, patches], dim=1))))
+        return tokens[:, network.num_prefix_tokens :]
+
+    @property
+    def patch(self) -> int:
+        return self.network.patch_embed.patch_size[0]

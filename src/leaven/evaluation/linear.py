@@ -1,0 +1,229 @@
+"""Linear probe: multinomial logistic regression on frozen features, its L2 strength chosen without the test set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from leaven.errors import UserError
+from leaven.evaluation.intervals import bootstrap_interval
+
+L2_GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # on standardised features, against the mean cross-entropy; strong to weak, as the path is walked
+LARGEST_PRECONDITIONER = 4096  # features; beyond it a Cholesky factor costs more than the iterations that it saves
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """logits = features @ weight + bias. One fit, or a batch of independent ones in the leading dimensions."""
+
+    weight: Float[Tensor, "*problems dim classes"]
+    bias: Float[Tensor, "*problems 1 classes"]
+    converged: bool
+    iterations: int
+
+    def logits(self, features: Float[Tensor, "n dim"]) -> Float[Tensor, "*problems n classes"]:
+        return features @ self.weight + self.bias
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """predictions: (test,) int64 on the CPU. l2: the chosen strength. notes: what a reader of the score should know."""
+
+    predictions: Int64[Tensor, "test"]
+    l2: float
+    converged: bool
+    notes: tuple[str, ...]
+
+
+def linear_accuracy(
+    train_features: Float[Tensor, "train dim"],
+    train_labels: Int64[Tensor, "train"],
+    test_features: Float[Tensor, "test dim"],
+    test_labels: Int64[Tensor, "test"],
+    *,
+    groups: Int64[Tensor, "train"] | None = None,
+    l2_grid: Sequence[float] = L2_GRID,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Share of test samples that a linear probe names rightly, as {accuracy, interval, l2, converged, samples} and a note where one is due.
+
+    Samples labeled -1 (none) are left out on both sides. The other arguments are those of `linear_probe`.
+    """
+    known, asked = train_labels >= 0, test_labels >= 0
+    if not known.any() or not asked.any():
+        raise UserError("no labels for a linear probe", hint="give labels for some training and some test samples")
+    classes = int(max(train_labels.max(), test_labels.max())) + 1
+    probe = linear_probe(
+        train_features[known],
+        train_labels[known],
+        test_features[asked],
+        classes=classes,
+        groups=None if groups is None else groups[known],
+        l2_grid=l2_grid,
+        seed=seed,
+    )
+    correct = probe.predictions == test_labels[asked].cpu()
+    score: dict[str, Any] = {"accuracy": correct.double().mean().item(), "interval": list(bootstrap_interval(correct, seed=seed))}
+    score |= {"l2": probe.l2, "converged": probe.converged, "samples": len(correct)}
+    return score | ({"note": "; ".join(probe.notes)} if probe.notes else {})
+
+
+def linear_probe(
+    train_features: Float[Tensor, "train dim"],
+    train_labels: Int64[Tensor, "train"],
+    test_features: Float[Tensor, "test dim"],
+    *,
+    classes: int | None = None,
+    groups: Int64[Tensor, "train"] | None = None,
+    l2_grid: Sequence[float] = L2_GRID,
+    seed: int = 0,
+) -> LinearProbe:
+    """Logistic regression on features standardised by the training samples, fitted by full-batch L-BFGS with fp32 products.
+
+    The L2 strength (mean cross-entropy + l2 / 2 * |weight|^2, bias free; scikit-learn's C is 1 / (n * l2)) is the one of `l2_grid` with the best accuracy,
+    then the lowest cross-entropy, on a fifth of the training samples: a fifth of every class, or whole groups when `groups` (-1 = a group of its own) is
+    given. The probe is then refitted on all training samples; the test samples are only predicted.
+    """
+    classes = int(train_labels.max()) + 1 if classes is None else classes
+    held = held_out_fifth(train_labels, groups, seed=seed)
+    order = torch.cat([(~held).nonzero().squeeze(1), held.nonzero().squeeze(1)])
+    center, scale = standardisation(train_features)
+    x, y = (train_features[order].float() - center) / scale, train_labels[order]
+    fitted, notes, grid = int((~held).sum()), [], sorted(l2_grid, reverse=True)
+    fit, covariance = None, _covariance(x)
+    if fitted in (0, len(x)):
+        best = grid[len(grid) // 2]
+        notes.append(f"l2 = {best:g} is not tuned: there are too few samples or groups to hold any out")
+    else:
+        scores: dict[float, tuple[float, float]] = {}
+        fits: dict[float, LogisticFit] = {}
+        for l2 in grid:
+            fit = fits[l2] = fit_logistic(x[:fitted], y[:fitted], classes=classes, l2=l2, start=fit, covariance=covariance, tolerance=1e-4)
+            logits = fit.logits(x[fitted:])
+            scores[l2] = ((logits.argmax(1) == y[fitted:]).double().mean().item(), -F.cross_entropy(logits, y[fitted:]).item())
+            best = max(scores, key=lambda strength: scores[strength])
+            # Two weaker strengths in a row that are worse in both ways: the weakest and slowest fits cannot win.
+            if len(scores) > 2 and all(later < scores[best] and later[1] < scores[best][1] for later in list(scores.values())[-2:]):
+                break
+        fit = fits[best]
+        if best == grid[-1] and len(grid) > 1:
+            notes.append(f"the chosen l2 = {best:g} is the weakest offered")
+    fit = fit_logistic(x, y, classes=classes, l2=best, start=fit, covariance=covariance)
+    if not fit.converged:
+        notes.append(f"the probe had not converged after {fit.iterations} iterations")
+    predictions = torch.cat([fit.logits((part.float() - center) / scale).argmax(1).cpu() for part in test_features.split(16384)])
+    return LinearProbe(predictions, best, fit.converged, tuple(notes))
+
+
+def fit_logistic(
+    features: Float[Tensor, "*problems n dim"],
+    labels: Int64[Tensor, "*problems n"],
+    *,
+    classes: int,
+    l2: float,
+    start: LogisticFit | None = None,
+    covariance: Float[Tensor, "*problems dim dim"] | None = None,
+    tolerance: float = 1e-5,
+    max_iterations: int = 500,
+) -> LogisticFit:
+    """Minimise mean cross-entropy + l2 / 2 * |weight|^2, bias free, by L-BFGS; leading dimensions are separate problems.
+
+    Products with the features run in their precision, the walk itself (scipy) in float64. It goes through coordinates in which the loss is about round:
+    weight = R^-1 u with R^T R = covariance / classes + l2, the Hessian of a model that knows nothing, so correlated features cost no more iterations.
+    Converged when no component of the gradient in u exceeds `tolerance`, or the loss can fall no further in this precision.
+    """
+    from scipy.optimize import minimize
+
+    problems, (n, dim) = features.shape[:-2], features.shape[-2:]
+    root, inverse = _round_coordinates(_covariance(features) if covariance is None else covariance, classes, l2)
+    one_hot = F.one_hot(labels, classes).to(features.dtype)
+    sizes = [features[..., 0, 0].numel() * dim * classes, features[..., 0, 0].numel() * classes]
+
+    def parts(flat: np.ndarray) -> tuple[Tensor, Tensor]:
+        u, bias = torch.from_numpy(flat).to(features.device, features.dtype).split(sizes)
+        u = u.view(*problems, dim, classes)
+        return (u if inverse is None else inverse @ u), bias.view(*problems, 1, classes)
+
+    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weight, bias = parts(flat)
+        log_probability = F.log_softmax(features @ weight + bias, dim=-1)
+        loss = -(log_probability * one_hot).sum(dtype=torch.float64) / n + l2 / 2 * weight.square().sum(dtype=torch.float64)
+        residual = (log_probability.exp() - one_hot) / n
+        slope = features.mT @ residual + l2 * weight
+        slope = slope if inverse is None else inverse.mT @ slope
+        return loss.item(), torch.cat([slope.flatten(), residual.sum(-2).flatten()]).double().cpu().numpy()
+
+    if start is None:
+        flat = np.zeros(sum(sizes))
+    else:
+        u = start.weight if root is None else root @ start.weight
+        flat = torch.cat([u.flatten(), start.bias.flatten()]).double().cpu().numpy()
+    # L-BFGS-B stops at a relative fall of the loss below ftol: a few units of rounding of the precision that the products have.
+    stop = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": tolerance, "ftol": torch.finfo(features.dtype).eps / 4, "maxcor": 20}
+    with torch.no_grad():
+        end = minimize(loss_and_gradient, flat, jac=True, method="L-BFGS-B", options=stop)
+        weight, bias = parts(end.x)
+    # Status 2 is a line search that finds nothing lower: the end of what this precision can tell.
+    return LogisticFit(weight, bias, end.status in (0, 2) and bool(np.isfinite(end.fun)), int(end.nit))
+
+
+def _round_coordinates(covariance: Tensor, classes: int, l2: float) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """R and its inverse for `fit_logistic`; none when there is no covariance, and then weight = u."""
+    dim = covariance.shape[-1]
+    if dim == 0:
+        return None, None
+    curvature = covariance.double() / classes
+    floor = max(l2, 1e-5 * curvature.diagonal(dim1=-2, dim2=-1).mean().item(), 1e-12)
+    unit = torch.eye(dim, dtype=torch.float64, device=covariance.device)
+    root = torch.linalg.cholesky(curvature + floor * unit).mT
+    inverse = torch.linalg.solve_triangular(root, unit.expand_as(root), upper=True)
+    return root.to(covariance.dtype), inverse.to(covariance.dtype)
+
+
+def standardisation(features: Float[Tensor, "n dim"]) -> tuple[Float[Tensor, "dim"], Float[Tensor, "dim"]]:
+    """Mean and standard deviation of each feature in fp32; 1 for features that do not vary. Features that are not finite raise UserError."""
+    x = features.float()
+    scale, center = torch.std_mean(x, dim=0, correction=0)
+    if not (torch.isfinite(scale).all() and torch.isfinite(center).all()):
+        raise UserError("features are not finite", hint="the encoder gave NaN or infinity; look at the health verdicts of its run")
+    # Rounding leaves a constant feature a little spread, which must not be blown up to 1.
+    constant = scale <= 1e-6 * torch.maximum(scale.max(), center.abs())
+    return center, torch.where(constant, 1.0, scale)
+
+
+def held_out_fifth(labels: Int64[Tensor, "n"], groups: Int64[Tensor, "n"] | None = None, *, seed: int = 0) -> Tensor:
+    """(n,) bool, true for about a fifth of the samples: of every class alike, or of whole groups (-1 = a group of its own)."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(labels)
+    if groups is None:
+        shuffled = torch.randperm(n, generator=generator)
+        by_class = shuffled[labels.cpu()[shuffled].argsort(stable=True)]
+        held = torch.zeros(n, dtype=torch.bool)
+        held[by_class[4::5]] = True
+        return held.to(labels.device)
+    groups = groups.cpu()
+    alone = groups < 0
+    groups = torch.where(alone, groups.max() + 1 + alone.cumsum(0), groups)
+    _, member, sizes = groups.unique(return_inverse=True, return_counts=True)
+    order = torch.randperm(len(sizes), generator=generator)
+    fits = sizes[order].cumsum(0) <= max(n / 5, int(sizes.min()))
+    fits &= torch.tensor(len(sizes) > 1)
+    chosen = torch.zeros(len(sizes), dtype=torch.bool)
+    chosen[order[fits]] = True
+    if len(sizes) > 1 and not chosen.any():
+        chosen[sizes.argmin()] = True
+    return chosen[member].to(labels.device)
+
+
+def _covariance(features: Float[Tensor, "*problems n dim"]) -> Float[Tensor, "*problems dim dim"]:
+    """Second moments about 0 from at most 16,384 rows: they only shape the path of the optimiser, never its end."""
+    n, dim = features.shape[-2:]
+    if dim > LARGEST_PRECONDITIONER:
+        return features.new_zeros(*features.shape[:-2], 0, 0)
+    rows = features[..., :: max(1, n // 16384), :]
+    return rows.mT @ rows / rows.shape[-2]

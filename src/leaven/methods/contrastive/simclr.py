@@ -1,0 +1,30 @@
+import math
+
+from leaven.encoders import Encoder
+from leaven.losses import nt_xent
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules import mlp
+from leaven.views import Views
+
+
+class SimCLR(Method):
+    """Two views of one sample agree, all others in the batch disagree (Chen et al. 2020, eq. 1)."""
+
+    paper = "A Simple Framework for Contrastive Learning of Visual Representations (Chen et al.)"
+    year = 2020
+    recipe = Recipe(optimizer="adamw", lr=2e-3, batch=256, weight_decay=0.05)
+
+    def __init__(self, encoder: Encoder, *, temperature: float = 0.2, projector: tuple[int, ...] = (1024, 128), views: Views | None = None):
+        super().__init__(encoder, views)
+        self.temperature = temperature
+        self.projector = mlp(encoder.dim, *projector, last_norm=True)
+
+    def forward(self, views):
+        features = [self.encoder(view) for view in views]
+        return Outputs(features=features, embeddings=[self.projector(feature) for feature in features])
+
+    def loss(self, outputs):
+        return {"nt_xent": nt_xent(*outputs.embeddings, self.temperature)}
+
+    def chance(self, outputs):
+        return math.log(2 * len(outputs.embeddings[0]) - 1)

@@ -1,0 +1,54 @@
+from torch.nn import functional as F
+
+from leaven.encoders import Encoder
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules import Teacher, mlp
+from leaven.views import Views
+
+
+class BYOL(Method):
+    """Predict a slowly moving copy's embedding of the other view (Grill et al. 2020, eq. 2).
+
+    What keeps it from collapsing: targets without gradients from a moving teacher, and the predictor.
+    """
+
+    paper = "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning (Grill et al.)"
+    year = 2020
+    recipe = Recipe(optimizer="adamw", lr=2e-3, batch=256, weight_decay=0.05)
+    purpose = "byol"
+    couples = False
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        projector: tuple[int, ...] = (1024, 128),
+        predictor: tuple[int, ...] = (512, 128),
+        momentum: float = 0.99,
+        stop_gradient: bool = True,
+        views: Views | None = None,
+    ):
+        super().__init__(encoder, views)
+        self.stop_gradient = stop_gradient
+        self.projector = mlp(encoder.dim, *projector)
+        self.predictor = mlp(projector[-1], *predictor) if predictor else None
+        self.teacher = Teacher(self.encoder, self.projector, momentum=momentum)
+
+    def forward(self, views):
+        features = [self.encoder(view) for view in views]
+        embeddings = [self.projector(feature) for feature in features]
+        targets = [self.teacher(view) for view in views] if self.stop_gradient else embeddings
+        predictions = [self.predictor(embedding) for embedding in embeddings] if self.predictor else embeddings
+        return Outputs(features=features, predictions=predictions, targets=targets)
+
+    def loss(self, outputs):
+        (p1, p2), (z1, z2) = outputs.predictions, outputs.targets
+        return {"prediction": distance(p1, z2) + distance(p2, z1)}
+
+    def chance(self, outputs):
+        return 4.0
+
+
+def distance(prediction, target):
+    """Mean over samples of 2 - 2 cos (0 when parallel, 2 when unrelated, 4 when opposed)."""
+    return 2 - 2 * F.cosine_similarity(prediction, target, dim=1, eps=1e-6).mean()

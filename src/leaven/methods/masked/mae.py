@@ -1,0 +1,74 @@
+import torch
+from torch import nn
+
+from leaven.encoders import Encoder
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules.patches import gather_tokens, patchify, sincos_positions, transformer
+from leaven.views import Views
+
+
+class MAE(Method):
+    """Encode a few visible patches, reconstruct the normalised pixels of the hidden ones (He et al. 2022).
+
+    mask_ratio: share of patches that are hidden. normalize_targets: subtract each patch's mean and divide by its deviation (section 3).
+    """
+
+    paper = "Masked Autoencoders Are Scalable Vision Learners (He et al.)"
+    year = 2022
+    recipe = Recipe(optimizer="adamw", lr=1.5e-3, batch=256, weight_decay=0.05, warmup=0.1)
+    modality = "pixels"
+    wants = "tokens"
+    purpose = "reconstruction"
+    couples = False
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        mask_ratio: float = 0.75,
+        normalize_targets: bool = True,
+        decoder_width: int = 96,
+        decoder_depth: int = 1,
+        decoder_heads: int = 3,
+        views: Views | None = None,
+    ):
+        super().__init__(encoder, views)
+        channels, height, width = encoder.input.shape
+        self.patch = encoder.patch
+        rows, columns = height // self.patch, width // self.patch
+        self.patches, self.visible = rows * columns, round(rows * columns * (1 - mask_ratio))
+        self.normalize_targets = normalize_targets
+        self.embed = nn.Linear(encoder.dim, decoder_width)
+        self.mask_token = nn.Parameter(torch.randn(1, 1, decoder_width) * 0.02)
+        self.register_buffer("positions", sincos_positions(rows, columns, decoder_width), persistent=False)
+        self.decoder = transformer(decoder_width, decoder_depth, decoder_heads)
+        self.predict = nn.Sequential(nn.LayerNorm(decoder_width), nn.Linear(decoder_width, channels * self.patch**2))
+
+    def no_weight_decay(self):
+        return {"mask_token"}
+
+    def views(self, batch, draw):
+        (picture,) = self.augment(batch["x"], draw)
+        return {"picture": picture, "order": draw.child("mask").permutations(self.patches, len(batch))}
+
+    def forward(self, views):
+        picture, order = views["picture"], views["order"]
+        visible, hidden = order[:, : self.visible], order[:, self.visible :]
+        tokens = self.embed(self.encoder.tokens(picture, keep=visible))
+        shuffled = torch.cat([tokens, self.mask_token.to(tokens.dtype).expand(len(order), hidden.shape[1], -1)], dim=1)
+        decoded = self.predict(self.decoder(gather_tokens(shuffled, order.argsort(dim=1)) + self.positions))
+        return Outputs(prediction=gather_tokens(decoded, hidden), target=gather_tokens(self.targets(picture), hidden))
+
+    def targets(self, picture):
+        """(B, patches, values): what to reconstruct."""
+        patches = patchify(picture.unit(), self.patch)
+        if self.normalize_targets:
+            variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
+            patches = (patches - mean) / (variance + 1e-6).sqrt()
+        return patches
+
+    def loss(self, outputs):
+        return {"reconstruction": (outputs.prediction - outputs.target).square().mean()}
+
+    def chance(self, outputs):
+        return outputs.target.square().mean().item()

@@ -1,0 +1,165 @@
+"""The contract between a method and everything else: what a method says of itself, and what it inherits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from leaven.data.batch import Batch
+from leaven.data.draw import Draw
+from leaven.encoders.encoder import Encoder
+from leaven.modules.teacher import Teacher
+from leaven.views import Views, default_views
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a method likes to be trained. `lr` holds at `batch`; `lr_rule` says how it follows another global batch.
+
+    warmup: share of the steps in which the rate rises from 0; schedule: "cosine" (to 0) or "constant"; clip: largest gradient norm;
+    momentum: of SGD and LARS; betas: of AdamW. Weight decay spares biases, norms, positions and tokens.
+    """
+
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    batch: int = 256
+    weight_decay: float = 0.05
+    lr_rule: str = "sqrt"
+    warmup: float = 0.05
+    schedule: str = "cosine"
+    clip: float | None = None
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How parameters of one prefix differ from the recipe."""
+
+    lr_scale: float = 1.0
+    constant: bool = False
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One leg of a training: a share of the steps with optimisers of its own.
+
+    prepare: called with `encode` when the stage starts, not when it is resumed; what it lays down belongs in buffers.
+    trains: the modules whose parameters move (None = all).
+    """
+
+    name: str = "train"
+    share: float = 1.0
+    prepare: Callable[[Encode], None] | None = None
+    trains: tuple[nn.Module, ...] | None = None
+
+
+Encode = Callable[[Callable[[Batch], Tensor]], Tensor]
+"""Maps a function over the whole training set in order, without views, without gradients and in eval mode; returns the stacked rows."""
+
+
+class Outputs(dict[str, Any]):
+    """What `forward` gives: named tensors (or lists of tensors), a row for each sample of the batch."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"outputs hold {', '.join(self)}, not {name!r}") from None
+
+
+class Method(nn.Module):
+    """A way of learning without labels.
+
+    Positional arguments of `__init__` are what Leaven provides: `encoder`, or `encoders` (one a role), and `data` (a DataSpec), each only if named.
+    Keyword-only arguments are the hyper-parameters: typed, with defaults, stored in config.json.
+    """
+
+    name: ClassVar[str] = ""
+    family: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    year: ClassVar[int] = 0
+
+    recipe: ClassVar[Recipe] = Recipe()
+    roles: ClassVar[tuple[str, ...]] = ("x",)
+    """The parts that an input can play; a batch has these keys."""
+    modality: ClassVar[str | None] = None
+    """Set only where the paper needs one kind of data."""
+    wants: ClassVar[str] = "features"
+    """What the encoder must offer: features, maps or tokens."""
+    purpose: ClassVar[str] = "contrast"
+    """Which default views of the input's modality suit the method."""
+    couples: ClassVar[bool] = True
+    """Whether `loss` compares samples with each other. If not, it must be a mean over samples, and is never gathered."""
+    players: tuple[str, ...] = ()
+    """Names of submodules that are trained in turn, one a step (("discriminator", "generator")); empty when all parameters move together."""
+    pools: ClassVar[dict[str, int]] = {}
+    """For semi-supervised methods: the proportion of "labeled" and "unlabeled" samples; `views` then gets a dict of batches."""
+    rules: ClassVar[dict[str, Rule]] = {}
+    """Parameters that differ from the recipe, by prefix of their name."""
+
+    config: dict[str, Any]
+
+    def __init__(self, encoder: Encoder | None = None, views: Views | None = None):
+        super().__init__()
+        if encoder is not None:
+            self.encoder = encoder
+            self.augment = views or default_views(self.purpose, encoder.input.modality)
+        elif views is not None:
+            self.augment = views
+
+    def views(self, batch: Batch, draw: Draw) -> Any:
+        """Random views of a batch: any nesting of lists and dicts of values and tensors, a row for each sample."""
+        return self.augment(batch["x"], draw)
+
+    def forward(self, views: Any, *player: str) -> Outputs:
+        raise NotImplementedError
+
+    def loss(self, outputs: Outputs, *player: str) -> dict[str, Tensor]:
+        """Named terms, whose sum is minimised. Called in fp32, with the outputs of the whole global batch where `couples`."""
+        raise NotImplementedError
+
+    def chance(self, outputs: Outputs) -> float | None:
+        """The loss of a model that knows nothing, for a batch of this size; None where there is no such number."""
+        return None
+
+    def after_step(self, outputs: Outputs, progress: float) -> None:
+        """Called once an optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if `couples`."""
+        for module in self.modules():
+            if isinstance(module, Teacher):
+                module.update(progress)
+
+    def stages(self) -> Iterable[Stage]:
+        """The legs of a training, one after another; their shares sum to 1."""
+        return (Stage(),)
+
+    def encoders(self) -> dict[str, nn.Module]:
+        """What is kept at the end, by name: one encoder, one a role, or none."""
+        return {"encoder": self.encoder} if hasattr(self, "encoder") else {}
+
+
+def tensors_of(tree: Any) -> Iterator[Tensor]:
+    """The tensors of a nesting of dicts, lists and tuples, in order."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            yield from tensors_of(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from tensors_of(value)
+
+
+def map_tensors(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """The same nesting with every tensor replaced by function(tensor, and those at its place in the others)."""
+    if isinstance(tree, Tensor):
+        return function(tree, *others)
+    if isinstance(tree, dict):
+        return type(tree)({name: map_tensors(function, value, *(other[name] for other in others)) for name, value in tree.items()})
+    if isinstance(tree, list | tuple):
+        return type(tree)(map_tensors(function, *values) for values in zip(tree, *others, strict=True))
+    return tree

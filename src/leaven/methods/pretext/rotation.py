@@ -1,0 +1,48 @@
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from leaven.data.batch import Pixels
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.views import Views, rotate
+
+
+class Rotation(Method):
+    """Say by how much a picture was turned (Gidaris et al. 2018). Every picture is shown in all its rotations at once.
+
+    angles: degrees, multiples of 90.
+    """
+
+    paper = "Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al.)"
+    year = 2018
+    recipe = Recipe(optimizer="adamw", lr=2e-3, batch=128, weight_decay=0.05)
+    modality = "pixels"
+    purpose = "reconstruction"
+    couples = False
+
+    def __init__(self, encoder: Encoder, *, angles: tuple[int, ...] = (0, 90, 180, 270), views: Views | None = None):
+        super().__init__(encoder, views)
+        if any(angle % 90 for angle in angles) or len(set(angles)) < 2:
+            raise UserError(f"angles {angles} are not two or more different multiples of 90")
+        self.angles = angles
+        self.classifier = nn.Linear(encoder.dim, len(angles))
+
+    def views(self, batch, draw):
+        (picture,) = self.augment(batch["x"], draw)
+        return [Pixels(rotate(picture.pixels, torch.full((len(batch),), angle // 90, device=picture.pixels.device))) for angle in self.angles]
+
+    def forward(self, views):
+        sizes = [len(view) for view in views]
+        features = self.encoder(Pixels.cat(views))
+        return Outputs(features=list(features.split(sizes)), logits=list(self.classifier(features).split(sizes)))
+
+    def loss(self, outputs):
+        answers = torch.arange(len(self.angles), device=outputs.logits[0].device).repeat_interleave(len(outputs.logits[0]))
+        return {"rotation": F.cross_entropy(torch.cat(outputs.logits), answers)}
+
+    def chance(self, outputs):
+        return math.log(len(self.angles))

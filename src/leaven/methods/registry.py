@@ -1,0 +1,147 @@
+"""Every method by its name, found by being defined in the folder; and how one is built from its configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import inspect
+import json
+import pkgutil
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import leaven.methods
+from leaven.data.spec import DataSpec
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Recipe
+from leaven.views import Views
+
+
+def methods_in(module: types.ModuleType) -> list[type[Method]]:
+    """The methods that a module defines (not those that it imports)."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method) and value is not Method and value.__module__ == module.__name__
+    ]
+
+
+@functools.cache
+def registry() -> dict[str, type[Method]]:
+    """Name (of the file) -> method, for every file in a family's folder."""
+    found: dict[str, type[Method]] = {}
+    for _, path, is_package in pkgutil.walk_packages(leaven.methods.__path__, "leaven.methods."):
+        parts = path.split(".")
+        if is_package or len(parts) != 4:
+            continue
+        for method in methods_in(importlib.import_module(path)):
+            method.family, method.name = parts[2], parts[3]
+            found[method.name] = method
+    return dict(sorted(found.items()))
+
+
+def find_method(name: str) -> type[Method]:
+    """A method by its name, or a user's own as `path/to/file.py:Class`."""
+    if ".py:" in name:
+        path, _, wanted = name.rpartition(":")
+        if not Path(path).is_file():
+            raise UserError("no such file", where=path, hint="--method takes a name or file.py:Class")
+        spec = importlib.util.spec_from_file_location(f"leaven_user_{Path(path).stem}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        method = getattr(module, wanted, None)
+        if not (isinstance(method, type) and issubclass(method, Method)):
+            raise UserError(f"{wanted!r} is not a Method", where=path, hint="derive it from leaven.methods.Method")
+        method.name, method.family = f"{Path(path).resolve()}:{wanted}", "own"
+        return method
+    if name not in registry():
+        import difflib
+
+        close = difflib.get_close_matches(name, registry(), 3)
+        raise UserError(f"no method is named {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else "see `leaven methods`")
+    return registry()[name]
+
+
+def given_arguments(method: type[Method]) -> list[str]:
+    """What the method is built around: some of encoder, encoders, data."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [name for name, parameter in inspect.signature(method).parameters.items() if parameter.kind in positional]
+
+
+def hyperparameters(method: type[Method]) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments, which are the method's hyper-parameters."""
+    return {name: parameter for name, parameter in inspect.signature(method).parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def convert(value: Any, kind: Any, where: str) -> Any:
+    """A value (perhaps the text of a `--set`) as the type that a parameter is annotated with."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or value == "none":
+            return None
+        return convert(value, next(option for option in inner if option is not type(None)), where)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False, True: True, False: False}[value.lower() if isinstance(value, str) else value]
+        if origin is tuple:
+            items = (json.loads(value if value.strip().startswith("[") else f"[{value}]") if value.strip() else []) if isinstance(value, str) else value
+            items = items if isinstance(items, list | tuple) else [items]
+            kinds = [inner[0]] * len(items) if inner[-1] is Ellipsis else inner
+            if len(kinds) != len(items):
+                raise ValueError
+            return tuple(convert(item, each, where) for item, each in zip(items, kinds, strict=True))
+        if kind in (int, float, str):
+            if kind is int and isinstance(value, float) and not value.is_integer():
+                raise ValueError
+            return kind(value)
+    except (KeyError, ValueError, TypeError, json.JSONDecodeError):
+        wanted = getattr(kind, "__name__", str(kind)) if origin is None else str(kind)
+        raise UserError(f"{where} takes a {wanted}, not {value!r}") from None
+    return value
+
+
+def replace_fields(part: Any, changes: dict[str, Any], where: str) -> Any:
+    """A dataclass with some fields changed and converted to their types."""
+    kinds = typing.get_type_hints(type(part))
+    names = [field.name for field in dataclasses.fields(part)]
+    for name in changes:
+        if name not in names:
+            raise UserError(f"{where} has no {name!r}", hint=f"it has {', '.join(names)}")
+    return dataclasses.replace(part, **{name: convert(value, kinds[name], f"{where}.{name}") for name, value in changes.items()})
+
+
+def build_method(
+    method: type[Method], data: DataSpec, encoders: dict[str, Encoder] | None = None, settings: dict[str, Any] | None = None
+) -> tuple[Method, Recipe]:
+    """The method around its encoder, and its recipe, both with the user's settings.
+
+    settings: hyper-parameters by name; dotted names reach into parts ("views.crop_min", "recipe.lr"); nested dicts do as well.
+    The method's `config` holds every hyper-parameter afterwards, and building from it gives the same method.
+    """
+    known = hyperparameters(method)
+    kinds = typing.get_type_hints(method.__init__)
+    plain: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {"views": {}, "recipe": {}}
+    for name, value in (settings or {}).items():
+        part, _, rest = name.partition(".")
+        if part in parts and (rest or isinstance(value, dict)):
+            parts[part].update({rest: value} if rest else {key: each for key, each in value.items() if key != "kind"})
+        elif name in known and name != "views":
+            plain[name] = convert(value, kinds[name], name)
+        else:
+            options = [name for name in known if name != "views"] + [f"{part}.…" for part in parts]
+            raise UserError(f"{method.name} has no setting {name!r}", hint=f"it has {', '.join(options)}")
+    available: dict[str, Any] = {"data": data, "encoders": encoders, "encoder": next(iter(encoders.values())) if encoders else None}
+    built = method(*(available[name] for name in given_arguments(method)), **plain)
+    if parts["views"]:
+        built.augment = replace_fields(built.augment, parts["views"], "views")
+    built.config = {name: plain.get(name, parameter.default) for name, parameter in known.items() if name != "views"}
+    if isinstance(getattr(built, "augment", None), Views):
+        built.config["views"] = built.augment.to_dict()
+    return built, replace_fields(method.recipe, parts["recipe"], "recipe")

@@ -1,0 +1,41 @@
+"""Pictures as rows of patches, and fixed positions on their grid."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def patchify(pixels: Float[Tensor, "batch channels height width"], patch: int) -> Float[Tensor, "batch patches values"]:
+    """Cut into patch x patch squares, row by row; each is flattened as (patch row, patch column, channel)."""
+    batch, channels, height, width = pixels.shape
+    grid = pixels.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch * patch * channels)
+
+
+def sincos_positions(rows: int, columns: int, dim: int) -> Float[Tensor, "patches dim"]:
+    """Fixed 2-D sine and cosine positions: half of the dimensions for the row, half for the column (MAE, appendix A.1)."""
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(dim // 4) / (dim // 4))
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    angles = [place.flatten()[:, None] * frequencies for place in (row, column)]
+    return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
+
+
+def gather_tokens(tokens: Float[Tensor, "batch tokens dim"], index: Tensor) -> Float[Tensor, "batch kept dim"]:
+    """The tokens at these places, a list of places a sample: index (batch, kept) int64."""
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+def transformer(width: int, depth: int, heads: int) -> nn.Sequential:
+    """Pre-norm transformer layers with GELU, no dropout, Xavier weights (ViT, Dosovitskiy et al. 2021; initialised as in MAE)."""
+    layers = [
+        nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True) for _ in range(depth)
+    ]
+    stack = nn.Sequential(*layers)
+    for name, parameter in stack.named_parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return stack

@@ -1,0 +1,46 @@
+"""A slowly moving copy of a network, which gives targets without gradients."""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Teacher(nn.Module):
+    """Exponential moving average of one or more modules applied in sequence (Tarvainen and Valpola 2017).
+
+    It starts as a copy. Parameters move by `teacher = m * teacher + (1 - m) * student`, with m rising from `momentum` to 1 along a cosine
+    (Grill et al. 2020, section 3.2); buffers (running statistics, counters) are copied. `update` is called once an optimiser step.
+    """
+
+    def __init__(self, *students: nn.Module, momentum: float = 0.99, rising: bool = True):
+        super().__init__()
+        self.network = nn.Sequential(*(copy.deepcopy(student) for student in students)).requires_grad_(False)
+        self.momentum, self.rising = momentum, rising
+        self._students = (students,)  # in a tuple, so that they are not registered a second time
+
+    def momentum_at(self, progress: float) -> float:
+        if not self.rising:
+            return self.momentum
+        return 1 - (1 - self.momentum) * (math.cos(math.pi * min(progress, 1.0)) + 1) / 2
+
+    @torch.no_grad()
+    def update(self, progress: float) -> None:
+        """Move towards the students; `progress` in 0-1 is the share of the training that is done."""
+        students = self._students[0]
+        own = list(self.network.parameters())
+        theirs = [parameter.detach() for student in students for parameter in student.parameters()]
+        torch._foreach_lerp_(own, theirs, 1 - self.momentum_at(progress))
+        for module, student in zip(self.network, students, strict=True):
+            for buffer, source in zip(module.buffers(), student.buffers(), strict=True):
+                buffer.copy_(source)
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any) -> Any:
+        first, *rest = self.network
+        output = first(*inputs)
+        for module in rest:
+            output = module(output)
+        return output

@@ -1,0 +1,75 @@
+"""One global batch over several processes: gather with gradients, and averaging that changes no algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from leaven.methods.method import map_tensors
+
+
+def processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if processes() > 1 else 0
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' rows. Every process computes the same loss of them, so its own rows' gradient is already whole; it is multiplied by
+    the number of processes because parameter gradients are averaged afterwards."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        ctx.rows = len(rows)
+        everyone = [torch.empty_like(rows) for _ in range(processes())]
+        dist.all_gather(everyone, rows.contiguous())
+        return torch.cat(everyone)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        start = rank() * ctx.rows
+        return gradient[start : start + ctx.rows] * processes()
+
+
+def gather(tree: Any) -> Any:
+    """Outputs of the local rows -> outputs of the global batch, in the order of the global batch, with gradients to the local rows."""
+    return map_tensors(_Gather.apply, tree) if processes() > 1 else tree
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Mean of the gradients over the processes, in one message a dtype."""
+    if processes() == 1:
+        return
+    by_type: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for gradients in by_type.values():
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= processes()
+        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def agree(number: float) -> float:
+    """The first process's number, on all of them."""
+    if processes() == 1:
+        return number
+    box = torch.tensor([number], dtype=torch.float64)
+    dist.broadcast(box.cuda() if dist.get_backend() == "nccl" else box, 0)
+    return box.item()
+
+
+def mean_over_processes(number: Tensor) -> Tensor:
+    if processes() == 1:
+        return number
+    total = number.clone()
+    dist.all_reduce(total)
+    return total / processes()

@@ -1,0 +1,154 @@
+"""Is this training still worth its time? Measures of the features and the loss, and verdicts in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from leaven.data.batch import Batch
+from leaven.methods.method import Method, Outputs
+from leaven.training.step import Autocast
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Something wrong, since which step, and the usual causes. `fatal`: going on is useless."""
+
+    verdict: str
+    since_step: int
+    why: str
+    fatal: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "since_step": self.since_step, "why": self.why}
+
+
+def feature_std(features: Float[Tensor, "samples dim"]) -> float:
+    """How far normalised features spread: sqrt of their total variance, 1 when they point everywhere, 0 when all point one way
+    (Chen and He 2021, section 4.1, over all dimensions together)."""
+    z = F.normalize(features, dim=1, eps=1e-6)
+    return (1 - z.mean(0).square().sum()).clamp(min=0).sqrt().item()
+
+
+def rankme(features: Float[Tensor, "samples dim"]) -> float:
+    """Effective rank: exp of the entropy of the normalised singular values (Garrido et al. 2023, eq. 1)."""
+    values = torch.linalg.svdvals(features)
+    if values.sum() <= 0:
+        return 1.0
+    shares = values / values.sum() + 1e-7
+    return torch.exp(-(shares * shares.log()).sum()).item()
+
+
+def alignment(a: Float[Tensor, "samples dim"], b: Float[Tensor, "samples dim"]) -> float:
+    """Mean squared distance between normalised features of two views (Wang and Isola 2020); 0 is best."""
+    return (F.normalize(a, dim=1, eps=1e-6) - F.normalize(b, dim=1, eps=1e-6)).square().sum(1).mean().item()
+
+
+def uniformity(features: Float[Tensor, "samples dim"]) -> float:
+    """log mean exp(-2 d^2) over pairs of normalised features (Wang and Isola 2020); 0 when all are equal, -4 when uniform on the sphere."""
+    distances = torch.pdist(F.normalize(features, dim=1, eps=1e-6)).square()
+    return (torch.logsumexp(-2 * distances, 0) - math.log(len(distances))).item()
+
+
+def neighbour_accuracy(features: Float[Tensor, "samples dim"], labels: Tensor, k: int = 20, temperature: float = 0.07) -> float:
+    """Leave-one-out weighted kNN (Wu et al. 2018) among the labeled samples: a query never finds itself."""
+    labeled = labels >= 0
+    z, labels = F.normalize(features[labeled], dim=1, eps=1e-6), labels[labeled]
+    similarity = (z @ z.T).fill_diagonal_(float("-inf"))
+    near, index = similarity.topk(min(k, len(z) - 1))
+    votes = torch.zeros(len(z), int(labels.max()) + 1, device=z.device).scatter_add_(1, labels[index], (near / temperature).exp())
+    return (votes.argmax(1) == labels).float().mean().item()
+
+
+class Monitor:
+    """Looks at the same clean samples every so often, and at every logged loss.
+
+    A verdict needs two looks in a row, so that one odd moment says nothing; each is given once.
+    """
+
+    collapsed_below = 0.02
+    patience = 2
+
+    def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None]):
+        self.method, self.probe, self.autocast, self.say = method, probe, autocast, say
+        self.verdicts: list[Verdict] = []
+        self.suspicions: dict[str, list[int]] = {}
+
+    def state(self) -> dict[str, Any]:
+        return {"verdicts": [asdict(verdict) for verdict in self.verdicts], "suspicions": dict(self.suspicions)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.verdicts = [Verdict(**verdict) for verdict in state["verdicts"]]
+        self.suspicions = state["suspicions"]
+
+    def inputs(self) -> None:
+        """Before the first step: inputs that cannot teach anything."""
+        for role, value in self.probe.roles.items():
+            tensors = [tensor.double() for tensor in value.tensors().values() if tensor.is_floating_point() or tensor.dtype == torch.uint8]
+            if tensors and len(value) > 1 and all((tensor - tensor[:1]).abs().max() == 0 for tensor in tensors):
+                why = f"all {len(value)} samples looked at are the same ({role}); there is nothing to tell apart. Is the right folder given?"
+                self.give(Verdict("constant data", 0, why, fatal=True))
+
+    @torch.no_grad()
+    def look(self, step: int, outputs: Outputs) -> dict[str, float]:
+        """Measures of every encoder's features on the clean samples, in eval mode; judges collapse."""
+        measures: dict[str, float] = {}
+        encoders = self.method.encoders()
+        for name, encoder in encoders.items():
+            role = name if name in self.probe.roles else next(iter(self.probe.roles))
+            prefix = "" if len(encoders) == 1 else f"{name}."
+            was_training = encoder.training
+            encoder.eval()
+            with self.autocast():
+                features = torch.cat([encoder(self.probe[role][start : start + 256]) for start in range(0, len(self.probe), 256)]).float()
+            encoder.train(was_training)
+            if not features.isfinite().all():
+                continue
+            measures[f"{prefix}feature_std"] = std = feature_std(features)
+            measures[f"{prefix}rankme"] = rankme(features)
+            measures[f"{prefix}uniformity"] = uniformity(features[:512])
+            if len(set(self.probe.label[self.probe.label >= 0].tolist())) > 1:
+                measures[f"{prefix}knn"] = neighbour_accuracy(features, self.probe.label)
+            why = (
+                f"all features of {name} point one way (spread {std:.4f} of 1); usual causes: a missing stop-gradient, predictor or negatives, "
+                "a learning rate that is too high, or views that share nothing"
+            )
+            self.suspect(step, "collapsed", std < self.collapsed_below, why, fatal=True)
+        features = outputs.get("features")
+        if isinstance(features, list) and len(features) >= 2:
+            measures["alignment"] = alignment(features[0], features[1])
+        return measures
+
+    def judge_loss(self, step: int, progress: float, loss: float, chance: float | None) -> None:
+        """A loss that stays at the level of a model that knows nothing."""
+        if chance is None or progress < 0.3 or step < 50:
+            return
+        why = (
+            f"the loss is {loss:.3f}, and a model that knows nothing has {chance:.3f}; usual causes: a temperature or learning rate far off, "
+            "views that share nothing, or samples that are all alike"
+        )
+        self.suspect(step, "not learning", loss > 0.97 * chance, why, fatal=True)
+
+    def suspect(self, step: int, verdict: str, holds: bool, why: str, fatal: bool) -> None:
+        if not holds:
+            self.suspicions.pop(verdict, None)
+            return
+        seen = self.suspicions.setdefault(verdict, [])
+        seen.append(step)
+        if len(seen) >= self.patience:
+            self.give(Verdict(verdict, seen[0], why, fatal))
+
+    def give(self, verdict: Verdict) -> None:
+        if verdict.verdict not in {given.verdict for given in self.verdicts}:
+            self.verdicts.append(verdict)
+            self.say(verdict)
+
+    def fatal(self) -> Verdict | None:
+        return next((verdict for verdict in self.verdicts if verdict.fatal), None)

@@ -1,0 +1,351 @@
+"""One loop for every method: batches, views, a step by each player, stages, metrics, health, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leaven.data.batch import Batch
+from leaven.data.draw import Draw
+from leaven.data.sampler import Sampler
+from leaven.errors import Interrupted, TrainingStopped
+from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.run import Run
+from leaven.training.checkpoint import Checkpoints
+from leaven.training.distributed import agree, average_gradients, processes, rank
+from leaven.training.health import Monitor, Verdict
+from leaven.training.optimizers import build_optimizer, gradient_norm, parameter_groups
+from leaven.training.plan import Plan, rate_factor, scaled_rate
+from leaven.training.step import Autocast, Step
+
+REPLAN_AT = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
+
+
+@dataclasses.dataclass
+class Settings:
+    """How one training runs, beyond its method and plan. deadline: time.monotonic() at which a budget ends."""
+
+    seed: int = 0
+    accumulate: int = 1
+    keep_going: bool = False
+    checkpoint_seconds: float = 60.0
+    deadline: float | None = None
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+
+
+class Training:
+    """Trains a method on the samples of a data set. `run()` goes on from the newest checkpoint in the run's folder."""
+
+    def __init__(
+        self,
+        method: Method,
+        recipe: Recipe,
+        rows: Batch,
+        members: Tensor,
+        plan: Plan,
+        folder: Run,
+        settings: Settings,
+        autocast: Autocast,
+        *,
+        say: Callable[[str], None] = lambda line: None,
+        progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
+        save_plan: Callable[[Plan], None] = lambda plan: None,
+    ):
+        self.method, self.recipe, self.plan, self.folder, self.settings, self.autocast = method, recipe, plan, folder, settings, autocast
+        self.rows, self.members = rows, members
+        self.say, self.report_progress, self.save_plan = say, progress, save_plan
+        self.parts = processes() * settings.accumulate
+        self.sampler = Sampler(rows.label[members.to(rows.label.device)].cpu(), plan.batch, settings.seed, method.pools, self.parts)
+        self.stages = list(method.stages())
+        self.trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
+        self.stepper = Step(method, autocast)
+        self.checkpoints = Checkpoints(folder.checkpoints)
+        probe = Draw(settings.seed, "probe").permutations(len(members), 1)[0][:1024].sort().values
+        self.monitor = Monitor(method, self._batch(probe), autocast, lambda verdict: self.say(f"{verdict.verdict}: {verdict.why}"))
+        self.step = self.stage = self.stage_start = 0
+        self.window: dict[str, Tensor] = {}
+        self.times: dict[str, float] = defaultdict(float)
+        self.started: tuple[float, int] | None = None
+        self.saved = 0.0
+        self.rehearsing = self.stop_requested = False
+
+    # --- the story ---
+
+    def run(self) -> dict[str, Any]:
+        """Returns steps, samples, seconds, the time split and the verdicts. Raises TrainingStopped or Interrupted."""
+        self.method.to(self.settings.device)
+        with self._signals():
+            state = self.checkpoints.load()
+            if state is None:
+                self.monitor.inputs()
+                self._stop_if_fatal()
+                if not self.plan.steps:
+                    self._calibrate()
+                self._begin_stage(self.stages[0], prepare=True)
+                self._checkpoint()
+            else:
+                self._restore(state)
+            self.started = time.monotonic(), self.step
+            while self.stage < len(self.stages):
+                end = self._stage_end(self.stage)
+                while self.plan.progress(self.step) < end - 1e-9:
+                    self._one_step()
+                self.stage += 1
+                if self.stage < len(self.stages):
+                    self.stage_start = self.step
+                    self._begin_stage(self.stages[self.stage], prepare=True)
+                self._checkpoint()
+        seconds = sum(self.times.values())
+        return {
+            "steps": self.step,
+            "samples": self.step * self.plan.batch,
+            "seconds": round(seconds, 3),
+            "samples_per_second": round(self.step * self.plan.batch / max(seconds, 1e-9), 1),
+            "time_split": {name: round(spent, 3) for name, spent in self.times.items()},
+            "health": [verdict.to_dict() for verdict in self.monitor.verdicts],
+        }
+
+    def _one_step(self) -> None:
+        clock = time.perf_counter()
+        parts = [self.sampler.rows(self.step, rank() * self.settings.accumulate + number) for number in range(self.settings.accumulate)]
+        batches = [self._batch(part) for part in parts]
+        clock = self._spent("data", clock)
+        views = [self._views(batch, number) for number, batch in enumerate(batches)]
+        clock = self._spent("views", clock)
+        player = self._turn()
+        optimizer = self.optimizers[player]
+        optimizer.zero_grad()
+        self.method.train()
+        seed = (self.settings.seed, "forward", self.stage, self.step, rank())
+        terms, outputs = self.stepper.gradients(views, seed, (player,) if player else ())
+        average_gradients(self.moving[player])
+        norm = gradient_norm(self.moving[player])
+        clock = self._spent("forward and backward", clock)
+        self._refuse_non_finite(terms, norm)
+        self._set_rates(optimizer)
+        if self.recipe.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.moving[player], self.recipe.clip, norm)
+        optimizer.step()
+        self.step += 1
+        self.method.after_step(outputs, self._stage_progress(self.step))
+        clock = self._spent("optimiser", clock)
+        self._log(terms, norm, outputs)
+        self._spent("health and checkpoints", clock)
+        self._between_steps()
+
+    # --- its parts ---
+
+    def _batch(self, rows: Tensor | dict[str, Tensor]) -> Any:
+        if isinstance(rows, dict):
+            return {pool: self._batch(part) for pool, part in rows.items()}
+        batch = self.rows.select(self.members[rows].to(self.rows.label.device)).to(self.settings.device)
+        return dataclasses.replace(batch, index=rows.to(self.settings.device))
+
+    def _views(self, batch: Any, number: int) -> Any:
+        part = rank() * self.settings.accumulate + number
+        draw = Draw(self.settings.seed, "views", self.stage, self.step, part=part, parts=self.parts, device=self.settings.device)
+        with torch.no_grad():
+            return self.method.views(batch, draw)
+
+    def _turn(self) -> str:
+        players = self.method.players
+        return players[(self.step - self.stage_start) % len(players)] if players else ""
+
+    def _begin_stage(self, stage: Stage, prepare: bool) -> None:
+        for parameter in self.trainable:
+            parameter.requires_grad_(True)
+        if prepare and stage.prepare is not None:
+            stage.prepare(self._encode)
+        rate = scaled_rate(self.recipe.lr, self.plan.batch, self.recipe.batch, self.recipe.lr_rule)
+        self.optimizers, self.moving = {}, {}
+        for player in dict.fromkeys(self.method.players or ("",)):
+            modules = (getattr(self.method, player),) if player else stage.trains
+            groups = parameter_groups(self.method, self.recipe, modules)
+            self.moving[player] = [parameter for group in groups for parameter in group["params"]]
+            self.optimizers[player] = build_optimizer(self.recipe, groups, rate)
+        self.rate = rate
+        if stage.trains is not None:
+            moving = {id(parameter) for parameters in self.moving.values() for parameter in parameters}
+            for parameter in self.trainable:
+                parameter.requires_grad_(id(parameter) in moving)
+
+    def _set_rates(self, optimizer: torch.optim.Optimizer) -> None:
+        middle = (self._stage_progress(self.step) + self._stage_progress(self.step + 1)) / 2
+        factor = rate_factor(middle, self.recipe.warmup, self.recipe.schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate * group["lr_scale"] * (1.0 if group["constant"] else factor)
+
+    def _stage_end(self, stage: int) -> float:
+        return 1.0 if stage == len(self.stages) - 1 else sum(each.share for each in self.stages[: stage + 1])
+
+    def _stage_progress(self, step: int) -> float:
+        """Share (0-1) of the current stage that lies before this step."""
+        start, end = sum(each.share for each in self.stages[: self.stage]), self._stage_end(self.stage)
+        return min(1.0, max(0.0, (self.plan.progress(step) - start) / (end - start)))
+
+    def _encode(self, function: Callable[[Batch], Tensor]) -> Tensor:
+        self.method.eval()
+        with torch.no_grad(), self.autocast():
+            rows = [function(self._batch(part)).float() for part in torch.arange(len(self.members)).split(256)]
+        self.method.train()
+        return torch.cat(rows)
+
+    def _refuse_non_finite(self, terms: dict[str, Tensor], norm: Tensor) -> None:
+        bad = [name for name, term in terms.items() if not term.isfinite()] or ([] if norm.isfinite() else ["its gradient"])
+        if bad:
+            why = f"{bad[0]} is not finite; usual causes: a learning rate that is too high, or inputs with NaN"
+            self.monitor.give(Verdict("non-finite loss", self.step, why, fatal=True))
+            raise TrainingStopped("non-finite loss", why, step=self.step)
+
+    def _log(self, terms: dict[str, Tensor], norm: Tensor, outputs: Outputs) -> None:
+        if self.rehearsing:
+            return
+        values = {name: term.double() for name, term in terms.items()}
+        values |= {"loss": torch.stack(list(values.values())).sum(), "grad_norm": norm.double()}
+        for name, value in values.items():
+            self.window[name] = self.window.get(name, torch.zeros_like(value)) + value
+        self.window[".steps"] = self.window.get(".steps", torch.zeros((), dtype=torch.float64)) + 1
+        every = max(1, self.plan.steps // 200)
+        if self.step % every and self.plan.progress(self.step) < 1:
+            return
+        steps = self.window.pop(".steps").item()
+        row: dict[str, Any] = {"step": self.step, "stage": self.stages[self.stage].name, "progress": self.plan.progress(self.step), "lr": self.rate_now()}
+        row |= {name: value.item() / steps for name, value in self.window.items()}
+        self.window = {}
+        if self.step % (every * 8) == 0 or self.plan.progress(self.step) >= 1:
+            row |= self.monitor.look(self.step, outputs)
+        self.monitor.judge_loss(self.step, self._stage_progress(self.step), row["loss"], self.method.chance(outputs))
+        if rank() == 0:
+            elapsed = sum(self.times.values())
+            clock = {"seconds": round(elapsed, 3), "samples_per_second": round(self.step * self.plan.batch / max(elapsed, 1e-9), 1)}
+            self.folder.append_metrics({**row, "clock": clock})
+            self.report_progress(self.step, self.plan.total, row["loss"])
+        self._stop_if_fatal()
+
+    def rate_now(self) -> float:
+        return max(group["lr"] for optimizer in self.optimizers.values() for group in optimizer.param_groups)
+
+    def _stop_if_fatal(self) -> None:
+        verdict = self.monitor.fatal()
+        if verdict is not None and not self.settings.keep_going:
+            raise TrainingStopped(verdict.verdict, verdict.why, step=self.step)
+
+    # --- time ---
+
+    def _spent(self, part: str, since: float) -> float:
+        now = time.perf_counter()
+        self.times[part] += now - since
+        return now
+
+    def _calibrate(self) -> None:
+        """Turn the time budget into steps: a few steps that are then undone."""
+        assert self.settings.deadline is not None
+        before = copy.deepcopy(self.method.state_dict())
+        self.plan.steps = 1_000_000
+        self._begin_stage(self.stages[0], prepare=True)
+        available = self.settings.deadline - time.monotonic()
+        begin, durations = time.monotonic(), []
+        self.rehearsing = True
+        while len(durations) < 4 or (time.monotonic() - begin < min(5.0, 0.05 * available) and len(durations) < 200):
+            clock = time.monotonic()
+            self._one_step()
+            durations.append(time.monotonic() - clock)
+        self.rehearsing = False
+        self.step = 0
+        self.times.clear()
+        self.method.load_state_dict(before)
+        typical = sorted(durations[1:])[len(durations[1:]) // 2]
+        self.plan.steps = max(1, int(agree((self.settings.deadline - time.monotonic()) / typical / 1.02)))
+        self.save_plan(self.plan)
+
+    def _between_steps(self) -> None:
+        now = time.monotonic()
+        if self.stop_requested:
+            self._checkpoint()
+            raise Interrupted(f"stopped after step {self.step}")
+        if self.rehearsing:
+            return
+        self._replan(now)
+        if now - self.saved > self.settings.checkpoint_seconds:
+            self._checkpoint()
+
+    def _replan(self, now: float) -> None:
+        """Where a budget's end has drifted by more than 1 %, change the number of steps, and write that down before going on."""
+        if self.settings.deadline is None or self.plan.budget is None or not any(self._crosses(share) for share in REPLAN_AT):
+            return
+        if self.plan.progress(self.step) >= 1 or any(at >= self.step for at, _ in self.plan.changes):
+            return
+        assert self.started is not None
+        since, first = self.started
+        pace = (now - since) / (self.step - first)
+        left = int(agree(max(1.0, (self.settings.deadline - now) / pace)))
+        if abs(left - (self.plan.total - self.step)) > 0.01 * self.plan.total:
+            self.plan.change(self.step, self.step + left)
+            self.save_plan(self.plan)
+
+    def _crosses(self, share: float) -> bool:
+        return self.plan.progress(self.step - 1) < share <= self.plan.progress(self.step)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGTERM or Ctrl-C asks for a checkpoint after the current step; a second Ctrl-C ends at once."""
+
+        def ask(number: int, frame: Any) -> None:
+            if self.stop_requested and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stop_requested = True
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # not the main thread
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # --- what survives ---
+
+    def _checkpoint(self) -> None:
+        if rank() == 0:
+            state = {
+                "method": self.method.state_dict(),
+                "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
+                "step": self.step,
+                "stage": self.stage,
+                "stage_start": self.stage_start,
+                "window": self.window,
+                "monitor": self.monitor.state(),
+                "times": dict(self.times),
+            }
+            self.checkpoints.save(self.step, state)
+        self.saved = time.monotonic()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step, self.stage, self.stage_start = state["step"], state["stage"], state["stage_start"]
+        self.method.load_state_dict(state["method"])
+        if self.stage < len(self.stages):
+            self._begin_stage(self.stages[self.stage], prepare=False)
+            for player, stored in state["optimizers"].items():
+                optimizer = self.optimizers[player]
+                optimizer.load_state_dict(stored)
+                for parameter, slots in optimizer.state.items():
+                    for name, slot in slots.items():
+                        if isinstance(slot, Tensor) and slot.shape == parameter.shape:  # fused kernels want one memory layout for both
+                            slots[name] = torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)
+        self.window = state["window"]
+        self.monitor.load(state["monitor"])
+        self.times.update(state["times"])
+        if rank() == 0:
+            self.folder.cut_metrics(self.step)
+        self.say(f"going on from step {self.step}")

@@ -1,0 +1,98 @@
+"""Optimisers by name, and which parameters get which settings."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leaven.errors import UserError
+from leaven.methods.method import Method, Recipe, Rule
+
+
+class LARS(torch.optim.Optimizer):
+    """SGD with momentum whose rate is adapted for each layer (You et al. 2017): lr * trust * |w| / |g + decay * w|.
+
+    Groups with `adapt=False` (biases and norms) are not adapted, whatever their weight decay.
+    """
+
+    def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3, adapt: bool = True):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": adapt})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                update = parameter.grad.add(parameter, alpha=group["weight_decay"])
+                if group["adapt"]:
+                    weight, length = parameter.norm(), update.norm()
+                    adapted = group["trust"] * weight / length
+                    update.mul_(torch.where((weight > 0) & (length > 0), adapted, torch.ones_like(adapted)))
+                state = self.state[parameter]
+                momentum = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+                momentum.mul_(group["momentum"]).add_(update)
+                parameter.add_(momentum, alpha=-group["lr"])
+
+
+def undecayed(method: nn.Module) -> set[str]:
+    """Names of parameters without weight decay beyond biases and norms: what modules declare with `no_weight_decay()`, as timm's do."""
+    names: set[str] = set()
+    for prefix, module in method.named_modules():
+        declare = getattr(module, "no_weight_decay", None)
+        if callable(declare):
+            names |= {f"{prefix}.{name}" if prefix else name for name in declare()}
+    return names
+
+
+def parameter_groups(method: Method, recipe: Recipe, modules: Iterable[nn.Module] | None = None) -> list[dict[str, Any]]:
+    """Trainable parameters by what they share: decayed or not, and the method's rule for their prefix.
+
+    Each group has lr_scale and constant (no schedule), which the loop turns into a rate. `modules` narrows to what a stage or player trains.
+    """
+    chosen = None if modules is None else {id(parameter) for module in modules for parameter in module.parameters()}
+    exempt = undecayed(method)
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for name, parameter in method.named_parameters():
+        if not parameter.requires_grad or (chosen is not None and id(parameter) not in chosen):
+            continue
+        prefix = next((prefix for prefix in method.rules if name.startswith(prefix) or fnmatch.fnmatch(name, prefix)), "")
+        rule = method.rules.get(prefix, Rule())
+        decays = parameter.ndim > 1 and name not in exempt
+        decay = (recipe.weight_decay if rule.weight_decay is None else rule.weight_decay) if decays else 0.0
+        group = groups.setdefault(
+            (prefix, decays), {"params": [], "weight_decay": decay, "lr_scale": rule.lr_scale, "constant": rule.constant, "adapt": decays}
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """adamw; muon (orthogonalised momentum for matrices and convolutions, Jordan et al. 2024, AdamW at a tenth of the rate for the rest); sgd; lars.
+
+    Raises UserError for an unknown name.
+    """
+    if not groups:
+        raise ValueError("nothing to train")
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, betas=recipe.betas, fused=True)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, fused=True)
+    if recipe.optimizer == "lars":
+        return LARS(groups, lr=lr, momentum=recipe.momentum)
+    if recipe.optimizer == "muon":
+        from timm.optim import Muon
+
+        for group in groups:
+            group["use_fallback"] = not group["adapt"]
+        return Muon(groups, lr=lr, momentum=recipe.momentum, nesterov=True, fallback_lr_scale=0.1, betas=recipe.betas)
+    raise UserError(f"no optimiser is named {recipe.optimizer!r}", hint="recipe.optimizer is adamw, muon, sgd or lars")
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """Length of all gradients together."""
+    return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

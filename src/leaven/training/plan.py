@@ -1,0 +1,72 @@
+"""How many steps a training takes, and where in it a step lies."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from leaven.errors import UserError
+
+
+@dataclass
+class Plan:
+    """A number of steps, which a time budget may change on the way; every change is kept, so that a resumed run replays it.
+
+    changes: (step, steps) pairs: from `step` on, the training is `steps` long. Progress stays continuous over a change.
+    """
+
+    steps: int
+    batch: int
+    budget: float | None = None
+    changes: list[tuple[int, int]] = field(default_factory=list)
+
+    def _legs(self, step: int) -> tuple[int, float, int]:
+        start, at, total = 0, 0.0, self.steps
+        for change, steps in self.changes:
+            if change > step:
+                break
+            at += (change - start) * (1 - at) / (total - start)
+            start, total = change, steps
+        return start, at, total
+
+    def progress(self, step: int) -> float:
+        """The share (0-1) of the training that lies before this step."""
+        start, at, total = self._legs(step)
+        return min(1.0, at + (step - start) * (1 - at) / max(1, total - start))
+
+    @property
+    def total(self) -> int:
+        return self.changes[-1][1] if self.changes else self.steps
+
+    def total_at(self, step: int) -> int:
+        return self._legs(step)[2]
+
+    def change(self, step: int, steps: int) -> None:
+        self.changes.append((step, max(step + 1, steps)))
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Plan:
+        return cls(stored["steps"], stored["batch"], stored["budget"], [(step, steps) for step, steps in stored["changes"]])
+
+
+def rate_factor(progress: float, warmup: float, schedule: str) -> float:
+    """What the learning rate is multiplied by: a linear rise over the first `warmup`, then a cosine to 0 or a constant."""
+    if progress < warmup:
+        return progress / warmup
+    if schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def scaled_rate(lr: float, batch: int, reference: int, rule: str) -> float:
+    """The base learning rate for a global batch, accumulation and processes included."""
+    ratio = batch / reference
+    factors = {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}
+    if rule not in factors:
+        raise UserError(f"recipe.lr_rule is {rule!r}", hint=f"choose {', '.join(factors)}")
+    return lr * factors[rule]

@@ -1,0 +1,39 @@
+"""Which number format this machine is fast in, and memory settings that go with it."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+import torch
+
+from leaven.errors import UserError
+
+NAMES = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
+
+
+def choose_precision(wanted: str, device: str) -> tuple[str, str]:
+    """The precision and why: bf16 where the hardware multiplies it, else fp32. `wanted` may be auto, fp32, bf16 or fp64."""
+    if wanted != "auto":
+        if wanted not in NAMES:
+            raise UserError(f"no precision is named {wanted!r}", hint=f"choose auto, {', '.join(NAMES)}")
+        return wanted, "asked for"
+    if device == "cuda":
+        return ("bf16", "this GPU multiplies bf16") if torch.cuda.is_bf16_supported(including_emulation=False) else ("fp32", "this GPU has no bf16")
+    if device == "cpu" and cpu_multiplies_bf16():
+        return "bf16", "this CPU multiplies bf16 (AMX or AVX512-BF16)"
+    return "fp32", f"this {device.upper()} has no fast bf16"
+
+
+def cpu_multiplies_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep large freed blocks instead of giving each back to the system, which costs a page fault for every 4 KB at the next use."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_threshold = -1, -3
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,264 @@
+"""From what the user asked for to a configuration, and from a configuration to a trained run."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from leaven.data import DataSet
+from leaven.data.draw import seed_of
+from leaven.data.spec import DataSpec, InputSpec
+from leaven.encoders import Encoder, build_encoder, choose_encoder, describe_encoder
+from leaven.encoders.store import save_encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Recipe
+from leaven.methods.registry import build_method, find_method, given_arguments
+from leaven.modules.batchnorm import across_processes, has_batch_norm
+from leaven.run import Run
+from leaven.training.devices import choose_device, launch
+from leaven.training.distributed import processes, rank
+from leaven.training.loop import Settings, Training
+from leaven.training.plan import Plan
+from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
+
+DEFAULT_BUDGET, DEFAULT_EPOCHS = 600.0, 100
+
+
+@dataclass
+class Request:
+    """What a user may say of a training. Lengths: at most one of budget (seconds), epochs and steps."""
+
+    method: str = "simclr"
+    encoder: str = "auto"
+    budget: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
+    batch: int | None = None
+    size: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    precision: str = "auto"
+    device: str = "auto"
+    devices: int = 1
+    accumulate: int = 1
+    keep_going: bool = False
+    accept_data: bool = False
+    checkpoint_seconds: float = 60.0
+
+
+def training_side(stored: int, size: int | None) -> int:
+    """The side of training pictures: as asked for, else the stored side where it is small, else 96."""
+    return size or (stored if stored <= 64 else min(stored, 96))
+
+
+def input_of(spec: InputSpec, size: int | None) -> InputSpec:
+    if spec.modality != "pixels":
+        return spec
+    side = training_side(spec.shape[1], size)
+    return InputSpec(spec.modality, (spec.shape[0], side, side), spec.mean, spec.std)
+
+
+def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe, list[dict[str, Any]]]:
+    """The method around fresh encoders, its recipe, and the choices that were made for `auto`."""
+    kind = find_method(request.method)
+    for role in kind.roles:
+        if role not in data.roles:
+            raise UserError(f"{kind.name} needs the role {role!r}, and the data has {', '.join(data.roles)}", hint="say which column plays it with --columns")
+    if kind.modality is not None and (found := data.roles[kind.roles[0]].modality) != kind.modality:
+        raise UserError(f"{kind.name} learns from {kind.modality}, and this data is {found}", hint="see `leaven methods` for one that fits")
+    choices: list[dict[str, Any]] = []
+    arguments = {name.removeprefix("encoder."): value for name, value in request.settings.items() if name.startswith("encoder.")}
+    rest = {name: value for name, value in request.settings.items() if not name.startswith("encoder.")}
+    encoders: dict[str, Encoder] = {}
+    torch.manual_seed(seed_of(request.seed, "weights"))
+    given = given_arguments(kind)
+    if "encoder" in given or "encoders" in given:
+        for role in kind.roles if "encoders" in given else kind.roles[:1]:
+            spec = input_of(data.roles[role], request.size)
+            name = request.encoder
+            if name == "auto":
+                name, why = choose_encoder(spec, kind.wants, device)
+                choices.append({"what": "encoder" if len(kind.roles) == 1 else f"encoder of {role}", "value": name, "why": why})
+            encoders[role] = build_encoder(name, spec, {key: parsed(value) for key, value in arguments.items()})
+            if kind.wants not in encoders[role].offers:
+                raise UserError(f"{kind.name} needs an encoder with {kind.wants}, and {name} offers {', '.join(encoders[role].offers)}", hint="leave --encoder out")
+    elif request.encoder != "auto":
+        raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
+    size = next((encoder.input.shape[1] for encoder in encoders.values() if encoder.input.modality == "pixels"), None)
+    settings = dict(rest)
+    if size is not None and data.roles[kind.roles[0]].shape[1:] != (size, size):
+        settings.setdefault("views.size", size)
+    method, recipe = build_method(kind, data, encoders, settings)
+    return method, recipe, choices
+
+
+def parsed(value: Any) -> Any:
+    """A number or truth value from the text of a `--set`."""
+    import json
+
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        return value
+
+
+def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tuple[Plan, list[dict[str, Any]]]:
+    """The length in steps where it is known, else with its budget; and the choices made."""
+    choices = []
+    parts = processes() * request.accumulate
+    batch = request.batch or recipe.batch
+    if request.batch is None and batch > samples:
+        batch = max(parts, samples // parts * parts)
+        choices.append({"what": "batch", "value": batch, "why": f"there are {samples} samples"})
+    if batch > samples:
+        raise UserError(f"{samples} samples do not fill a batch of {batch}", hint=f"use --batch {samples}")
+    if sum(length is not None for length in (request.budget, request.epochs, request.steps)) > 1:
+        raise UserError("give one of --budget, --epochs and --steps")
+    budget, epochs = request.budget, request.epochs
+    if budget is None and epochs is None and request.steps is None:
+        if device == "cpu":
+            budget = DEFAULT_BUDGET
+            choices.append({"what": "length", "value": "10 minutes", "why": "no length was given, on a CPU; change it with --budget, --epochs or --steps"})
+        else:
+            epochs = DEFAULT_EPOCHS
+            choices.append({"what": "length", "value": "100 epochs", "why": "no length was given, on a GPU; change it with --budget, --epochs or --steps"})
+    steps = request.steps or (0 if epochs is None else max(1, math.ceil(epochs * samples / batch)))
+    return Plan(steps, batch, budget), choices
+
+
+def describe(request: Request, method: Method, recipe: Recipe, plan: Plan, data: DataSet, precision: str) -> dict[str, Any]:
+    """What identifies a training: a run is only continued by one that is described the same."""
+    return {
+        "method": {"name": method.name, "hyperparameters": method.config},
+        "recipe": asdict(recipe),
+        "encoder": {name: describe_encoder(encoder) for name, encoder in method.encoders().items() if isinstance(encoder, Encoder)},
+        "data": {"name": data.name, "fingerprint": data.fingerprint, "spec": data.spec.to_dict()},
+        "length": {"budget": plan.budget, "steps": request.steps, "epochs": request.epochs, "batch": plan.batch},
+        "seed": request.seed,
+        "precision": precision,
+        "accumulate": request.accumulate,
+    }
+
+
+def differences(before: Any, now: Any, path: str = "") -> list[str]:
+    """The paths at which two configurations differ, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [line for key in dict.fromkeys([*before, *now]) for line in differences(before.get(key), now.get(key), f"{path}.{key}".strip("."))]
+    before, now = (list(value) if isinstance(value, tuple) else value for value in (before, now))
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [line for place, pair in enumerate(zip(before, now, strict=True)) for line in differences(*pair, f"{path}.{place}")]
+    return [] if before == now else [f"{path} was {before} and is now {now}"]
+
+
+def train(
+    request: Request,
+    data: DataSet,
+    folder: Run,
+    *,
+    started: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
+) -> Run:
+    """Train as asked into a run's folder, going on where an earlier call stopped. `started`: time.monotonic() from which a budget counts.
+
+    Raises UserError, TrainingStopped or Interrupted; the folder keeps the last good checkpoint.
+    """
+    started = started or time.monotonic()
+    device = choose_device(request.device)
+    precision, why = choose_precision(request.precision, device)
+    choices = [{"what": "precision", "value": precision, "why": why}]
+    fabric = launch(device, request.devices, NAMES[precision])
+    if rank() > 0:
+        say, progress = (lambda line: None), (lambda step, total, loss: None)
+    keep_freed_memory()
+    if device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    members = data.train()
+    spec = DataSpec(len(members), data.spec.roles, data.spec.classes, int((data.rows.label[members] >= 0).sum()), data.spec.class_names)
+    method, recipe, built = build(request, spec, device)
+    plan, planned = plan_of(request, recipe, len(members), device)
+    choices += built + planned
+    asked = describe(request, method, recipe, plan, data, precision)
+    config = agree_with_earlier(folder, asked, request.accept_data)
+    if config is not None and folder.finished:
+        say(f"already finished: {folder.path}")
+        return folder
+    if config is None:
+        config = {
+            "leaven": version("leaven"),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "machine": {"device": device, "processes": processes(), "threads": torch.get_num_threads(), "cpu": platform.processor() or platform.machine()},
+            "command": sys.argv,
+            "asked": asked,
+            "choices": choices,
+            "plan": plan.to_dict(),
+            "result": None,
+        }
+        if rank() == 0:
+            folder.write_config(config)
+    else:
+        plan = Plan.from_dict(config["plan"])
+    for choice in choices:
+        say(f"{choice['what']}: {choice['value']} ({choice['why']})")
+    if has_batch_norm(method) and request.accumulate > 1:
+        say("this model has batch norm, whose statistics follow the micro-batch: --accumulate changes it a little")
+    if processes() > 1:
+        across_processes(method)
+    if precision == "fp64":
+        method.double()
+    if plan.budget is not None:
+        reserve = min(12.0, 0.03 * plan.budget)
+        deadline = started + plan.budget - reserve
+    settings = Settings(
+        request.seed, request.accumulate, request.keep_going, request.checkpoint_seconds, deadline if plan.budget is not None else None, fabric.device
+    )
+
+    def save_plan(plan: Plan) -> None:
+        if rank() == 0:
+            folder.write_config({**folder.config, "plan": plan.to_dict()})
+
+    rows = data.rows
+    if device == "cuda" and bytes_of(data) < 0.4 * torch.cuda.mem_get_info()[0]:
+        rows = rows.to(fabric.device)
+    training = Training(
+        method, recipe, rows, members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan
+    )
+    result = training.run()
+    if rank() == 0:
+        encoders = method.encoders()
+        for name, encoder in encoders.items():
+            keep = folder.encoder_folder if len(encoders) == 1 else folder.encoder_folder / name
+            if isinstance(encoder, Encoder):
+                save_encoder(keep, encoder.float() if precision == "fp64" else encoder)
+        folder.write_config({**folder.config, "plan": plan.to_dict(), "result": result})
+    fabric.barrier()
+    return folder
+
+
+def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool) -> dict[str, Any] | None:
+    """The configuration of a run that this call continues; None for a new one. UserError where they differ."""
+    if not folder.config_path.is_file():
+        return None
+    config = Run.open(folder.path).config
+    import json
+
+    found = differences(config["asked"], json.loads(json.dumps(asked)))
+    changed_data = [line for line in found if line.startswith("data.")]
+    other = [line for line in found if not line.startswith("data.")]
+    if other:
+        raise UserError(f"this folder holds another training: {other[0]}", where=folder.path, hint="choose another --out, or repeat the earlier settings")
+    if changed_data and not accept_data:
+        raise UserError("the data has changed since this run began", where=folder.path, hint="go on with --accept-data, or choose another --out")
+    return config
+
+
+def bytes_of(data: DataSet) -> int:
+    return sum(tensor.nbytes for value in data.rows.roles.values() for tensor in value.tensors().values())

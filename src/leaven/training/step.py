@@ -1,0 +1,100 @@
+"""Gradients of one global batch: in one piece, in micro-batches, and over several processes, always of the same loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leaven.data.draw import seed_of
+from leaven.methods.method import Method, Outputs, map_tensors, tensors_of
+from leaven.training.distributed import gather, mean_over_processes
+
+Autocast = Callable[[], AbstractContextManager]
+
+
+@contextmanager
+def unchanged_buffers(module: nn.Module) -> Iterator[None]:
+    """Running statistics and other buffers as they were, whatever happens inside."""
+    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    yield
+    for buffer, before in kept:
+        buffer.copy_(before)
+
+
+def in_full_precision(outputs: Outputs) -> Outputs:
+    """Losses are computed in fp32 (or fp64) whatever the network ran in."""
+    return map_tensors(lambda tensor: tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor, outputs)
+
+
+def joined(parts: list[Outputs]) -> Outputs:
+    """The outputs of several micro-batches as those of one batch."""
+    return map_tensors(lambda *tensors: torch.cat(tensors), parts[0], *parts[1:])
+
+
+class Step:
+    """The forward and backward pass of one optimiser step.
+
+    Methods whose loss compares samples see the outputs of the whole global batch; over micro-batches their gradients are cached
+    (Gao et al. 2021): outputs first without a graph, then the loss of all of them, then each part again with the gradient of its outputs.
+    """
+
+    def __init__(self, method: Method, autocast: Autocast):
+        self.method, self.autocast = method, autocast
+
+    def forward(self, views: Any, seed: tuple[object, ...], player: tuple[str, ...]) -> Outputs:
+        torch.manual_seed(seed_of(*seed))  # dropout inside the networks
+        with self.autocast():
+            outputs = self.method(views, *player)
+        return in_full_precision(outputs)
+
+    def loss(self, outputs: Outputs, player: tuple[str, ...]) -> dict[str, Tensor]:
+        with torch.autocast(next(tensors_of(outputs)).device.type, enabled=False):
+            return self.method.loss(outputs, *player)
+
+    def gradients(self, parts: list[Any], seed: tuple[object, ...], player: tuple[str, ...] = ()) -> tuple[dict[str, Tensor], Outputs]:
+        """Accumulates gradients of the global batch's loss; `parts` are the views of each local micro-batch.
+
+        Returns the loss terms and the outputs that the loss saw last, detached: of the global batch where it compares samples, else of one part.
+        """
+        if not self.method.couples:
+            return self._independent(parts, seed, player)
+        if len(parts) == 1:
+            outputs = gather(self.forward(parts[0], seed, player))
+            terms = self.loss(outputs, player)
+            sum(terms.values()).backward()
+            return detached(terms), detached(outputs)
+        with torch.no_grad(), unchanged_buffers(self.method):
+            local = [self.forward(part, (*seed, number), player) for number, part in enumerate(parts)]
+        sizes = [len(next(tensors_of(outputs))) for outputs in local]
+        leaves = map_tensors(lambda tensor: tensor.requires_grad_(tensor.is_floating_point()), joined(local))
+        outputs = gather(leaves)
+        terms = self.loss(outputs, player)
+        sum(terms.values()).backward()
+        starts = [sum(sizes[:number]) for number in range(len(sizes))]
+        for number, (part, start, size) in enumerate(zip(parts, starts, sizes, strict=True)):
+            again = self.forward(part, (*seed, number), player)
+            pairs = [
+                (tensor, leaf.grad[start : start + size])
+                for tensor, leaf in zip(tensors_of(again), tensors_of(leaves), strict=True)
+                if tensor.requires_grad and leaf.grad is not None
+            ]
+            torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
+        return detached(terms), detached(outputs)
+
+    def _independent(self, parts: list[Any], seed: tuple[object, ...], player: tuple[str, ...]) -> tuple[dict[str, Tensor], Outputs]:
+        totals: dict[str, Tensor] = {}
+        for number, part in enumerate(parts):
+            outputs = self.forward(part, (*seed, number) if len(parts) > 1 else seed, player)
+            terms = self.loss(outputs, player)
+            (sum(terms.values()) / len(parts)).backward()
+            for name, term in terms.items():
+                totals[name] = totals.get(name, torch.zeros_like(term)) + term.detach() / len(parts)
+        return {name: mean_over_processes(total) for name, total in totals.items()}, detached(outputs)
+
+
+def detached(tree: Any) -> Any:
+    return map_tensors(Tensor.detach, tree)

@@ -1,0 +1,31 @@
+"""The views that a method gets when it names none."""
+
+from __future__ import annotations
+
+from leaven.errors import UserError
+from leaven.views.pictures import PictureViews
+from leaven.views.sentences import TokenViews
+from leaven.views.vectors import VectorViews
+from leaven.views.views import Views
+
+MILD = PictureViews(count=1, jitter=0, grey=0)
+UNCHANGED = PictureViews(count=1, crop_min=1, flip=0, jitter=0, grey=0)
+
+DEFAULTS: dict[str, dict[str, Views]] = {
+    # Chen et al. 2020, with its settings for small pictures.
+    "contrast": {"pixels": PictureViews(), "vector": VectorViews(), "tokens": TokenViews()},
+    # Grill et al. 2020, table 6, without its blur, which small pictures do not survive.
+    "byol": {"pixels": PictureViews(saturation=0.2, solarize=(0.0, 0.2)), "vector": VectorViews(), "tokens": TokenViews()},
+    # He et al. 2022: a crop and a flip.
+    "reconstruction": {"pixels": MILD, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
+    "plain": {"pixels": UNCHANGED, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
+}
+
+
+def default_views(purpose: str, modality: str) -> Views:
+    """The usual views for "contrast", "byol", "reconstruction" or "plain" of one modality. UserError where there are none."""
+    if purpose not in DEFAULTS:
+        raise UserError(f"no default views for {purpose!r}", where="views", hint=f"choose from {', '.join(DEFAULTS)}")
+    if modality not in DEFAULTS[purpose]:
+        raise UserError(f"no default views of {modality} for {purpose!r}", where="views", hint=f"there are some of {', '.join(DEFAULTS[purpose])}")
+    return DEFAULTS[purpose][modality]

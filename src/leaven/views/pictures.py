@@ -1,0 +1,164 @@
+"""Random views of pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from leaven.data.batch import Pixels, Value
+from leaven.data.draw import Draw
+from leaven.errors import UserError
+from leaven.views.color import JitterRounds, apply_rounds, grayscale, sample_jitter
+from leaven.views.crop import Boxes, Crop, apply_crop, horizontal_flip_, sample_boxes
+from leaven.views.distort import solarize
+from leaven.views.filters import blur_kernel_size, gaussian_blur
+from leaven.views.views import Views, is_number
+
+# Floats that go through all changes together: few enough for the cache of each core, or to spare a GPU's memory. The views do not depend on it.
+CORE_CHUNK, DEVICE_CHUNK = 160_000, 2**26
+
+
+@dataclass(frozen=True)
+class PictureViews(Views):
+    """Crop and resize, mirror, jitter colours, grey, blur, solarize: the views of SimCLR (Chen et al. 2020) and BYOL (Grill et al. 2020).
+
+    Probabilities hold for each sample by itself. `blur` and `solarize` have one for each view; the last is repeated. A strength or probability
+    of 0 switches its change off, and so does crop_min = 1. Small pictures suit crop_min 0.2 and no blur, photographs 0.08 and blur 0.5.
+    """
+
+    kind = "pictures"
+    modality = "pixels"
+
+    count: int = 2
+    crop_min: float = 0.2
+    crop_max: float = 1.0
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    grey: float = 0.2
+    blur: tuple[float, ...] = (0.0,)
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize: tuple[float, ...] = (0.0,)
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_count()
+        self._require_probabilities("flip", "jitter", "grey", "blur", "solarize")
+        self._require("crop_max", is_number(self.crop_max) and 0 < self.crop_max <= 1, "above 0 and at most 1")
+        self._require("crop_min", is_number(self.crop_min) and 0 < self.crop_min <= self.crop_max, f"above 0 and at most crop_max = {self.crop_max}")
+        for name in ("ratio", "blur_sigma"):
+            value = getattr(self, name)
+            self._require(name, len(value) == 2 and all(map(is_number, value)) and 0 < value[0] <= value[1], "two numbers above 0, the smaller first")
+        for name in ("brightness", "contrast", "saturation"):
+            value = getattr(self, name)
+            self._require(name, is_number(value) and value >= 0, "a number from 0")
+        self._require("hue", is_number(self.hue) and 0 <= self.hue <= 0.5, "a number from 0 to 0.5")
+        self._require("size", self.size is None or (isinstance(self.size, int) and self.size >= 1), "a number of pixels, or left out")
+
+    def __call__(self, value: Value, draw: Draw) -> list[Value]:
+        """`count` views: Pixels, float32 in 0-1, (B, C, size, size), or as large as the input when size is None.
+
+        The parameters are drawn on the host whatever the device of `draw`: the same views arise on every device, and a GPU is never waited for.
+        """
+        self._expect(value)
+        assert isinstance(value, Pixels)
+        host = Draw(*draw.key, part=draw.part, parts=draw.parts)
+        with torch.no_grad(), _full_precision(value.pixels.device):
+            return [Pixels(self._view(value.pixels, index, host)) for index in range(self.count)]
+
+    def _view(self, pixels: Tensor, view: int, draw: Draw) -> Tensor:
+        batch, channels, height, width = pixels.shape
+        device = pixels.device
+        size = (height, width) if self.size is None else (self.size, self.size)
+        boxes = self._boxes(draw.child("crop", view), batch, height, width)
+        flip = draw.child("flip", view).chance(self.flip, batch) if self.flip else None
+        rounds, group = self._jitter(draw, view, batch, channels)
+        changes: list[tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]] = []
+        if self.grey and channels == 3:
+            changes.append((draw.child("grey", view).chance(self.grey, batch), lambda x, rows: grayscale(x)))
+        if blur := self.blur[min(view, len(self.blur) - 1)]:
+            self._check_blur(size)
+            low, high = self.blur_sigma
+            sigma = draw.child("blur_sigma", view).uniform(batch, low=low, high=high)
+            changes.append((draw.child("blur", view).chance(blur, batch), lambda x, rows: gaussian_blur(x, sigma[rows].to(device))))
+        if inverted := self.solarize[min(view, len(self.solarize) - 1)]:
+            changes.append((draw.child("solarize", view).chance(inverted, batch), lambda x, rows: solarize(x)))
+
+        # Samples whose hue turns in the same round of the jitter lie side by side, so that each round is one operation on all of them.
+        order = group.argsort(stable=True)
+        boxes = Boxes(*[side[order].to(device, non_blocking=True) for side in boxes])
+        flip = None if flip is None else flip[order].to(device, non_blocking=True)
+        rounds = None if rounds is None else rounds.select(order).to(device)
+        target = order.to(device, non_blocking=True)
+        crop = Crop.of(boxes, (height, width), size, flip) if self.crop_min < 1 or size != (height, width) else None
+        out = torch.empty(batch, channels, *size, device=device)
+        for hue_round, start, end in self._chunks(group, out):
+            part = slice(start, end)
+            x = pixels.index_select(0, target[part])
+            if crop is not None:
+                x = apply_crop(x, crop.select(part))
+            else:
+                x = Pixels(x).unit()
+                x = x if flip is None else horizontal_flip_(x, flip[part])
+            if rounds is not None and hue_round >= 0:
+                x = apply_rounds(x, rounds.select(part), hue_round)
+            for chosen, change in changes:
+                local = chosen[order[part]].nonzero()[:, 0]
+                if len(local):
+                    rows = local.to(device, non_blocking=True)
+                    x.index_copy_(0, rows, change(x.index_select(0, rows), order[part][local]))
+            out.index_copy_(0, target[part], x.clamp_(0, 1))  # rounding may pass 1
+        return out
+
+    def _boxes(self, draw: Draw, batch: int, height: int, width: int) -> Boxes:
+        if self.crop_min < 1:
+            return sample_boxes(draw, batch, height, width, (self.crop_min, self.crop_max), self.ratio)
+        zero = torch.zeros(batch, dtype=torch.int64)
+        return Boxes(zero, zero, zero + height, zero + width)
+
+    def _jitter(self, draw: Draw, view: int, batch: int, channels: int) -> tuple[JitterRounds | None, Tensor]:
+        """The jitter, and of each sample the round before which its hue turns, or -1 where it is not jittered."""
+        colored = channels == 3 and (self.saturation or self.hue)
+        if not self.jitter or not (self.brightness or self.contrast or colored):
+            return None, torch.full((batch,), -1)
+        factors = sample_jitter(draw.child("jitter", view), batch, self.brightness, self.contrast, self.saturation, self.hue)
+        rounds = JitterRounds.of(factors, channels)
+        return rounds, rounds.hue_round.masked_fill(~draw.child("jitter_on", view).chance(self.jitter, batch), -1)
+
+    def _chunks(self, group: Tensor, out: Tensor) -> Iterator[tuple[int, int, int]]:
+        """(hue round, start, end) of stretches of the ordered samples, each of one group and small enough."""
+        floats = CORE_CHUNK * torch.get_num_threads() if out.device.type == "cpu" else DEVICE_CHUNK
+        limit = max(1, floats // math.prod(out.shape[1:]))
+        start = 0
+        for hue_round, count in zip(*(part.tolist() for part in group.unique(return_counts=True)), strict=True):
+            pieces = -(-count // limit)
+            for piece in range(pieces):
+                yield hue_round, start + count * piece // pieces, start + count * (piece + 1) // pieces
+            start += count
+
+    def _check_blur(self, size: tuple[int, ...]) -> None:
+        if any(blur_kernel_size(side) // 2 >= side for side in size):
+            raise UserError(f"pictures of {size[0]}x{size[1]} are too small to blur", where="views.blur", hint="set views.blur=0")
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Matrix products in float32, whatever the training around them uses: a view of 10 bits would not be the picture."""
+    products = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    precision = products.fp32_precision
+    try:
+        products.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        products.fp32_precision = precision
