@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,15 +13,17 @@ import torch
 from torch import nn
 
 from leaven.data import DataSet, open_data
+from leaven.encoders import OWN
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.evaluation.evaluate import evaluate_encoder
 from leaven.evaluation.features import encode
 from leaven.evaluation.scorecard import Scorecard
-from leaven.methods.registry import hyperparameters, registry
+from leaven.methods.method import Method
+from leaven.methods.registry import find_method, hyperparameters, registry
 from leaven.run import Run, write_json, write_whole
 from leaven.training.devices import choose_device
-from leaven.training.pretraining import Request, train
+from leaven.training.pretraining import Request, train, trained_method
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int, float], None]
@@ -49,7 +52,7 @@ def seconds(budget: str | float | None) -> float | None:
 def pretrain(
     data: Any,
     *,
-    method: str = "simclr",
+    method: str | type[Method] = "simclr",
     encoder: str = "auto",
     out: str | Path | None = None,
     budget: str | float | None = None,
@@ -83,7 +86,7 @@ def pretrain(
     started = time.monotonic()
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns)
     describe_data(opened, say)
-    folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{Path(method).stem}")
+    folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{find_method(method).name.rpartition(':')[2]}")
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate,
         keep_going, accept_data, checkpoint_seconds,
@@ -108,6 +111,9 @@ def load(run: str | Path | Run, role: str | None = None) -> nn.Module:
     folder = opened.encoder_folder if role is None else opened.encoder_folder / role
     if role is None and not (folder / "config.json").is_file() and (roles := sorted(path.parent.name for path in folder.glob("*/config.json"))):
         raise UserError(f"this run has several encoders: {', '.join(roles)}", where=opened.path, hint="say which with role")
+    if (folder / "config.json").is_file() and json.loads((folder / "config.json").read_text())["library"] == "method":
+        encoders = trained_method(opened).encoders()
+        return encoders[role] if role else next(iter(encoders.values()))
     return load_encoder(folder)
 
 
@@ -188,3 +194,25 @@ def methods() -> list[dict[str, Any]]:
 
 def default(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def encoders() -> list[dict[str, Any]]:
+    """Leaven's own encoders: name, modalities, what they offer, and their arguments with defaults. Any timm name works beside them."""
+    return [
+        {
+            "name": name,
+            "modalities": list(kind.modalities),
+            "offers": list(kind.offers),
+            "summary": (kind.__doc__ or "").strip().splitlines()[0],
+            "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(kind).items()},
+        }
+        for name, kind in OWN.items()
+    ]
+
+
+def demo(
+    *, out: str | Path = "leaven-runs/demo", budget: str | float = "60s", labels_only_budget: str | float = "75s", say: Say = quiet, progress: Progress = quiet
+) -> Scorecard:
+    """Pre-train SimCLR on scikit-learn's handwritten digits without their labels, and evaluate it from 1, 2, 5 and 10 labels a class."""
+    run = pretrain("demo:digits", out=out, budget=budget, say=say, progress=progress)
+    return evaluate(run, "demo:digits", budget=labels_only_budget, say=say)

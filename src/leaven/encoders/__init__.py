@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import torch
+from torch import nn
 
 from leaven.data.spec import InputSpec
 from leaven.encoders.convnet import ConvNet
@@ -59,8 +60,10 @@ def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None 
     return encoder.to(memory_format=torch.channels_last)
 
 
-def describe_encoder(encoder: Encoder) -> dict[str, Any]:
-    """What config.json keeps of an encoder: enough to build it again."""
+def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
+    """What config.json keeps of an encoder: enough to build it again. Networks that a method brought itself are built by the method."""
+    if not isinstance(encoder, Encoder):
+        return {"library": "method", "name": type(encoder).__name__, "arguments": {}}
     arguments = dict(encoder.arguments)
     own = encoder.name in OWN
     name = encoder.name if own else arguments.pop("model")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from leaven.data.spec import InputSpec
 from leaven.encoders import Encoder, build_encoder, describe_encoder
@@ -14,7 +15,7 @@ from leaven.errors import UserError
 from leaven.run import write_json, write_whole
 
 
-def save_encoder(folder: Path, encoder: Encoder) -> None:
+def save_encoder(folder: Path, encoder: nn.Module) -> None:
     weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     write_whole(folder / "model.safetensors", lambda partial: save_file(weights, partial))
     write_json(folder / "config.json", describe_encoder(encoder))

@@ -1,6 +1,7 @@
 """Linear probe: multinomial logistic regression on frozen features, its L2 strength chosen without the test set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,11 +166,23 @@ def fit_logistic(
         flat = torch.cat([u.flatten(), start.bias.flatten()]).double().cpu().numpy()
     # L-BFGS-B stops at a relative fall of the loss below ftol: a few units of rounding of the precision that the products have.
     stop = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": tolerance, "ftol": torch.finfo(features.dtype).eps / 4, "maxcor": 20}
-    with torch.no_grad():
+    with torch.no_grad(), _threads_for(features.numel() * classes):
         end = minimize(loss_and_gradient, flat, jac=True, method="L-BFGS-B", options=stop)
         weight, bias = parts(end.x)
     # Status 2 is a line search that finds nothing lower: the end of what this precision can tell.
     return LogisticFit(weight, bias, end.status in (0, 2) and bool(np.isfinite(end.fun)), int(end.nit))
+
+
+@contextmanager
+def _threads_for(products: int) -> Iterator[None]:
+    """One thread for small problems: waking the others hundreds of times costs more than they do, and much more on a busy machine."""
+    threads = torch.get_num_threads()
+    if products < 2**25:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _round_coordinates(covariance: Tensor, classes: int, l2: float) -> tuple[Tensor, Tensor] | tuple[None, None]:

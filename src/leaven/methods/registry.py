@@ -45,8 +45,12 @@ def registry() -> dict[str, type[Method]]:
     return dict(sorted(found.items()))
 
 
-def find_method(name: str) -> type[Method]:
-    """A method by its name, or a user's own as `path/to/file.py:Class`."""
+def find_method(name: str | type[Method]) -> type[Method]:
+    """A method by its name, or a user's own as `path/to/file.py:Class` or as the class itself."""
+    if isinstance(name, type):
+        if not name.name:
+            name.name, name.family = f"{Path(inspect.getfile(name)).resolve()}:{name.__name__}", "own"
+        return name
     if ".py:" in name:
         path, _, wanted = name.rpartition(":")
         if not Path(path).is_file():
@@ -74,8 +78,8 @@ def given_arguments(method: type[Method]) -> list[str]:
     return [name for name, parameter in inspect.signature(method).parameters.items() if parameter.kind in positional]
 
 
-def hyperparameters(method: type[Method]) -> dict[str, inspect.Parameter]:
-    """The keyword-only arguments, which are the method's hyper-parameters."""
+def hyperparameters(method: type) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments, which are the hyper-parameters of a method or an encoder."""
     return {name: parameter for name, parameter in inspect.signature(method).parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
 
 

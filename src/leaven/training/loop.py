@@ -59,9 +59,10 @@ class Training:
         say: Callable[[str], None] = lambda line: None,
         progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
         save_plan: Callable[[Plan], None] = lambda plan: None,
+        watch: bool = True,
     ):
         self.method, self.recipe, self.plan, self.folder, self.settings, self.autocast = method, recipe, plan, folder, settings, autocast
-        self.rows, self.members = rows, members
+        self.rows, self.members, self.watch = rows, members, watch
         self.say, self.report_progress, self.save_plan = say, progress, save_plan
         self.parts = processes() * settings.accumulate
         self.sampler = Sampler(rows.label[members.to(rows.label.device)].cpu(), plan.batch, settings.seed, method.pools, self.parts)
@@ -86,8 +87,9 @@ class Training:
         with self._signals():
             state = self.checkpoints.load()
             if state is None:
-                self.monitor.inputs()
-                self._stop_if_fatal()
+                if self.watch:
+                    self.monitor.inputs()
+                    self._stop_if_fatal()
                 if not self.plan.steps:
                     self._calibrate()
                 self._begin_stage(self.stages[0], prepare=True)
@@ -207,7 +209,7 @@ class Training:
             raise TrainingStopped("non-finite loss", why, step=self.step)
 
     def _log(self, terms: dict[str, Tensor], norm: Tensor, outputs: Outputs) -> None:
-        if self.rehearsing:
+        if self.rehearsing or not self.watch:
             return
         values = {name: term.double() for name, term in terms.items()}
         values |= {"loss": torch.stack(list(values.values())).sum(), "grad_norm": norm.double()}

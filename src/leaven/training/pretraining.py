@@ -23,6 +23,7 @@ from leaven.methods.method import Method, Recipe
 from leaven.methods.registry import build_method, find_method, given_arguments
 from leaven.modules.batchnorm import across_processes, has_batch_norm
 from leaven.run import Run
+from leaven.training.checkpoint import Checkpoints
 from leaven.training.devices import choose_device, launch
 from leaven.training.distributed import processes, rank
 from leaven.training.loop import Settings, Training
@@ -36,7 +37,7 @@ DEFAULT_BUDGET, DEFAULT_EPOCHS = 600.0, 100
 class Request:
     """What a user may say of a training. Lengths: at most one of budget (seconds), epochs and steps."""
 
-    method: str = "simclr"
+    method: str | type[Method] = "simclr"
     encoder: str = "auto"
     budget: float | None = None
     epochs: float | None = None
@@ -134,13 +135,13 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
     return Plan(steps, batch, budget), choices
 
 
-def describe(request: Request, method: Method, recipe: Recipe, plan: Plan, data: DataSet, precision: str) -> dict[str, Any]:
+def describe(request: Request, method: Method, recipe: Recipe, plan: Plan, data: DataSet, spec: DataSpec, precision: str) -> dict[str, Any]:
     """What identifies a training: a run is only continued by one that is described the same."""
     return {
         "method": {"name": method.name, "hyperparameters": method.config},
         "recipe": asdict(recipe),
-        "encoder": {name: describe_encoder(encoder) for name, encoder in method.encoders().items() if isinstance(encoder, Encoder)},
-        "data": {"name": data.name, "fingerprint": data.fingerprint, "spec": data.spec.to_dict()},
+        "encoder": {name: describe_encoder(encoder) for name, encoder in method.encoders().items()},
+        "data": {"name": data.name, "fingerprint": data.fingerprint, "spec": spec.to_dict()},
         "length": {"budget": plan.budget, "steps": request.steps, "epochs": request.epochs, "batch": plan.batch},
         "seed": request.seed,
         "precision": precision,
@@ -186,7 +187,7 @@ def train(
     method, recipe, built = build(request, spec, device)
     plan, planned = plan_of(request, recipe, len(members), device)
     choices += built + planned
-    asked = describe(request, method, recipe, plan, data, precision)
+    asked = describe(request, method, recipe, plan, data, spec, precision)
     config = agree_with_earlier(folder, asked, request.accept_data)
     if config is not None and folder.finished:
         say(f"already finished: {folder.path}")
@@ -236,11 +237,29 @@ def train(
         encoders = method.encoders()
         for name, encoder in encoders.items():
             keep = folder.encoder_folder if len(encoders) == 1 else folder.encoder_folder / name
-            if isinstance(encoder, Encoder):
-                save_encoder(keep, encoder.float() if precision == "fp64" else encoder)
+            save_encoder(keep, encoder.float() if precision == "fp64" else encoder)
         folder.write_config({**folder.config, "plan": plan.to_dict(), "result": result})
     fabric.barrier()
     return folder
+
+
+def trained_method(folder: Run) -> Method:
+    """The method as it was when its training ended (or was last saved), heads and teachers included."""
+    config = folder.config
+    asked = config["asked"]
+    spec = DataSpec.from_dict(asked["data"]["spec"])
+    kind = find_method(asked["method"]["name"])
+    encoders = {
+        name: build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), stored["arguments"])
+        for name, stored in asked["encoder"].items()
+        if stored["library"] != "method"
+    }
+    method, _ = build_method(kind, spec, encoders, asked["method"]["hyperparameters"])
+    state = Checkpoints(folder.checkpoints).load()
+    if state is None:
+        raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
+    method.load_state_dict(state["method"])
+    return method.eval()
 
 
 def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool) -> dict[str, Any] | None:

@@ -1,0 +1,90 @@
+"""Scores of a frozen encoder beside its floors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from leaven.data import DataSet
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.evaluation.features import encode, raw
+from leaven.evaluation.few_label import few_label_curve
+from leaven.evaluation.floors import labels_only_curve, untrained
+from leaven.evaluation.knn import knn_accuracy
+from leaven.evaluation.linear import linear_accuracy
+from leaven.evaluation.scorecard import Scorecard
+
+PROTOCOLS = ("knn", "linear", "few-label")
+
+
+def evaluate_encoder(
+    encoder: Encoder,
+    data: DataSet,
+    *,
+    method: str,
+    protocols: Sequence[str] = PROTOCOLS,
+    labels_per_class: Sequence[int] = (1, 2, 5, 10),
+    draws: int = 10,
+    budget: float | None = 120.0,
+    seed: int = 0,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda line: None,
+) -> Scorecard:
+    """kNN, linear probe and few-label curve of an encoder, of the raw input and of the untrained encoder; and training on the labels alone.
+
+    Probes learn on the data's train split and are scored once on its test split (else val, else a held-out fifth).
+    Raises UserError without labels on both sides, or for an unknown protocol.
+    """
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise UserError(f"no protocol is named {protocol!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
+    if data.spec.classes < 2:
+        raise UserError("scores need labels of two classes or more", where=data.name, hint="say where they are with --labels COLUMN, FILE.csv or folder")
+    train, test, part, note = data.held_out()
+    labels = data.rows.label
+    if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
+        raise UserError("labels are needed on the training side and on the test side", where=data.name, hint="label some of each")
+    notes = [note] if note else []
+    if overlap := data.overlap(train, test):
+        notes.append(f"{overlap} of {len(test)} test samples also stand in the training part")
+    value = data.rows["x"]
+
+    def scores(features: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        a, b = features(train), features(test)
+        found: dict[str, Any] = {}
+        if "knn" in protocols:
+            found["knn"] = knn_accuracy(a, labels[train], b, labels[test])
+        if "linear" in protocols:
+            found["linear"] = linear_accuracy(a, labels[train], b, labels[test], groups=groups(data.rows.group[train]))
+        if "few-label" in protocols:
+            found["few-label"] = few_label_curve(a, labels[train], b, labels[test], labels_per_class=labels_per_class, draws=draws, seed=seed)
+        return found
+
+    say("scoring the pre-trained encoder")
+    own = scores(lambda rows: encode(encoder, value, rows, device=device))
+    say("scoring the raw input")
+    floors = {"input": scores(lambda rows: raw(value, rows))}
+    say("scoring the untrained encoder")
+    fresh = untrained(encoder, seed)
+    floors["untrained"] = scores(lambda rows: encode(fresh, value, rows, device=device))
+    if "few-label" in protocols and (budget is None or budget > 0):
+        say("training on the labels alone")
+        target = own["few-label"][-1]["accuracy"]
+        curve, left_out = labels_only_curve(
+            encoder, data, train, test, labels_per_class=labels_per_class, target=target, budget=budget, seed=seed
+        )
+        notes += left_out
+        if curve:
+            floors["labels-only"] = {"few-label": curve}
+    name = f"{data.name} ({part}: {len(test):,} samples)"
+    return Scorecard(method=method, encoder=encoder.name or encoder.arguments.get("model", ""), data=name, scores=own, floors=floors, notes=notes)
+
+
+def groups(group: Tensor) -> Tensor | None:
+    return group if (group >= 0).any() else None
+
+
+__all__ = ["PROTOCOLS", "evaluate_encoder"]

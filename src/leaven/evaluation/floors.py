@@ -1,0 +1,90 @@
+"""What a score has to be compared with: the raw input, the untrained encoder, and the few labels alone."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leaven.data import DataSet
+from leaven.data.draw import seed_of
+from leaven.data.spec import DataSpec
+from leaven.encoders import Encoder, build_encoder, describe_encoder
+from leaven.evaluation.features import encode
+from leaven.evaluation.few_label import few_label_point, label_draws
+from leaven.methods.registry import build_method, find_method
+from leaven.run import Run
+from leaven.training.devices import choose_device, launch
+from leaven.training.loop import Settings, Training
+from leaven.training.plan import Plan
+from leaven.training.precision import NAMES, choose_precision
+
+LABELS_ONLY_STEPS = 200
+
+
+def untrained(encoder: Encoder, seed: int) -> Encoder:
+    """The same architecture with fresh weights."""
+    torch.manual_seed(seed_of(seed, "untrained"))
+    described = describe_encoder(encoder)
+    arguments = {name: value for name, value in described["arguments"].items() if name != "pretrained"}
+    return build_encoder(described["name"], encoder.input, arguments).eval()
+
+
+def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int = LABELS_ONLY_STEPS) -> Tensor:
+    """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, with the usual mild augmentation."""
+    size = encoder.input.shape[1] if encoder.input.modality == "pixels" and data.spec.roles["x"].shape[1:] != encoder.input.shape[1:] else None
+    spec = DataSpec(len(labeled), data.spec.roles, data.spec.classes, len(labeled), data.spec.class_names)
+    method, recipe = build_method(find_method("supervised"), spec, {"x": untrained(encoder, seed)}, {} if size is None else {"views.size": size})
+    device = choose_device("auto")
+    fabric = launch(device, 1, NAMES[choose_precision("auto", device)[0]])
+    with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
+        settings = Settings(seed, keep_going=True, checkpoint_seconds=float("inf"), device=fabric.device)
+        batch = min(recipe.batch, max(2, len(labeled)))
+        Training(method, recipe, data.rows, labeled, Plan(steps, batch), Run(folder), settings, fabric.autocast, watch=False).run()
+    method.eval()
+    with torch.no_grad():
+        logits = method.classifier(encode(method.encoder, data.rows["x"], test, device=device).to(device)).cpu()
+    return logits.argmax(1) == data.rows.label[test]
+
+
+def labels_only_curve(
+    encoder: Encoder, data: DataSet, train: Tensor, test: Tensor, *, labels_per_class: Sequence[int], target: float, budget: float | None, seed: int, draws: int = 3
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """A few-label curve of training on the labels alone, and notes on what the budget left out.
+
+    After the asked counts it goes on, doubling, until it reaches `target` accuracy: how many labels do the work of pre-training? Each count
+    costs about the same; what no longer fits the budget (seconds) is left out and named.
+    """
+    started, curve, spent = time.monotonic(), [], 0.0
+    labels = data.rows.label[train]
+    test = test[data.rows.label[test] >= 0]
+    for count in counts(labels_per_class, labels):
+        if count > max(labels_per_class) and max(point["accuracy"] for point in curve) >= target:
+            break
+        begin = time.monotonic()
+        if budget is not None and begin - started + spent > budget:
+            left = "the counts that were asked for" if count <= max(labels_per_class) else "larger counts"
+            return curve, [f"labels-only stops before {count} labels a class: {left} would exceed the budget of {budget:.0f} seconds"]
+        correct = [
+            labels_only(encoder, data, train[rows], test, seed=seed + number, steps=LABELS_ONLY_STEPS * max(1, len(rows) // 1000))
+            for number, rows in enumerate(label_draws(labels, count, draws, seed))
+        ]
+        curve.append(few_label_point(torch.stack(correct), count, train_labels=labels))
+        spent = time.monotonic() - begin
+    return curve, []
+
+
+def counts(labels_per_class: Sequence[int], labels: Tensor) -> Iterator[int]:
+    """The asked counts, then doubling as far as there are labels."""
+    yield from labels_per_class
+    most = int(labels[labels >= 0].bincount().max())
+    count = max(labels_per_class)
+    while (count := 2 * count) <= most:
+        yield count
+
+
+__all__ = ["labels_only", "labels_only_curve", "untrained"]
