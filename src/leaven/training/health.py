@@ -39,7 +39,8 @@ def feature_std(features: Float[Tensor, "samples dim"]) -> float:
 
 def rankme(features: Float[Tensor, "samples dim"]) -> float:
     """Effective rank: exp of the entropy of the normalised singular values (Garrido et al. 2023, eq. 1)."""
-    values = torch.linalg.svdvals(features)
+    gram = features.double() @ features.double().T if len(features) < features.shape[1] else features.double().T @ features.double()
+    values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     if values.sum() <= 0:
         return 1.0
     shares = values / values.sum() + 1e-7
@@ -73,20 +74,21 @@ class Monitor:
     A verdict needs two looks in a row, so that one odd moment says nothing; each is given once.
     """
 
-    collapsed_below = 0.02
+    collapsed_below = 0.2  # of the spread before training, since what is normal depends on the encoder's last layer
     patience = 2
 
     def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None]):
         self.method, self.probe, self.autocast, self.say = method, probe, autocast, say
         self.verdicts: list[Verdict] = []
         self.suspicions: dict[str, list[int]] = {}
+        self.spread_at_start: dict[str, float] = {}
 
     def state(self) -> dict[str, Any]:
-        return {"verdicts": [asdict(verdict) for verdict in self.verdicts], "suspicions": dict(self.suspicions)}
+        return {"verdicts": [asdict(verdict) for verdict in self.verdicts], "suspicions": dict(self.suspicions), "spread_at_start": dict(self.spread_at_start)}
 
     def load(self, state: dict[str, Any]) -> None:
         self.verdicts = [Verdict(**verdict) for verdict in state["verdicts"]]
-        self.suspicions = state["suspicions"]
+        self.suspicions, self.spread_at_start = state["suspicions"], state["spread_at_start"]
 
     def inputs(self) -> None:
         """Before the first step: inputs that cannot teach anything."""
@@ -112,15 +114,16 @@ class Monitor:
             if not features.isfinite().all():
                 continue
             measures[f"{prefix}feature_std"] = std = feature_std(features)
-            measures[f"{prefix}rankme"] = rankme(features)
+            measures[f"{prefix}rankme"] = rankme(features[:512])
             measures[f"{prefix}uniformity"] = uniformity(features[:512])
             if len(set(self.probe.label[self.probe.label >= 0].tolist())) > 1:
                 measures[f"{prefix}knn"] = neighbour_accuracy(features, self.probe.label)
+            before = self.spread_at_start.setdefault(name, std)
             why = (
-                f"all features of {name} point one way (spread {std:.4f} of 1); usual causes: a missing stop-gradient, predictor or negatives, "
-                "a learning rate that is too high, or views that share nothing"
+                f"all features of {name} point one way (their spread fell from {before:.3f} to {std:.3f}); usual causes: a missing stop-gradient, "
+                "predictor or negatives, a learning rate that is too high, or views that share nothing"
             )
-            self.suspect(step, "collapsed", std < self.collapsed_below, why, fatal=True)
+            self.suspect(step, "collapsed", std < self.collapsed_below * before, why, fatal=True)
         features = outputs.get("features")
         if isinstance(features, list) and len(features) >= 2:
             measures["alignment"] = alignment(features[0], features[1])

@@ -93,6 +93,8 @@ class Training:
                 if not self.plan.steps:
                     self._calibrate()
                 self._begin_stage(self.stages[0], prepare=True)
+                if self.watch:
+                    self.monitor.look(0, Outputs())
                 self._checkpoint()
             else:
                 self._restore(state)

@@ -1,0 +1,191 @@
+"""What an encoder is worth: its scores, the floors beside them, and one sentence in plain words."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Self
+
+from leaven.errors import UserError
+
+FLOOR_NAMES = {"input": "raw input", "untrained": "untrained encoder", "labels-only": "labels only"}
+PROTOCOL_NAMES = {"knn": "nearest neighbours", "linear": "linear probe", "few-label": "few labels"}
+
+Scores = dict[str, Any]
+Point = Mapping[str, Any]
+
+
+@dataclass
+class Scorecard:
+    """Scores of one encoder on one data set, in the JSON shapes that `leaven evaluate --json` promises.
+
+    scores: {protocol: {accuracy, interval: [low, high], ...}}; "few-label" is a list of {labels_per_class, accuracy, interval}. Fractions 0-1.
+    floors: {"input" | "untrained" | "labels-only": the same shape as scores}. notes: what a reader of the numbers must know.
+    """
+
+    method: str
+    encoder: str
+    data: str
+    scores: Scores = field(default_factory=dict)
+    floors: dict[str, Scores] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    seconds: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, with the sentence beside them."""
+        return {**dataclasses.asdict(self), "sentence": self.sentence()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; the sentence is computed anew. Unknown keys raise UserError."""
+        names = {item.name for item in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - names - {"sentence"})
+        if unknown:
+            raise UserError(f"a scorecard has no {', '.join(unknown)}", hint="it may come from a newer Leaven")
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+    def sentence(self) -> str:
+        """What the pre-training is worth in labels.
+
+        The pre-trained few-label curve is set against that of the same encoder trained on the labels alone, else against the best floor. At the largest
+        label count at which the two intervals do not touch, the other curve is read (log-linearly) where it reaches the same accuracy; counts whose
+        equal lies beyond the measured curve give way to a smaller one that can be read, and are told as "more than" when there is none.
+        """
+        ours = _curve(self.scores)
+        reference = self._reference()
+        if not ours or reference is None:
+            return self._without_curves()
+        theirs = _curve(self.floors[reference])
+        shared = sorted(set(ours) & set(theirs))
+        if not shared:
+            return self._without_curves()
+        last = shared[-1]
+        better = [count for count in shared if ours[count]["interval"][0] > theirs[count]["interval"][1]]
+        against = f"{percent(ours[last])} against {percent(theirs[last])} at {_labels(last)} a class"
+        if ours[last]["interval"][1] < theirs[last]["interval"][0]:
+            told = f"This pre-training is worse than {_THAN.get(reference, reference)}: {against}"
+            told += f", though better with {_labels(better[-1])}." if better else "."
+        elif not better:
+            does = "do" if reference == "labels-only" else "does"
+            told = f"{_THAN.get(reference, reference).capitalize()} {does} as well: {against}, within the noise."
+        else:
+            told = self._gain(ours, theirs, better, reference)
+        return told + self._floor_above(ours, reference)
+
+    def table(self) -> list[list[str]]:
+        """Rows of text, the head first: a protocol or a label count, the encoder's score with its interval, each floor's. Missing cells are empty."""
+        floors = [name for name in FLOOR_NAMES if name in self.floors] + [name for name in self.floors if name not in FLOOR_NAMES]
+        arms = [self.scores, *(self.floors[name] for name in floors)]
+        rows = [["", "pre-trained", *(FLOOR_NAMES.get(name, name) for name in floors)]]
+        for protocol in dict.fromkeys(name for arm in arms for name in arm if name != "few-label"):
+            rows.append([PROTOCOL_NAMES.get(protocol, protocol), *(cell(arm.get(protocol)) for arm in arms)])
+        curves = [_curve(arm) for arm in arms]
+        for count in sorted(set().union(*curves)):
+            rows.append([f"{_labels(count)} a class", *(cell(curve.get(count)) for curve in curves)])
+        return rows
+
+    def text(self) -> str:
+        """The table and the sentence for a terminal or a log file, columns aligned."""
+        rows = self.table()
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([f"{self.method}, {self.encoder}, {self.data}", "", *lines, "", self.sentence(), *(f"Note: {note}" for note in self.notes)])
+
+    def _reference(self) -> str | None:
+        """The floor that the sentence compares with: the labels alone, else the floor that is best at its largest label count."""
+        curves = {name: curve for name, scores in self.floors.items() if (curve := _curve(scores))}
+        if "labels-only" in curves:
+            return "labels-only"
+        return max(curves, key=lambda name: curves[name][max(curves[name])]["accuracy"], default=None)
+
+    def _gain(self, ours: dict[int, Point], theirs: dict[int, Point], better: list[int], reference: str) -> str:
+        without = _WITHOUT.get(reference, f"with {reference}")
+        for count in reversed(better):
+            needed = labels_needed(theirs, ours[count]["accuracy"])
+            if math.isfinite(needed):
+                if round(needed) > count:
+                    return f"{_here(count)} as well as {round(needed)} {without}."
+                return f"A little better than {_THAN.get(reference, reference)}: {percent(ours[count])} against {percent(theirs[count])} at {_labels(count)} a class."
+        count, most = better[-1], max(theirs)
+        return f"{_here(count)} as well as more than {most} {without}: {percent(ours[count])} against {percent(theirs[most])} at {most}."
+
+    def _floor_above(self, ours: dict[int, Point], reference: str) -> str:
+        """A floor other than the reference that beats the encoder is not passed over in silence."""
+        last = max(ours)
+        above = {name: curve[last] for name in self.floors if name != reference and last in (curve := _curve(self.floors[name]))}
+        above = {name: point for name, point in above.items() if point["interval"][0] > ours[last]["interval"][1]}
+        if not above:
+            return ""
+        name = max(above, key=lambda floor: above[floor]["accuracy"])
+        return f" But {_THAN.get(name, name)} gives more: {percent(above[name])} against {percent(ours[last])} at {_labels(last)} a class."
+
+    def _without_curves(self) -> str:
+        """One protocol that both have, when there is no few-label curve to read labels from."""
+        for protocol in ("linear", "knn", *self.scores):
+            ours = self.scores.get(protocol)
+            if protocol == "few-label" or not isinstance(ours, Mapping) or "accuracy" not in ours:
+                continue
+            floors = {name: scores[protocol] for name, scores in self.floors.items() if "accuracy" in scores.get(protocol, {})}
+            label = PROTOCOL_NAMES.get(protocol, protocol)
+            if not floors:
+                return f"{label.capitalize()}: {percent(ours)}; no floor was measured, so what the pre-training adds cannot be told."
+            name = max(floors, key=lambda floor: floors[floor]["accuracy"])
+            told = f"{percent(ours)} against {percent(floors[name])} ({label})"
+            if ours["interval"][0] > floors[name]["interval"][1]:
+                return f"This pre-training is better than {_THAN.get(name, name)}: {told}."
+            if ours["interval"][1] < floors[name]["interval"][0]:
+                return f"This pre-training is worse than {_THAN.get(name, name)}: {told}."
+            return f"This pre-training is no better than {_THAN.get(name, name)}: {told}, within the noise."
+        return "There are no labels, so what this pre-training is worth cannot be told; a few labels (--labels) are enough to tell."
+
+
+_THAN = {"labels-only": "your labels alone", "input": "the raw input", "untrained": "the untrained encoder"}
+_WITHOUT = {"labels-only": "without", "input": "on the raw input", "untrained": "with the untrained encoder"}
+
+
+def labels_needed(curve: Mapping[int, Point], accuracy: float) -> float:
+    """Labels a class at which a few-label curve reaches an accuracy: linear in accuracy over log labels, after making the curve rise.
+
+    Below the curve: its smallest count. Above all of it: inf.
+    """
+    counts = sorted(curve)
+    rising, best = [], -math.inf
+    for count in counts:
+        best = max(best, curve[count]["accuracy"])
+        rising.append(best)
+    if accuracy <= rising[0]:
+        return float(counts[0])
+    for (low, at_low), (high, at_high) in pairwise(zip(counts, rising, strict=True)):
+        if accuracy <= at_high:
+            share = (accuracy - at_low) / (at_high - at_low)
+            return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return math.inf
+
+
+def percent(score: Point | float) -> str:
+    """84.2 %, from a fraction or from the accuracy of a score."""
+    return f"{100 * (score['accuracy'] if isinstance(score, Mapping) else score):.1f} %"
+
+
+def cell(score: Point | None) -> str:
+    """A score with its interval, as in 84.2 % (83.0-85.4); other measures than accuracy by name."""
+    if not score:
+        return ""
+    if "accuracy" not in score:
+        return ", ".join(f"{name} {value:.3g}" for name, value in score.items() if isinstance(value, float))
+    interval = score.get("interval")
+    return percent(score) + (f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})" if interval else "")
+
+
+def _curve(scores: Scores) -> dict[int, Point]:
+    points: Sequence[Point] = scores.get("few-label") or []
+    return {int(point["labels_per_class"]): point for point in points}
+
+
+def _labels(count: int) -> str:
+    return "1 label" if count == 1 else f"{count} labels"
+
+
+def _here(count: int) -> str:
+    return f"{_labels(count)} a class here {'does' if count == 1 else 'do'}"

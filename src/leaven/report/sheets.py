@@ -1,0 +1,95 @@
+"""Pictures of pictures: an input beside its views, a query beside its neighbours, as PNGs to inline."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+CELL = 72  # pixels of the side of one picture, so that 8 x 8 digits can be seen
+GAP = 6
+SAME, OTHER = (46, 160, 67), (214, 72, 62)
+
+
+def view_strips(originals: Shaped[Tensor, "n channels height width"], views: Sequence[Shaped[Tensor, "n channels h w"]], *, most: int = 8) -> list[str]:
+    """One data URI a sample: the original, a wider gap, then its views, which may differ in size. uint8 0-255 or float 0-1; at most `most` samples."""
+    count = min(most, len(originals))
+    return [data_uri(strip([originals[row]], [view[row] for view in views])) for row in range(count)]
+
+
+def neighbour_strips(neighbours: Mapping[str, Any], *, most: int = 8) -> list[dict[str, str]]:
+    """{image, query, found} for each query: its picture, its nearest training pictures in a green (same class) or red (other class) frame, and the names.
+
+    neighbours: queries (n, C, H, W), neighbours (n, k, C, H, W), and when there are labels query_labels (n,), neighbour_labels (n, k) (-1 = none), classes.
+    """
+    queries, found = neighbours["queries"], neighbours["neighbours"]
+    query_labels, found_labels, classes = neighbours.get("query_labels"), neighbours.get("neighbour_labels"), neighbours.get("classes")
+    strips = []
+    for row in range(min(most, len(queries))):
+        frames: list[tuple[int, int, int] | None] = [None] * len(found[row])
+        query_name, found_names = "", ""
+        if query_labels is not None and found_labels is not None and int(query_labels[row]) >= 0:
+            own, others = int(query_labels[row]), [int(label) for label in found_labels[row]]
+            frames = [None if label < 0 else SAME if label == own else OTHER for label in others]
+            query_name = class_name(own, classes)
+            found_names = ", ".join("?" if label < 0 else class_name(label, classes) for label in others)
+        image = data_uri(strip([queries[row]], list(found[row]), frames=frames))
+        strips.append({"image": image, "query": query_name, "found": found_names})
+    return strips
+
+
+def strip(
+    first: Sequence[Shaped[Tensor, "channels _ _"]],
+    rest: Sequence[Shaped[Tensor, "channels _ _"]],
+    *,
+    frames: Sequence[tuple[int, int, int] | None] | None = None,
+) -> Shaped[np.ndarray, "height width 4"]:
+    """One row of pictures as RGBA on a transparent ground, `rest` set off from `first` and framed where a colour is given."""
+    border, wide = 4, 3 * GAP
+    height, side = CELL + 2 * border, CELL + 2 * border
+    canvas = np.zeros((height, (len(first) + len(rest)) * side + max(0, len(first) + len(rest) - 2) * GAP + wide, 4), dtype=np.uint8)
+    left = 0
+    colours = [None] * len(first) + list(frames if frames is not None else [None] * len(rest))
+    for number, (picture, colour) in enumerate(zip([*first, *rest], colours, strict=True)):
+        if colour is not None:
+            canvas[:, left : left + side] = (*colour, 255)
+        canvas[border : border + CELL, left + border : left + border + CELL] = _cell(picture)
+        left += side + (wide if number == len(first) - 1 else GAP)
+    return canvas
+
+
+def data_uri(picture: Shaped[np.ndarray, "height width 4"]) -> str:
+    """The picture as a PNG inside the address itself."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def class_name(label: int, classes: Sequence[Any] | None) -> str:
+    return str(classes[label]) if classes is not None and 0 <= label < len(classes) else str(label)
+
+
+def _cell(picture: Tensor) -> Shaped[np.ndarray, "CELL CELL 4"]:
+    """CELL x CELL RGBA by nearest neighbour, the longer side filling the cell. One channel is grey; two, or more than four, show their mean."""
+    pixels = picture.detach().cpu()
+    if pixels.dtype != torch.uint8:
+        pixels = (pixels.float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
+    channels, height, width = pixels.shape
+    if channels in (3, 4):
+        pixels = pixels[:3]
+    else:
+        pixels = pixels.float().mean(0, keepdim=True).to(torch.uint8).expand(3, -1, -1)
+    tall, broad = max(1, CELL * height // max(height, width)), max(1, CELL * width // max(height, width))
+    rows, columns = torch.arange(tall) * height // tall, torch.arange(broad) * width // broad
+    filled = pixels[:, rows][:, :, columns].permute(1, 2, 0).numpy()
+    cell = np.zeros((CELL, CELL, 4), dtype=np.uint8)
+    top, left = (CELL - tall) // 2, (CELL - broad) // 2
+    cell[top : top + tall, left : left + broad, :3] = filled
+    cell[top : top + tall, left : left + broad, 3] = 255
+    return cell
