@@ -1,13 +1,69 @@
+"""What tests share: the real data where it is, and one pair of worker processes for the whole session."""
+
 import os
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
 
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of real data sets: LEAVEN_TEST_DATA, else `shared/data` beside the repository."""
-    root = Path(os.environ.get("LEAVEN_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    """The folder of real data sets: LEAVEN_TEST_DATA, else shared/data beside the repository."""
+    root = Path(os.environ.get("LEAVEN_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not root.is_dir():
-        pytest.skip(f"no real data at {root}; set LEAVEN_TEST_DATA")
+        pytest.skip(f"the real data sets are not at {root}; set LEAVEN_TEST_DATA to their folder")
     return root
+
+
+def _serve(rank: int, meeting: str, tasks, answers) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    while (task := tasks.get()) is not None:
+        function, arguments = task
+        try:
+            answers.put((rank, None, function(*arguments)))
+        except BaseException as error:
+            answers.put((rank, f"{type(error).__name__}: {error}", None))
+    dist.destroy_process_group()
+
+
+class Pair:
+    """Two processes of one gloo group; `run` calls a module-level function in both and gives both answers."""
+
+    def __init__(self, meeting: Path):
+        context = mp.get_context("spawn")
+        self.tasks, self.answers = [context.Queue(), context.Queue()], context.Queue()
+        self.workers = [context.Process(target=_serve, args=(rank, str(meeting), self.tasks[rank], self.answers), daemon=True) for rank in (0, 1)]
+        for worker in self.workers:
+            worker.start()
+
+    def run(self, function, *arguments):
+        for tasks in self.tasks:
+            tasks.put((function, arguments))
+        found = {}
+        for _ in range(2):
+            rank, error, value = self.answers.get(timeout=120)
+            if error is not None:
+                raise RuntimeError(f"process {rank}: {error}")
+            found[rank] = value
+        return found[0], found[1]
+
+    def close(self) -> None:
+        for tasks in self.tasks:
+            tasks.put(None)
+        for worker in self.workers:
+            worker.join(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """Starting processes takes seconds, so one pair serves the whole session."""
+    made = Pair(tmp_path_factory.mktemp("pair") / "meeting")
+    yield made
+    made.close()
+
+

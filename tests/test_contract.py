@@ -127,7 +127,7 @@ class Stack(nn.Module):
         self.layers = layers
 
     def forward(self, x, depth=None):
-        hidden = x.unit().flatten(1)
+        hidden = x.unit().flatten(1).to(self.layers[0].w.dtype)
         for layer in list(self.layers)[:depth]:
             hidden = layer.hidden(hidden)
         return hidden

@@ -104,7 +104,7 @@ def demo(
 
     with Watch() as watch:
         card = leaven.demo(out=out, budget=budget, say=watch.say, progress=watch)
-    answer(as_json, {**card.to_dict(), "report": str(out / "report.html")}, f"{card.text()}\n\n{card.sentence()}\nThe whole story: {out / 'report.html'}")
+    answer(as_json, {**card.to_dict(), "report": str(out / "report.html")}, f"{card.text()}\nThe whole story: {out / 'report.html'}")
 
 
 @app.command()
@@ -179,7 +179,7 @@ def evaluate(
         run, data, labels=labels, columns=columns_of(columns), protocols=tuple(protocol.split(",")), labels_per_class=counts, budget=budget, seed=seed,
         device=device, data_root=data_root, say=say,
     )  # fmt: skip
-    answer(as_json, {**card.to_dict(), "report": str(run / "report.html")}, f"{card.text()}\n\n{card.sentence()}\nThe whole story: {run / 'report.html'}")
+    answer(as_json, {**card.to_dict(), "report": str(run / "report.html")}, f"{card.text()}\nThe whole story: {run / 'report.html'}")
 
 
 @app.command()

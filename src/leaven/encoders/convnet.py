@@ -26,7 +26,7 @@ class Block(nn.Module):
 
 
 class ConvNet(Encoder):
-    """A stem that brings the picture to about 16 x 16, three residual blocks of width, 2 and 4 widths, and a wide 1x1 layer before pooling.
+    """A stem that halves the picture (or brings a large one to about 16 x 16), three residual blocks of width, 2 and 4 widths, and a wide 1x1 layer before pooling.
 
     The last layer is cheap at a few positions and gives probes many features to choose from.
     width: channels of the first block. features: length of the feature vector.
@@ -38,7 +38,7 @@ class ConvNet(Encoder):
     def __init__(self, input: InputSpec, *, width: int = 48, features: int = 768):
         super().__init__(input, features)
         channels, side = input.shape[0], min(input.shape[1:])
-        stride = 1
+        stride = 1 if side < 16 else 2
         while side / stride > 24:
             stride *= 2
         kernel = max(3, 2 * stride)

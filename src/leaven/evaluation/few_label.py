@@ -29,10 +29,10 @@ def few_label_curve(
     """Accuracy with few labels, as a list of {labels_per_class, accuracy, interval, draws} with a note where a class had fewer samples.
 
     For each draw the labeled samples of `label_draws` are fitted by logistic regression and all test samples are scored. Arms called with the same
-    labels and seed see the same draws, so their differences are paired. Features are centred by the mean of all training samples, labeled or not, and
-    divided by one number, their root mean variance: a user who has few labels has the other inputs too. (Each feature by its own deviation blows up rare
-    pixels: raw 8x8 digits then reach 62 % at one label a class instead of 65 %.) Nothing is tuned, since one label leaves nothing to tune on (see `few_label_predictions`).
-    Samples labeled -1 (none) are never drawn and never scored.
+    labels and seed see the same draws, so their differences are paired. Features are centred by the mean of all training samples, labeled or not,
+    and divided by one number, their root mean variance: a user who has few labels has the other inputs too. (Each feature by its own deviation
+    blows up rare pixels: raw 8x8 digits then reach 62 % at one label a class instead of 65 %.) Nothing is tuned, since one label leaves nothing to
+    tune on (see `few_label_predictions`). Samples labeled -1 (none) are never drawn and never scored.
     """
     asked = test_labels >= 0
     truth = test_labels[asked].cpu()
@@ -53,7 +53,8 @@ def few_label_curve(
 def label_draws(labels: Int64[Tensor, "n"], labels_per_class: int, draws: int, seed: int = 0) -> list[Int64[Tensor, "labeled"]]:
     """Rows of the labeled samples of each draw: `labels_per_class` of every class, or all that a class has; -1 (none) is never drawn.
 
-    A draw depends on the seed and its number alone, and its rows for fewer labels are among its rows for more, so curves are smooth and arms comparable.
+    A draw depends on the seed and its number alone, and its rows for fewer labels are among its rows for more, so curves are smooth and arms
+    comparable.
     """
     labels = labels.cpu()
     if labels_per_class < 1 or draws < 1:
@@ -80,10 +81,10 @@ def few_label_predictions(
 ) -> Int64[Tensor, "draws test"]:
     """Logistic regression on each draw of standardised features; (draws, test) predicted classes on the CPU.
 
-    The objective is scikit-learn's at C = 1: summed cross-entropy + |weight|^2 / 2, bias free. Fitted in float64, in the space that the labeled samples
-    span (the solution has no part outside it), all draws by one L-BFGS.
+    The objective is scikit-learn's at C = 1: summed cross-entropy + |weight|^2 / 2, bias free. Fitted in float64, in the space that the labeled
+    samples span (the solution has no part outside it), all draws by one L-BFGS.
     """
-    draws, labeled, dim = features.shape
+    _, labeled, dim = features.shape
     together = max(1, NUMBERS_AT_ONCE // (labeled * dim))
     predictions = []
     for x, y in zip(features.split(together), labels.split(together), strict=True):

@@ -12,9 +12,7 @@ from leaven.errors import UserError
 Interval = tuple[float, float]
 
 
-def bootstrap_interval(
-    correct: Bool[Tensor, "n"] | Float[Tensor, "n"], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> Interval:
+def bootstrap_interval(correct: Bool[Tensor, "n"] | Float[Tensor, "n"], *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
     """Percentile bootstrap of the mean over samples (Efron 1979).
 
     correct: one value a test sample, right (1) or wrong (0), or any score. Where values repeat, a resample is drawn as multinomial counts of the
@@ -50,8 +48,9 @@ def seeds_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
 def crossed_interval(correct: Shaped[Tensor, "draws n"], *, level: float = 0.95) -> Interval:
     """Interval of the mean accuracy when several draws are scored on the same n test samples.
 
-    correct: (draws, n) values 0-1, or differences of two arms in -1..1. The draws differ (their variance over `draws`), and so would other test samples
-    (the variance over samples of the mean over draws, over n): both are added, with Student's t for the few draws. One draw: bootstrap over samples.
+    correct: (draws, n) values 0-1, or differences of two arms in -1..1. The draws differ (their variance over `draws`), and so would other test
+    samples (the variance over samples of the mean over draws, over n): both are added, with Student's t for the few draws. One draw: bootstrap over
+    samples.
     """
     scores = _numbers(correct)
     draws, n = scores.shape

@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours on frozen features (Wu et al. 2018, Unsupervised Feature Learning via Non-Parametric Instance Discrimination, section 3.4)."""
+"""Weighted nearest neighbours on frozen features (Wu et al. 2018, Non-Parametric Instance Discrimination, section 3.4)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +55,12 @@ def knn_accuracy(
         exclude_self=exclude_self,
     )
     correct = result.predictions == test_labels[asked].cpu()
-    score = {"accuracy": correct.double().mean().item(), "interval": list(bootstrap_interval(correct, seed=seed)), "k": result.k, "samples": len(correct)}
+    score: dict[str, Any] = {
+        "accuracy": correct.double().mean().item(),
+        "interval": list(bootstrap_interval(correct, seed=seed)),
+        "k": result.k,
+        "samples": len(correct),
+    }
     if result.k < k:
         score["note"] = f"k = {result.k} instead of {k}: there are no more training samples"
     return score
@@ -73,8 +78,8 @@ def knn_predict(
 ) -> KnnResult:
     """The class with the largest sum of exp(cosine / temperature) over the k nearest training samples.
 
-    train_labels: 0 .. classes - 1. classes: taken from the training labels if not given. exclude_self: for each query its own row among the training
-    samples, which it then cannot find, or -1. Equal similarities go to the lower training row, equal votes to the lower class.
+    train_labels: 0 .. classes - 1. classes: taken from the training labels if not given. exclude_self: for each query its own row among the
+    training samples, which it then cannot find, or -1. Equal similarities go to the lower training row, equal votes to the lower class.
     """
     similarity, index = nearest_neighbours(train_features, test_features, k=k, exclude_self=exclude_self)
     classes = int(train_labels.max()) + 1 if classes is None else classes

@@ -87,10 +87,10 @@ def linear_probe(
 ) -> LinearProbe:
     """Logistic regression on features standardised by the training samples, fitted by full-batch L-BFGS with fp32 products.
 
-    The L2 strength (mean cross-entropy + l2 / 2 * |weight|^2, bias free; scikit-learn's C is 1 / (n * l2)) is the one of `l2_grid` with the best accuracy,
-    then the lowest cross-entropy, on a fifth of the training samples: a fifth of every class, or whole groups when `groups` (-1 = a group of its own) is
-    given; of more than 20,000 training samples, 20,000 take part in the choice. The probe is then refitted on all training samples; the test samples are
-    only predicted.
+    The L2 strength (mean cross-entropy + l2 / 2 * |weight|^2, bias free; scikit-learn's C is 1 / (n * l2)) is the one of `l2_grid` with the best
+    accuracy, then the lowest cross-entropy, on a fifth of the training samples: a fifth of every class, or whole groups when `groups` (-1 = a group
+    of its own) is given; of more than 20,000 training samples, 20,000 take part in the choice. The probe is then refitted on all training samples;
+    the test samples are only predicted.
     """
     classes = int(train_labels.max()) + 1 if classes is None else classes
     center, scale = standardisation(train_features)
@@ -135,9 +135,9 @@ def fit_logistic(
 ) -> LogisticFit:
     """Minimise mean cross-entropy + l2 / 2 * |weight|^2, bias free, by L-BFGS; leading dimensions are separate problems.
 
-    Products with the features run in their precision, the walk itself (scipy) in float64. It goes through coordinates in which the loss is about round:
-    weight = R^-1 u with R^T R = covariance / classes + l2, the Hessian of a model that knows nothing, so correlated features cost no more iterations.
-    Converged when no component of the gradient in u exceeds `tolerance`, or the loss can fall no further in this precision.
+    Products with the features run in their precision, the walk itself (scipy) in float64. It goes through coordinates in which the loss is about
+    round: weight = R^-1 u with R^T R = covariance / classes + l2, the Hessian of a model that knows nothing, so correlated features cost no more
+    iterations. Converged when no component of the gradient in u exceeds `tolerance`, or the loss can fall no further in this precision.
     """
     from scipy.optimize import minimize
 
@@ -149,7 +149,7 @@ def fit_logistic(
     def parts(flat: np.ndarray) -> tuple[Tensor, Tensor]:
         u, bias = torch.from_numpy(flat).to(features.device, features.dtype).split(sizes)
         u = u.view(*problems, dim, classes)
-        return (u if inverse is None else inverse @ u), bias.view(*problems, 1, classes)
+        return (u if inverse is None else inverse @ u), bias.view(*problems, 1, classes) * classes**0.5
 
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = parts(flat)
@@ -158,15 +158,17 @@ def fit_logistic(
         residual = (log_probability.exp() - one_hot) / n
         slope = features.mT @ residual + l2 * weight
         slope = slope if inverse is None else inverse.mT @ slope
-        return loss.item(), torch.cat([slope.flatten(), residual.sum(-2).flatten()]).double().cpu().numpy()
+        return loss.item(), torch.cat([slope.flatten(), residual.sum(-2).flatten() * classes**0.5]).double().cpu().numpy()
 
     if start is None:
         flat = np.zeros(sum(sizes))
     else:
         u = start.weight if root is None else root @ start.weight
-        flat = torch.cat([u.flatten(), start.bias.flatten()]).double().cpu().numpy()
-    # L-BFGS-B stops at a relative fall of the loss below ftol: a few units of rounding of the precision that the products have.
-    stop = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": tolerance, "ftol": torch.finfo(features.dtype).eps / 4, "maxcor": 20}
+        flat = torch.cat([u.flatten(), start.bias.flatten() / classes**0.5]).double().cpu().numpy()
+    # A fall of the loss goes with the square of the gradient; below the rounding of a mean of many products nothing falls any more.
+    rounding = torch.finfo(features.dtype).eps
+    least_fall = max(rounding / 100, min(rounding / 4, tolerance**2 / 10))
+    stop = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": tolerance, "ftol": least_fall, "maxcor": 20}
     with torch.no_grad(), _threads_for(features.numel() * classes):
         end = minimize(loss_and_gradient, flat, jac=True, method="L-BFGS-B", options=stop)
         weight, bias = parts(end.x)

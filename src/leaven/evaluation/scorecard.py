@@ -48,9 +48,10 @@ class Scorecard:
     def sentence(self) -> str:
         """What the pre-training is worth in labels.
 
-        The pre-trained few-label curve is set against that of the same encoder trained on the labels alone, else against the best floor. At the largest
-        label count at which the two intervals do not touch, the other curve is read (log-linearly) where it reaches the same accuracy; counts whose
-        equal lies beyond the measured curve give way to a smaller one that can be read, and are told as "more than" when there is none.
+        The pre-trained few-label curve is set against that of the same encoder trained on the labels alone, else against the best floor. At the
+        largest label count at which the two intervals do not touch, the other curve is read (log-linearly) where it reaches the same accuracy;
+        counts whose equal lies beyond the measured curve give way to a smaller one that can be read, and are told as "more than" when there is
+        none.
         """
         ours = _curve(self.scores)
         reference = self._reference()
@@ -106,7 +107,8 @@ class Scorecard:
             if math.isfinite(needed):
                 if round(needed) > count:
                     return f"{_here(count)} as well as {round(needed)} {without}."
-                return f"A little better than {_THAN.get(reference, reference)}: {percent(ours[count])} against {percent(theirs[count])} at {_labels(count)} a class."
+                against = f"{percent(ours[count])} against {percent(theirs[count])} at {_labels(count)} a class"
+                return f"A little better than {_THAN.get(reference, reference)}: {against}."
         count, most = better[-1], max(theirs)
         return f"{_here(count)} as well as more than {most} {without}: {percent(ours[count])} against {percent(theirs[most])} at {most}."
 
@@ -175,7 +177,7 @@ def cell(score: Point | None) -> str:
     if "accuracy" not in score:
         return ", ".join(f"{name} {value:.3g}" for name, value in score.items() if isinstance(value, float))
     interval = score.get("interval")
-    return percent(score) + (f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})" if interval else "")
+    return percent(score) + (f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else "")
 
 
 def _curve(scores: Scores) -> dict[int, Point]:

@@ -22,9 +22,9 @@ METRIC_NAMES = {
     "loss": ("Loss", "what training makes small"),
     "knn": ("kNN accuracy", "on clean views, as training goes on"),
     "feature_std": ("Feature deviation", "near 0: every sample looks alike"),
-    "rankme": ("Effective rank", "directions in which the features differ (RankMe)"),
+    "rankme": ("Effective rank", "directions that the features use"),
     "alignment": ("Alignment", "distance of two views of one sample"),
-    "uniformity": ("Uniformity", "the lower, the more evenly features are spread"),
+    "uniformity": ("Uniformity", "lower: spread more evenly"),
     "grad_norm": ("Gradient norm", "size of a step before the learning rate"),
     "lr": ("Learning rate", "the schedule"),
 }
@@ -71,7 +71,7 @@ def few_label_figure(scorecard: Mapping[str, Any]) -> str:
 
 
 def metric_figures(metrics: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, str]]:
-    """{title, why, figure} for every number that was logged at two steps or more, well-known ones first; verdicts are vertical lines at their step."""
+    """{title, why, figure} for each number logged at two steps or more, well-known ones first; verdicts are vertical lines at their step."""
     import plotly.graph_objects as go
 
     logged = {name for row in metrics for name, value in row.items() if _is_number(value) and name not in CLOCK}
@@ -97,9 +97,14 @@ def metric_figures(metrics: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapp
 
 
 def embedding_map(
-    features: Float[Tensor, "n dim"], labels: Int64[Tensor, "n"] | None = None, classes: Sequence[Any] | None = None, *, most: int = 1000, seed: int = 0
+    features: Float[Tensor, "n dim"],
+    labels: Int64[Tensor, "n"] | None = None,
+    classes: Sequence[Any] | None = None,
+    *,
+    most: int = 1000,
+    seed: int = 0,
 ) -> str:
-    """t-SNE of at most `most` samples (van der Maaten and Hinton 2008; PCA start), coloured by class where there are labels; empty below 5 samples."""
+    """t-SNE of at most `most` samples (van der Maaten and Hinton 2008; PCA start), coloured by class where there are labels; empty below 5."""
     import plotly.graph_objects as go
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -137,7 +142,12 @@ def embedding_map(
 def _fragment(figure: Any, *, height: int, top: int) -> str:
     font = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13}
     figure.update_layout(
-        template="none", height=height, margin={"l": 8, "r": 12, "t": top, "b": 8}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font=font
+        template="none",
+        height=height,
+        margin={"l": 8, "r": 12, "t": top, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font=font,
     )
     figure.update_layout(dragmode=False, hoverlabel={"font": font})
     figure.update_xaxes(showgrid=False, zeroline=False, showline=True, automargin=True, fixedrange=True, ticks="outside", ticklen=4)

@@ -14,10 +14,10 @@ PARTS = ("#e07b26", "#3f8fd2", "#35a36b", "#9a6fd0", "#8b949e", "#c9506a")
 def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     """Write report.html and return its path. Every key but `title` may be missing; its section is then left out.
 
-    title, summary (one sentence; else the scorecard's), command, config (nested dict); health: list of {verdict, since_step, why}, empty = no warnings;
-    scorecard: Scorecard.to_dict(); metrics: rows of metrics.jsonl; views: {originals (n, C, H, W), views: list of (n, C, h, w)}, uint8 or float 0-1;
-    embedding: {features (n, D), labels (n,) or none, classes}; neighbours: {queries, neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`);
-    time_split: {part: seconds}.
+    title, summary (one sentence; else the scorecard's), command, config (nested dict); health: list of {verdict, since_step, why}, empty = no
+    warnings; scorecard: Scorecard.to_dict(); metrics: rows of metrics.jsonl; views: {originals (n, C, H, W), views: list of (n, C, h, w)}, uint8 or
+    float 0-1; embedding: {features (n, D), labels (n,) or none, classes}; neighbours: {queries, neighbours, query_labels, neighbour_labels,
+    classes} (`neighbour_strips`); time_split: {part: seconds}.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -43,10 +43,17 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     }
     if scorecard:
         card = Scorecard.from_dict(scorecard)
-        page |= {"summary": page["summary"] or card.sentence(), "few_label": Markup(few_label_figure(scorecard)), "scores": _scores(card), "notes": card.notes}
+        page |= {
+            "summary": page["summary"] or card.sentence(),
+            "few_label": Markup(few_label_figure(scorecard)),
+            "scores": _scores(card),
+            "notes": card.notes,
+        }
         page["subtitle"] = [part for part in (card.method, card.encoder, card.data) if part]
     page["plotly"] = Markup(get_plotlyjs()) if page["few_label"] or page["map"] or page["curves"] else ""
-    template = Environment(loader=PackageLoader("leaven.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = Environment(
+        loader=PackageLoader("leaven.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     path = Path(path)
     beside = path.with_name(path.name + ".part")
     beside.write_text(template.get_template("page.html.jinja").render({"subtitle": [], **page}), encoding="utf-8")
@@ -67,7 +74,10 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _scores(card: Scorecard) -> dict[str, Any]:
     """The scorecard's table with each cell cut into value and interval, so that a phone can break the line between them."""
     head, *rows = card.table()
-    cells = [[rows_name, *[dict(zip(("value", "interval"), [*value.rstrip(")").split(" ("), ""], strict=False)) for value in values]] for rows_name, *values in rows]
+    cells = [
+        [rows_name, *[dict(zip(("value", "interval"), [*value.rstrip(")").split(" ("), ""], strict=False)) for value in values]]
+        for rows_name, *values in rows
+    ]
     return {"head": head, "rows": cells, "floors": [name for name in head[2:] if name in FLOOR_NAMES.values()]}
 
 

@@ -15,16 +15,19 @@ GAP = 6
 SAME, OTHER = (46, 160, 67), (214, 72, 62)
 
 
-def view_strips(originals: Shaped[Tensor, "n channels height width"], views: Sequence[Shaped[Tensor, "n channels h w"]], *, most: int = 8) -> list[str]:
-    """One data URI a sample: the original, a wider gap, then its views, which may differ in size. uint8 0-255 or float 0-1; at most `most` samples."""
+def view_strips(
+    originals: Shaped[Tensor, "n channels height width"], views: Sequence[Shaped[Tensor, "n channels h w"]], *, most: int = 8
+) -> list[str]:
+    """One data URI a sample: the original, a gap, then its views, which may differ in size. uint8 0-255 or float 0-1; at most `most` samples."""
     count = min(most, len(originals))
     return [data_uri(strip([originals[row]], [view[row] for view in views])) for row in range(count)]
 
 
 def neighbour_strips(neighbours: Mapping[str, Any], *, most: int = 8) -> list[dict[str, str]]:
-    """{image, query, found} for each query: its picture, its nearest training pictures in a green (same class) or red (other class) frame, and the names.
+    """{image, query, found} a query: its picture, its nearest training pictures framed green (same class) or red (other), and the names.
 
-    neighbours: queries (n, C, H, W), neighbours (n, k, C, H, W), and when there are labels query_labels (n,), neighbour_labels (n, k) (-1 = none), classes.
+    neighbours: queries (n, C, H, W), neighbours (n, k, C, H, W), and when there are labels query_labels (n,), neighbour_labels (n, k) (-1 = none),
+    classes.
     """
     queries, found = neighbours["queries"], neighbours["neighbours"]
     query_labels, found_labels, classes = neighbours.get("query_labels"), neighbours.get("neighbour_labels"), neighbours.get("classes")
@@ -81,10 +84,7 @@ def _cell(picture: Tensor) -> Shaped[np.ndarray, "CELL CELL 4"]:
     if pixels.dtype != torch.uint8:
         pixels = (pixels.float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
     channels, height, width = pixels.shape
-    if channels in (3, 4):
-        pixels = pixels[:3]
-    else:
-        pixels = pixels.float().mean(0, keepdim=True).to(torch.uint8).expand(3, -1, -1)
+    pixels = pixels[:3] if channels in (3, 4) else pixels.float().mean(0, keepdim=True).to(torch.uint8).expand(3, -1, -1)
     tall, broad = max(1, CELL * height // max(height, width)), max(1, CELL * width // max(height, width))
     rows, columns = torch.arange(tall) * height // tall, torch.arange(broad) * width // broad
     filled = pixels[:, rows][:, :, columns].permute(1, 2, 0).numpy()

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from leaven.methods.method import map_tensors
 
@@ -65,6 +65,13 @@ def agree(number: float) -> float:
     box = torch.tensor([number], dtype=torch.float64)
     dist.broadcast(box.cuda() if dist.get_backend() == "nccl" else box, 0)
     return box.item()
+
+
+def share_state(module: nn.Module) -> None:
+    """The first process's parameters and buffers, on all of them."""
+    if processes() > 1:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            dist.broadcast(tensor.detach(), 0)
 
 
 def mean_over_processes(number: Tensor) -> Tensor:

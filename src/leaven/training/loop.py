@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Batch
-from leaven.data.draw import Draw
+from leaven.data.batch import Batch, Value
+from leaven.data.draw import Draw, seed_of
 from leaven.data.sampler import Sampler
 from leaven.errors import Interrupted, TrainingStopped
 from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.run import Run
 from leaven.training.checkpoint import Checkpoints
-from leaven.training.distributed import agree, average_gradients, processes, rank
+from leaven.training.distributed import agree, average_gradients, processes, rank, share_state
 from leaven.training.health import Monitor, Verdict
 from leaven.training.optimizers import build_optimizer, gradient_norm, parameter_groups
 from leaven.training.plan import Plan, rate_factor, scaled_rate
@@ -68,6 +68,7 @@ class Training:
         self.sampler = Sampler(rows.label[members.to(rows.label.device)].cpu(), plan.batch, settings.seed, method.pools, self.parts)
         self.stages = list(method.stages())
         self.trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
+        self.double = any(parameter.dtype == torch.float64 for parameter in self.trainable)
         self.stepper = Step(method, autocast)
         self.checkpoints = Checkpoints(folder.checkpoints)
         probe = Draw(settings.seed, "probe").permutations(len(members), 1)[0][:1024].sort().values
@@ -158,7 +159,8 @@ class Training:
         part = rank() * self.settings.accumulate + number
         draw = Draw(self.settings.seed, "views", self.stage, self.step, part=part, parts=self.parts, device=self.settings.device)
         with torch.no_grad():
-            return self.method.views(batch, draw)
+            views = self.method.views(batch, draw)
+        return in_double(views) if self.double else views
 
     def _turn(self) -> str:
         players = self.method.players
@@ -168,7 +170,9 @@ class Training:
         for parameter in self.trainable:
             parameter.requires_grad_(True)
         if prepare and stage.prepare is not None:
+            torch.manual_seed(seed_of(self.settings.seed, "prepare", self.stage))
             stage.prepare(self._encode)
+            share_state(self.method)
         rate = scaled_rate(self.recipe.lr, self.plan.batch, self.recipe.batch, self.recipe.lr_rule)
         self.optimizers, self.moving = {}, {}
         for player in dict.fromkeys(self.method.players or ("",)):
@@ -353,3 +357,14 @@ class Training:
         if rank() == 0:
             self.folder.cut_metrics(self.step)
         self.say(f"going on from step {self.step}")
+
+
+def in_double(tree: Any) -> Any:
+    """A nesting of views with every floating-point tensor in float64, for runs at that precision."""
+    if isinstance(tree, Tensor):
+        return tree.double() if tree.is_floating_point() else tree
+    if isinstance(tree, Value):
+        return tree.map(in_double)
+    if isinstance(tree, dict):
+        return {name: in_double(part) for name, part in tree.items()}
+    return [in_double(part) for part in tree] if isinstance(tree, list | tuple) else tree

@@ -12,7 +12,7 @@ class SimCLR(Method):
 
     paper = "A Simple Framework for Contrastive Learning of Visual Representations (Chen et al.)"
     year = 2020
-    recipe = Recipe(optimizer="adamw", lr=2e-3, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
 
     def __init__(self, encoder: Encoder, *, temperature: float = 0.2, projector: tuple[int, ...] = (1024, 128), views: Views | None = None):
         super().__init__(encoder, views)

@@ -1,0 +1,346 @@
+"""The protocols against plain loops, scikit-learn and known distributions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from leaven.errors import UserError
+from leaven.evaluation import few_label
+from leaven.evaluation.few_label import few_label_curve, few_label_point, label_draws
+from leaven.evaluation.intervals import bootstrap_interval, crossed_interval, paired_interval, seeds_interval
+from leaven.evaluation.knn import knn_accuracy, knn_predict, nearest_neighbours
+from leaven.evaluation.linear import fit_logistic, held_out_fifth, linear_accuracy, linear_probe, standardisation
+from leaven.evaluation.scorecard import Scorecard, labels_needed
+
+
+@pytest.fixture(scope="module")
+def digits():
+    pixels, labels = load_digits(return_X_y=True)
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
+    x, y = torch.tensor(pixels, dtype=torch.float32)[order], torch.tensor(labels, dtype=torch.int64)[order]
+    return x[:1257], y[:1257], x[1257:], y[1257:]
+
+
+# ---- intervals
+
+
+def test_bootstrap_interval_of_right_and_wrong_has_the_binomial_quantiles():
+    from scipy.stats import binom
+
+    correct = torch.arange(400) < 300
+    low, high = bootstrap_interval(correct, resamples=20_000)
+    assert low == pytest.approx(binom.ppf(0.025, 400, 0.75) / 400, abs=1 / 400)
+    assert high == pytest.approx(binom.ppf(0.975, 400, 0.75) / 400, abs=1 / 400)
+
+
+def test_bootstrap_interval_of_many_distinct_values_has_the_normal_width():
+    values = torch.randn(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = bootstrap_interval(values, resamples=4000)
+    assert high - low == pytest.approx(2 * 1.96 * values.std().item() / math.sqrt(2000), rel=0.06)
+    assert low < values.mean() < high
+
+
+def test_all_right_is_not_certainty():
+    low, high = bootstrap_interval(torch.ones(100))
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 100)), 1.0)
+    assert bootstrap_interval(torch.zeros(100)) == (0.0, pytest.approx(1 - 0.025 ** (1 / 100)))
+
+
+def test_seeds_interval_is_student_t():
+    low, high = seeds_interval([0.1, 0.2, 0.3])
+    half = 4.302652729911275 * 0.1 / math.sqrt(3)
+    assert (low, high) == (pytest.approx(0.2 - half), pytest.approx(0.2 + half))
+    with pytest.raises(UserError, match="two"):
+        seeds_interval([0.5])
+
+
+def test_crossed_interval_adds_draws_and_test_samples():
+    alike = torch.tensor([[1, 1, 0, 0]] * 5)
+    low, high = crossed_interval(alike)
+    half = 2.7764451051977987 * math.sqrt((1 / 3) / 4)
+    assert half > 0.5
+    assert (low, high) == (0.0, 1.0)
+    unlike = torch.arange(10_000) < torch.tensor([[5000], [5200], [5400]])
+    low, high = crossed_interval(unlike)
+    samples = unlike.double().mean(0).var().item() / 10_000
+    half = 4.302652729911275 * math.sqrt(0.02**2 / 3 + samples)
+    assert (low, high) == (pytest.approx(0.52 - half), pytest.approx(0.52 + half))
+
+
+def test_paired_interval_sees_a_difference_that_two_intervals_hide():
+    hard = torch.rand(1000, generator=torch.Generator().manual_seed(0)) < 0.5
+    better = hard.clone()
+    better[(~hard).nonzero()[:30]] = True
+    low, high = paired_interval(better, hard)
+    assert 0 < low < 0.03 < high < 0.06
+    assert bootstrap_interval(better)[0] < bootstrap_interval(hard)[1]
+
+
+# ---- nearest neighbours
+
+
+def knn_by_hand(train, labels, test, k, temperature, classes, own=None):
+    train, test = train.double() / train.double().norm(dim=1, keepdim=True), test.double() / test.double().norm(dim=1, keepdim=True)
+    found = []
+    for row, query in enumerate(test):
+        near = sorted((-float(query @ other), index) for index, other in enumerate(train) if own is None or index != own[row])[:k]
+        votes = [0.0] * classes
+        for negative, index in near:
+            votes[labels[index]] += math.exp(-negative / temperature)
+        found.append(votes.index(max(votes)))
+    return found
+
+
+def test_knn_is_the_plain_loop(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    train, test = torch.randn(80, 5, generator=generator), torch.randn(37, 5, generator=generator)
+    labels = torch.randint(4, (80,), generator=generator)
+    monkeypatch.setattr("leaven.evaluation.knn.SIMILARITIES_AT_ONCE", 80 * 7)  # several chunks, the last one shorter
+    assert knn_predict(train, labels, test, k=9, temperature=0.2, classes=4).predictions.tolist() == knn_by_hand(train, labels, test, 9, 0.2, 4)
+    own = torch.arange(80)
+    found = knn_predict(train, labels, train, k=9, temperature=0.2, classes=4, exclude_self=own).predictions.tolist()
+    assert found == knn_by_hand(train, labels, train, 9, 0.2, 4, own.tolist())
+
+
+def test_a_query_never_finds_itself(digits):
+    x = digits[0]
+    _, index = nearest_neighbours(x[:50], x[10:50], k=5, exclude_self=torch.arange(10, 50))
+    assert not (index == torch.arange(10, 50)[:, None]).any()
+    permuted = torch.randint(10, (50,), generator=torch.Generator().manual_seed(1))
+    assert knn_accuracy(x[:50], permuted, x[:50], permuted, k=1)["accuracy"] == 1.0
+    assert knn_accuracy(x[:50], permuted, x[:50], permuted, k=1, exclude_self=torch.arange(50))["accuracy"] < 0.3
+
+
+def test_equal_similarities_go_to_the_lower_row_and_a_collapsed_encoder_to_no_accident():
+    same = torch.ones(30, 4)
+    similarity, index = nearest_neighbours(same, same[:3], k=7)
+    assert index.tolist() == [list(range(7))] * 3
+    assert similarity == pytest.approx(1.0)
+    train = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1e-3], [0.0, 1.0], [0.0, 1.0]])
+    assert nearest_neighbours(train, torch.tensor([[0.0, 2.0]]), k=2)[1].tolist() == [[1, 3]]
+
+
+def test_k_is_cut_to_the_training_samples_and_said():
+    score = knn_accuracy(torch.eye(3), torch.arange(3), torch.eye(3), torch.arange(3))
+    assert score["k"] == 3
+    assert "k = 3 instead of 20" in score["note"]
+    assert score["accuracy"] == 1.0
+
+
+def test_classes_come_from_train_and_test_together_and_unlabeled_rows_are_left_out():
+    train, test = torch.eye(4), torch.eye(4)[[0, 1, 3]]
+    score = knn_accuracy(train, torch.tensor([0, 1, -1, 2]), test, torch.tensor([0, 5, -1]), k=1)
+    assert (score["accuracy"], score["samples"]) == (0.5, 2)
+    own = torch.tensor([0, 1, 3])  # rows in the whole training set, of which row 2 is dropped
+    score = knn_accuracy(train, torch.tensor([0, 1, -1, 2]), test, torch.tensor([0, 1, 2]), k=1, exclude_self=own)
+    assert score["accuracy"] == 0.0
+
+
+def test_features_that_are_not_finite_are_refused():
+    bad = torch.eye(3).index_fill(1, torch.tensor(0), torch.nan)
+    with pytest.raises(UserError, match="not finite"):
+        knn_predict(bad, torch.arange(3), torch.eye(3))
+    with pytest.raises(UserError, match="not finite"):
+        linear_probe(bad, torch.arange(3), torch.eye(3))
+
+
+# ---- linear probe
+
+
+def test_logistic_regression_is_that_of_scikit_learn(digits):
+    x, y, test, _ = digits
+    center, scale = standardisation(x)
+    z, l2 = ((x - center) / scale)[:500], 1e-2
+    theirs = LogisticRegression(C=1 / (500 * l2), tol=1e-10, max_iter=5000).fit(z.double().numpy(), y[:500].numpy())
+    for features, tolerance, close in ((z, 1e-5, 2e-3), (z.double(), 1e-9, 1e-5)):
+        ours = fit_logistic(features, y[:500], classes=10, l2=l2, tolerance=tolerance)
+        assert ours.converged
+        np.testing.assert_allclose(ours.weight.T.numpy(), theirs.coef_, atol=close)
+        # A constant shared by all classes is free in the bias, and only there.
+        np.testing.assert_allclose((ours.bias[0] - ours.bias.mean()).numpy(), theirs.intercept_ - theirs.intercept_.mean(), atol=close)
+        z_test = ((test - center) / scale).to(features.dtype)
+        assert ours.logits(z_test).argmax(1).tolist() == theirs.predict(z_test.double().numpy()).tolist()
+
+
+def test_batched_problems_are_solved_as_if_alone():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(3, 40, 6, generator=generator, dtype=torch.float64), torch.randint(3, (3, 40), generator=generator)
+    together = fit_logistic(x, y, classes=3, l2=0.01, tolerance=1e-8)
+    for row in range(3):
+        alone = fit_logistic(x[row], y[row], classes=3, l2=0.01, tolerance=1e-8)
+        assert torch.allclose(together.weight[row], alone.weight, atol=1e-6)
+
+
+def test_linear_probe_scores_what_tuned_scikit_learn_scores(digits):
+    score = linear_accuracy(*digits)
+    x, y, test, truth = digits
+    center, scale = standardisation(x)
+    best = max(
+        LogisticRegression(C=c, max_iter=1000).fit(((x - center) / scale).numpy(), y.numpy()).score(((test - center) / scale).numpy(), truth.numpy())
+        for c in (0.01, 0.1, 1)
+    )
+    assert score["converged"]
+    assert score["accuracy"] == pytest.approx(best, abs=0.012)
+    assert score["interval"][0] < score["accuracy"] < score["interval"][1]
+
+
+def test_permuted_labels_score_chance(digits):
+    x, y, test, truth = digits
+    scores = []
+    for seed in range(12):  # a class keeps together under any labels, so one permutation alone scatters by about 0.1
+        permuted = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))]
+        few = few_label_curve(x, permuted, test, truth, labels_per_class=(10,), draws=2)[0]
+        scores.append([linear_accuracy(x, permuted, test, truth)["accuracy"], knn_accuracy(x, permuted, test, truth)["accuracy"], few["accuracy"]])
+    assert np.mean(scores, axis=0) == pytest.approx([0.1, 0.1, 0.1], abs=0.05)
+
+
+def test_the_choice_of_l2_looks_at_whole_groups():
+    # Within a group the label is written in a feature of its own; across groups only feature 0 tells, weakly.
+    generator = torch.Generator().manual_seed(0)
+    group = torch.arange(40).repeat_interleave(5)
+    held = held_out_fifth(torch.zeros(200, dtype=torch.int64), group, seed=3)
+    assert 0 < held.sum() <= 40
+    assert all(len(set(held[group == number].tolist())) == 1 for number in range(40))
+    labels = (group % 2).long()
+    own = torch.eye(40)[group] * 3
+    x = torch.cat([own, (labels * 2 - 1)[:, None] + 3 * torch.randn(200, 1, generator=generator)], dim=1)
+    leaking = linear_probe(x, labels, x[:5], classes=2)
+    honest = linear_probe(x, labels, x[:5], classes=2, groups=group)
+    assert honest.l2 >= leaking.l2
+    alone = held_out_fifth(labels, torch.full((200,), -1))
+    assert alone.sum() == 40
+
+
+def test_a_fifth_of_every_class_is_held_out_and_one_group_leaves_nothing_to_tune_on():
+    labels = torch.arange(3).repeat_interleave(torch.tensor([50, 100, 10]))
+    assert labels[held_out_fifth(labels)].bincount().tolist() == [10, 20, 2]
+    probe = linear_probe(torch.eye(6), torch.arange(6) % 2, torch.eye(6), groups=torch.zeros(6, dtype=torch.int64))
+    assert "not tuned" in probe.notes[0]
+
+
+def test_constant_features_and_features_of_any_scale_do_not_matter(digits):
+    x, y, test, _ = digits
+    factor = torch.logspace(-4, 4, x.shape[1])
+    scaled = linear_probe(x * factor + 7, y, test * factor + 7).predictions
+    assert (scaled == linear_probe(x, y, test).predictions).float().mean() > 0.98
+
+
+# ---- few labels
+
+
+def test_draws_are_nested_repeatable_and_balanced():
+    labels = torch.tensor([0] * 30 + [1] * 3 + [2] * 20 + [-1] * 50)
+    two, five = label_draws(labels, 2, 4, seed=7), label_draws(labels, 5, 6, seed=7)
+    assert [labels[rows].bincount().tolist() for rows in two] == [[2, 2, 2]] * 4
+    assert [labels[rows].bincount().tolist() for rows in five] == [[5, 3, 5]] * 6
+    assert all(set(few.tolist()) <= set(more.tolist()) for few, more in zip(two, five, strict=False))
+    assert len({tuple(rows.tolist()) for rows in five}) == 6
+    assert all(torch.equal(one, again) for one, again in zip(two, label_draws(labels, 2, 9, seed=7), strict=False))
+
+
+def test_few_label_curve_of_raw_digits(digits):
+    curve = few_label_curve(*digits)
+    assert [point["labels_per_class"] for point in curve] == [1, 2, 5, 10]
+    for point, expected in zip(curve, (0.65, 0.76, 0.85, 0.90), strict=True):
+        assert point["accuracy"] == pytest.approx(expected, abs=0.03)
+        assert point["interval"][0] < point["accuracy"] < point["interval"][1]
+        assert point["draws"] == 10
+
+
+def test_few_label_fit_is_that_of_scikit_learn_at_c_1(digits):
+    x, y, test, _ = digits
+    z, z_test = (x - x.mean(0)) / 5, (test - x.mean(0)) / 5
+    rows = torch.stack(label_draws(y, 3, 2))
+    ours = few_label.few_label_predictions(z[rows], y[rows], z_test, classes=10)
+    for row, draw in enumerate(rows):
+        theirs = LogisticRegression(C=1.0, tol=1e-8, max_iter=5000).fit(z[draw].double().numpy(), y[draw].numpy()).predict(z_test.double().numpy())
+        assert (ours[row].numpy() == theirs).mean() > 0.996
+
+
+def test_classes_with_too_few_samples_are_told():
+    point = few_label_point(torch.ones(2, 5), 10, train_labels=torch.tensor([0] * 20 + [1] * 4))
+    assert point["note"] == "1 of 2 classes have fewer than 10 training samples and give what they have"
+    assert "note" not in few_label_point(torch.ones(2, 5), 4, train_labels=torch.tensor([0] * 20 + [1] * 4))
+
+
+# ---- the sentence
+
+
+def curve(*points, width=0.01):
+    return [{"labels_per_class": count, "accuracy": value, "interval": [value - width, value + width]} for count, value in points]
+
+
+def card(ours, **floors):
+    floors = {name.replace("_", "-"): {"few-label": points} for name, points in floors.items()}
+    return Scorecard("simclr", "cnn", "digits", {"few-label": ours} if ours else {}, floors)
+
+
+def test_labels_needed_is_linear_in_accuracy_over_log_labels():
+    points = {1: {"accuracy": 0.4}, 10: {"accuracy": 0.6}, 100: {"accuracy": 0.8}}
+    assert labels_needed(points, 0.6) == pytest.approx(10)
+    assert labels_needed(points, 0.7) == pytest.approx(math.sqrt(1000))
+    assert labels_needed(points, 0.2) == 1
+    assert labels_needed(points, 0.9) == math.inf
+    assert labels_needed({1: {"accuracy": 0.5}, 2: {"accuracy": 0.4}, 4: {"accuracy": 0.7}}, 0.6) == pytest.approx(math.sqrt(8))
+
+
+def test_sentence_tells_the_worth_in_labels():
+    alone = curve((1, 0.4), (10, 0.6), (100, 0.8))
+    assert card(curve((1, 0.5), (10, 0.7)), labels_only=alone).sentence() == "10 labels a class here do as well as 32 without."
+    assert card(curve((1, 0.5)), labels_only=alone).sentence() == "1 label a class here does as well as 3 without."
+
+
+def test_sentence_goes_back_to_a_count_that_can_be_read_or_says_more_than():
+    alone = curve((1, 0.4), (10, 0.6))
+    assert card(curve((1, 0.5), (10, 0.9)), labels_only=alone).sentence() == "1 label a class here does as well as 3 without."
+    told = card(curve((1, 0.7), (10, 0.9)), labels_only=alone).sentence()
+    assert told == "10 labels a class here do as well as more than 10 without: 90.0 % against 60.0 % at 10."
+
+
+def test_sentence_admits_noise_and_harm():
+    alone = curve((1, 0.4), (10, 0.6))
+    told = card(curve((1, 0.41), (10, 0.61)), labels_only=alone).sentence()
+    assert told == "Your labels alone do as well: 61.0 % against 60.0 % at 10 labels a class, within the noise."
+    told = card(curve((1, 0.3), (10, 0.5)), labels_only=alone).sentence()
+    assert told == "This pre-training is worse than your labels alone: 50.0 % against 60.0 % at 10 labels a class."
+    told = card(curve((1, 0.5), (10, 0.5)), labels_only=alone).sentence()
+    assert told.endswith("at 10 labels a class, though better with 1 label.")
+
+
+def test_sentence_falls_back_to_the_best_floor_and_names_a_floor_above():
+    raw, untrained = curve((1, 0.4), (10, 0.6), (100, 0.8)), curve((1, 0.2), (10, 0.3))
+    assert card(curve((10, 0.7)), input=raw, untrained=untrained).sentence() == "10 labels a class here do as well as 32 on the raw input."
+    told = card(curve((1, 0.3), (10, 0.5)), labels_only=curve((1, 0.2), (10, 0.3), (100, 0.9)), input=raw).sentence()
+    assert told.startswith("10 labels a class here do as well as 22 without.")
+    assert told.endswith("But the raw input gives more: 60.0 % against 50.0 % at 10 labels a class.")
+
+
+def test_sentence_without_curves_or_labels():
+    assert card(None).sentence().startswith("There are no labels")
+    score, low = {"accuracy": 0.9, "interval": [0.89, 0.91]}, {"accuracy": 0.8, "interval": [0.79, 0.81]}
+    told = Scorecard("m", "e", "d", {"linear": score}, {"input": {"linear": low}}).sentence()
+    assert told == "This pre-training is better than the raw input: 90.0 % against 80.0 % (linear probe)."
+    assert "worse than the raw input" in Scorecard("m", "e", "d", {"linear": low}, {"input": {"linear": score}}).sentence()
+    assert "no better than the raw input" in Scorecard("m", "e", "d", {"linear": low}, {"input": {"linear": low}}).sentence()
+    assert "no floor was measured" in Scorecard("m", "e", "d", {"knn": low}).sentence()
+
+
+def test_scorecard_survives_json_and_shows_floors_beside_scores():
+    import json
+
+    first = card(curve((1, 0.5), (10, 0.7)), labels_only=curve((1, 0.4), (10, 0.6), (100, 0.8)), input=curve((1, 0.3)))
+    first.scores["knn"] = {"accuracy": 0.84213, "interval": [0.83, 0.854]}
+    again = Scorecard.from_dict(json.loads(json.dumps(first.to_dict())))
+    assert again == first
+    rows = again.table()
+    assert rows[0] == ["", "pre-trained", "raw input", "labels only"]
+    assert rows[1] == ["nearest neighbours", "84.2 % (83.0-85.4)", "", ""]
+    assert rows[2] == ["1 label a class", "50.0 % (49.0-51.0)", "30.0 % (29.0-31.0)", "40.0 % (39.0-41.0)"]
+    assert rows[4] == ["100 labels a class", "", "", "80.0 % (79.0-81.0)"]
+    assert first.sentence() in first.text()
+    with pytest.raises(UserError, match="colour"):
+        Scorecard.from_dict({**first.to_dict(), "colour": 1})
