@@ -9,7 +9,6 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real data sets: LEAVEN_TEST_DATA, else shared/data beside the repository."""
@@ -65,5 +64,3 @@ def pair(tmp_path_factory):
     made = Pair(tmp_path_factory.mktemp("pair") / "meeting")
     yield made
     made.close()
-
-

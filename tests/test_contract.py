@@ -85,7 +85,9 @@ class RBMStack(Method):
     def stages(self):
         for number, layer in enumerate(self.layers):
             self.active = number
-            yield Stage(f"rbm{number + 1}", 1 / len(self.layers), trains=(layer,), prepare=lambda encode, number=number: setattr(self, "active", number))
+            yield Stage(
+                f"rbm{number + 1}", 1 / len(self.layers), trains=(layer,), prepare=lambda encode, number=number: setattr(self, "active", number)
+            )
 
     def views(self, batch, draw):
         layer = self.layers[self.active]
@@ -109,7 +111,11 @@ class RBMStack(Method):
 class RBM(nn.Module):
     def __init__(self, visible, hidden):
         super().__init__()
-        self.w, self.b, self.c = nn.Parameter(0.01 * torch.randn(visible, hidden)), nn.Parameter(torch.zeros(visible)), nn.Parameter(torch.zeros(hidden))
+        self.w, self.b, self.c = (
+            nn.Parameter(0.01 * torch.randn(visible, hidden)),
+            nn.Parameter(torch.zeros(visible)),
+            nn.Parameter(torch.zeros(hidden)),
+        )
 
     def hidden(self, v):
         return torch.sigmoid(v @ self.w + self.c)
@@ -295,7 +301,11 @@ class NextToken(Method):
     def __init__(self, data, *, width: int = 32):
         super().__init__()
         self.vocabulary = data.roles["x"].vocabulary
-        self.table, self.memory, self.next = nn.Embedding(self.vocabulary, width), nn.GRU(width, width, batch_first=True), nn.Linear(width, self.vocabulary)
+        self.table, self.memory, self.next = (
+            nn.Embedding(self.vocabulary, width),
+            nn.GRU(width, width, batch_first=True),
+            nn.Linear(width, self.vocabulary),
+        )
 
     def views(self, batch, draw):
         return {"ids": batch["x"].ids, "mask": batch["x"].mask}
@@ -319,5 +329,3 @@ def test_a_sequence_method_learns_a_toy_grammar(tmp_path):
     lengths = torch.randint(4, 10, (512, 1), generator=generator)
     run = leaven.pretrain({"x": Tokens(ids, torch.arange(9) < lengths)}, method=NextToken, steps=100, out=tmp_path / "run", precision="fp32")
     assert run.metrics[-1]["loss"] < 0.1
-
-

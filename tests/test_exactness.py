@@ -30,7 +30,9 @@ def data_for(name):
     if name == "PairContrast":
         return open_data({"a": Vector(torch.randn(96, 5, generator=generator)), "b": Vector(torch.randn(96, 7, generator=generator))})
     if name == "NextToken":
-        return open_data({"x": Tokens(torch.randint(9, (96, 6), generator=generator), torch.arange(6) < torch.randint(3, 7, (96, 1), generator=generator))})
+        return open_data(
+            {"x": Tokens(torch.randint(9, (96, 6), generator=generator), torch.arange(6) < torch.randint(3, 7, (96, 1), generator=generator))}
+        )
     pictures = torch.randint(256, (96, 3, 16, 16), dtype=torch.uint8, generator=generator)
     labels = torch.randint(3, (96,), generator=generator)
     if name == "DigitClusters":  # k-means is only stable where there are clusters

@@ -211,7 +211,12 @@ def encoders() -> list[dict[str, Any]]:
 
 
 def demo(
-    *, out: str | Path = "leaven-runs/demo", budget: str | float = "60s", labels_only_budget: str | float = "75s", say: Say = quiet, progress: Progress = quiet
+    *,
+    out: str | Path = "leaven-runs/demo",
+    budget: str | float = "60s",
+    labels_only_budget: str | float = "75s",
+    say: Say = quiet,
+    progress: Progress = quiet,
 ) -> Scorecard:
     """Pre-train SimCLR on scikit-learn's handwritten digits without their labels, and evaluate it from 1, 2, 5 and 10 labels a class."""
     run = pretrain("demo:digits", out=out, budget=budget, say=say, progress=progress)

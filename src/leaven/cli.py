@@ -15,7 +15,9 @@ from leaven.errors import Interrupted, TrainingStopped, UserError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="Raise useful models from data that nobody has labeled.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="Raise useful models from data that nobody has labeled."
+)
 
 Data = Annotated[str, typer.Argument(help="A folder, file, glob, named data set (cifar10, mnist, ...) or demo:digits.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder that `leaven pretrain` made.")]
@@ -47,7 +49,12 @@ class Watch:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.1f} steps/s"), TimeRemainingColumn())
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.1f} steps/s"),
+                TimeRemainingColumn(),
+            )
             self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self.task = self.bar.add_task("", total=None, loss=float("nan"), rate=0.0)
 
@@ -112,7 +119,9 @@ def pretrain(
     data: Data,
     method: Annotated[str, typer.Option(help="A name from `leaven methods`, or file.py:Class.")] = "simclr",
     encoder: Annotated[str, typer.Option(help="auto, a name from `leaven encoders`, or any timm model.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="How long: 90s, 10m, 2h.")] = None,
     epochs: Annotated[float | None, typer.Option(help="How long: passes over the data.", min=0)] = None,
     steps: Annotated[int | None, typer.Option(help="How long: optimiser steps.", min=1)] = None,
@@ -120,7 +129,9 @@ def pretrain(
     size: Annotated[int | None, typer.Option(help="Side of training pictures in pixels.", min=1)] = None,
     labels: Labels = None,
     columns: Columns = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A hyper-parameter: name=value; views., recipe. and encoder. reach into parts.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter: name=value; views., recipe. and encoder. reach into parts.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp64.")] = "auto",
     device: Device = "auto",
@@ -143,7 +154,13 @@ def pretrain(
     config = run.config
     result, asked = config["result"], config["asked"]
     encoders = [described["name"] for described in asked["encoder"].values()]
-    content = {"run": str(run.path), "method": asked["method"]["name"], "encoder": encoders[0] if len(encoders) == 1 else encoders, "data": asked["data"]["name"], **result}
+    content = {
+        "run": str(run.path),
+        "method": asked["method"]["name"],
+        "encoder": encoders[0] if len(encoders) == 1 else encoders,
+        "data": asked["data"]["name"],
+        **result,
+    }
     spent = sum(result["time_split"].values())
     split = ", ".join(f"{part} {100 * seconds / spent:.0f} %" for part, seconds in result["time_split"].items())
     lines = [
@@ -211,7 +228,9 @@ def methods(as_json: AsJson = False) -> None:
         return
     for method in listed:
         parameters = " ".join(f"{name}={json.dumps(value)}" for name, value in method["parameters"].items())
-        print(f"{method['name']}  ({method['family']}, {method['modality']})\n  {method['summary']}\n  {method['paper']}, {method['year']}\n  {parameters}\n")
+        print(
+            f"{method['name']}  ({method['family']}, {method['modality']})\n  {method['summary']}\n  {method['paper']}, {method['year']}\n  {parameters}\n"
+        )
 
 
 @app.command()

@@ -62,5 +62,3 @@ class Encoder(nn.Module):
     def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
         """Token features; `keep` (batch, kept) int64 encodes only these places."""
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
-
-

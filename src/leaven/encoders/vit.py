@@ -25,7 +25,9 @@ class ViT(Encoder):
         channels, height, breadth = input.shape
         self.patch = patch or max(1, min(height, breadth) // 8)
         if height % self.patch or breadth % self.patch:
-            raise UserError(f"pictures of {height} x {breadth} do not divide into patches of {self.patch}", hint="choose --size or --set encoder.patch")
+            raise UserError(
+                f"pictures of {height} x {breadth} do not divide into patches of {self.patch}", hint="choose --size or --set encoder.patch"
+            )
         self.embed = nn.Linear(channels * self.patch**2, width)
         self.register_buffer("positions", sincos_positions(height // self.patch, breadth // self.patch, width), persistent=False)
         self.layers = transformer(width, depth, heads)

@@ -42,7 +42,9 @@ def evaluate_encoder(
         if protocol not in PROTOCOLS:
             raise UserError(f"no protocol is named {protocol!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
     if data.spec.classes < 2:
-        raise UserError("scores need labels of two classes or more", where=data.name, hint="say where they are with --labels COLUMN, FILE.csv or folder")
+        raise UserError(
+            "scores need labels of two classes or more", where=data.name, hint="say where they are with --labels COLUMN, FILE.csv or folder"
+        )
     train, test, part, note = data.held_out()
     labels = data.rows.label
     if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
@@ -73,9 +75,7 @@ def evaluate_encoder(
     if "few-label" in protocols and (budget is None or budget > 0):
         say("training on the labels alone")
         target = own["few-label"][-1]["accuracy"]
-        curve, left_out = labels_only_curve(
-            encoder, data, train, test, labels_per_class=labels_per_class, target=target, budget=budget, seed=seed
-        )
+        curve, left_out = labels_only_curve(encoder, data, train, test, labels_per_class=labels_per_class, target=target, budget=budget, seed=seed)
         notes += left_out
         if curve:
             floors["labels-only"] = {"few-label": curve}

@@ -52,7 +52,16 @@ def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, 
 
 
 def labels_only_curve(
-    encoder: Encoder, data: DataSet, train: Tensor, test: Tensor, *, labels_per_class: Sequence[int], target: float, budget: float | None, seed: int, draws: int = 3
+    encoder: Encoder,
+    data: DataSet,
+    train: Tensor,
+    test: Tensor,
+    *,
+    labels_per_class: Sequence[int],
+    target: float,
+    budget: float | None,
+    seed: int,
+    draws: int = 3,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """A few-label curve of training on the labels alone, and notes on what the budget left out.
 

@@ -94,7 +94,9 @@ def convert(value: Any, kind: Any, where: str) -> Any:
         if kind is bool:
             return {"true": True, "false": False, "1": True, "0": False, True: True, False: False}[value.lower() if isinstance(value, str) else value]
         if origin is tuple:
-            items = (json.loads(value if value.strip().startswith("[") else f"[{value}]") if value.strip() else []) if isinstance(value, str) else value
+            items = (
+                (json.loads(value if value.strip().startswith("[") else f"[{value}]") if value.strip() else []) if isinstance(value, str) else value
+            )
             items = items if isinstance(items, list | tuple) else [items]
             kinds = [inner[0]] * len(items) if inner[-1] is Ellipsis else inner
             if len(kinds) != len(items):

@@ -61,9 +61,7 @@ def across_processes(module: nn.Module) -> nn.Module:
     """Replace every batch norm inside by its cross-process form, sharing parameters and buffers; returns the module."""
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, CrossProcessBatchNorm):
-            replacement = CrossProcessBatchNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats, device="meta"
-            )
+            replacement = CrossProcessBatchNorm(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats, device="meta")
             replacement._parameters.update(child._parameters)
             replacement._buffers.update(child._buffers)
             replacement.train(child.training)

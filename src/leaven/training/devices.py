@@ -37,6 +37,11 @@ def launch(device: str, devices: int, precision: str) -> Fabric:
     if device == "cuda" and devices > torch.cuda.device_count():
         raise UserError(f"{devices} GPUs are asked for, and this machine has {torch.cuda.device_count()}", hint="lower --devices")
     world = int(os.environ.get("WORLD_SIZE", devices))
-    fabric = Fabric(accelerator=device, devices=world if "LOCAL_WORLD_SIZE" in os.environ else devices, strategy="ddp" if world > 1 else "auto", precision=precision)  # type: ignore[arg-type]
+    fabric = Fabric(
+        accelerator=device,
+        devices=world if "LOCAL_WORLD_SIZE" in os.environ else devices,
+        strategy="ddp" if world > 1 else "auto",
+        precision=precision,
+    )  # type: ignore[arg-type]
     fabric.launch()
     return fabric

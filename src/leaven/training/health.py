@@ -84,7 +84,11 @@ class Monitor:
         self.spread_at_start: dict[str, float] = {}
 
     def state(self) -> dict[str, Any]:
-        return {"verdicts": [asdict(verdict) for verdict in self.verdicts], "suspicions": dict(self.suspicions), "spread_at_start": dict(self.spread_at_start)}
+        return {
+            "verdicts": [asdict(verdict) for verdict in self.verdicts],
+            "suspicions": dict(self.suspicions),
+            "spread_at_start": dict(self.spread_at_start),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         self.verdicts = [Verdict(**verdict) for verdict in state["verdicts"]]

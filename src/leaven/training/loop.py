@@ -226,7 +226,12 @@ class Training:
         if self.step % every and self.plan.progress(self.step) < 1:
             return
         steps = self.window.pop(".steps").item()
-        row: dict[str, Any] = {"step": self.step, "stage": self.stages[self.stage].name, "progress": self.plan.progress(self.step), "lr": self.rate_now()}
+        row: dict[str, Any] = {
+            "step": self.step,
+            "stage": self.stages[self.stage].name,
+            "progress": self.plan.progress(self.step),
+            "lr": self.rate_now(),
+        }
         row |= {name: value.item() / steps for name, value in self.window.items()}
         self.window = {}
         if self.step % (every * 8) == 0 or self.plan.progress(self.step) >= 1:

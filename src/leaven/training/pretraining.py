@@ -72,7 +72,9 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
     kind = find_method(request.method)
     for role in kind.roles:
         if role not in data.roles:
-            raise UserError(f"{kind.name} needs the role {role!r}, and the data has {', '.join(data.roles)}", hint="say which column plays it with --columns")
+            raise UserError(
+                f"{kind.name} needs the role {role!r}, and the data has {', '.join(data.roles)}", hint="say which column plays it with --columns"
+            )
     if kind.modality is not None and (found := data.roles[kind.roles[0]].modality) != kind.modality:
         raise UserError(f"{kind.name} learns from {kind.modality}, and this data is {found}", hint="see `leaven methods` for one that fits")
     choices: list[dict[str, Any]] = []
@@ -90,7 +92,10 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
                 choices.append({"what": "encoder" if len(kind.roles) == 1 else f"encoder of {role}", "value": name, "why": why})
             encoders[role] = build_encoder(name, spec, {key: parsed(value) for key, value in arguments.items()})
             if kind.wants not in encoders[role].offers:
-                raise UserError(f"{kind.name} needs an encoder with {kind.wants}, and {name} offers {', '.join(encoders[role].offers)}", hint="leave --encoder out")
+                raise UserError(
+                    f"{kind.name} needs an encoder with {kind.wants}, and {name} offers {', '.join(encoders[role].offers)}",
+                    hint="leave --encoder out",
+                )
     elif request.encoder != "auto":
         raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
     size = next((encoder.input.shape[1] for encoder in encoders.values() if encoder.input.modality == "pixels"), None)
@@ -127,10 +132,14 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
     if budget is None and epochs is None and request.steps is None:
         if device == "cpu":
             budget = DEFAULT_BUDGET
-            choices.append({"what": "length", "value": "10 minutes", "why": "no length was given, on a CPU; change it with --budget, --epochs or --steps"})
+            choices.append(
+                {"what": "length", "value": "10 minutes", "why": "no length was given, on a CPU; change it with --budget, --epochs or --steps"}
+            )
         else:
             epochs = DEFAULT_EPOCHS
-            choices.append({"what": "length", "value": "100 epochs", "why": "no length was given, on a GPU; change it with --budget, --epochs or --steps"})
+            choices.append(
+                {"what": "length", "value": "100 epochs", "why": "no length was given, on a GPU; change it with --budget, --epochs or --steps"}
+            )
     steps = request.steps or (0 if epochs is None else max(1, math.ceil(epochs * samples / batch)))
     return Plan(steps, batch, budget), choices
 
@@ -196,7 +205,12 @@ def train(
         config = {
             "leaven": version("leaven"),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "machine": {"device": device, "processes": processes(), "threads": torch.get_num_threads(), "cpu": platform.processor() or platform.machine()},
+            "machine": {
+                "device": device,
+                "processes": processes(),
+                "threads": torch.get_num_threads(),
+                "cpu": platform.processor() or platform.machine(),
+            },
             "command": sys.argv,
             "asked": asked,
             "choices": choices,
@@ -229,9 +243,7 @@ def train(
     rows = data.rows
     if device == "cuda" and bytes_of(data) < 0.4 * torch.cuda.mem_get_info()[0]:
         rows = rows.to(fabric.device)
-    training = Training(
-        method, recipe, rows, members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan
-    )
+    training = Training(method, recipe, rows, members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan)
     result = training.run()
     if rank() == 0:
         encoders = method.encoders()
@@ -273,7 +285,9 @@ def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool) ->
     changed_data = [line for line in found if line.startswith("data.")]
     other = [line for line in found if not line.startswith("data.")]
     if other:
-        raise UserError(f"this folder holds another training: {other[0]}", where=folder.path, hint="choose another --out, or repeat the earlier settings")
+        raise UserError(
+            f"this folder holds another training: {other[0]}", where=folder.path, hint="choose another --out, or repeat the earlier settings"
+        )
     if changed_data and not accept_data:
         raise UserError("the data has changed since this run began", where=folder.path, hint="go on with --accept-data, or choose another --out")
     return config
