@@ -52,7 +52,7 @@ def test_a_gan_of_two_players_moves_its_samples_onto_the_data(tmp_path):
     gan = trained_method(run)
     samples = gan.generator(Draw("samples").normal(1000, 4))
     assert (samples.mean(0) - torch.tensor([2.0, -1.0])).abs().max() < 0.3
-    assert 0.1 < samples.std(0).min() and samples.std(0).max() < 0.6
+    assert samples.std(0).min() > 0.1 and samples.std(0).max() < 0.6
 
 
 def test_the_other_player_stands_still_in_a_turn(tmp_path):

@@ -45,7 +45,7 @@ def built(name, data):
     kind = getattr(test_contract, name) if name in OWN else find_method(name)
     settings = {"recipe.optimizer": "sgd", "recipe.lr": 0.05} | ({"clusters": 3} if name == "DigitClusters" else {})
     torch.manual_seed(0)
-    probe, _, choices = build(Request(kind, settings=settings), data.spec, "cpu")
+    _, _, choices = build(Request(kind, settings=settings), data.spec, "cpu")
     chosen = next((choice["value"] for choice in choices if choice["what"] == "encoder"), None)
     method, recipe, _ = build(Request(kind, settings={**settings, **SMALL.get(chosen, {})}), data.spec, "cpu")
     return method.double(), recipe

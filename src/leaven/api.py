@@ -21,8 +21,10 @@ from leaven.evaluation.features import encode
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, hyperparameters, registry
+from leaven.report.story import report_run
 from leaven.run import Run, write_json, write_whole
 from leaven.training.devices import choose_device
+from leaven.training.distributed import rank
 from leaven.training.pretraining import Request, train, trained_method
 
 Say = Callable[[str], None]
@@ -92,6 +94,10 @@ def pretrain(
         keep_going, accept_data, checkpoint_seconds,
     )  # fmt: skip
     run = train(request, opened, folder, started=started, say=say, progress=progress)
+    if rank() == 0:
+        described = list(run.config["asked"]["encoder"].values())
+        trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
+        report_run(run, opened, trained, device=choose_device(device))
     return run
 
 
@@ -137,13 +143,13 @@ def evaluate(
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     encoder = load(opened)
-    samples = open_data(data, root=data_root, size=encoder.input.shape[1] if encoder.input.modality == "pixels" else None, labels=labels, columns=columns,
-                        channels=encoder.input.shape[0] if encoder.input.modality == "pixels" else None)  # fmt: skip
+    samples = open_data(data, root=data_root, labels=labels, columns=columns, **picture_options(encoder))
     card = evaluate_encoder(
         encoder, samples, method=opened.config["asked"]["method"]["name"], protocols=protocols, labels_per_class=labels_per_class,
         budget=seconds(budget), seed=seed, device=choose_device(device), say=say,
     )  # fmt: skip
     write_json(opened.path / "scorecard.json", card.to_dict())
+    report_run(opened, samples, encoder, card, device=choose_device(device))
     return card
 
 
@@ -160,9 +166,7 @@ def embed(
     encoder = load(run)
     if out is not None and Path(out).suffix != ".npy":
         raise UserError("vectors are written as .npy", where=out, hint="end --out with .npy")
-    pixels = encoder.input.modality == "pixels"
-    size, channels = (encoder.input.shape[1], encoder.input.shape[0]) if pixels else (None, None)
-    samples = open_data(data, root=data_root, size=size, channels=channels, columns=columns)
+    samples = open_data(data, root=data_root, columns=columns, **picture_options(encoder))
     role = next(iter(samples.rows.roles))
     vectors = encode(encoder, samples.rows[role], torch.arange(len(samples)), device=choose_device(device)).numpy()
     if out is not None:
@@ -173,6 +177,12 @@ def embed(
 
         write_whole(Path(out), save)
     return vectors
+
+
+def picture_options(encoder: nn.Module) -> dict[str, int]:
+    """How pictures must be opened for an encoder."""
+    spec = getattr(encoder, "input", None)
+    return {"size": spec.shape[1], "channels": spec.shape[0]} if spec is not None and spec.modality == "pixels" else {}
 
 
 def methods() -> list[dict[str, Any]]:

@@ -164,7 +164,8 @@ def pretrain(
     spent = sum(result["time_split"].values())
     split = ", ".join(f"{part} {100 * seconds / spent:.0f} %" for part, seconds in result["time_split"].items())
     lines = [
-        f"{run.path}: {result['steps']} steps, {result['samples']:,} samples, {result['seconds']:.0f} s, {result['samples_per_second']:.0f} samples/s ({split})",
+        f"{run.path}: {result['steps']} steps, {result['samples']:,} samples, {result['seconds']:.0f} s, "
+        f"{result['samples_per_second']:.0f} samples/s ({split})",
         *(f"{verdict['verdict']} since step {verdict['since_step']}: {verdict['why']}" for verdict in result["health"]),
         f"Next: leaven evaluate {run.path} {data}" + (f"; the report: {run.path / 'report.html'}" if (run.path / "report.html").exists() else ""),
     ]
@@ -193,8 +194,8 @@ def evaluate(
     except ValueError:
         raise UserError(f"--labels-per-class takes whole numbers like 1,2,5,10, not {labels_per_class!r}") from None
     card = leaven.evaluate(
-        run, data, labels=labels, columns=columns_of(columns), protocols=tuple(protocol.split(",")), labels_per_class=counts, budget=budget, seed=seed,
-        device=device, data_root=data_root, say=say,
+        run, data, labels=labels, columns=columns_of(columns), protocols=tuple(protocol.split(",")), labels_per_class=counts,
+        budget=budget, seed=seed, device=device, data_root=data_root, say=say,
     )  # fmt: skip
     answer(as_json, {**card.to_dict(), "report": str(run / "report.html")}, f"{card.text()}\nThe whole story: {run / 'report.html'}")
 
@@ -228,9 +229,8 @@ def methods(as_json: AsJson = False) -> None:
         return
     for method in listed:
         parameters = " ".join(f"{name}={json.dumps(value)}" for name, value in method["parameters"].items())
-        print(
-            f"{method['name']}  ({method['family']}, {method['modality']})\n  {method['summary']}\n  {method['paper']}, {method['year']}\n  {parameters}\n"
-        )
+        print(f"{method['name']}  ({method['family']}, {method['modality']})\n  {method['summary']}")
+        print(f"  {method['paper']}, {method['year']}\n  {parameters}\n")
 
 
 @app.command()

@@ -27,6 +27,11 @@ class Value:
     def __len__(self) -> int:
         return len(next(iter(self.tensors().values())))
 
+    @property
+    def shape(self) -> tuple[torch.Size, ...]:
+        """The shape of one sample's tensors."""
+        return tuple(tensor.shape[1:] for tensor in self.tensors().values())
+
     def __getitem__(self, index: Tensor | slice) -> Self:
         return self.map(lambda tensor: tensor[index])
 

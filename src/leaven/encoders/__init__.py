@@ -70,4 +70,4 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     return {"library": "leaven" if own else "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
 
 
-__all__ = ["OWN", "ConvNet", "Encoder", "MLP", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]
+__all__ = ["MLP", "OWN", "ConvNet", "Encoder", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]

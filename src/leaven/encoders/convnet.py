@@ -26,10 +26,10 @@ class Block(nn.Module):
 
 
 class ConvNet(Encoder):
-    """A stem that halves the picture (or brings a large one to about 16 x 16), three residual blocks of width, 2 and 4 widths, and a wide 1x1 layer before pooling.
+    """A stem that halves the picture (or brings a large one to about 16 x 16), two residual blocks that halve it again, a wide 1x1 layer, pooling.
 
     The last layer is cheap at a few positions and gives probes many features to choose from.
-    width: channels of the first block. features: length of the feature vector.
+    width: channels of the stem; the blocks have twice and four times as many. features: length of the feature vector.
     """
 
     name = "convnet"
@@ -44,7 +44,7 @@ class ConvNet(Encoder):
         kernel = max(3, 2 * stride)
         self.stem = nn.Conv2d(channels, width, kernel, stride, (kernel - stride + 1) // 2, bias=False)
         self.stem_norm = nn.BatchNorm2d(width)
-        self.blocks = nn.Sequential(Block(width, width, 1), Block(width, 2 * width, 2), Block(2 * width, 4 * width, 2))
+        self.blocks = nn.Sequential(Block(width, 2 * width, 2), Block(2 * width, 4 * width, 2))
         self.head, self.head_norm = nn.Conv2d(4 * width, features, 1, bias=False), nn.BatchNorm2d(features)
 
     def maps(self, x: Value | Tensor) -> Float[Tensor, "batch channels height width"]:

@@ -35,7 +35,7 @@ def untrained(encoder: Encoder, seed: int) -> Encoder:
 
 
 def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int = LABELS_ONLY_STEPS) -> Tensor:
-    """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, with the usual mild augmentation."""
+    """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
     size = encoder.input.shape[1] if encoder.input.modality == "pixels" and data.spec.roles["x"].shape[1:] != encoder.input.shape[1:] else None
     spec = DataSpec(len(labeled), data.spec.roles, data.spec.classes, len(labeled), data.spec.class_names)
     method, recipe = build_method(find_method("supervised"), spec, {"x": untrained(encoder, seed)}, {} if size is None else {"views.size": size})

@@ -14,13 +14,13 @@ class SimCLR(Method):
     year = 2020
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
 
-    def __init__(self, encoder: Encoder, *, temperature: float = 0.2, projector: tuple[int, ...] = (1024, 128), views: Views | None = None):
+    def __init__(self, encoder: Encoder, *, temperature: float = 0.2, projector: tuple[int, ...] = (512, 128), views: Views | None = None):
         super().__init__(encoder, views)
         self.temperature = temperature
         self.projector = mlp(encoder.dim, *projector, last_norm=True)
 
     def forward(self, views):
-        features = [self.encoder(view) for view in views]
+        features = self.encode(views)
         return Outputs(features=features, embeddings=[self.projector(feature) for feature in features])
 
     def loss(self, outputs):

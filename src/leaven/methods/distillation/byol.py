@@ -14,7 +14,7 @@ class BYOL(Method):
 
     paper = "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning (Grill et al.)"
     year = 2020
-    recipe = Recipe(optimizer="adamw", lr=2e-3, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
     purpose = "byol"
     couples = False
 
@@ -22,7 +22,7 @@ class BYOL(Method):
         self,
         encoder: Encoder,
         *,
-        projector: tuple[int, ...] = (1024, 128),
+        projector: tuple[int, ...] = (512, 128),
         predictor: tuple[int, ...] = (512, 128),
         momentum: float = 0.99,
         stop_gradient: bool = True,
@@ -35,9 +35,9 @@ class BYOL(Method):
         self.teacher = Teacher(self.encoder, self.projector, momentum=momentum)
 
     def forward(self, views):
-        features = [self.encoder(view) for view in views]
+        features = self.encode(views)
         embeddings = [self.projector(feature) for feature in features]
-        targets = [self.teacher(view) for view in views] if self.stop_gradient else embeddings
+        targets = self.encode(views, self.teacher) if self.stop_gradient else embeddings
         predictions = [self.predictor(embedding) for embedding in embeddings] if self.predictor else embeddings
         return Outputs(features=features, predictions=predictions, targets=targets)
 

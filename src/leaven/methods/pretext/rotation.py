@@ -19,7 +19,7 @@ class Rotation(Method):
 
     paper = "Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al.)"
     year = 2018
-    recipe = Recipe(optimizer="adamw", lr=2e-3, batch=128, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=128, weight_decay=0.05)
     modality = "pixels"
     purpose = "reconstruction"
     couples = False
@@ -36,9 +36,8 @@ class Rotation(Method):
         return [Pixels(rotate(picture.pixels, torch.full((len(batch),), angle // 90, device=picture.pixels.device))) for angle in self.angles]
 
     def forward(self, views):
-        sizes = [len(view) for view in views]
-        features = self.encoder(Pixels.cat(views))
-        return Outputs(features=list(features.split(sizes)), logits=list(self.classifier(features).split(sizes)))
+        features = self.encode(views)
+        return Outputs(features=features, logits=[self.classifier(feature) for feature in features])
 
     def loss(self, outputs):
         answers = torch.arange(len(self.angles), device=outputs.logits[0].device).repeat_interleave(len(outputs.logits[0]))

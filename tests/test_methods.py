@@ -1,0 +1,463 @@
+"""Every method keeps the contract, and each one's mathematics is exact."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import leaven
+from leaven.data import Batch, Draw, Pixels, open_data
+from leaven.data.spec import InputSpec
+from leaven.encoders import build_encoder
+from leaven.losses import nt_xent
+from leaven.methods.distillation.byol import distance
+from leaven.methods.method import Method, Outputs
+from leaven.methods.registry import build_method, find_method, hyperparameters, registry
+from leaven.modules import Teacher, mlp
+from leaven.modules.patches import patchify, sincos_positions
+from leaven.training.health import Monitor, feature_std, rankme, uniformity
+from leaven.training.optimizers import LARS, build_optimizer, parameter_groups
+from leaven.training.plan import rate_factor, scaled_rate
+from leaven.training.pretraining import trained_method
+
+SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+SMALL = {"convnet": {"width": 8, "features": 24}, "vit": {"width": 24, "depth": 1, "heads": 2}}
+
+
+def pictures(count=32, side=16):
+    return torch.randint(256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def labeled():
+    return open_data((pictures(), torch.arange(32) % 3))
+
+
+def small(name, **settings):
+    torch.manual_seed(0)
+    method = find_method(name)
+    encoder = build_encoder("vit" if method.wants == "tokens" else "convnet", SPEC, SMALL["vit" if method.wants == "tokens" else "convnet"])
+    return build_method(method, labeled().spec, {"x": encoder}, settings)
+
+
+def step_views(method, draw=None):
+    data = labeled()
+    batch = data.rows
+    return method.views({pool: batch for pool in method.pools} if method.pools else batch, draw or Draw(0, "views"))
+
+
+# --- over the registry ---
+
+
+@pytest.mark.parametrize("name", registry())
+def test_a_configuration_builds_the_same_method_again(name):
+    method, _ = small(name)
+    stored = json.loads(json.dumps(method.config))
+    again, _ = small(name, **stored)
+    assert json.loads(json.dumps(again.config)) == stored
+    assert {key: value.shape for key, value in again.state_dict().items()} == {key: value.shape for key, value in method.state_dict().items()}
+    assert set(stored) == set(hyperparameters(type(method)))
+
+
+@pytest.mark.parametrize("name", registry())
+def test_every_method_says_what_it_is(name):
+    listed = {method["name"]: method for method in leaven.methods()}[name]
+    assert listed["paper"] and listed["year"] > 1900 and listed["summary"].endswith((".", ")"))
+    assert listed["family"] in {"contrastive", "distillation", "masked", "pretext", "supervised"}
+
+
+@pytest.mark.parametrize("name", registry())
+def test_every_method_stays_finite_in_bf16_and_overfits_a_few_pictures(name, tmp_path):
+    settings = {f"encoder.{key}": value for key, value in SMALL["vit" if find_method(name).wants == "tokens" else "convnet"].items()}
+    run = leaven.pretrain(
+        (pictures(), torch.arange(32) % 3),
+        method=name,
+        steps=60,
+        batch=32,
+        out=tmp_path / "run",
+        precision="bf16",
+        settings=settings,
+        keep_going=True,
+    )
+    losses = [row["loss"] for row in run.metrics]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert sum(losses[-10:]) < sum(losses[:10])
+
+
+@pytest.mark.parametrize("name", registry())
+def test_the_kept_encoder_gives_the_features_of_the_trained_method(name, tmp_path):
+    settings = {f"encoder.{key}": value for key, value in SMALL["vit" if find_method(name).wants == "tokens" else "convnet"].items()}
+    run = leaven.pretrain(
+        (pictures(), torch.arange(32) % 3), method=name, steps=2, batch=32, out=tmp_path / "run", precision="fp32", settings=settings
+    )
+    method = trained_method(run)
+    assert torch.equal(leaven.load(run)(pictures()), method.encoder(pictures()))
+    assert torch.allclose(leaven.load(run)(pictures().float() / 255), method.encoder(pictures()), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", registry())
+def test_the_loss_of_an_untrained_method_is_near_its_chance_level(name):
+    method, _ = small(name)
+    outputs = method(step_views(method))
+    loss, chance = sum(method.loss(outputs).values()).item(), method.chance(outputs)
+    assert chance is None or 0.6 * chance < loss < 1.6 * chance
+
+
+def test_a_method_in_a_file_of_its_own_is_found_and_trained(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from leaven.methods.contrastive.simclr import SimCLR\n\n\nclass Mine(SimCLR):\n    '''Mine.'''\n\n"
+        "    def __init__(self, encoder, *, temperature: float = 0.5, views=None):\n"
+        "        super().__init__(encoder, temperature=temperature, views=views)\n"
+    )
+    run = leaven.pretrain("demo:digits", method=f"{tmp_path}/mine.py:Mine", steps=2, out=tmp_path / "run", settings={"encoder.width": 8})
+    assert run.config["asked"]["method"]["hyperparameters"]["temperature"] == 0.5
+    assert leaven.load(run)(torch.zeros(1, 1, 16, 16)).shape == (1, 768)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"temprature": 1}, "has no setting 'temprature'"),
+        ({"temperature": "hot"}, "temperature takes a float, not 'hot'"),
+        ({"views.crop_minimum": 1}, "views has no 'crop_minimum'"),
+        ({"views.crop_min": 2}, "crop_min"),
+        ({"recipe.optimizer": "adamz"}, "no optimiser is named 'adamz'"),
+        ({"encoder.widht": 1}, "has no argument 'widht'"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(settings, told, tmp_path):
+    with pytest.raises(leaven.UserError, match=told) as caught:
+        leaven.pretrain("demo:digits", steps=1, out=tmp_path / "run", settings=settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "told"), [("simcrl", "did you mean simclr"), ("nothing-like-it", "leaven methods")])
+def test_an_unknown_method_is_answered_with_what_there_is(name, told):
+    with pytest.raises(leaven.UserError, match=told):
+        find_method(name)
+
+
+# --- NT-Xent and SimCLR ---
+
+
+def test_nt_xent_of_two_samples_by_hand():
+    a, b, t = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]]), 0.5
+    s = {("a0", "b0"): 1.0, ("a0", "a1"): 0.0, ("a0", "b1"): 0.6, ("a1", "b1"): 0.8, ("a1", "b0"): 0.0, ("b0", "b1"): 0.6}
+    similar = lambda i, j: s.get((i, j), s.get((j, i)))  # noqa: E731
+    names, partner = ["a0", "a1", "b0", "b1"], {"a0": "b0", "b0": "a0", "a1": "b1", "b1": "a1"}
+    each = [-similar(i, partner[i]) / t + math.log(sum(math.exp(similar(i, k) / t) for k in names if k != i)) for i in names]
+    assert nt_xent(a, b, t).item() == pytest.approx(sum(each) / 4, abs=1e-6)
+
+
+@pytest.mark.parametrize("batch", [2, 5, 64])
+def test_nt_xent_of_identical_embeddings_is_the_log_of_all_others(batch):
+    same = torch.ones(batch, 8)
+    assert nt_xent(same, same, 0.1).item() == pytest.approx(math.log(2 * batch - 1), abs=1e-5)
+
+
+def test_nt_xent_refuses_a_batch_of_one():
+    with pytest.raises(ValueError, match="no negatives"):
+        nt_xent(torch.ones(1, 4), torch.ones(1, 4), 0.1)
+
+
+def test_nt_xent_has_no_gradient_for_length_and_is_finite_at_zero():
+    a, b = torch.randn(6, 4, requires_grad=True), torch.randn(6, 4)
+    nt_xent(a, b, 0.2).backward()
+    assert (a.grad * a).sum(1).abs().max() < 1e-6
+    assert nt_xent(torch.zeros(3, 4), torch.zeros(3, 4), 0.2).isfinite()
+
+
+# --- BYOL ---
+
+
+def test_byol_is_the_symmetric_sum_of_two_minus_two_cosines():
+    outputs = Outputs(
+        predictions=[torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 2.0]])], targets=[torch.tensor([[0.0, 5.0]]), torch.tensor([[1.0, 1.0]])]
+    )
+    expected = (2 - 2 * math.cos(math.pi / 4)) + (2 - 2 * 1.0)
+    assert small("byol")[0].loss(outputs)["prediction"].item() == pytest.approx(expected, abs=1e-6)
+    assert distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[-2.0, 0.0]])).item() == pytest.approx(4.0)
+
+
+def test_byol_teacher_gets_no_gradient_and_the_predictor_does():
+    method, _ = small("byol")
+    sum(method.loss(method(step_views(method))).values()).backward()
+    assert all(parameter.grad is None for parameter in method.teacher.parameters())
+    assert all(parameter.grad is not None for parameter in method.predictor.parameters())
+
+
+def test_byol_views_are_asymmetric():
+    method, _ = small("byol")
+    solarize = method.augment.solarize
+    assert solarize[0] == 0.0 and solarize[1] > 0
+
+
+def test_a_teacher_starts_as_a_copy_moves_by_its_momentum_and_copies_buffers():
+    student = mlp(4, 8, 8)
+    teacher = Teacher(student, momentum=0.9, rising=False)
+    before = [parameter.clone() for parameter in teacher.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, student.parameters(), strict=True))
+    student(torch.randn(16, 4))
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.0)
+    teacher.update(0.0)
+    for old, new in zip(before, teacher.parameters(), strict=True):
+        assert torch.allclose(new, old + 0.1, atol=1e-6)
+    assert [int(buffer) for name, buffer in teacher.named_buffers() if "tracked" in name] == [1]
+    assert all(torch.equal(a, b) for a, b in zip(teacher.buffers(), student.buffers(), strict=True))
+
+
+def test_teacher_momentum_rises_along_a_cosine_to_one():
+    teacher = Teacher(nn.Linear(1, 1), momentum=0.99)
+    assert teacher.momentum_at(0) == pytest.approx(0.99) and teacher.momentum_at(1) == 1.0
+    assert teacher.momentum_at(0.5) == pytest.approx(0.995)
+
+
+def test_the_teacher_moves_once_a_step_whatever_the_micro_batches(tmp_path):
+    counts = []
+    for accumulate in (1, 4):
+        run = leaven.pretrain(
+            "demo:digits", method="byol", steps=3, batch=64, accumulate=accumulate, out=tmp_path / str(accumulate), settings={"encoder.width": 8}
+        )
+        counts.append(
+            sum(
+                int(value)
+                for key, value in trained_method(run).state_dict().items()
+                if key.startswith("encoder") and key.endswith("stem_norm.num_batches_tracked")
+            )
+        )
+    assert counts == [3, 12]
+
+
+# --- MAE ---
+
+
+def test_mae_hides_exactly_the_asked_share_and_every_sample_differently():
+    method, _ = small("mae", mask_ratio=0.75)
+    order = step_views(method)["order"]
+    assert method.patches == 64 and method.visible == 16
+    assert (order.sort(1).values == torch.arange(64)).all()
+    assert len({tuple(row.tolist()) for row in order[:, :16].sort(1).values}) > 30
+
+
+def test_mae_loss_is_on_hidden_patches_only_with_normalised_targets():
+    method, _ = small("mae")
+    views = step_views(method)
+    outputs = method(views)
+    target = patchify(views["picture"].unit(), method.patch)
+    target = (target - target.mean(2, keepdim=True)) / (target.var(2, keepdim=True) + 1e-6).sqrt()
+    hidden = views["order"][:, 16:]
+    expected = torch.stack([target[sample][hidden[sample]] for sample in range(32)])
+    assert torch.allclose(outputs.target, expected, atol=1e-5)
+    assert method.loss(outputs)["reconstruction"].item() == pytest.approx((outputs.prediction - expected).square().mean().item(), rel=1e-5)
+
+
+def test_mae_encoder_never_sees_hidden_patches():
+    method, _ = small("mae")
+    views = step_views(method)
+    picture = views["picture"].pixels.clone()
+    first = method.eval()(views).prediction
+    rows = patchify(torch.arange(256.0).view(1, 1, 16, 16).expand(32, 1, 16, 16), 2)  # which pixel each value of a patch is
+    for sample in range(32):
+        for patch in views["order"][sample, 16:].tolist():
+            places = rows[sample, patch].long()
+            picture[sample].view(3, -1)[:, places] = 0.77
+    second = method({"picture": Pixels(picture), "order": views["order"]}).prediction
+    assert torch.allclose(first, second, atol=1e-6)
+
+
+def test_mae_positions_are_fixed_and_the_mask_token_is_not_decayed():
+    method, recipe = small("mae")
+    names = dict(method.named_parameters())
+    assert not any("positions" in name for name in names)
+    groups = parameter_groups(method, recipe)
+    plain = {id(parameter) for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
+    assert id(method.mask_token) in plain
+    assert torch.allclose(sincos_positions(4, 4, 16)[0], torch.tensor([0.0] * 4 + [1.0] * 4 + [0.0] * 4 + [1.0] * 4))
+
+
+def test_patchify_keeps_each_patch_together():
+    picture = torch.arange(16.0).view(1, 1, 4, 4)
+    assert patchify(picture, 2)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+# --- rotation ---
+
+
+def test_rotation_labels_undo_to_the_original():
+    method, _ = small("rotation", **{"views.crop_min": 1, "views.flip": 0})
+    views = step_views(method)
+    original = pictures().float() / 255
+    for turns, view in enumerate(views):
+        assert torch.allclose(torch.rot90(view.pixels, -turns, (2, 3)), original, atol=1e-6) or torch.allclose(
+            torch.rot90(view.pixels, turns, (2, 3)), original, atol=1e-6
+        )
+    assert not torch.allclose(views[1].pixels, views[3].pixels)
+
+
+@pytest.mark.parametrize("angles", [(0, 180), (0, 90, 180, 270)])
+def test_rotation_asks_among_the_given_angles(angles):
+    method, _ = small("rotation", angles=angles)
+    outputs = method(step_views(method))
+    assert len(outputs.logits) == len(angles)
+    perfect = Outputs(logits=[F.one_hot(torch.full((32,), turn), len(angles)) * 100.0 for turn in range(len(angles))])
+    assert method.loss(perfect)["rotation"].item() == pytest.approx(0.0, abs=1e-6)
+    assert method.chance(outputs) == math.log(len(angles))
+
+
+def test_rotation_refuses_angles_that_are_not_quarter_turns():
+    with pytest.raises(leaven.UserError, match="multiples of 90"):
+        small("rotation", angles=(0, 45))
+
+
+# --- optimisers and schedules ---
+
+
+@pytest.mark.parametrize("name", registry())
+def test_weight_decay_spares_biases_norms_and_tokens(name):
+    method, recipe = small(name)
+    decayed = {id(parameter) for group in parameter_groups(method, recipe) if group["weight_decay"] > 0 for parameter in group["params"]}
+    for parameter_name, parameter in method.named_parameters():
+        if parameter.ndim <= 1 or "token" in parameter_name:
+            assert id(parameter) not in decayed, parameter_name
+    trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    assert sum(len(group["params"]) for group in parameter_groups(method, recipe)) == len(trainable)
+
+
+def test_lars_adapts_matrices_and_not_norms_even_without_weight_decay():
+    matrix, bias = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
+    optimizer = LARS([{"params": [matrix], "weight_decay": 0.0}, {"params": [bias], "adapt": False}], lr=1.0, momentum=0.0, trust=0.1)
+    matrix.grad, bias.grad = torch.full((2, 2), 4.0), torch.full((2,), 0.25)
+    optimizer.step()
+    assert torch.allclose(matrix, torch.full((2, 2), 1 - 0.1 * (2 / 8) * 4.0))
+    assert torch.allclose(bias, torch.full((2,), 0.75))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lars", "muon"])
+def test_every_optimiser_lowers_a_loss(name):
+    method, recipe = small("rotation", **{"recipe.optimizer": name, "recipe.lr": 0.02, "recipe.weight_decay": 0})
+    optimizer = build_optimizer(recipe, parameter_groups(method, recipe), recipe.lr)
+    views = step_views(method)
+    losses = []
+    for _ in range(8):
+        loss = method.loss(method(views))["rotation"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_the_rate_rises_linearly_and_falls_along_a_cosine():
+    assert rate_factor(0.0, 0.1, "cosine") == 0 and rate_factor(0.05, 0.1, "cosine") == pytest.approx(0.5)
+    assert rate_factor(0.1, 0.1, "cosine") == 1 and rate_factor(0.55, 0.1, "cosine") == pytest.approx(0.5)
+    assert rate_factor(1.0, 0.1, "cosine") == pytest.approx(0.0) and rate_factor(0.9, 0.1, "constant") == 1
+
+
+def test_rate_rules_follow_the_global_batch():
+    assert scaled_rate(0.1, 1024, 256, "linear") == pytest.approx(0.4)
+    assert scaled_rate(0.1, 1024, 256, "sqrt") == pytest.approx(0.2)
+    assert scaled_rate(0.1, 1024, 256, "none") == 0.1
+
+
+# --- encoders ---
+
+
+def test_an_encoder_reads_bytes_floats_and_values_alike():
+    encoder = build_encoder("convnet", SPEC, SMALL["convnet"]).eval()
+    raw = pictures()
+    assert torch.allclose(encoder(raw), encoder(raw.float() / 255), atol=1e-5)
+    assert torch.equal(encoder(raw), encoder(Pixels(raw)))
+    normal = encoder.normalize(raw)
+    assert torch.allclose(normal, (raw.float() / 255 - torch.tensor(SPEC.mean).view(1, 3, 1, 1)) / 0.2, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "convnext_atto"])
+def test_any_timm_model_is_an_encoder(name):
+    encoder = build_encoder(name, InputSpec("pixels", (3, 32, 32))).eval()
+    assert encoder(pictures(2, 32)).shape == (2, encoder.dim)
+
+
+def test_small_pictures_get_a_small_stem():
+    small_stem = build_encoder("resnet18", InputSpec("pixels", (3, 32, 32)))
+    large = build_encoder("resnet18", InputSpec("pixels", (3, 128, 128)))
+    assert small_stem.network.conv1.stride == (1, 1) and isinstance(small_stem.network.maxpool, nn.Identity)
+    assert large.network.conv1.stride == (2, 2)
+
+
+def test_vit_tokens_of_kept_places_are_those_places():
+    encoder = build_encoder("vit", SPEC, {**SMALL["vit"], "depth": 0})
+    keep = torch.tensor([[5, 0]]).expand(4, 2)
+    assert torch.allclose(encoder.tokens(pictures(4), keep=keep), encoder.tokens(pictures(4))[:, [5, 0]])
+
+
+@pytest.mark.parametrize(("name", "told"), [("resnet19", "did you mean"), ("mlp", "reads vector, not pixels")])
+def test_a_wrong_encoder_is_one_clear_line(name, told):
+    with pytest.raises(leaven.UserError, match=told):
+        build_encoder(name, SPEC)
+
+
+# --- health ---
+
+
+def test_measures_of_features_on_known_cases():
+    one_way = torch.ones(50, 8) + 1e-6
+    assert feature_std(one_way) < 1e-3 and rankme(one_way) == pytest.approx(1.0, abs=0.01)
+    assert uniformity(one_way) == pytest.approx(0.0, abs=1e-4)
+    everywhere = torch.eye(16)
+    assert rankme(everywhere) == pytest.approx(16.0, rel=0.01)
+    assert feature_std(torch.cat([everywhere, -everywhere])) == pytest.approx(1.0)
+
+
+def test_a_verdict_needs_two_looks_and_is_given_once():
+    said = []
+    monitor = Monitor(Method(), Batch.of(x=Pixels(pictures(4))), None, said.append)
+    monitor.suspect(1, "odd", True, "why", fatal=False)
+    monitor.suspect(2, "odd", False, "why", fatal=False)
+    monitor.suspect(3, "odd", True, "why", fatal=False)
+    assert not said
+    for step in (4, 5):
+        monitor.suspect(step, "odd", True, "why", fatal=False)
+    assert [(verdict.verdict, verdict.since_step) for verdict in said] == [("odd", 3)]
+
+
+DIGITS = {"encoder.width": 16}
+SICK = [
+    ("simclr", {"temperature": 1000}, "not learning"),
+    ("simclr", {"temperature": 0.0001}, "not learning"),
+    ("byol", {"stop_gradient": "false", "predictor": ""}, "collapsed"),
+    ("byol", {"stop_gradient": "false"}, "collapsed"),
+    ("byol", {"predictor": ""}, "collapsed"),
+]
+
+
+@pytest.mark.parametrize(("method", "settings", "verdict"), SICK)
+def test_a_sick_training_gets_the_right_verdict_and_stops(method, settings, verdict, tmp_path):
+    with pytest.raises(leaven.errors.TrainingStopped) as caught:
+        leaven.pretrain("demo:digits", method=method, steps=200, out=tmp_path / "run", settings={**DIGITS, **settings})
+    assert caught.value.verdict == verdict
+
+
+def test_constant_data_gets_its_verdict_before_the_first_step(tmp_path):
+    with pytest.raises(leaven.errors.TrainingStopped) as caught:
+        leaven.pretrain(torch.full((64, 3, 16, 16), 7, dtype=torch.uint8), steps=10, batch=32, out=tmp_path / "run")
+    assert (caught.value.verdict, caught.value.step) == ("constant data", 0)
+
+
+@pytest.mark.parametrize("method", ["simclr", "byol", "mae", "rotation"])
+def test_a_healthy_training_gets_no_verdict(method, tmp_path):
+    settings = DIGITS if method != "mae" else {"encoder.width": 48, "encoder.depth": 2}
+    run = leaven.pretrain("demo:digits", method=method, steps=200, out=tmp_path / "run", settings=settings)
+    assert run.health == []
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_term(tmp_path):
+    with pytest.raises(leaven.errors.TrainingStopped, match="nt_xent is not finite") as caught:
+        leaven.pretrain(
+            "demo:digits", steps=50, out=tmp_path / "run", settings={**DIGITS, "recipe.lr": 1e30, "recipe.optimizer": "sgd", "recipe.warmup": 0}
+        )
+    assert caught.value.step >= 1
+    assert list((tmp_path / "run" / "checkpoint").glob("*.safetensors"))
