@@ -63,7 +63,7 @@ def test_a_configuration_builds_the_same_method_again(name):
 
 @pytest.mark.parametrize("name", registry())
 def test_every_method_says_what_it_is(name):
-    listed = {method["name"]: method for method in leaven.methods()}[name]
+    listed = {method["name"]: method for method in leaven.list_methods()}[name]
     assert listed["paper"] and listed["year"] > 1900 and listed["summary"].endswith((".", ")"))
     assert listed["family"] in {"contrastive", "distillation", "masked", "pretext", "supervised"}
 

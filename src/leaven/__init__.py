@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from leaven.api import demo, embed, encoders, evaluate, load, methods, pretrain
+    from leaven.api import demo, embed, evaluate, list_encoders, list_methods, load, pretrain
     from leaven.errors import UserError
     from leaven.run import Run
 
-_HOMES = {name: "leaven.api" for name in ("demo", "embed", "encoders", "evaluate", "load", "methods", "pretrain")} | {
+_HOMES = {name: "leaven.api" for name in ("demo", "embed", "evaluate", "list_encoders", "list_methods", "load", "pretrain")} | {
     "UserError": "leaven.errors",
     "Run": "leaven.run",
 }
 
-__all__ = ["Run", "UserError", "__version__", "demo", "embed", "encoders", "evaluate", "load", "methods", "pretrain"]
+__all__ = ["Run", "UserError", "__version__", "demo", "embed", "evaluate", "list_encoders", "list_methods", "load", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:

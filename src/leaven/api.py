@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from leaven.data import DataSet, open_data
-from leaven.encoders import OWN
+from leaven.encoders import OWN, Encoder
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.evaluation.evaluate import evaluate_encoder
@@ -143,6 +143,8 @@ def evaluate(
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     encoder = load(opened)
+    if not isinstance(encoder, Encoder):
+        raise UserError("the networks of this method have no input specification to evaluate by", where=opened.path, hint="embed with them in Python")
     samples = open_data(data, root=data_root, labels=labels, columns=columns, **picture_options(encoder))
     card = evaluate_encoder(
         encoder, samples, method=opened.config["asked"]["method"]["name"], protocols=protocols, labels_per_class=labels_per_class,
@@ -164,6 +166,8 @@ def embed(
 ) -> np.ndarray:
     """(samples, dim) float32 features of all samples, in the data's order; written to `out` (.npy) where given."""
     encoder = load(run)
+    if not isinstance(encoder, Encoder):
+        raise UserError("the networks of this method have no input specification to embed by", hint="use leaven.load in Python")
     if out is not None and Path(out).suffix != ".npy":
         raise UserError("vectors are written as .npy", where=out, hint="end --out with .npy")
     samples = open_data(data, root=data_root, columns=columns, **picture_options(encoder))
@@ -179,13 +183,13 @@ def embed(
     return vectors
 
 
-def picture_options(encoder: nn.Module) -> dict[str, int]:
+def picture_options(encoder: Encoder) -> dict[str, Any]:
     """How pictures must be opened for an encoder."""
-    spec = getattr(encoder, "input", None)
-    return {"size": spec.shape[1], "channels": spec.shape[0]} if spec is not None and spec.modality == "pixels" else {}
+    spec = encoder.input
+    return {"size": spec.shape[1], "channels": spec.shape[0]} if spec.modality == "pixels" else {}
 
 
-def methods() -> list[dict[str, Any]]:
+def list_methods() -> list[dict[str, Any]]:
     """Every method: name, family, roles, paper, year, and its hyper-parameters with their defaults."""
     return [
         {
@@ -206,7 +210,7 @@ def default(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def encoders() -> list[dict[str, Any]]:
+def list_encoders() -> list[dict[str, Any]]:
     """Leaven's own encoders: name, modalities, what they offer, and their arguments with defaults. Any timm name works beside them."""
     return [
         {

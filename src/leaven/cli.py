@@ -223,7 +223,7 @@ def methods(as_json: AsJson = False) -> None:
     """List the methods: what they are, their papers and parameters."""
     import leaven
 
-    listed = leaven.methods()
+    listed = leaven.list_methods()
     if as_json:
         answer(True, listed)
         return
@@ -238,7 +238,7 @@ def encoders(as_json: AsJson = False) -> None:
     """List Leaven's own encoders; any timm model works by its name as well."""
     import leaven
 
-    listed = leaven.encoders()
+    listed = leaven.list_encoders()
     if as_json:
         answer(True, listed)
         return

@@ -23,6 +23,7 @@ class Timm(Encoder):
     """
 
     offers = ("features", "maps", "tokens")
+    network: Any
 
     def __init__(self, input: InputSpec, *, model: str, pretrained: bool = False, small_stem: bool | None = None):
         import timm
@@ -35,7 +36,7 @@ class Timm(Encoder):
         side = min(input.shape[1:])
         options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": input.shape[0]}
         try:
-            network = timm.create_model(model, img_size=input.shape[1:], **options)
+            network: Any = timm.create_model(model, img_size=input.shape[1:], **options)
         except TypeError:  # most convolutional models take no picture size
             network = timm.create_model(model, **options)
         if pretrained:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.data.batch import Pixels, Value, Vector
+from leaven.encoders import Encoder
 
 
 def fitted(value: Value, shape: tuple[int, ...]) -> Value:
@@ -18,7 +19,7 @@ def fitted(value: Value, shape: tuple[int, ...]) -> Value:
 
 
 @torch.no_grad()
-def encode(encoder: nn.Module, value: Value, rows: Tensor, *, batch: int = 500, device: str = "cpu") -> Float[Tensor, "rows dim"]:
+def encode(encoder: Encoder, value: Value, rows: Tensor, *, batch: int = 500, device: str = "cpu") -> Float[Tensor, "rows dim"]:
     """fp32 features of these rows, in eval mode, on the CPU. Pictures of another size are resized to the encoder's."""
     encoder = encoder.to(device).eval()
     return torch.cat([encoder(fitted(value[part], encoder.input.shape).to(device)).float().cpu() for part in rows.split(batch)])

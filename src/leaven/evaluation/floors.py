@@ -45,9 +45,9 @@ def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, 
         settings = Settings(seed, keep_going=True, checkpoint_seconds=float("inf"), device=fabric.device)
         batch = min(recipe.batch, max(2, len(labeled)))
         Training(method, recipe, data.rows, labeled, Plan(steps, batch), Run(folder), settings, fabric.autocast, watch=False).run()
-    method.eval()
+    classifier = method.eval().get_submodule("classifier")
     with torch.no_grad():
-        logits = method.classifier(encode(method.encoder, data.rows["x"], test, device=device).to(device)).cpu()
+        logits = classifier(encode(method.encoder, data.rows["x"], test, device=device).to(device)).cpu()
     return logits.argmax(1) == data.rows.label[test]
 
 
@@ -68,7 +68,8 @@ def labels_only_curve(
     After the asked counts it goes on, doubling, until it reaches `target` accuracy: how many labels do the work of pre-training? Each count
     costs about the same; what no longer fits the budget (seconds) is left out and named.
     """
-    started, curve, spent = time.monotonic(), [], 0.0
+    started, spent = time.monotonic(), 0.0
+    curve: list[dict[str, Any]] = []
     labels = data.rows.label[train]
     test = test[data.rows.label[test] >= 0]
     for count in counts(labels_per_class, labels):

@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-import leaven.methods
+from leaven import methods
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
 from leaven.errors import UserError
@@ -35,7 +35,7 @@ def methods_in(module: types.ModuleType) -> list[type[Method]]:
 def registry() -> dict[str, type[Method]]:
     """Name (of the file) -> method, for every file in a family's folder."""
     found: dict[str, type[Method]] = {}
-    for _, path, is_package in pkgutil.walk_packages(leaven.methods.__path__, "leaven.methods."):
+    for _, path, is_package in pkgutil.walk_packages(methods.__path__, "leaven.methods."):
         parts = path.split(".")
         if is_package or len(parts) != 4:
             continue

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Teacher(nn.Module):
@@ -30,7 +30,7 @@ class Teacher(nn.Module):
     def update(self, progress: float) -> None:
         """Move towards the students; `progress` in 0-1 is the share of the training that is done."""
         students = self._students[0]
-        own = list(self.network.parameters())
+        own: list[Tensor] = list(self.network.parameters())
         theirs = [parameter.detach() for student in students for parameter in student.parameters()]
         torch._foreach_lerp_(own, theirs, 1 - self.momentum_at(progress))
         for module, student in zip(self.network, students, strict=True):

@@ -59,9 +59,10 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
 
 def seen_views(value: Pixels, stored: dict[str, Any]) -> dict[str, Any]:
     """A few pictures and the views that training made of them."""
-    made = Views.from_dict(stored)(value, Draw("report"))
-    side = made[0].pixels.shape[2:]
-    return {"originals": as_bytes(fitted(value, (0, *side))), "views": [as_bytes(view) for view in made]}
+    made = [view for view in Views.from_dict(stored)(value, Draw("report")) if isinstance(view, Pixels)]
+    original = fitted(value, made[0].pixels.shape[1:])
+    assert isinstance(original, Pixels)
+    return {"originals": as_bytes(original), "views": [as_bytes(view) for view in made]}
 
 
 def as_bytes(value: Pixels) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,7 +27,7 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def launch(device: str, devices: int, precision: str) -> Fabric:
+def launch(device: str, devices: int, precision: Any) -> Fabric:
     """Processes as asked for, or as torchrun or SLURM started them; this function returns in each."""
     from lightning_fabric import Fabric
 
@@ -42,6 +42,6 @@ def launch(device: str, devices: int, precision: str) -> Fabric:
         devices=world if "LOCAL_WORLD_SIZE" in os.environ else devices,
         strategy="ddp" if world > 1 else "auto",
         precision=precision,
-    )  # type: ignore[arg-type]
+    )
     fabric.launch()
     return fabric

@@ -128,9 +128,9 @@ class Monitor:
                 "predictor or negatives, a learning rate that is too high, or views that share nothing"
             )
             self.suspect(step, "collapsed", std < self.collapsed_below * before, why, fatal=True)
-        features = outputs.get("features")
-        if isinstance(features, list) and len(features) >= 2:
-            measures["alignment"] = alignment(features[0], features[1])
+        seen = outputs.get("features")
+        if isinstance(seen, list) and len(seen) >= 2:
+            measures["alignment"] = alignment(seen[0], seen[1])
         return measures
 
     def judge_loss(self, step: int, progress: float, loss: float, chance: float | None) -> None:

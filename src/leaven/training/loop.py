@@ -266,7 +266,8 @@ class Training:
         self.plan.steps = 1_000_000
         self._begin_stage(self.stages[0], prepare=True)
         available = self.settings.deadline - time.monotonic()
-        begin, durations = time.monotonic(), []
+        begin = time.monotonic()
+        durations: list[float] = []
         self.rehearsing = True
         while len(durations) < 4 or (time.monotonic() - begin < min(5.0, 0.05 * available) and len(durations) < 200):
             clock = time.monotonic()

@@ -65,7 +65,7 @@ class Step:
         if len(parts) == 1:
             outputs = gather(self.forward(parts[0], seed, player))
             terms = self.loss(outputs, player)
-            sum(terms.values()).backward()
+            total(terms).backward()
             return detached(terms), detached(outputs)
         with torch.no_grad(), unchanged_buffers(self.method):
             local = [self.forward(part, (*seed, number), player) for number, part in enumerate(parts)]
@@ -73,7 +73,7 @@ class Step:
         leaves = map_tensors(lambda tensor: tensor.requires_grad_(tensor.is_floating_point()), joined(local))
         outputs = gather(leaves)
         terms = self.loss(outputs, player)
-        sum(terms.values()).backward()
+        total(terms).backward()
         starts = [sum(sizes[:number]) for number in range(len(sizes))]
         for number, (part, start, size) in enumerate(zip(parts, starts, sizes, strict=True)):
             again = self.forward(part, (*seed, number), player)
@@ -86,14 +86,18 @@ class Step:
         return detached(terms), detached(outputs)
 
     def _independent(self, parts: list[Any], seed: tuple[object, ...], player: tuple[str, ...]) -> tuple[dict[str, Tensor], Outputs]:
-        totals: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
         for number, part in enumerate(parts):
             outputs = self.forward(part, (*seed, number) if len(parts) > 1 else seed, player)
             terms = self.loss(outputs, player)
-            (sum(terms.values()) / len(parts)).backward()
+            (total(terms) / len(parts)).backward()
             for name, term in terms.items():
-                totals[name] = totals.get(name, torch.zeros_like(term)) + term.detach() / len(parts)
-        return {name: mean_over_processes(total) for name, total in totals.items()}, detached(outputs)
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() / len(parts)
+        return {name: mean_over_processes(value) for name, value in sums.items()}, detached(outputs)
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
 
 
 def detached(tree: Any) -> Any:
