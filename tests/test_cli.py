@@ -174,6 +174,8 @@ def test_a_collapsed_training_exits_with_3_and_says_why(command, tmp_path):
         "byol",
         "--steps",
         200,
+        "--batch",
+        128,
         "--out",
         tmp_path / "run",
         *SMALL,

@@ -80,22 +80,17 @@ class RBMStack(Method):
         sizes = (math.prod(data.roles["x"].shape), *hidden)
         self.layers = nn.ModuleList(RBM(*pair) for pair in zip(sizes, hidden, strict=False))
         self.stack = Stack(self.layers)
-        self.active = 0
 
     def stages(self):
-        for number, layer in enumerate(self.layers):
-            self.active = number
-            yield Stage(
-                f"rbm{number + 1}", 1 / len(self.layers), trains=(layer,), prepare=lambda encode, number=number: setattr(self, "active", number)
-            )
+        return [Stage(f"rbm{number + 1}", 1 / len(self.layers), trains=(layer,)) for number, layer in enumerate(self.layers)]
 
     def views(self, batch, draw):
-        layer = self.layers[self.active]
-        visible = self.stack(batch["x"], self.active)
+        layer = self.layers[self.stage]
+        visible = self.stack(batch["x"], self.stage)
         return {"v": visible, "h": draw.uniform(len(batch), len(layer.c)), "u": draw.uniform(len(batch), len(layer.b))}
 
     def forward(self, views):
-        layer = self.layers[self.active]
+        layer = self.layers[self.stage]
         with torch.no_grad():
             hidden = (layer.hidden(views["v"]) > views["h"]).float()
             negative = (torch.sigmoid(hidden @ layer.w.T + layer.b) > views["u"]).float()

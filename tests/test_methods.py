@@ -437,7 +437,7 @@ SICK = [
 @pytest.mark.parametrize(("method", "settings", "verdict"), SICK)
 def test_a_sick_training_gets_the_right_verdict_and_stops(method, settings, verdict, tmp_path):
     with pytest.raises(leaven.errors.TrainingStopped) as caught:
-        leaven.pretrain("demo:digits", method=method, steps=200, out=tmp_path / "run", settings={**DIGITS, **settings})
+        leaven.pretrain("demo:digits", method=method, steps=200, batch=128, out=tmp_path / "run", settings={**DIGITS, **settings})
     assert caught.value.verdict == verdict
 
 
@@ -450,7 +450,7 @@ def test_constant_data_gets_its_verdict_before_the_first_step(tmp_path):
 @pytest.mark.parametrize("method", ["simclr", "byol", "mae", "rotation"])
 def test_a_healthy_training_gets_no_verdict(method, tmp_path):
     settings = DIGITS if method != "mae" else {"encoder.width": 48, "encoder.depth": 2}
-    run = leaven.pretrain("demo:digits", method=method, steps=200, out=tmp_path / "run", settings=settings)
+    run = leaven.pretrain("demo:digits", method=method, steps=120, batch=128, out=tmp_path / "run", settings=settings)
     assert run.health == []
 
 

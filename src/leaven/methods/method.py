@@ -104,6 +104,8 @@ class Method(nn.Module):
     """Parameters that differ from the recipe, by prefix of their name."""
 
     config: dict[str, Any]
+    stage: int = 0
+    """Number of the stage that is being trained, set by the loop."""
 
     def __init__(self, encoder: Encoder | None = None, views: Views | None = None):
         super().__init__()

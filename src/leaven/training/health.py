@@ -74,7 +74,8 @@ class Monitor:
     A verdict needs two looks in a row, so that one odd moment says nothing; each is given once.
     """
 
-    collapsed_below = 0.2  # of the spread before training, since what is normal depends on the encoder's last layer
+    features_collapsed = 0.2  # of the spread before training, since what is normal depends on the encoder's last layer
+    embeddings_collapsed = 0.1  # of 1: embeddings are centred by their loss, and spread over 0.5 in healthy trainings
     patience = 2
 
     def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None]):
@@ -106,6 +107,7 @@ class Monitor:
     def look(self, step: int, outputs: Outputs) -> dict[str, float]:
         """Measures of every encoder's features on the clean samples, in eval mode; judges collapse."""
         measures: dict[str, float] = {}
+        collapsed: list[str] = []
         encoders = self.method.encoders()
         for name, encoder in encoders.items():
             role = name if name in self.probe.roles else next(iter(self.probe.roles))
@@ -123,11 +125,17 @@ class Monitor:
             if len(set(self.probe.label[self.probe.label >= 0].tolist())) > 1:
                 measures[f"{prefix}knn"] = neighbour_accuracy(features, self.probe.label)
             before = self.spread_at_start.setdefault(name, std)
-            why = (
-                f"all features of {name} point one way (their spread fell from {before:.3f} to {std:.3f}); usual causes: a missing stop-gradient, "
-                "predictor or negatives, a learning rate that is too high, or views that share nothing"
-            )
-            self.suspect(step, "collapsed", std < self.collapsed_below * before, why, fatal=True)
+            if std < self.features_collapsed * before:
+                collapsed.append(f"features of {name} point one way: their spread fell from {before:.3f} to {std:.3f}")
+        embeddings = outputs.get("embeddings")
+        if isinstance(embeddings, list):
+            measures["embedding_std"] = spread = min(feature_std(embedding) for embedding in embeddings)
+            if spread < self.embeddings_collapsed:
+                collapsed.append(f"embeddings point one way: their spread is {spread:.3f} of 1")
+        why = "; ".join(collapsed) + (
+            "; usual causes: a missing stop-gradient, predictor or negatives, a learning rate that is too high, or views that share nothing"
+        )
+        self.suspect(step, "collapsed", bool(collapsed), why, fatal=True)
         seen = outputs.get("features")
         if isinstance(seen, list) and len(seen) >= 2:
             measures["alignment"] = alignment(seen[0], seen[1])

@@ -167,6 +167,7 @@ class Training:
         return players[(self.step - self.stage_start) % len(players)] if players else ""
 
     def _begin_stage(self, stage: Stage, prepare: bool) -> None:
+        self.method.stage = self.stage
         for parameter in self.trainable:
             parameter.requires_grad_(True)
         if prepare and stage.prepare is not None:

@@ -282,8 +282,8 @@ def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool) ->
     import json
 
     found = differences(config["asked"], json.loads(json.dumps(asked)))
-    changed_data = [line for line in found if line.startswith("data.")]
-    other = [line for line in found if not line.startswith("data.")]
+    changed_data = [line for line in found if line.startswith("data.") or ".input." in line]
+    other = [line for line in found if line not in changed_data]
     if other:
         raise UserError(
             f"this folder holds another training: {other[0]}", where=folder.path, hint="choose another --out, or repeat the earlier settings"

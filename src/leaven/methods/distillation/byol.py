@@ -39,7 +39,7 @@ class BYOL(Method):
         embeddings = [self.projector(feature) for feature in features]
         targets = self.encode(views, self.teacher) if self.stop_gradient else embeddings
         predictions = [self.predictor(embedding) for embedding in embeddings] if self.predictor else embeddings
-        return Outputs(features=features, predictions=predictions, targets=targets)
+        return Outputs(features=features, embeddings=embeddings, predictions=predictions, targets=targets)
 
     def loss(self, outputs):
         (p1, p2), (z1, z2) = outputs.predictions, outputs.targets
