@@ -52,9 +52,8 @@ def main():
     settings = dict(pair.split("=", 1) for pair in arguments.set)
     data = open_data(arguments.data, root=arguments.data_root, size=arguments.size)
     data = tuning_split(data) if arguments.tune else data
-    print(
-        "| method | seed | steps | samples/s | kNN | linear | kNN, linear of pixels | kNN, linear untrained | verdicts |\n|---|---|---|---|---|---|---|---|---|"
-    )
+    head = "| method | seed | steps | samples/s | kNN | linear | kNN, linear of pixels | kNN, linear untrained | verdicts |"
+    print(f"{head}\n{'|---' * 9}|")
     gains: dict[str, list[float]] = {}
     for method in arguments.methods.split(","):
         for seed in range(arguments.seeds):
@@ -63,24 +62,20 @@ def main():
             if not (folder / "scorecard.json").exists():
                 leaven.evaluate(run, data, protocols=("knn", "linear"), seed=seed)
             card, result = json.loads((folder / "scorecard.json").read_text()), run.config["result"]
-            shown = {
-                name: [100 * scores[protocol]["accuracy"] for protocol in ("knn", "linear")]
-                for name, scores in [("own", card["scores"]), *card["floors"].items()]
-            }
+            arms = {"own": card["scores"], **card["floors"]}
+            shown = {name: [100 * scores[protocol]["accuracy"] for protocol in ("knn", "linear")] for name, scores in arms.items()}
             pairs = {name: f"{knn:.1f}, {linear:.1f}" for name, (knn, linear) in shown.items()}
             low, high = (100 * bound for bound in card["scores"]["linear"]["interval"])
-            print(
-                f"| {method} | {seed} | {result['steps']} | {result['samples_per_second']:.0f} | {shown['own'][0]:.1f} | {shown['own'][1]:.1f} ({low:.1f}-{high:.1f}) "
-                f"| {pairs['input']} | {pairs['untrained']} | {', '.join(verdict['verdict'] for verdict in result['health']) or 'none'} |",
-                flush=True,
-            )
+            cells = [method, seed, result["steps"], f"{result['samples_per_second']:.0f}", f"{shown['own'][0]:.1f}"]
+            cells += [f"{shown['own'][1]:.1f} ({low:.1f}-{high:.1f})", pairs["input"], pairs["untrained"]]
+            cells += [", ".join(verdict["verdict"] for verdict in result["health"]) or "none"]
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
             gains.setdefault(method, []).append(shown["own"][1] - shown["untrained"][1])
     for method, found in gains.items():
         if len(found) > 1:
             low, high = seeds_interval(found)
-            print(
-                f"\n{method}: linear probe {statistics.mean(found):+.1f} points over the untrained encoder, 95 % interval {low:+.1f} to {high:+.1f} ({len(found)} seeds)"
-            )
+            gain = f"{statistics.mean(found):+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
+            print(f"\n{method}: linear probe over the untrained encoder {gain} ({len(found)} seeds)")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import platform
 import statistics
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -35,6 +35,10 @@ from leaven.training.pretraining import Request, build, input_of
 BATCH = 256
 
 
+class Enough(Exception):
+    """Ends a training once it has been timed."""
+
+
 def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
     """Samples a second of Leaven's loop over the steady part of a short training."""
     method, recipe, _ = build(Request("simclr", encoder=encoder), data.spec, device)
@@ -52,7 +56,8 @@ def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(keep_going=True, checkpoint_seconds=float("inf"), device=fabric.device)
         rows = data.rows.to(fabric.device) if device == "cuda" else data.rows
-        training = Training(method, recipe, rows, data.train(), Plan(steps + 6, BATCH), Run(folder), settings, fabric.autocast)
+        plan = Plan(5000, BATCH)  # the length of a real run, so that logging and health take their real share
+        training = Training(method, recipe, rows, data.train(), plan, Run(folder), settings, fabric.autocast)
         after = method.after_step
 
         def stamped(*arguments):
@@ -60,9 +65,12 @@ def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
             if device == "cuda":
                 torch.cuda.synchronize()
             stamps.append(time.perf_counter())
+            if len(stamps) == steps + 6:
+                raise Enough
 
         method.after_step = stamped
-        training.run()
+        with suppress(Enough):
+            training.run()
     return BATCH * (len(stamps) - 6) / (stamps[-1] - stamps[5])
 
 

@@ -107,7 +107,7 @@ def test_embed_writes_one_vector_a_sample_in_order(command, digits_run, tmp_path
     status, out, _ = command("embed", digits_run, "demo:digits", "--out", tmp_path / "v.npy", "--json")
     told, vectors = json.loads(out), np.load(tmp_path / "v.npy")
     assert status == 0
-    assert vectors.shape == (told["count"], told["dim"]) == (1797, 768) and vectors.dtype == np.float32
+    assert vectors.shape == (told["count"], told["dim"]) == (1797, 512) and vectors.dtype == np.float32
     digits = leaven.data.open_data("demo:digits")
     with torch.no_grad():
         assert np.allclose(vectors[:5], leaven.load(digits_run)(digits.rows["x"].pixels[:5]).numpy(), atol=1e-5)

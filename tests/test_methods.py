@@ -17,6 +17,7 @@ from leaven.methods.distillation.byol import distance
 from leaven.methods.method import Method, Outputs
 from leaven.methods.registry import build_method, find_method, hyperparameters, registry
 from leaven.modules import Teacher, mlp
+from leaven.modules.convolution import SideBySideConv2d
 from leaven.modules.patches import patchify, sincos_positions
 from leaven.training.health import Monitor, feature_std, rankme, uniformity
 from leaven.training.optimizers import LARS, build_optimizer, parameter_groups
@@ -113,7 +114,7 @@ def test_a_method_in_a_file_of_its_own_is_found_and_trained(tmp_path):
     )
     run = leaven.pretrain("demo:digits", method=f"{tmp_path}/mine.py:Mine", steps=2, out=tmp_path / "run", settings={"encoder.width": 8})
     assert run.config["asked"]["method"]["hyperparameters"]["temperature"] == 0.5
-    assert leaven.load(run)(torch.zeros(1, 1, 16, 16)).shape == (1, 768)
+    assert leaven.load(run)(torch.zeros(1, 1, 16, 16)).shape == (1, 512)
 
 
 @pytest.mark.parametrize(
@@ -461,3 +462,22 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_term(tmp_path):
         )
     assert caught.value.step >= 1
     assert list((tmp_path / "run" / "checkpoint").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("side", [1, 3, 4])
+def test_maps_side_by_side_convolve_as_they_do_alone(side):
+    layer = SideBySideConv2d(5, 7).double().train()
+    x = torch.randn(32, 5, side, side, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    expected = F.conv2d(x, layer.weight, padding=1)
+    found = layer(x)
+    assert torch.allclose(found, expected, atol=1e-12)
+    upstream = torch.randn_like(expected)
+    for a, b in zip(torch.autograd.grad(found, (x, layer.weight), upstream), torch.autograd.grad(expected, (x, layer.weight), upstream), strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+@pytest.mark.parametrize("side", [8, 16, 20, 28, 32, 64, 110])
+def test_the_convnet_reads_pictures_of_any_size(side):
+    encoder = build_encoder("convnet", InputSpec("pixels", (3, side, side)), SMALL["convnet"]).eval()
+    assert encoder(pictures(2, side)).shape == (2, 24)
+    assert encoder.maps(pictures(2, side)).shape[2] <= 6

@@ -49,9 +49,12 @@ class Encoder(nn.Module):
         scale = self.scale
         if x.dtype == torch.uint8:
             scale = scale / 255
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return torch.addcmul(self.shift, x.to(scale.dtype), scale)
+        x = torch.addcmul(self.shift, x.to(scale.dtype), scale)
+        if x.ndim == 4:  # one pass for the layout and for the number format of what follows
+            kind = x.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+            x = x.to(dtype, memory_format=torch.channels_last)
+        return x
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         raise NotImplementedError
