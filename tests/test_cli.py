@@ -113,6 +113,15 @@ def test_embed_writes_one_vector_a_sample_in_order(command, digits_run, tmp_path
         assert np.allclose(vectors[:5], leaven.load(digits_run)(digits.rows["x"].pixels[:5]).numpy(), atol=1e-5)
 
 
+def test_the_demo_ends_with_a_table_and_a_report(command, tmp_path):
+    status, out, err = command("demo", "--budget", "8s", "--out", tmp_path / "demo")
+    assert status == 0
+    assert "10 labels a class" in out
+    assert "raw input" in out and "untrained encoder" in out and "labels only" in out
+    assert "1,797 samples" in err
+    assert (tmp_path / "demo" / "report.html").is_file()
+
+
 def test_methods_and_encoders_list_what_there_is(command):
     listed = json.loads(command("methods", "--json")[1])
     assert {"simclr", "byol", "mae", "rotation"} <= {method["name"] for method in listed}

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SET_UP = ("pip install uv", "git clone")
+SET_UP = ("pip install uv", "uv run --all-extras pytest")  # what CI itself does
+LENGTH = re.compile(r"--budget \S+")
 
 
 def blocks(language):
@@ -19,30 +22,29 @@ def blocks(language):
     return [pytest.param(*block, id=f"{block[0].name}-{number}") for number, block in enumerate(found)]
 
 
-def environment(tmp_path):
-    data = os.environ.get("LEAVEN_TEST_DATA") or str(ROOT.parent / "shared" / "data")
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "LEAVEN_DATA": data}
+def pictures(folder):
+    """What a reader has: nested pictures, and a csv file with some labels."""
+    generator, lines = np.random.default_rng(0), ["file,label"]
+    for number in range(60):
+        pixels = generator.integers(0, 90, (24, 24, 3), dtype=np.uint8)
+        pixels[..., number % 3] += 150
+        path = Path(f"batch{number % 4}") / f"{number}.png"
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / path)
+        lines.append(f"{path},{['red', 'green', 'blue'][number % 3]}")
+    return "\n".join(lines)
 
 
 @pytest.mark.parametrize(("page", "info", "text"), blocks("bash"))
-def test_shell_blocks_run(page, info, text, tmp_path):
-    lines = [line.split("  #")[0].strip() for line in text.splitlines()]
-    commands = [line for line in lines if line and not line.startswith(SET_UP) and not line.endswith("pytest")]
-    if "slow" in info.split() or not commands:
-        assert "slow" in info.split() or all(line.startswith(SET_UP) or line.endswith("pytest") for line in lines if line)
-        return
-    for line in commands:
-        found = subprocess.run(line, shell=True, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=300)
-        assert found.returncode == 0, f"{line}\n{found.stderr[-2000:]}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("page", "info", "text"), blocks("bash"))
-def test_long_shell_blocks_run(page, info, text, tmp_path):
-    if "slow" not in info.split():
-        pytest.skip("runs in the fast suite")
+def test_shell_blocks_run_with_shortened_budgets(page, info, text, tmp_path):
+    (tmp_path / "labels.csv").write_text(pictures(tmp_path / "path" / "to" / "pictures"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for line in text.splitlines():
-        subprocess.run(line, shell=True, cwd=tmp_path, env=environment(tmp_path), check=True, timeout=1800)
+        if not line.strip() or line.startswith(SET_UP):
+            continue
+        command = LENGTH.sub("--budget 8s", line)
+        found = subprocess.run(command, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=300)
+        assert found.returncode == 0, f"{line}\n{found.stderr[-2000:]}"
 
 
 @pytest.mark.parametrize(("page", "info", "text"), blocks("python"))

@@ -440,6 +440,7 @@ def test_a_sick_training_gets_the_right_verdict_and_stops(method, settings, verd
     with pytest.raises(leaven.errors.TrainingStopped) as caught:
         leaven.pretrain("demo:digits", method=method, steps=200, batch=128, out=tmp_path / "run", settings={**DIGITS, **settings})
     assert caught.value.verdict == verdict
+    assert [given["verdict"] for given in leaven.Run(tmp_path / "run").health] == [verdict]
 
 
 def test_constant_data_gets_its_verdict_before_the_first_step(tmp_path):

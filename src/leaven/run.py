@@ -85,7 +85,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.config_path.is_file() and self.encoder_folder.is_dir() and self.config.get("result") is not None
+        return self.config_path.is_file() and self.config.get("result") is not None
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -113,7 +113,8 @@ class Run:
 
     @property
     def health(self) -> list[dict[str, Any]]:
-        return (self.config.get("result") or {}).get("health", [])
+        config = self.config
+        return (config.get("result") or config.get("stopped") or {}).get("health", [])
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"

@@ -59,7 +59,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def agree(number: float) -> float:
-    """The first process's number, on all of them."""
+    """The first process's number (or truth value), on all of them."""
     if processes() == 1:
         return number
     box = torch.tensor([number], dtype=torch.float64)

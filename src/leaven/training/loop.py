@@ -249,8 +249,11 @@ class Training:
         return max(group["lr"] for optimizer in self.optimizers.values() for group in optimizer.param_groups)
 
     def _stop_if_fatal(self) -> None:
+        if self.settings.keep_going:
+            return
         verdict = self.monitor.fatal()
-        if verdict is not None and not self.settings.keep_going:
+        if agree(verdict is not None):
+            verdict = verdict or Verdict("stopped", self.step, "the first process stopped", fatal=True)
             raise TrainingStopped(verdict.verdict, verdict.why, step=self.step)
 
     # --- time ---
@@ -270,7 +273,7 @@ class Training:
         begin = time.monotonic()
         durations: list[float] = []
         self.rehearsing = True
-        while len(durations) < 4 or (time.monotonic() - begin < min(5.0, 0.05 * available) and len(durations) < 200):
+        while len(durations) < 4 or agree(time.monotonic() - begin < min(5.0, 0.05 * available) and len(durations) < 200):
             clock = time.monotonic()
             self._one_step()
             durations.append(time.monotonic() - clock)
@@ -361,6 +364,8 @@ class Training:
         self.window = state["window"]
         self.monitor.load(state["monitor"])
         self.times.update(state["times"])
+        if self.settings.deadline is not None:
+            self.settings.deadline -= sum(self.times.values())
         if rank() == 0:
             self.folder.cut_metrics(self.step)
         self.say(f"going on from step {self.step}")

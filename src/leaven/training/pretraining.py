@@ -18,7 +18,7 @@ from leaven.data.draw import seed_of
 from leaven.data.spec import DataSpec, InputSpec
 from leaven.encoders import Encoder, build_encoder, choose_encoder, describe_encoder
 from leaven.encoders.store import save_encoder
-from leaven.errors import UserError
+from leaven.errors import TrainingStopped, UserError
 from leaven.methods.method import Method, Recipe
 from leaven.methods.registry import build_method, find_method, given_arguments
 from leaven.modules.batchnorm import across_processes, has_batch_norm
@@ -244,7 +244,13 @@ def train(
     if device == "cuda" and bytes_of(data) < 0.4 * torch.cuda.mem_get_info()[0]:
         rows = rows.to(fabric.device)
     training = Training(method, recipe, rows, members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan)
-    result = training.run()
+    try:
+        result = training.run()
+    except TrainingStopped:
+        if rank() == 0:
+            verdicts = [verdict.to_dict() for verdict in training.monitor.verdicts]
+            folder.write_config({**folder.config, "stopped": {"step": training.step, "health": verdicts}})
+        raise
     if rank() == 0:
         encoders = method.encoders()
         for name, encoder in encoders.items():
