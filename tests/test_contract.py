@@ -92,8 +92,8 @@ class RBMStack(Method):
     def forward(self, views):
         layer = self.layers[self.stage]
         with torch.no_grad():
-            hidden = (layer.hidden(views["v"]) > views["h"]).float()
-            negative = (torch.sigmoid(hidden @ layer.w.T + layer.b) > views["u"]).float()
+            hidden = (layer.hidden(views["v"]) > views["h"]).to(views["v"].dtype)
+            negative = (torch.sigmoid(hidden @ layer.w.T + layer.b) > views["u"]).to(views["v"].dtype)
         return Outputs(positive=layer.free_energy(views["v"]), negative=layer.free_energy(negative), rebuilt=layer.rebuild(views["v"]), v=views["v"])
 
     def loss(self, outputs):
