@@ -8,7 +8,8 @@ from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
-from leaven.modules.patches import gather_tokens, patchify, sincos_positions, transformer
+from leaven.modules.patches import gather_tokens, patchify, sincos_positions
+from leaven.modules.transformer import Transformer
 
 
 class ViT(Encoder):
@@ -30,7 +31,7 @@ class ViT(Encoder):
             )
         self.embed = nn.Linear(channels * self.patch**2, width)
         self.register_buffer("positions", sincos_positions(height // self.patch, breadth // self.patch, width), persistent=False)
-        self.layers = transformer(width, depth, heads)
+        self.layers = Transformer(width, depth, heads)
         self.norm = nn.LayerNorm(width)
 
     positions: Tensor

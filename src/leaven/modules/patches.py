@@ -4,7 +4,7 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def patchify(pixels: Float[Tensor, "batch channels height width"], patch: int) -> Float[Tensor, "batch patches values"]:
@@ -25,17 +25,3 @@ def sincos_positions(rows: int, columns: int, dim: int) -> Float[Tensor, "patche
 def gather_tokens(tokens: Float[Tensor, "batch tokens dim"], index: Tensor) -> Float[Tensor, "batch kept dim"]:
     """The tokens at these places, a list of places a sample: index (batch, kept) int64."""
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
-
-
-def transformer(width: int, depth: int, heads: int) -> nn.Sequential:
-    """Pre-norm transformer layers with GELU, no dropout, Xavier weights (ViT, Dosovitskiy et al. 2021; initialised as in MAE)."""
-    layers = [
-        nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True) for _ in range(depth)
-    ]
-    stack = nn.Sequential(*layers)
-    for name, parameter in stack.named_parameters():
-        if parameter.ndim > 1:
-            nn.init.xavier_uniform_(parameter)
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)
-    return stack

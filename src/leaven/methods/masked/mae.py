@@ -3,7 +3,8 @@ from torch import nn
 
 from leaven.encoders import Encoder
 from leaven.methods.method import Method, Outputs, Recipe
-from leaven.modules.patches import gather_tokens, patchify, sincos_positions, transformer
+from leaven.modules.patches import gather_tokens, patchify, sincos_positions
+from leaven.modules.transformer import Transformer
 from leaven.views import Views
 
 
@@ -15,7 +16,7 @@ class MAE(Method):
 
     paper = "Masked Autoencoders Are Scalable Vision Learners (He et al.)"
     year = 2022
-    recipe = Recipe(optimizer="adamw", lr=1.5e-3, batch=256, weight_decay=0.05, warmup=0.1)
+    recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05, warmup=0.1)
     modality = "pixels"
     wants = "tokens"
     purpose = "reconstruction"
@@ -41,7 +42,7 @@ class MAE(Method):
         self.embed = nn.Linear(encoder.dim, decoder_width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, decoder_width) * 0.02)
         self.register_buffer("positions", sincos_positions(rows, columns, decoder_width), persistent=False)
-        self.decoder = transformer(decoder_width, decoder_depth, decoder_heads)
+        self.decoder = Transformer(decoder_width, decoder_depth, decoder_heads)
         self.predict = nn.Sequential(nn.LayerNorm(decoder_width), nn.Linear(decoder_width, channels * self.patch**2))
 
     def no_weight_decay(self):
