@@ -19,7 +19,7 @@ def fitted(value: Value, shape: tuple[int, ...]) -> Value:
 
 
 @torch.no_grad()
-def encode(encoder: Encoder, value: Value, rows: Tensor, *, batch: int = 500, device: str = "cpu") -> Float[Tensor, "rows dim"]:
+def encode(encoder: Encoder, value: Value, rows: Tensor, *, batch: int = 250, device: str = "cpu") -> Float[Tensor, "rows dim"]:
     """fp32 features of these rows, in eval mode, on the CPU. Pictures of another size are resized to the encoder's."""
     encoder = encoder.to(device).eval()
     return torch.cat([encoder(fitted(value[part], encoder.input.shape).to(device)).float().cpu() for part in rows.split(batch)])
