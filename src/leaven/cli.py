@@ -218,6 +218,11 @@ def embed(
     answer(as_json, {"out": str(out), "count": count, "dim": dim}, f"{out}: {count:,} vectors of {dim} numbers")
 
 
+def settings_of(listed: dict[str, Any]) -> str:
+    """The parameters of a method or an encoder with their defaults, in the form that --set takes."""
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in listed["parameters"].items())
+
+
 @app.command()
 def methods(as_json: AsJson = False) -> None:
     """List the methods: what they are, their papers and parameters."""
@@ -228,9 +233,8 @@ def methods(as_json: AsJson = False) -> None:
         answer(True, listed)
         return
     for method in listed:
-        parameters = " ".join(f"{name}={json.dumps(value)}" for name, value in method["parameters"].items())
         print(f"{method['name']}  ({method['family']}, {method['modality']})\n  {method['summary']}")
-        print(f"  {method['paper']}, {method['year']}\n  {parameters}\n")
+        print(f"  {method['paper']}, {method['year']}\n  {settings_of(method)}\n")
 
 
 @app.command()
@@ -243,8 +247,8 @@ def encoders(as_json: AsJson = False) -> None:
         answer(True, listed)
         return
     for encoder in listed:
-        parameters = " ".join(f"{name}={json.dumps(value)}" for name, value in encoder["parameters"].items())
-        print(f"{encoder['name']}  ({', '.join(encoder['modalities'])}: {', '.join(encoder['offers'])})\n  {encoder['summary']}\n  {parameters}\n")
+        print(f"{encoder['name']}  ({', '.join(encoder['modalities'])}: {', '.join(encoder['offers'])})\n  {encoder['summary']}")
+        print(f"  {settings_of(encoder)}\n")
     print("Any timm model of pictures works by its name as well, for example resnet18.")
 
 

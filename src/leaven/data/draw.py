@@ -1,7 +1,6 @@
 """Randomness that does not depend on devices: every number is drawn for the global batch and sliced."""
 
 import hashlib
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -53,7 +52,3 @@ class Draw:
     def permutations(self, length: int, rows: int) -> Tensor:
         """(rows, length) int64, each row an independent uniform permutation."""
         return self.uniform(rows, length).argsort(dim=1)
-
-    def choice(self, options: Sequence[float], rows: int) -> Tensor:
-        """(rows,) drawn uniformly from a list of numbers."""
-        return torch.tensor(options, device=self.device)[self.integers(len(options), rows)]
