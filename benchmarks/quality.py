@@ -5,8 +5,9 @@ Every finished cell stays on disk; the same command goes on.
     uv run python benchmarks/quality.py --out runs/quality --data cifar10 --methods simclr --budget 10m --seeds 1
     uv run python benchmarks/quality.py --out runs/quality --data cifar10 --methods byol,mae,rotation --budget 5m --seeds 3
 
-Default settings throughout; probes learn on the train split and read the test split once; the last checkpoint counts. Differences over seeds have a
-Student-t interval. `--tune` leaves the test split alone: it pre-trains on 45,000 and scores on the other 5,000 training pictures.
+Default settings throughout; the first seed turns the budget into steps (on a machine that should be quiet then), and the others repeat them. Probes
+learn on the train split and read the test split once; the last checkpoint counts. Differences over seeds have a Student-t interval. `--tune` leaves
+the test split alone: it pre-trains on 45,000 and scores on the other 5,000 training pictures.
 """
 
 import argparse
@@ -56,9 +57,11 @@ def main():
     print(f"{head}\n{'|---' * 9}|")
     gains: dict[str, list[float]] = {}
     for method in arguments.methods.split(","):
+        length: dict[str, str | int] = {"budget": arguments.budget}
         for seed in range(arguments.seeds):
             folder = arguments.out / f"{arguments.data}-{method}-{arguments.budget}-{seed}{'-tuning' if arguments.tune else ''}"
-            run = leaven.pretrain(data, method=method, budget=arguments.budget, seed=seed, size=arguments.size, settings=settings, out=folder)
+            run = leaven.pretrain(data, method=method, seed=seed, size=arguments.size, settings=settings, out=folder, **length)
+            length = {"steps": run.config["result"]["steps"]}
             if not (folder / "scorecard.json").exists():
                 leaven.evaluate(run, data, protocols=("knn", "linear"), seed=seed)
             card, result = json.loads((folder / "scorecard.json").read_text()), run.config["result"]

@@ -1,0 +1,42 @@
+"""How the public functions hear of lengths and speak of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from leaven.data import DataSet
+from leaven.errors import UserError
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int, float], None]
+
+
+def quiet(*_: Any) -> None:
+    """Say nothing."""
+
+
+def seconds(budget: str | float | None) -> float | None:
+    """Seconds from "90s", "10m", "2h" or a number."""
+    if budget is None or isinstance(budget, int | float):
+        number = budget
+    else:
+        units = {"s": 1, "m": 60, "h": 3600}
+        text = budget.strip().lower()
+        try:
+            number = float(text[:-1]) * units[text[-1]] if text and text[-1] in units else float(text)
+        except ValueError:
+            raise UserError(f"a budget is a time like 90s, 10m or 2h, not {budget!r}") from None
+    if number is not None and not 0 < number < float("inf"):
+        raise UserError(f"a budget must be longer than no time, not {budget!r}")
+    return number
+
+
+def describe_data(data: DataSet, say: Say) -> None:
+    splits = ", ".join(f"{len(rows):,} {name}" for name, rows in data.splits.items())
+    shapes = ", ".join(f"{spec.modality} {'x'.join(map(str, spec.shape))}" for spec in data.spec.roles.values())
+    labels = f"{data.spec.classes} classes, {data.spec.labeled:,} labels" if data.spec.classes else "no labels"
+    say(f"{data.name}: {len(data):,} samples ({splits}), {shapes}, {labels}")
+    if data.broken:
+        first = data.broken[0]
+        say(f"{len(data.broken)} broken set aside; the first: {first.file} ({first.why})")

@@ -1,0 +1,84 @@
+"""Raise an encoder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leaven.api.judge import evaluate
+from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
+from leaven.data import open_data
+from leaven.encoders.store import load_encoder
+from leaven.evaluation.scorecard import Scorecard
+from leaven.methods.method import Method
+from leaven.methods.registry import find_method
+from leaven.report.story import report_run
+from leaven.run import Run
+from leaven.training.devices import choose_device
+from leaven.training.distributed import rank
+from leaven.training.pretraining import Request, train
+
+
+def pretrain(
+    data: Any,
+    *,
+    method: str | type[Method] = "simclr",
+    encoder: str = "auto",
+    out: str | Path | None = None,
+    budget: str | float | None = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    size: int | None = None,
+    labels: Any = None,
+    columns: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    precision: str = "auto",
+    device: str = "auto",
+    devices: int = 1,
+    accumulate: int = 1,
+    data_root: str | Path | None = None,
+    keep_going: bool = False,
+    accept_data: bool = False,
+    checkpoint_seconds: float = 60.0,
+    say: Say = quiet,
+    progress: Progress = quiet,
+) -> Run:
+    """Train an encoder on unlabeled data, into the folder `out` (default: leaven-runs/DATA-METHOD).
+
+    data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's or a timm name.
+    budget: a time such as "10m"; or epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts.
+    labels are only watched (a kNN curve), or used by semi-supervised methods. The same call with the same `out` goes on where it stopped.
+
+    Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
+    """
+    started = time.monotonic()
+    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns)
+    describe_data(opened, say)
+    folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{find_method(method).name.rpartition(':')[2]}")
+    request = Request(
+        method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate,
+        keep_going, accept_data, checkpoint_seconds,
+    )  # fmt: skip
+    run = train(request, opened, folder, started=started, say=say, progress=progress)
+    if rank() == 0:
+        described = list(run.config["asked"]["encoder"].values())
+        trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
+        report_run(run, opened, trained, device=choose_device(device))
+    return run
+
+
+def demo(
+    *,
+    out: str | Path = "leaven-runs/demo",
+    budget: str | float = "60s",
+    labels_only_budget: str | float = "75s",
+    say: Say = quiet,
+    progress: Progress = quiet,
+) -> Scorecard:
+    """Pre-train SimCLR on scikit-learn's handwritten digits without their labels, and evaluate it from 1, 2, 5 and 10 labels a class."""
+    run = pretrain("demo:digits", out=out, budget=budget, say=say, progress=progress)
+    return evaluate(run, "demo:digits", budget=1.3 * (seconds(budget) or 60), say=say)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leaven.cli.app import AsJson, Columns, Data, Device, Labels, Root, answer, app, assignments, columns_of
+from leaven.cli.watch import Watch
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the run is kept.")] = Path("leaven-runs/demo"),
+    budget: Annotated[str, typer.Option(help="Time for pre-training.")] = "60s",
+    as_json: AsJson = False,
+) -> None:
+    """Pre-train on handwritten digits without labels, then see what that is worth: no network, about 3 minutes on 2 cores."""
+    import leaven
+
+    with Watch() as watch:
+        card = leaven.demo(out=out, budget=budget, say=watch.say, progress=watch)
+    answer(as_json, {**card.to_dict(), "report": str(out / "report.html")}, f"{card.text()}\nThe whole story: {out / 'report.html'}")
+
+
+@app.command()
+def pretrain(
+    data: Data,
+    method: Annotated[str, typer.Option(help="A name from `leaven methods`, or file.py:Class.")] = "simclr",
+    encoder: Annotated[str, typer.Option(help="auto, a name from `leaven encoders`, or any timm model.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="How long: 90s, 10m, 2h.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="How long: passes over the data.", min=0)] = None,
+    steps: Annotated[int | None, typer.Option(help="How long: optimiser steps.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples a step, over all devices and micro-batches.", min=1)] = None,
+    size: Annotated[int | None, typer.Option(help="Side of training pictures in pixels.", min=1)] = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter: name=value; views., recipe. and encoder. reach into parts.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp64.")] = "auto",
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(help="Processes (GPUs) to share each batch.", min=1)] = 1,
+    accumulate: Annotated[int, typer.Option(help="Micro-batches a step, to save memory.", min=1)] = 1,
+    data_root: Root = None,
+    keep_going: Annotated[bool, typer.Option(help="Do not stop when a verdict says that going on is useless.")] = False,
+    accept_data: Annotated[bool, typer.Option(help="Go on although the data has changed since the run began.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an encoder on data without labels."""
+    import leaven
+
+    with Watch() as watch:
+        run = leaven.pretrain(
+            data, method=method, encoder=encoder, out=out, budget=budget, epochs=epochs, steps=steps, batch=batch, size=size, labels=labels,
+            columns=columns_of(columns), settings=assignments(settings, "--set"), seed=seed, precision=precision, device=device, devices=devices,
+            accumulate=accumulate, data_root=data_root, keep_going=keep_going, accept_data=accept_data, say=watch.say, progress=watch,
+        )  # fmt: skip
+    config = run.config
+    result, asked = config["result"], config["asked"]
+    encoders = [described["name"] for described in asked["encoder"].values()]
+    content = {
+        "run": str(run.path),
+        "method": asked["method"]["name"],
+        "encoder": encoders[0] if len(encoders) == 1 else encoders,
+        "data": asked["data"]["name"],
+        **result,
+    }
+    spent = sum(result["time_split"].values())
+    split = ", ".join(f"{part} {100 * seconds / spent:.0f} %" for part, seconds in result["time_split"].items())
+    lines = [
+        f"{run.path}: {result['steps']} steps, {result['samples']:,} samples, {result['seconds']:.0f} s, "
+        f"{result['samples_per_second']:.0f} samples/s ({split})",
+        *(f"{verdict['verdict']} since step {verdict['since_step']}: {verdict['why']}" for verdict in result["health"]),
+        f"Next: leaven evaluate {run.path} {data}" + (f"; the report: {run.path / 'report.html'}" if (run.path / "report.html").exists() else ""),
+    ]
+    answer(as_json, content, "\n".join(lines))
