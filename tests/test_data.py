@@ -380,13 +380,13 @@ def test_a_damaged_cache_is_rebuilt(tmp_path, own_cache, damage):
 def test_two_at_once_agree_and_leave_one_cache(tmp_path, own_cache, monkeypatch):
     write(tmp_path, some(" ".join(f"{i}.png" for i in range(40))))
     together = threading.Barrier(2)
-    publish = caching._publish
+    publish = caching.Entry.publish
 
     def at_the_same_time(*arguments):
         together.wait(timeout=20)
         publish(*arguments)
 
-    monkeypatch.setattr(caching, "_publish", at_the_same_time)
+    monkeypatch.setattr(caching.Entry, "publish", at_the_same_time)
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(open_data, [tmp_path, tmp_path])
     assert one.fingerprint == two.fingerprint

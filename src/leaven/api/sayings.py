@@ -37,6 +37,8 @@ def describe_data(data: DataSet, say: Say) -> None:
     shapes = ", ".join(f"{spec.modality} {'x'.join(map(str, spec.shape))}" for spec in data.spec.roles.values())
     labels = f"{data.spec.classes} classes, {data.spec.labeled:,} labels" if data.spec.classes else "no labels"
     say(f"{data.name}: {len(data):,} samples ({splits}), {shapes}, {labels}")
+    if data.undecoded:
+        say("more pictures than the cache may hold (LEAVEN_CACHE_LIMIT): they are decoded whenever they are needed, which is slower")
     if data.broken:
         first = data.broken[0]
         say(f"{len(data.broken)} broken set aside; the first: {first.file} ({first.why})")

@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 
+class Rows(ABC):
+    """Stands where a tensor of all samples would, and makes rows only when they are selected."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+    @abstractmethod
+    def __getitem__(self, index: Tensor | slice) -> Tensor: ...
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """What all rows would take, made."""
+        return self.shape.numel() * self.dtype.itemsize
+
+    def to(self, *_: object, **__: object) -> Self:
+        """Itself: rows move when they have been selected."""
+        return self
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
-    """One kind of input for many samples. Tensor fields share their first dimension; other fields hold for all samples."""
+    """One kind of input for many samples. Tensor fields share their first dimension (a large data set may hold `Rows` there until rows are selected);
+    other fields hold for all samples."""
 
     modality: ClassVar[str]
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Any]:
+        """Its fields with a row a sample: tensors, or `Rows`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in fields.items() if isinstance(value, Tensor | Rows)}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         return dataclasses.replace(self, **{name: function(tensor) for name, tensor in self.tensors().items()})
@@ -49,7 +74,7 @@ class Pixels(Value):
     """Pictures: (B, C, H, W), uint8 0-255 or float 0-1."""
 
     modality = "pixels"
-    pixels: Tensor
+    pixels: Tensor  # or Rows, until rows are selected
 
     def unit(self) -> Tensor:
         """(B, C, H, W) float32 in 0-1."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Pixels, Signal, Tokens, Value, Vector, Wave
+from leaven.data.batch import Pixels, Rows, Signal, Tokens, Value, Vector, Wave
 from leaven.data.spec import InputSpec
 
 CHUNK = 512
@@ -59,12 +59,12 @@ def input_spec(value: Value, train: Tensor) -> InputSpec:
     raise TypeError(f"no input specification for {type(value).__name__}")
 
 
-def _moments(tensor: Tensor, train: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _moments(tensor: Tensor | Rows, train: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel or dimension; chunk by chunk (Chan et al. 1979), so that large means lose no digits."""
     scale = 255.0 if tensor.dtype == torch.uint8 else 1.0
     limit = min(STATISTICS_ROWS, max(CHUNK, STATISTICS_VALUES // max(1, tensor[:1].numel())))
     rows = train[torch.from_numpy(evenly_spaced(len(train), limit))]
-    others = [dimension for dimension in range(tensor.ndim) if dimension != 1]
+    others = [dimension for dimension in range(len(tensor.shape)) if dimension != 1]
     chunks = rows.split(CHUNK)
     moments = [torch.var_mean(tensor[chunk].float(), others, correction=0) for chunk in chunks]
     share = torch.tensor([len(chunk) / len(rows) for chunk in chunks], dtype=torch.float64)[:, None]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from leaven.data import labels as labeling
-from leaven.data.batch import Batch
+from leaven.data.batch import Batch, Rows
 from leaven.data.content import content_hashes, input_spec
 from leaven.data.labels import Labels
 from leaven.data.spec import DataSpec
@@ -34,7 +34,7 @@ class Broken:
 class DataSet:
     """All usable samples of one source.
 
-    rows: every sample, N in all; pixels are uint8 (N, C, H, W) and may be mapped from disk read-only: select before writing into them.
+    rows: every sample, N in all; pixels are uint8 (N, C, H, W), and may be mapped from disk read-only or not yet decoded: select rows first.
     spec: shapes, classes, and the statistics of the training rows.
     splits: row indices by "train", "val", "test" ("other" for what lies beside them), or {"all": ...}.
     hashes: (N,) int64 content hashes of the stored samples. files: where each row came from ("" for arrays).
@@ -77,6 +77,11 @@ class DataSet:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def undecoded(self) -> bool:
+        """Whether pictures are decoded when they are selected, since the cache would not hold them."""
+        return any(isinstance(tensor, Rows) for value in self.rows.roles.values() for tensor in value.tensors().values())
 
     def train(self) -> Tensor:
         """The rows to pre-train on: the train split, or all rows where there is none (but never a val or test split)."""

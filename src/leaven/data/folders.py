@@ -6,9 +6,11 @@ import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.content import evenly_spaced
@@ -41,9 +43,12 @@ class Folder:
         for start in range(0, len(self.names), size):
             yield [self.root / name for name in self.names[start : start + size]]
 
+    def sources(self, rows: Sequence[int]) -> list[Source]:
+        return [self.root / self.names[row] for row in rows]
+
     def sample(self) -> Iterator[Source]:
         """Up to 512 pictures, evenly spaced."""
-        return (self.root / self.names[row] for row in evenly_spaced(len(self.names), SURVEY))
+        return iter(self.sources(evenly_spaced(len(self.names), SURVEY).tolist()))
 
     def splits(self) -> list[str | None]:
         """Each picture's split by the outermost folder's name; all None unless one of these folders is a train folder."""
@@ -56,6 +61,8 @@ class Folder:
         """None: one folder a class, if that is how the pictures lie; "folder": the folder's name in any case; a csv file: see `from_csv`."""
         splits = self.splits()
         inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.names, splits, strict=True)]
+        if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
+            inside = [parts[:-1] for parts in inside]
         if spec is None:
             return labeling.from_folders(inside) if labeling.folders_are_classes(inside, splits) else Labels.none(len(inside))
         if spec == "folder":
@@ -63,7 +70,41 @@ class Folder:
         if str(spec).lower().endswith(".csv"):
             path = Path(spec).expanduser()
             return labeling.from_csv(path if path.exists() or not (self.root / path).exists() else self.root / path, self.names)
-        raise UserError(f"no column {str(spec)!r}: a folder of pictures has no columns", where=self.root, hint="use labels='folder' or a csv file")
+        raise UserError(
+            f"no column {str(spec)!r}: a folder of pictures has no columns", where=self.root, hint="give `folder` or a csv file (file,label)"
+        )
+
+    def groups(self) -> Tensor:
+        return Labels.none(len(self.names)).ids
+
+
+@dataclass(frozen=True, eq=False)
+class FileList(Folder):
+    """Picture files that a csv file names. columns: its columns, a text for each picture."""
+
+    columns: dict[str, list[str]]
+
+    @classmethod
+    def read(cls, path: Path, column: str | None) -> FileList:
+        """column: the one with the files, relative to the csv file (None: `file`). Raises UserError when the csv cannot be read or lacks it."""
+        columns = labeling.read_csv(path)
+        chosen = column or "file"
+        if chosen not in columns:
+            hint = f"its columns are {', '.join(columns) or 'none'}; say which holds the files with --columns x=NAME"
+            raise UserError(f"no column {chosen!r}", where=path, hint=hint)
+        return cls(path.parent, tuple(name.strip().replace("\\", "/") for name in columns[chosen]), columns)
+
+    def splits(self) -> list[str | None]:
+        """By the column `split`, else by the folders' names."""
+        return [canonical(name) for name in self.columns["split"]] if "split" in self.columns else super().splits()
+
+    def labels(self, spec: str | Path | None) -> Labels:
+        """None: the column `label`, if there is one, else the folders; else a column's name, or what a folder takes."""
+        column = "label" if spec is None else str(spec)
+        return labeling.number(self.columns[column]) if column in self.columns else super().labels(spec)
+
+    def groups(self) -> Tensor:
+        return labeling.number(self.columns["group"]).ids if "group" in self.columns else super().groups()
 
 
 def walk(root: Path) -> list[str]:

@@ -49,6 +49,13 @@ def number(values: Any, names: Sequence[str] = ()) -> Labels:
     return Labels(torch.tensor([index.get(text, -1) if text else -1 for text in texts], dtype=torch.int64), found)
 
 
+def from_column(values: Sequence[Any], names: Sequence[str] = ()) -> Labels:
+    """A table's column of whole numbers, truth values or texts; names: of the classes, where the values number them."""
+    if any(isinstance(value, str) for value in values):
+        return number(values)
+    return number(np.array([-1 if value is None else int(value) for value in values], np.int64), names)
+
+
 def sort_names(names: set[str]) -> tuple[str, ...]:
     """In the order of numbers when all are plain whole numbers ("2" before "10"), else in the order of text."""
     whole = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in names)
@@ -76,20 +83,14 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
 
     Raises UserError when columns are missing, or a line's file is unknown, ambiguous or labeled twice differently.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            if missing := {"file", "label"} - set(columns):
-                raise UserError(
-                    f"no column {' or '.join(repr(name) for name in sorted(missing))} in the labels; its columns are {', '.join(columns) or 'none'}",
-                    where=path,
-                    hint="a labels file needs the columns file,label",
-                )
-            lines = [(row["file"] or "", (row["label"] or "").strip()) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the labels file: {error}", where=path, hint="a csv file in UTF-8 with the columns file,label") from error
+    columns = read_csv(path)
+    if missing := {"file", "label"} - set(columns):
+        raise UserError(
+            f"no column {' or '.join(repr(name) for name in sorted(missing))} in the labels; its columns are {', '.join(columns) or 'none'}",
+            where=path,
+            hint="a labels file needs the columns file,label",
+        )
+    lines = list(zip(columns["file"], (label.strip() for label in columns["label"]), strict=True))
     by_path = {file: row for row, file in enumerate(files)}
     uses = Counter(PurePosixPath(file).name for file in files)
     by_name = {PurePosixPath(file).name: row for row, file in enumerate(files)}
@@ -110,6 +111,18 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
         what = f"{len(unknown)} of {len(lines)} labels match no file, for example {', '.join(unknown[:3])}"
         raise UserError(what, where=path, hint=f"write paths relative to the data, such as {files[0] if files else 'cat/001.jpg'}")
     return number(values)
+
+
+def read_csv(path: Path) -> dict[str, list[str]]:
+    """The columns of a csv file with a header line, by name; missing cells are empty. Raises UserError when it cannot be read."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            head, *rows = [*csv.reader(stream)] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read this csv file: {why}", where=path, hint="a csv file in UTF-8 whose first line names the columns") from error
+    rows = [row for row in rows if row]
+    return {name.strip(): [row[place] if place < len(row) else "" for row in rows] for place, name in enumerate(head)}
 
 
 def _array(values: Any) -> np.ndarray:

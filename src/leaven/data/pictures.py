@@ -29,7 +29,7 @@ DEFAULT_SIZE = 96
 MARGIN = 1.15  # pictures are stored a little above training size, so that crops have something to choose from
 PASSING_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 
-Source = Path | bytes
+Source = Path | bytes | Image.Image
 
 
 class Unusable(Exception):
@@ -112,7 +112,9 @@ def quiet() -> Iterator[None]:
 
 
 def _open(source: Source) -> Image.Image:
-    if isinstance(source, bytes):
+    if isinstance(source, Image.Image):
+        picture = source.copy()
+    elif isinstance(source, bytes):
         if not source:
             raise Unusable("no picture bytes")
         picture = Image.open(io.BytesIO(source), formats=_formats())

@@ -7,22 +7,25 @@ import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from leaven.data import arrays, folders, named
+from leaven.data import arrays, folders, named, samples
 from leaven.data import labels as labeling
 from leaven.data.batch import Batch, Pixels, Value
 from leaven.data.cache import Progress, stored
 from leaven.data.content import content_hash
 from leaven.data.dataset import Broken, DataSet
-from leaven.data.folders import Folder
+from leaven.data.folders import FileList, Folder
+from leaven.data.huggingface import HuggingFace, is_from_the_library
 from leaven.data.labels import Labels
+from leaven.data.listing import Listing
 from leaven.data.pictures import survey
 from leaven.data.splits import split_rows
 from leaven.data.tables import Table
+from leaven.data.undecoded import Undecoded
 from leaven.errors import UserError
 
 TABLES = (".parquet", ".pq")
@@ -54,15 +57,17 @@ def open_data(
 ) -> DataSet:
     """Open what the user has.
 
-    source: a folder of pictures (nested; one subfolder a class; train / val / test subfolders), a glob or single picture; parquet files with a
-        picture column; a folder of MNIST-like idx files; .npy or .npz; a data set's name (`cifar10`, `demo:digits`); arrays or tensors: x, (x, y),
-        or a dict of roles (beside them `label` and `group`); a Value, Batch or DataSet.
+    source: a folder of pictures (nested; one subfolder a class; train / val / test subfolders), a glob or single picture; a csv file that lists
+        them (file, and where there are, label, split, group); parquet files with a picture column; a folder of MNIST-like idx files; .npy or .npz;
+        a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays or tensors: x, (x, y), or a dict of roles (beside them `label` and
+        `group`); a list of paths or PIL pictures; a torch or Hugging Face data set; a Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: 1 or 3. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3.
     labels: None (found where it is plain), "folder", a csv file (file,label), a table's column, or N classes.
     columns: role -> column of a table. Default: x is the first picture column.
-    cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven). progress(done, total) is called while decoding.
+    cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
+        larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
     Broken pictures are set aside in `.broken`. Raises UserError when the source is not there, holds nothing usable, or an option does not fit.
     """
@@ -83,7 +88,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
         x, y, splits = named.demo(text.removeprefix("demo:"))
         return _arrays(text, {"x": x}, labeling.number(y), options, splits=splits)
     if text.startswith("hf:"):
-        raise UserError("data from the Hugging Face hub cannot be opened yet", where=text, hint="fetch its parquet files and give their folder")
+        return _hugging_face(HuggingFace.load(text.removeprefix("hf:")), options)
     path = Path(text).expanduser()
     if path.exists():
         return _path(path, options)
@@ -106,7 +111,11 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
 def _path(path: Path, options: Options) -> DataSet:
     name = path.resolve().name
     if not path.is_dir():
+        if path.suffix.lower() == ".csv":
+            return _listed(path, name, options)
         return _files(path.parent, [path.name], name, options)
+    if HuggingFace.saved_in(path):
+        return _hugging_face(HuggingFace.from_disk(path), options)
     if idx := arrays.find_idx(path):
         name = idx.resolve().parent.name if idx.name == "raw" else name
         x, y, splits, origins = arrays.read_idx(idx)
@@ -139,7 +148,26 @@ def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet
     raise UserError("no pictures or tables here", where=root, hint=hint)
 
 
-def _table_roles(table: Table, columns: Mapping[str, str] | None) -> dict[str, Folder | Table]:
+def _listed(path: Path, name: str, options: Options) -> DataSet:
+    if unknown := set(options.columns or {}) - {"x"}:
+        raise UserError(f"a csv file of pictures has the role x, not {', '.join(sorted(unknown))}", where=path)
+    return _stored(name, {"x": FileList.read(path, (options.columns or {}).get("x"))}, options)
+
+
+def _hugging_face(data: HuggingFace, options: Options) -> DataSet:
+    found = data.picture_columns()
+    for column in (options.columns or {}).values():
+        if column not in data.column_names():
+            raise data.no_column(column)
+        if column not in found:
+            raise UserError(f"the column {column!r} holds {data.kind_of(column)}, not pictures", where=data.root)
+    if not options.columns and not found:
+        raise UserError("no column of pictures", where=data.root, hint=f"the columns are {', '.join(data.column_names())}")
+    chosen = options.columns or {"x": found[0]}
+    return _stored(str(data.root), {role: data.with_column(column) for role, column in chosen.items()}, options)
+
+
+def _table_roles(table: Table, columns: Mapping[str, str] | None) -> dict[str, Listing]:
     found = table.picture_columns()
     for column in (columns or {}).values():
         if column not in table.schema.names:
@@ -151,7 +179,7 @@ def _table_roles(table: Table, columns: Mapping[str, str] | None) -> dict[str, F
     return {role: Table(table.root, table.files, column) for role, column in (columns or {"x": found[0]}).items()}
 
 
-def _stored(name: str, listings: Mapping[str, Folder | Table], options: Options) -> DataSet:
+def _stored(name: str, listings: Mapping[str, Listing], options: Options) -> DataSet:
     """Decode, or find in the cache, one listing of pictures a role; rows that are broken in any role are set aside."""
     parts = {}
     for role, listing in listings.items():
@@ -162,23 +190,30 @@ def _stored(name: str, listings: Mapping[str, Folder | Table], options: Options)
         parts[role] = stored(listing, seen.side(options.size), channels, cache_dir=options.cache_dir, progress=options.progress)
     listing = next(iter(listings.values()))
     why = {row: reason for part in parts.values() for row, reason in part.broken}
+    splits = listing.splits()
     kept = np.array([row for row in range(len(listing.names)) if row not in why], np.int64)
     roles: dict[str, Value] = {}
     hashes = []
     for role, part in parts.items():
         whole = len(part.kept) == len(kept)
-        place = torch.from_numpy(np.searchsorted(part.kept, kept))
-        roles[role] = Pixels(part.pixels if whole else part.pixels[place])
-        hashes.append(part.hashes if whole else part.hashes[place])
+        place = np.searchsorted(part.kept, kept)
+        if whole:
+            pixels = part.pixels
+        elif isinstance(part.pixels, Undecoded):
+            pixels = part.pixels.take(place)
+        else:
+            pixels = part.pixels[torch.from_numpy(place)]
+        roles[role] = Pixels(cast(torch.Tensor, pixels))
+        hashes.append(part.hashes[torch.from_numpy(place)])
     together = hashes[0] if len(hashes) == 1 else torch.tensor([content_hash(row.tobytes()) for row in torch.stack(hashes, 1).numpy()])
     given = options.labels is None or isinstance(options.labels, str | Path)
     labels = listing.labels(options.labels) if given else labeling.number(options.labels)
     if len(labels.ids) != len(listing.names):
         raise UserError(f"{len(labels.ids)} labels for {len(listing.names)} pictures", where=name)
-    splits = listing.splits()
+    rows = torch.from_numpy(kept)
     return DataSet.of(
         name,
-        Batch(roles, labels.ids[torch.from_numpy(kept)], torch.arange(len(kept)), Labels.none(len(kept)).ids),
+        Batch(roles, labels.ids[rows], torch.arange(len(kept)), listing.groups()[rows]),
         splits=split_rows([splits[row] for row in kept]),
         class_names=labels.names,
         hashes=together,
@@ -188,20 +223,45 @@ def _stored(name: str, listings: Mapping[str, Folder | Table], options: Options)
 
 
 def _in_memory(source: Any, options: Options) -> DataSet:
+    if is_from_the_library(source):
+        return _hugging_face(HuggingFace.of(type(source).__name__, source), options)
     if isinstance(source, Batch):
         source = {**source.roles, "label": source.label, "group": source.group}
     if isinstance(source, tuple) and len(source) == 2:
         source = {"x": source[0], "label": source[1]}
     if not isinstance(source, Mapping):
-        if not isinstance(source, Value | torch.Tensor | np.ndarray):
-            raise UserError(f"a {type(source).__name__} cannot be opened", hint="give a path, a name, an array, (x, y) or a dict of roles")
+        known = isinstance(source, Value | torch.Tensor | np.ndarray | list | tuple)
+        if not known and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+            streamed = isinstance(source, torch.utils.data.IterableDataset) or hasattr(source, "__iter__")
+            what = f"a {type(source).__name__} can only be read in order" if streamed else f"a {type(source).__name__} cannot be opened"
+            raise UserError(what, hint="give a path, a name, an array, (x, y), a dict of roles, or a data set with [row] and len()")
         source = {"x": source}
     roles = {role: value for role, value in source.items() if role not in ("label", "group")}
     if not roles:
         raise UserError("no samples: a dict of arrays needs a role, such as x", hint=f"its keys are {', '.join(map(str, source))}")
-    labels = None if source.get("label") is None else labeling.number(source["label"])
+    given = source.get("label")
     group = None if source.get("group") is None else labeling.number(source["group"]).ids
-    return _arrays("arrays", roles, labels, options, group=group)
+    objects = {role: value for role, value in roles.items() if not isinstance(value, Value | torch.Tensor | np.ndarray)}
+    if objects and len(roles) == 1:
+        ((role, value),) = objects.items()
+        if isinstance(value, list | tuple) and value and all(isinstance(item, str | os.PathLike) for item in value):
+            listing = Folder(Path(), tuple(os.fspath(item) for item in value))
+            return _stored("files", {role: listing}, options if given is None else dataclasses.replace(options, labels=given))
+        if not isinstance(value, list | tuple) or (value and not isinstance(value[0], int | float | list | tuple)):
+            return _samples(role, value, given, group, options)
+    return _arrays("arrays", roles, None if given is None else labeling.number(given), options, group=group)
+
+
+def _samples(role: str, found: Any, given: Any, group: torch.Tensor | None, options: Options) -> DataSet:
+    x, labels, kept, broken = samples.read_samples(found, options.size, options.channels, options.progress)
+    numbered = labeling.number(labels if given is None else given, getattr(found, "classes", ()) if given is None else ())
+    rows = torch.from_numpy(kept)
+    name = type(found).__name__
+    if len(numbered.ids) != len(found) and given is not None:
+        raise UserError(f"{len(numbered.ids)} labels for {len(found)} samples", where=name)
+    own = Labels(numbered.ids if given is None else numbered.ids[rows], numbered.names)
+    data = _arrays(name, {role: x}, own, options, group=None if group is None else group[rows], files=[f"#{row}" for row in kept])
+    return dataclasses.replace(data, broken=tuple(Broken(f"#{row}", why) for row, why in broken))
 
 
 def _arrays(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.content import evenly_spaced
+from leaven.data.huggingface import HuggingFace
 from leaven.data.labels import Labels
 from leaven.data.pictures import SURVEY, Source
 from leaven.data.splits import canonical
@@ -78,6 +79,14 @@ class Table:
         for table, name, group in chosen:
             yield from next(self._read(table, name, SURVEY // len(chosen), [group]), [])
 
+    def sources(self, rows: Sequence[int]) -> list[Source]:
+        return self.by_row.sources(rows)
+
+    @cached_property
+    def by_row(self) -> HuggingFace:
+        """The same pictures in an Arrow file of Hugging Face's cache: parquet can only be read a row group at a time."""
+        return HuggingFace.from_parquet([self.root / name for name in self.files], self.column)
+
     def _read(self, table: pq.ParquetFile, name: str, size: int, groups: list[int] | None) -> Iterator[list[Source]]:
         import pyarrow as pa
 
@@ -138,11 +147,13 @@ class Table:
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         return pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
+    def groups(self) -> Tensor:
+        """By the column `group`, if there is one."""
+        found = self._holds_classes("group") if "group" in self.schema.names else False
+        return labeling.from_column(self.values("group")).ids if found else Labels.none(len(self.names)).ids
+
     def _classes(self, column: str) -> Labels:
-        values = self.values(column)
-        whole = not any(isinstance(value, str) for value in values)
-        numbers = np.array([-1 if value is None else int(value) for value in values], np.int64) if whole else values
-        return labeling.number(numbers, self._class_names(column) if whole else ())
+        return labeling.from_column(self.values(column), self._class_names(column))
 
     def _class_names(self, column: str) -> tuple[str, ...]:
         """From the schema's `huggingface` metadata; empty when it says nothing of this column."""

@@ -8,7 +8,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from leaven.data.batch import Batch, Value
 from leaven.data.draw import Draw, seed_of
+from leaven.data.loader import Loader
 from leaven.data.sampler import Sampler
 from leaven.errors import Interrupted, TrainingStopped
 from leaven.methods.method import Method, Outputs, Recipe, Stage
@@ -62,17 +63,19 @@ class Training:
         watch: bool = True,
     ):
         self.method, self.recipe, self.plan, self.folder, self.settings, self.autocast = method, recipe, plan, folder, settings, autocast
-        self.rows, self.members, self.watch = rows, members, watch
+        self.members, self.watch = members, watch
         self.say, self.report_progress, self.save_plan = say, progress, save_plan
         self.parts = processes() * settings.accumulate
-        self.sampler = Sampler(rows.label[members.to(rows.label.device)].cpu(), plan.batch, settings.seed, method.pools, self.parts)
+        sampler = Sampler(rows.label[members.to(rows.label.device)].cpu(), plan.batch, settings.seed, method.pools, self.parts)
+        mine = [rank() * settings.accumulate + number for number in range(settings.accumulate)]
+        self.loader = Loader(rows, members, sampler, mine, settings.device)
         self.stages = list(method.stages())
         self.trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
         self.double = any(parameter.dtype == torch.float64 for parameter in self.trainable)
         self.stepper = Step(method, autocast)
         self.checkpoints = Checkpoints(folder.checkpoints)
         probe = Draw(settings.seed, "probe").permutations(len(members), 1)[0][:1024].sort().values
-        self.monitor = Monitor(method, self._batch(probe), autocast, lambda verdict: self.say(f"{verdict.verdict}: {verdict.why}"))
+        self.monitor = Monitor(method, self.loader.batch(probe), autocast, lambda verdict: self.say(f"{verdict.verdict}: {verdict.why}"))
         self.step = self.stage = self.stage_start = 0
         self.window: dict[str, Tensor] = {}
         self.times: dict[str, float] = defaultdict(float)
@@ -85,7 +88,7 @@ class Training:
     def run(self) -> dict[str, Any]:
         """Returns steps, samples, seconds, the time split and the verdicts. Raises TrainingStopped or Interrupted."""
         self.method.to(self.settings.device)
-        with self._signals():
+        with self._signals(), closing(self.loader):
             state = self.checkpoints.load()
             if state is None:
                 if self.watch:
@@ -121,8 +124,7 @@ class Training:
 
     def _one_step(self) -> None:
         clock = time.perf_counter()
-        parts = [self.sampler.rows(self.step, rank() * self.settings.accumulate + number) for number in range(self.settings.accumulate)]
-        batches = [self._batch(part) for part in parts]
+        batches = self.loader.batches(self.step)
         clock = self._spent("data", clock)
         views = [self._views(batch, number) for number, batch in enumerate(batches)]
         clock = self._spent("views", clock)
@@ -148,12 +150,6 @@ class Training:
         self._between_steps()
 
     # --- its parts ---
-
-    def _batch(self, rows: Tensor | dict[str, Tensor]) -> Any:
-        if isinstance(rows, dict):
-            return {pool: self._batch(part) for pool, part in rows.items()}
-        batch = self.rows.select(self.members[rows].to(self.rows.label.device)).to(self.settings.device)
-        return dataclasses.replace(batch, index=rows.to(self.settings.device))
 
     def _views(self, batch: Any, number: int) -> Any:
         part = rank() * self.settings.accumulate + number
@@ -204,7 +200,7 @@ class Training:
     def _encode(self, function: Callable[[Batch], Tensor]) -> Tensor:
         self.method.eval()
         with torch.no_grad(), self.autocast():
-            rows = [function(self._batch(part)).float() for part in torch.arange(len(self.members)).split(256)]
+            rows = [function(self.loader.batch(part)).float() for part in torch.arange(len(self.members)).split(256)]
         self.method.train()
         return torch.cat(rows)
 
@@ -264,26 +260,29 @@ class Training:
         return now
 
     def _calibrate(self) -> None:
-        """Turn the time budget into steps: a few steps that are then undone."""
+        """Turn the time budget into steps."""
         assert self.settings.deadline is not None
-        before = copy.deepcopy(self.method.state_dict())
-        self.plan.steps = 1_000_000
+        typical = self.rehearse(min(5.0, 0.05 * (self.settings.deadline - time.monotonic())))
+        self.plan.steps = max(1, int(agree((self.settings.deadline - time.monotonic()) / typical / 1.02)))
+        self.save_plan(self.plan)
+
+    def rehearse(self, seconds: float) -> float:
+        """Seconds that a step takes: the median of a few real steps, four at least, which are then undone."""
+        before, planned = copy.deepcopy(self.method.state_dict()), self.plan.steps
+        self.plan.steps = planned or 1_000_000
         self._begin_stage(self.stages[0], prepare=True)
-        available = self.settings.deadline - time.monotonic()
         begin = time.monotonic()
         durations: list[float] = []
         self.rehearsing = True
-        while len(durations) < 4 or agree(time.monotonic() - begin < min(5.0, 0.05 * available) and len(durations) < 200):
+        while len(durations) < 4 or agree(time.monotonic() - begin < seconds and len(durations) < 200):
             clock = time.monotonic()
             self._one_step()
             durations.append(time.monotonic() - clock)
         self.rehearsing = False
-        self.step = 0
+        self.step, self.plan.steps = 0, planned
         self.times.clear()
         self.method.load_state_dict(before)
-        typical = sorted(durations[1:])[len(durations[1:]) // 2]
-        self.plan.steps = max(1, int(agree((self.settings.deadline - time.monotonic()) / typical / 1.02)))
-        self.save_plan(self.plan)
+        return sorted(durations[1:])[len(durations[1:]) // 2]
 
     def _between_steps(self) -> None:
         now = time.monotonic()

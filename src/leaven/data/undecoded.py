@@ -1,0 +1,52 @@
+"""Pictures that are decoded when they are asked for, for data sets that are larger than the cache may become."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leaven.data.batch import Rows
+from leaven.data.listing import Listing
+from leaven.data.pictures import Unusable, decode, quiet
+from leaven.errors import UserError
+
+
+@cache
+def decoders() -> ThreadPoolExecutor:
+    """A thread a core: Pillow decodes and resizes without Python's lock."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+
+class Undecoded(Rows):
+    """(N, C, S, S) uint8 pictures of a listing, each decoded when it is selected. kept: (N,) rows of the listing, all known to be whole."""
+
+    def __init__(self, listing: Listing, kept: np.ndarray, side: int, channels: int):
+        self.listing, self.kept, self.side, self.channels = listing, kept, side, channels
+        self.shape, self.dtype = torch.Size((len(kept), channels, side, side)), torch.uint8
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        rows = self.kept[index.cpu().numpy() if isinstance(index, Tensor) else index].tolist()
+        found = np.empty((len(rows), self.channels, self.side, self.side), np.uint8)
+
+        def place(start: int, stop: int) -> None:
+            for number, source in enumerate(self.listing.sources(rows[start:stop]), start):
+                try:
+                    found[number] = decode(source, self.side, self.channels)
+                except Unusable as reason:
+                    hint = "it was whole when the data was first opened; restore it, or run the command again to have it set aside"
+                    raise UserError(f"a picture can no longer be read: {reason}", where=self.listing.names[rows[number]], hint=hint) from None
+
+        with quiet():
+            share = max(1, -(-len(rows) // (4 * (os.cpu_count() or 1))))
+            for _ in decoders().map(place, range(0, len(rows), share), range(share, len(rows) + share, share)):
+                pass
+        return torch.from_numpy(found)
+
+    def take(self, rows: np.ndarray) -> Undecoded:
+        """The pictures of these rows, still undecoded."""
+        return Undecoded(self.listing, self.kept[rows], self.side, self.channels)

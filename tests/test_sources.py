@@ -1,0 +1,309 @@
+"""Where pictures may come from: every file format, csv lists, Hugging Face, torch and lists of objects; and data sets larger than the cache."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, features
+
+import leaven
+from leaven.data import DataSet, open_data
+from leaven.data.batch import Rows
+from leaven.data.undecoded import Undecoded
+from leaven.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LEAVEN_CACHE", str(folder))
+    monkeypatch.delenv("LEAVEN_DATA", raising=False)
+    monkeypatch.delenv("LEAVEN_CACHE_LIMIT", raising=False)
+    return folder
+
+
+def picture(seed: int, side: int = 12) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8))
+
+
+def folder_of(root: Path, count: int, classes: int = 2, side: int = 12) -> Path:
+    for number in range(count):
+        path = root / f"class{number % classes}" / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(number, side).save(path)
+    return root
+
+
+def png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def pixels(data: DataSet) -> torch.Tensor:
+    return data.rows["x"][torch.arange(len(data))].pixels
+
+
+# --- formats ---
+
+SAVED = {
+    "JPEG": ("jpg", "RGB", {"quality": 100, "subsampling": 0}, 12),
+    "PNG": ("png", "RGB", {}, 0),
+    "WEBP": ("webp", "RGB", {"lossless": True}, 0),
+    "GIF": ("gif", "P", {}, None),
+    "BMP": ("bmp", "RGB", {}, 0),
+    "TIFF": ("tif", "RGB", {}, 0),
+    "TIFF CMYK": ("tiff", "CMYK", {}, None),
+    "JPEG CMYK": ("jpeg", "CMYK", {"quality": 100}, None),
+    "PNG grey": ("png", "L", {}, None),
+    "PNG alpha": ("png", "RGBA", {}, 0),
+    "PNG 16 bit": ("png", "I;16", {}, None),
+}
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_every_format_is_read_as_its_pixels(kind, tmp_path):
+    ending, mode, options, tolerance = SAVED[kind]
+    if kind == "WEBP" and not features.check("webp"):
+        pytest.skip("this Pillow has no WebP")
+    smooth = Image.fromarray(np.linspace(0, 255, 12 * 12 * 3).reshape(12, 12, 3).astype(np.uint8))
+    if mode == "I;16":
+        grey = np.asarray(smooth.convert("L"))
+        Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / f"one.{ending}", **options)
+        expected = np.stack([grey] * 3)
+    else:
+        smooth.convert(mode).save(tmp_path / f"one.{ending}", **options)
+        expected = np.asarray(smooth.convert(mode).convert("RGB")).transpose(2, 0, 1)
+    found = pixels(open_data(tmp_path, channels=3))[0].numpy()
+    assert np.abs(found.astype(int) - expected).max() <= (tolerance if tolerance is not None else 4)
+
+
+# --- a csv file that lists pictures ---
+
+
+def test_a_csv_file_lists_pictures_with_labels_splits_and_groups(tmp_path):
+    folder_of(tmp_path / "pictures", 6)
+    lines = ["file,label,split,group,note"]
+    for number in range(6):
+        name = f"pictures/class{number % 2}/{number:03}.png"
+        lines.append(f"{name},{'ab'[number // 3]},{'train' if number < 4 else 'test'},patient{number // 2},x")
+    (tmp_path / "list.csv").write_text("\n".join([*lines, "pictures/missing.png,a,train,patient9,x"]))
+    data = open_data(tmp_path / "list.csv")
+    assert data.spec.class_names == ("a", "b")
+    assert data.rows.label.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.rows.group.tolist() == [0, 0, 1, 1, 2, 2]
+    assert {name: rows.tolist() for name, rows in data.splits.items()} == {"train": [0, 1, 2, 3], "test": [4, 5]}
+    assert [(broken.file, broken.why) for broken in data.broken] == [("pictures/missing.png", "No such file or directory")]
+    assert torch.equal(pixels(data)[0], torch.from_numpy(np.asarray(picture(0))).permute(2, 0, 1))
+
+
+def test_a_csv_file_may_name_its_columns_otherwise(tmp_path):
+    folder_of(tmp_path, 2)
+    (tmp_path / "list.csv").write_text("where,what\nclass0/000.png,cat\nclass1/001.png,dog\n")
+    data = open_data(tmp_path / "list.csv", columns={"x": "where"}, labels="what")
+    assert data.spec.class_names == ("cat", "dog")
+    with pytest.raises(UserError, match="no column 'file'") as caught:
+        open_data(tmp_path / "list.csv")
+    assert "where, what" in str(caught.value)
+    with pytest.raises(UserError, match="no column 'kind'"):
+        open_data(tmp_path / "list.csv", columns={"x": "where"}, labels="kind")
+
+
+def test_tiny_imagenets_own_layout_has_one_class_a_folder(tmp_path):
+    for number in range(4):
+        path = tmp_path / "train" / f"n{number % 2}" / "images" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(number).save(path)
+    (tmp_path / "val" / "images").mkdir(parents=True)
+    picture(9).save(tmp_path / "val" / "images" / "val_0.png")
+    data = open_data(tmp_path)
+    assert data.spec.class_names == ("n0", "n1")
+    assert data.rows.label[data.splits["val"]].tolist() == [-1]
+
+
+# --- Hugging Face ---
+
+
+def hugging_face(count: int = 6):
+    import datasets
+
+    kinds = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog"]), "group": datasets.Value("string")})
+    columns = {"picture": [picture(number) for number in range(count)], "kind": [number % 2 for number in range(count)]}
+    return datasets.Dataset.from_dict({**columns, "group": [f"g{number // 2}" for number in range(count)]}, features=kinds)
+
+
+def test_hugging_face_data_sets_are_read_with_class_names_and_groups():
+    found = hugging_face()
+    data = open_data(found, labels="kind")
+    assert data.spec.class_names == ("cat", "dog")
+    assert data.rows.group.tolist() == [0, 0, 1, 1, 2, 2]
+    assert torch.equal(pixels(data)[3], torch.from_numpy(np.asarray(picture(3))).permute(2, 0, 1))
+    with pytest.raises(UserError, match="no column 'kid'"):
+        open_data(found, labels="kid")
+    with pytest.raises(UserError, match=r"holds .*, not pictures"):
+        open_data(found, columns={"x": "kind"})
+
+
+def test_a_saved_hugging_face_data_set_keeps_its_splits(tmp_path):
+    import datasets
+
+    datasets.DatasetDict({"train": hugging_face(4), "test": hugging_face(2)}).save_to_disk(tmp_path / "saved")
+    data = open_data(tmp_path / "saved", labels="kind")
+    assert {name: rows.tolist() for name, rows in data.splits.items()} == {"train": [0, 1, 2, 3], "test": [4, 5]}
+
+
+def test_a_broken_picture_of_a_hugging_face_data_set_is_set_aside():
+    import datasets
+
+    rows = [{"bytes": png(picture(0)), "path": None}, {"bytes": b"nothing", "path": None}, {"bytes": png(picture(2)), "path": None}]
+    data = open_data(datasets.Dataset.from_dict({"image": rows}, features=datasets.Features({"image": datasets.Image()})))
+    assert len(data) == 2
+    assert [broken.file for broken in data.broken] == ["all#1"]
+
+
+def test_hf_names_open_what_the_library_loads(tmp_path, monkeypatch):
+    folder_of(tmp_path / "mine" / "train", 4)
+    data = open_data(f"hf:{tmp_path / 'mine'}")
+    assert data.spec.class_names == ("class0", "class1")
+    assert len(data) == 4
+
+
+def test_an_hf_name_that_cannot_be_fetched_is_one_line(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="cannot be fetched") as caught:
+        open_data("hf:nobody/nothing-of-this-name")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_streamed_data_set_is_refused():
+    with pytest.raises(UserError, match="streamed"):
+        open_data(hugging_face().to_iterable_dataset())
+
+
+# --- objects ---
+
+
+class Labeled(torch.utils.data.Dataset):
+    classes = ("cat", "dog")
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, row):
+        return self.items[row]
+
+
+def test_torch_data_sets_of_pictures_arrays_and_dicts():
+    data = open_data(Labeled([(picture(number, 12 + number), number % 2) for number in range(4)]))
+    assert data.spec.class_names == ("cat", "dog")
+    assert pixels(data).shape == (4, 3, 13, 13)
+    data = open_data(Labeled([(torch.full((1, 8, 8), number / 4), torch.tensor(number % 2)) for number in range(4)]))
+    assert data.rows.label.tolist() == [0, 1, 0, 1]
+    assert pixels(data)[2].unique().tolist() == [0.5]
+    data = open_data(Labeled([{"image": np.full((8, 8, 3), number, np.uint8), "label": "ab"[number % 2]} for number in range(4)]))
+    assert data.spec.class_names == ("a", "b")
+    assert open_data(Labeled([np.arange(5.0) + number for number in range(3)])).spec.roles["x"].modality == "vector"
+
+
+def test_torch_data_sets_that_do_not_fit_are_one_line():
+    with pytest.raises(UserError, match="differ in shape"):
+        open_data(Labeled([torch.zeros(3, 8, 8), torch.zeros(3, 9, 9)]))
+    with pytest.raises(UserError, match="empty"):
+        open_data(Labeled([]))
+    with pytest.raises(UserError, match="only be read in order"):
+        open_data(iter([1, 2]))
+
+
+def test_lists_of_paths_and_of_pictures(tmp_path):
+    folder_of(tmp_path, 4)
+    paths = sorted(tmp_path.rglob("*.png"), reverse=True)
+    data = open_data((paths, ["b", "a", "b", "a"]))
+    assert data.files == tuple(map(str, paths))
+    assert data.rows.label.tolist() == [1, 0, 1, 0]
+    again = open_data([Image.open(path) for path in paths])
+    assert torch.equal(pixels(again), pixels(data))
+
+
+# --- larger than the cache ---
+
+
+def test_beyond_the_limit_pictures_are_decoded_when_selected(tmp_path, own_cache, monkeypatch):
+    folder_of(tmp_path, 10)
+    (tmp_path / "class0" / "broken.png").write_bytes(b"no picture")
+    kept = open_data(tmp_path)
+    monkeypatch.setenv("LEAVEN_CACHE_LIMIT", "1KB")
+    large = open_data(tmp_path)
+    assert large.undecoded
+    assert not kept.undecoded
+    assert isinstance(large.rows["x"].pixels, Rows)
+    rows = torch.tensor([7, 2, 2, 9])
+    assert torch.equal(large.rows["x"][rows].pixels, kept.rows["x"][rows].pixels)
+    assert torch.equal(large.rows.select(rows).label, kept.rows.label[rows])
+    assert large.fingerprint == kept.fingerprint
+    assert large.broken == kept.broken
+    assert sum(file.stat().st_size for file in own_cache.rglob("pixels.npy")) == kept.rows["x"].pixels.nbytes + 128
+
+
+def test_a_parquet_table_beyond_the_limit_is_read_by_row(tmp_path, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    cells = [{"bytes": png(picture(number)), "path": "x.png"} for number in range(9)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    (tmp_path / "table").mkdir()
+    pq.write_table(pa.table({"image": pa.array(cells, kind), "label": [0, 1, 2] * 3}), tmp_path / "table" / "train.parquet", row_group_size=4)
+    kept = open_data(tmp_path / "table")
+    monkeypatch.setenv("LEAVEN_CACHE_LIMIT", "0")
+    large = open_data(tmp_path / "table")
+    assert isinstance(large.rows["x"].pixels, Undecoded)
+    assert torch.equal(large.rows["x"][torch.tensor([8, 0, 4])].pixels, kept.rows["x"][torch.tensor([8, 0, 4])].pixels)
+
+
+def test_training_beyond_the_limit_is_the_same_training(tmp_path, monkeypatch):
+    data = folder_of(tmp_path / "data", 40)
+    weights = []
+    for limit in ("1GB", "0"):
+        monkeypatch.setenv("LEAVEN_CACHE_LIMIT", limit)
+        run = leaven.pretrain(open_data(data), out=tmp_path / limit, steps=4, batch=16, settings={"encoder.width": 8, "encoder.features": 16})
+        weights.append(leaven.load(run).state_dict())
+    first, second = weights
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_picture_that_vanishes_later_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEAVEN_CACHE_LIMIT", "0")
+    data = open_data(folder_of(tmp_path, 4))
+    (tmp_path / "class0" / "000.png").unlink()
+    with pytest.raises(UserError, match="no longer be read"):
+        data.rows["x"][torch.tensor([0])]
+
+
+def test_the_cache_makes_room_by_what_was_not_used_for_longest(tmp_path, own_cache, monkeypatch):
+    size = 12 * 12 * 3 * 10
+    monkeypatch.setenv("LEAVEN_CACHE_LIMIT", str(int(2.8 * size)))
+    sources = [folder_of(tmp_path / name, 10) for name in "abc"]
+    for source in (sources[0], sources[1]):
+        open_data(source)
+    folders = {path.name: path for path in (own_cache / "pictures").iterdir()}
+    import os
+
+    for age, path in enumerate(sorted(folders.values(), key=lambda path: path.stat().st_mtime)):
+        os.utime(path / "meta.json", (1000 + age, 1000 + age))
+    open_data(sources[0])  # used again
+    open_data(sources[2])
+    left = {path.name for path in (own_cache / "pictures").iterdir()}
+    assert len(left) == 2
+    assert len(left & set(folders)) == 1
+    assert not open_data(sources[0]).undecoded
+
+
+def test_a_limit_that_is_no_size_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEAVEN_CACHE_LIMIT", "much")
+    with pytest.raises(UserError, match="LEAVEN_CACHE_LIMIT"):
+        open_data(folder_of(tmp_path, 2))
