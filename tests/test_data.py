@@ -539,8 +539,10 @@ def test_pairs_dicts_values_and_data_sets():
     assert open_data(data.rows).fingerprint == open_data((x, data.rows.label)).fingerprint
     with pytest.raises(UserError, match="x 4, label 3"):
         open_data((x, [1, 2, 3]))
-    with pytest.raises(UserError, match="a list cannot be opened"):
+    with pytest.raises(UserError, match="neither pictures nor vectors"):
         open_data([1, 2])
+    with pytest.raises(UserError, match="a float cannot be opened"):
+        open_data(1.5)
 
 
 def test_arrays_follow_the_size_and_channels_asked_for():

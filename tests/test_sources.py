@@ -246,7 +246,8 @@ def test_beyond_the_limit_pictures_are_decoded_when_selected(tmp_path, own_cache
     assert torch.equal(large.rows.select(rows).label, kept.rows.label[rows])
     assert large.fingerprint == kept.fingerprint
     assert large.broken == kept.broken
-    assert sum(file.stat().st_size for file in own_cache.rglob("pixels.npy")) == kept.rows["x"].pixels.nbytes + 128
+    assert not list(own_cache.rglob("pixels.npy"))  # a lower limit holds for what was kept before
+    assert len(open_data(tmp_path)) == 10
 
 
 def test_a_parquet_table_beyond_the_limit_is_read_by_row(tmp_path, monkeypatch):

@@ -236,11 +236,11 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _make_room(parent: Path, room: int) -> None:
-    """Remove the entries that were not used for longest, until the others take at most `room` bytes."""
+    """Remove the pictures that were not used for longest, until the others take at most `room` bytes."""
     used = {}
-    for folder in parent.glob("[!.]*"):
+    for pixels in parent.glob("[!.]*/pixels.npy"):
         with contextlib.suppress(OSError):
-            used[folder] = (folder / "meta.json").stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir())
+            used[pixels.parent] = (pixels.parent / "meta.json").stat().st_mtime, pixels.stat().st_size
     total = sum(size for _, size in used.values())
     for folder, (_, size) in sorted(used.items(), key=lambda item: item[1][0]):
         if total <= room:

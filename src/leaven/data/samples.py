@@ -66,7 +66,7 @@ def parts(sample: Any) -> tuple[Any, Any]:
         value, label = sample[0], sample[1] if len(sample) > 1 else None
     else:
         value, label = sample, None
-    if isinstance(label, Tensor | np.ndarray | np.generic) and np.size(label) == 1:
+    if isinstance(label, Tensor | np.ndarray | np.generic) and np.asarray(label).size == 1:
         label = label.item()
     return value, label if isinstance(label, int | str) else -1
 
