@@ -1,0 +1,97 @@
+"""What suits a data set: method and length, each with its reason; encoder and batch are chosen as `pretrain` chooses them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leaven.data.spec import InputSpec
+from leaven.inspection.estimate import Pace
+from leaven.training.pretraining import Request, training_side
+
+METHODS = {
+    "pixels": ("simclr", "the most accurate after a short training, of the methods measured on pictures"),
+    "vector": ("simclr", "its views of plain numbers (noise, left-out values) need no knowledge of what they mean"),
+}
+SEEN = {"cpu": 1_000_000, "cuda": 10_000_000}  # samples in all; on CIFAR-10, 20 passes on a CPU reached a linear probe of 73 %
+PASSES = {"cpu": (20, 200), "cuda": (100, 800)}
+BUDGETS = {f"{minutes}m": minutes * 60 for minutes in (1, 2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 40, 50, 60, 75, 90)}
+BUDGETS |= {f"{hours}h": hours * 3600 for hours in (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)}
+
+
+def choose_method(modality: str) -> tuple[str, str]:
+    """The method and the reason behind `--method auto`."""
+    return METHODS.get(modality, METHODS["pixels"])
+
+
+def length_of(request: Request, pace: Pace) -> tuple[str, float, str]:
+    """budget (seconds), epochs or steps, the length, and the reason; chosen where none was asked for."""
+    asked = {"budget": request.budget, "epochs": request.epochs, "steps": request.steps}
+    kind = next((kind for kind, length in asked.items() if length is not None), None)
+    return choose_length(pace) if kind is None else (kind, asked[kind] or 0, "asked for")
+
+
+def choose_length(pace: Pace) -> tuple[str, float, str]:
+    """A budget on a CPU, epochs on a GPU, and the reason: as many passes as make up for a small data set."""
+    place = pace.device if pace.device in PASSES else "cpu"
+    least, most = PASSES[place]
+    passes = min(most, max(least, round(SEEN[place] / pace.samples)))
+    why = f"{passes} passes over {pace.samples:,} samples"
+    if place != "cpu":
+        return "epochs", passes, why
+    needed = pace.seconds(pace.steps_of(passes))
+    budget = next((budget for budget in BUDGETS.values() if training_time(budget) >= needed), max(BUDGETS.values()))
+    return "budget", budget, f"{why} take {duration(needed)}"
+
+
+def training_time(budget: float) -> float:
+    """Seconds of a budget that `train` has for its steps: it keeps some for the start, the rehearsal and the report."""
+    return budget - min(12.0, 0.03 * budget) - min(5.0, 0.05 * budget)
+
+
+def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """method, encoder, batch, size, and one of budget, epochs and steps; why, for each; command. Beside them the steps that this comes to."""
+    chosen = {choice["what"].partition(" ")[0]: choice["why"] for choice in pace.choices}  # of several encoders, the last one's
+    kind, length, why = length_of(request, pace)
+    steps = int(length) if kind == "steps" else pace.steps_of(length) if kind == "epochs" else pace.steps_in(training_time(length))
+    native = spec.shape[1] if spec.modality == "pixels" else None
+    size = None if native is None else training_side(native, request.size)
+    reasons = {
+        "method": choose_method(spec.modality)[1] if given.get("method") is None else "asked for",
+        "encoder": chosen.get("encoder", "asked for" if given.get("encoder") else "the method brings its own"),
+        "batch": "asked for" if request.batch else chosen.get("batch", f"the recipe of {pace.method}"),
+        "size": "asked for" if request.size else "the pictures' own size" if size == native else "larger pictures are trained on at this size",
+        kind: why,
+    }
+    found = {"method": pace.method, "encoder": pace.encoder, "batch": pace.batch, "size": size, "budget": None, "epochs": None, "steps": None}
+    shown = written(length) if kind == "budget" else length
+    return {**found, kind: shown, "why": reasons, "command": command({**given, kind: shown})}, steps
+
+
+def command(given: Mapping[str, Any]) -> str:
+    """The `leaven pretrain` that does as advised; for data that has no name, the call in Python."""
+    options = {name: getattr(value, "name", value) for name, value in given.items() if value is not None and name != "data"}  # a class, by its name
+    if not isinstance(given["data"], str | os.PathLike):
+        return f"leaven.pretrain(data, {', '.join(f'{name}={value!r}' for name, value in options.items())})"
+    words = ["leaven", "pretrain", str(given["data"])]
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            pairs = [f"{key}={each}" for key, each in value.items()]
+            words += ["--columns", ",".join(pairs)] if name == "columns" else [word for pair in pairs for word in ("--set", pair)]
+        elif name != "data_root" or Path(value) != Path(os.environ.get("LEAVEN_DATA", "")):
+            words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
+
+
+def written(budget: float) -> str:
+    """Seconds as a budget is given: 10m, 2h, 45s."""
+    return next((name for name, seconds in BUDGETS.items() if seconds == budget), f"{budget:g}s")
+
+
+def duration(seconds: float) -> str:
+    """A time for people, to two digits or so: 4.0 s, 40 s, 3.5 min, 12 min, 3.5 h."""
+    number, unit = (seconds, "s") if seconds < 90 else (seconds / 60, "min") if seconds < 5400 else (seconds / 3600, "h")
+    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:.0f} {unit}"

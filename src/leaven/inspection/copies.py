@@ -1,0 +1,196 @@
+"""Samples that stand more than once in a data set, in two of its splits, or in a second data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leaven.data import DataSet, Pixels
+from leaven.data.content import evenly_spaced
+from leaven.errors import UserError
+from leaven.inspection.near import Likeness, thumbnail_side, thumbnails
+from leaven.training.precision import cpu_multiplies_bf16
+
+COMPARED = 200_000  # pictures: the time for all pairs grows with their square
+WAITING = 1_000_000  # pairs kept before they are joined to sets
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Rows that hold the same sample, the two that are most alike first. similarity: of these two, None where the contents are equal."""
+
+    rows: list[int]
+    similarity: float | None = None
+
+    def to_dict(self, data: DataSet) -> dict[str, Any]:
+        """rows, files, splits, the similarity of near copies, and the classes where they differ."""
+        found: dict[str, Any] = {"rows": self.rows, "files": [origin(data, row) for row in self.rows]}
+        if len(data.splits) > 1:
+            found["splits"] = [name for name, members in data.splits.items() if torch.isin(members, torch.tensor(self.rows)).any()]
+        if self.similarity is not None:
+            found["similarity"] = round(self.similarity, 4)
+        labels = data.rows.label[self.rows].tolist()
+        if len({label for label in labels if label >= 0}) > 1:
+            found["labels"] = [data.spec.class_names[label] if label >= 0 else None for label in labels]
+        return found
+
+
+@dataclass(frozen=True)
+class Near:
+    """Near copies among the different contents of one data set.
+
+    sets: the most alike first. within: (N, splits) bool: whether a split holds a near copy of that row's content. compared: pictures
+    compared with each other; flat: those among them that have too little contrast to be told apart; alike: the least likeness of near copies.
+    """
+
+    sets: list[Copies]
+    within: Tensor
+    compared: int
+    flat: int
+    alike: float
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What of a second data set stands in the first as well. exact, near: its samples; pairs: (row there, row here, similarity or None)."""
+
+    samples: int
+    exact: int
+    near: int | None
+    pairs: list[tuple[int, int, float | None]]
+
+    def to_dict(self, data: DataSet, other: DataSet) -> dict[str, Any]:
+        """data, samples, exact, near; pairs: list of {row, file, in_row, in_file, similarity (None: equal)}, of the second data set in the first."""
+        pairs = [
+            {"row": row, "file": origin(other, row), "in_row": own, "in_file": origin(data, own), "similarity": alike and round(alike, 4)}
+            for row, own, alike in self.pairs
+        ]
+        return {"data": other.name, "samples": self.samples, "exact": self.exact, "near": self.near, "pairs": pairs}
+
+
+def origin(data: DataSet, row: int) -> str:
+    """Where a row came from, for people."""
+    return data.files[row] or f"#{row}"
+
+
+def exact_copies(data: DataSet) -> list[Copies]:
+    """Sets of rows with equal contents, in the order of their first row."""
+    sets = _sets(np.unique(data.hashes.numpy(), return_inverse=True)[1])
+    return [Copies(rows) for rows in sets]
+
+
+def pictures_of(data: DataSet) -> Pixels | None:
+    """The first role's pictures, if it has any."""
+    value = next(iter(data.rows.roles.values()))
+    return value if isinstance(value, Pixels) else None
+
+
+def near_copies(data: DataSet, *, device: str = "cpu") -> Near | None:
+    """Near copies among at most 200,000 of the different pictures, evenly spaced; None where there are no pictures."""
+    value = pictures_of(data)
+    if value is None:
+        return None
+    _, first, content = np.unique(data.hashes.numpy(), return_index=True, return_inverse=True)
+    rows = np.sort(first)[evenly_spaced(len(first), COMPARED)]
+    place = np.full(len(first), -1)  # of each content among the compared ones
+    place[content[rows]] = np.arange(len(rows))
+    small, flat = thumbnails(value, torch.from_numpy(rows), thumbnail_side(value))
+    likeness = Likeness.of(small)
+
+    holds = np.zeros((len(rows), len(data.splits)), bool)  # whether a split holds that very content
+    for split, members in enumerate(data.splits.values()):
+        compared = place[content[members.numpy()]]
+        holds[compared[compared >= 0], split] = True
+    within = np.zeros_like(holds)
+    best, partner = np.full(len(rows), -1.0, np.float32), np.zeros(len(rows), np.int64)
+    component = np.arange(len(rows))
+    waiting: list[np.ndarray] = []
+    for found in likeness.pairs(small, device=device, kind=fast_kind(device)):
+        i, j, cosine = (part.numpy() for part in found)
+        for a, b in ((i, j), (j, i)):
+            np.maximum.at(best, a, cosine)
+            closest = cosine == best[a]
+            partner[a[closest]] = b[closest]
+            for split in range(len(data.splits)):
+                within[a[holds[b, split]], split] = True
+        waiting.append(np.stack([i, j]))
+        if sum(pairs.shape[1] for pairs in waiting) > WAITING:
+            component, waiting = _joined(component, waiting), []
+    sets = []
+    for same in _sets(_joined(component, waiting)):
+        one = same[int(best[same].argmax())]
+        two = sorted((one, int(partner[one])))
+        order = two + [row for row in same if row not in two]
+        sets.append(Copies(rows[order].tolist(), float(best[one])))
+    sets.sort(key=lambda copies: -(copies.similarity or 0))
+    of_rows = torch.from_numpy(np.concatenate([within, np.zeros((1, len(data.splits)), bool)])[place[content]])
+    return Near(sets, of_rows, len(rows), int(flat.sum()), likeness.alike)
+
+
+def split_overlap(data: DataSet, near: Near | None) -> list[dict[str, Any]]:
+    """For each two splits: of, samples, in, and how many samples of the one stand in the other, exactly or (else) nearly."""
+    splits = [name for name in ("train", "val", "test") if name in data.splits]
+    found = []
+    for number, first in enumerate(splits):
+        for second in splits[number + 1 :]:
+            rows = data.splits[second]
+            equal = torch.isin(data.hashes[rows], data.hashes[data.splits[first]])
+            alike = None if near is None else int((near.within[rows, list(data.splits).index(first)] & ~equal).sum())
+            found.append({"of": second, "samples": len(rows), "in": first, "exact": int(equal.sum()), "near": alike})
+    return found
+
+
+def shared_with(data: DataSet, other: DataSet, *, device: str = "cpu") -> Shared:
+    """Which samples of `other` stand in `data`. Raises UserError for data sets of different kinds."""
+    mine, theirs = (next(iter(each.spec.roles.values())) for each in (data, other))
+    if mine.modality != theirs.modality or (mine.modality != "pixels" and mine.shape != theirs.shape):
+        kinds = [f"{spec.modality} {' x '.join(map(str, spec.shape))}" for spec in (theirs, mine)]
+        raise UserError(f"it holds {kinds[0]} and {data.name} holds {kinds[1]}: they cannot overlap", where=other.name)
+    order = np.argsort(data.hashes.numpy(), kind="stable")
+    sought = other.hashes.numpy()
+    place = np.searchsorted(data.hashes.numpy()[order], sought).clip(max=len(data) - 1)
+    here = order[place]
+    equal = data.hashes.numpy()[here] == sought
+    pairs: list[tuple[int, int, float | None]] = [(int(row), int(here[row]), None) for row in np.flatnonzero(equal)]
+    own_value, other_value = pictures_of(data), pictures_of(other)
+    if own_value is None or other_value is None:
+        return Shared(len(other), len(pairs), None, pairs)
+    own_rows, rest = evenly_spaced(len(data), COMPARED), np.flatnonzero(~equal)
+    rest = rest[evenly_spaced(len(rest), COMPARED)]
+    closest: dict[int, tuple[float, int]] = {}
+    if len(rest):
+        side = thumbnail_side(own_value, other_value)
+        small, sought_small = (thumbnails(value, torch.from_numpy(rows), side)[0] for value, rows in ((own_value, own_rows), (other_value, rest)))
+        for i, j, cosine in Likeness.of(small).pairs(small, sought_small, device=device, kind=fast_kind(device)):
+            for a, b, similarity in zip(i.tolist(), j.tolist(), cosine.tolist(), strict=True):
+                closest[b] = max(closest.get(b, (-1.0, 0)), (similarity, a))
+    exact = len(pairs)
+    for b, (similarity, a) in sorted(closest.items(), key=lambda found: -found[1][0]):
+        pairs.append((int(rest[b]), int(own_rows[a]), similarity))
+    return Shared(len(other), exact, len(closest), pairs)
+
+
+def fast_kind(device: str) -> torch.dtype:
+    return torch.bfloat16 if device == "cuda" or cpu_multiplies_bf16() else torch.float32
+
+
+def _sets(group: np.ndarray) -> list[list[int]]:
+    """The rows of each group that has several, in the order of their first row."""
+    several = np.flatnonzero((np.bincount(group) > 1)[group])
+    order = several[np.argsort(group[several], kind="stable")]
+    parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    return sorted(part.tolist() for part in parts if len(part))
+
+
+def _joined(component: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:
+    """Each row's component (numbered from 0) when pairs are linked as well."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count, first = len(component), np.unique(component, return_index=True)[1]
+    links = np.concatenate([np.stack([np.arange(count), first[component]]), *pairs], axis=1)
+    return connected_components(coo_array((np.ones(links.shape[1], bool), tuple(links)), shape=(count, count)), directed=False)[1]

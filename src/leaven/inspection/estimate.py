@@ -1,0 +1,112 @@
+"""How long a training takes on this machine: found by really doing a few steps of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from leaven.data import DataSet, DataSpec
+from leaven.encoders import describe_encoder
+from leaven.methods.method import Outputs
+from leaven.run import Run
+from leaven.training.devices import choose_device, launch, peak_memory
+from leaven.training.loop import Settings, Training
+from leaven.training.plan import Plan
+from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
+from leaven.training.pretraining import Request, build, bytes_of, plan_of
+
+REHEARSAL = 5.0
+BUSY = 0.5  # of the cores
+
+
+def load() -> float:
+    """Programs that wanted to run during the last minute, for each core; 0 where the system does not tell."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a few steps of a training showed. samples: trained on in one pass; step, look: seconds of one; memory: bytes at most, if known;
+    choices: what was chosen for `auto`, and why."""
+
+    method: str
+    encoder: str
+    batch: int
+    samples: int
+    device: str
+    precision: str
+    step: float
+    look: float
+    memory: int | None
+    choices: tuple[dict[str, Any], ...]
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self.samples / self.batch
+
+    def seconds(self, steps: int) -> float:
+        """How long so many steps take, looks at the features included."""
+        return steps * self.step + math.ceil(steps / Plan(steps, self.batch).look_every) * self.look
+
+    def steps_in(self, seconds: float) -> int:
+        """How many steps fit."""
+        steps = max(1, int(seconds / self.step))
+        return max(1, int(steps * seconds / self.seconds(steps)))
+
+    def steps_of(self, epochs: float) -> int:
+        return max(1, math.ceil(epochs * self.steps_per_epoch))
+
+    def to_dict(self, steps: int, decoding: float, cached: bool) -> dict[str, Any]:
+        """The estimate for so many steps: seconds of training, without the start, the report, and decoding what is not yet in the cache."""
+        seconds = self.seconds(steps)
+        return {
+            "method": self.method,
+            "encoder": self.encoder,
+            "batch": self.batch,
+            "device": self.device,
+            "precision": self.precision,
+            "steps": steps,
+            "epochs": round(steps / self.steps_per_epoch, 2),
+            "seconds": round(seconds, 2),
+            "seconds_per_step": round(self.step, 5),
+            "seconds_per_epoch": round(self.seconds(steps) / steps * self.steps_per_epoch, 3),
+            "samples_per_second": round(steps * self.batch / seconds, 1),
+            "decoding_seconds": round(decoding, 2),
+            "decoded": cached,
+            "memory_bytes": self.memory,
+        }
+
+
+def rehearse(request: Request, data: DataSet) -> Pace:
+    """Build the training that is asked for and do real steps of it on the real data, four at least. Raises UserError as `train` does."""
+    device = choose_device(request.device)
+    precision, why = choose_precision(request.precision, device)
+    fabric = launch(device, 1, NAMES[precision])
+    keep_freed_memory()
+    members = data.train()
+    spec = DataSpec(len(members), data.spec.roles, data.spec.classes, int((data.rows.label[members] >= 0).sum()), data.spec.class_names)
+    method, recipe, choices = build(request, spec, device)
+    plan, planned = plan_of(request, recipe, len(members), device)
+    rows = data.rows
+    if device == "cuda" and bytes_of(data) < 0.4 * torch.cuda.mem_get_info()[0]:
+        rows = rows.to(fabric.device)
+    names = [described["name"] for described in map(describe_encoder, method.encoders().values())]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(request.seed, device=fabric.device)
+        training = Training(method, recipe, rows, members, plan, Run(folder), settings, fabric.autocast)
+        method.to(fabric.device)
+        with closing(training.loader):
+            step = training.rehearse(REHEARSAL)
+            training.monitor.look(0, Outputs())
+            begin = time.perf_counter()
+            training.monitor.look(0, Outputs())
+            look = time.perf_counter() - begin
+    made = ({"what": "precision", "value": precision, "why": why}, *choices, *planned)
+    return Pace(method.name, " and ".join(names), plan.batch, len(members), device, precision, step, look, peak_memory(fabric.device), made)
