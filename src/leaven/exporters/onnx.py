@@ -1,0 +1,126 @@
+"""One .onnx file: raw input -> features, with the normalisation inside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leaven.encoders import Encoder, describe_encoder
+from leaven.errors import UserError
+from leaven.exporters.target import Target, random_input
+
+LARGEST = 2_000_000_000  # bytes; what one protobuf message holds is a little more
+
+
+class Onnx(Target):
+    """A graph with the input `pixels` (batch, C, H, W) or `numbers` (batch, D) and the output `features` (batch, dim); any batch size.
+
+    pixels: how pictures are given, "uint8" 0-255 or "float" 0-1. opset: version of ONNX's operators, from 18.
+    """
+
+    suffix = ".onnx"
+
+    def __init__(self, *, pixels: str = "uint8", opset: int = 18):
+        if pixels not in ("uint8", "float"):
+            raise UserError(f"pixels are given as uint8 or float, not {pixels!r}")
+        if opset < 18:
+            raise UserError(f"opset {opset} is older than what can be written", hint="choose 18 or newer")
+        self.pixels, self.opset = pixels, opset
+
+    def unfit(self, encoder: Encoder) -> str:
+        size = sum(tensor.nbytes for tensor in encoder.state_dict().values())
+        return f"an .onnx file holds 2 GB, and this encoder has {size / 1e9:.1f}: export it to safetensors" if size > LARGEST else ""
+
+    def write(self, encoder: Encoder, out: Path) -> None:
+        require_onnx()
+        example = random_input(encoder.input, 2, torch.Generator().manual_seed(0))
+        pictures = encoder.input.modality == "pixels"
+        if pictures and self.pixels == "float":
+            example = example / 255
+        name = "pixels" if pictures else "numbers"
+        with without_chatter():
+            try:
+                program = torch.onnx.export(
+                    Features(encoder), (example,), dynamo=True, opset_version=self.opset, input_names=[name], output_names=["features"],
+                    dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+                )  # fmt: skip
+            except torch.onnx.OnnxExporterError as error:
+                why = str(error.__cause__ or error).strip().splitlines()[0]
+                raise UserError(f"this encoder cannot be written as ONNX: {why}", hint="export it to safetensors") from error
+        assert program is not None
+        model: Any = program.model
+        model.doc_string = f"{encoder.name or describe_encoder(encoder)['name']} encoder trained with Leaven; its normalisation is inside the graph"
+        model.metadata_props.update(self.describe(encoder, name))
+        program.save(out, external_data=False)
+
+    def describe(self, encoder: Encoder, name: str) -> dict[str, str]:
+        """The model's metadata: what goes in, what comes out, where it comes from."""
+        input, described = encoder.input, describe_encoder(encoder)
+        kind = "float 0-1" if self.pixels == "float" else "uint8 0-255"
+        return {
+            "leaven": version("leaven"),
+            "encoder": described["name"],
+            "arguments": json.dumps(described["arguments"]),
+            "input": f"{name}: {kind + ', (batch, channels, height, width)' if name == 'pixels' else 'float32, (batch, dim)'}",
+            "shape": json.dumps(input.shape),
+            "mean": json.dumps(input.mean),
+            "std": json.dumps(input.std),
+            "output": "features: float32, (batch, dim)",
+            "dim": str(encoder.dim),
+        }
+
+    def read(self, out: Path) -> Callable[[Tensor], Tensor]:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+        (given,) = session.get_inputs()
+
+        def features(raw: Tensor) -> Tensor:
+            raw = raw / 255 if raw.dtype == torch.uint8 and given.type == "tensor(float)" else raw
+            return torch.from_numpy(session.run(None, {given.name: raw.numpy()})[0])
+
+        return features
+
+
+class Features(nn.Module):
+    """An encoder without its other outputs."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return self.encoder(raw)
+
+
+def require_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"ONNX needs the package {error.name}", hint="pip install 'leaven[onnx]'") from None
+
+
+@contextmanager
+def without_chatter():
+    """Keep the exporter's notes away from the user, and transformer layers away from a fused operator that ONNX lacks."""
+    fast, level = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
+    torch.backends.mha.set_fastpath_enabled(False)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        logging.disable(level)

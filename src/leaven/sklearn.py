@@ -1,0 +1,167 @@
+"""Leaven as a scikit-learn transformer: pre-train in `fit`, features in `transform`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from leaven.api.sayings import seconds
+from leaven.api.use import load, picture_options
+from leaven.data import open_data
+from leaven.data.pictures import Unusable, decode, survey
+from leaven.encoders import Encoder
+from leaven.encoders.store import load_encoder, save_encoder
+from leaven.errors import Interrupted, UserError
+from leaven.evaluation.features import check_input, encode
+from leaven.methods.method import Method
+from leaven.run import Run
+from leaven.training.devices import choose_device
+from leaven.training.pretraining import DEFAULT_EPOCHS, Request, train
+
+
+class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Features from an encoder that learns from X without labels.
+
+    `fit(X)` pre-trains on X, or, where a finished `run` is given, takes its encoder and only checks that X fits. y is never looked at.
+    `transform(X)` gives (samples, dim) float32. X: (N, D) numbers; (N, H, W), (N, H, W, C) or (N, C, H, W) pictures, uint8 or float 0-1; a list
+    of picture files; or a folder or file as on the command line.
+
+    Length: at most one of steps, epochs and budget ("90s", "10m"); none is 100 epochs. With a budget two fits differ, otherwise they are alike.
+    settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts. The other parameters are those of `leaven.pretrain`.
+
+    Attributes after `fit`: encoder_ (nn.Module, raw input -> features), health_ (verdicts of the training), n_features_in_ and feature_names_in_
+    (numbers only). Raises ValueError for arrays that scikit-learn would refuse, else UserError; TrainingStopped when training is useless.
+    """
+
+    def __init__(
+        self,
+        run: str | Path | Run | None = None,
+        *,
+        method: str | type[Method] = "simclr",
+        encoder: str = "auto",
+        steps: int | None = None,
+        epochs: float | None = None,
+        budget: str | float | None = None,
+        batch: int | None = None,
+        size: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        precision: str = "auto",
+        device: str = "auto",
+    ):
+        self.run = run
+        self.method = method
+        self.encoder = encoder
+        self.steps = steps
+        self.epochs = epochs
+        self.budget = budget
+        self.batch = batch
+        self.size = size
+        self.settings = settings
+        self.seed = seed
+        self.precision = precision
+        self.device = device
+
+    encoder_: Encoder
+    health_: list[dict[str, Any]]
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Pre-train on X, or check that X fits the run."""
+        options = {} if self.run is None else picture_options(encoder_of(self.run))
+        data = open_data(self._samples(X, options, fitting=True), **(options or {"size": self.size}))
+        if self.run is not None:
+            self.encoder_, self.health_ = encoder_of(self.run), []
+            check_input(self.encoder_, data.spec.roles["x"])
+        else:
+            length = self.steps, self.epochs, self.budget
+            epochs = DEFAULT_EPOCHS if length == (None, None, None) else self.epochs
+            request = Request(
+                method=self.method, encoder=self.encoder, budget=seconds(self.budget), epochs=epochs, steps=self.steps, batch=self.batch,
+                size=self.size, settings=dict(self.settings or {}), seed=self.seed, precision=self.precision, device=self.device,
+            )  # fmt: skip
+            with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
+                try:
+                    run = train(request, data, Run(Path(folder) / "run"))
+                except Interrupted:  # a search over settings would take it for one failed fit, and go on
+                    raise KeyboardInterrupt from None
+                self.encoder_, self.health_ = encoder_of(run), run.health
+        self._n_features_out = self.encoder_.dim
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """(samples, dim) float32 features, a row for each sample of X in its order."""
+        check_is_fitted(self)
+        options = picture_options(self.encoder_)
+        data = open_data(self._samples(X, options, fitting=False), **options)
+        if data.broken:
+            raise UserError(f"this picture cannot be read: {data.broken[0].why}", where=data.broken[0].file, hint="leave it out")
+        check_input(self.encoder_, data.spec.roles["x"])
+        return encode(self.encoder_, data.rows["x"], torch.arange(len(data)), device=choose_device(self.device)).numpy()
+
+    def _samples(self, X: Any, options: Mapping[str, int], *, fitting: bool) -> Any:
+        """X as `open_data` takes it: numbers validated as scikit-learn does, lists of files decoded."""
+        if isinstance(X, str | os.PathLike):
+            return X
+        if not hasattr(X, "ndim"):
+            X = np.asarray(X)
+        if X.ndim == 1 and len(X) and all(isinstance(item, str | os.PathLike) for item in X):
+            return decoded([Path(item) for item in X], size=options.get("size", self.size), channels=options.get("channels"))
+        if X.ndim > 2:
+            return X if isinstance(X, torch.Tensor) else np.asarray(X)
+        least = 2 if fitting and self.run is None else 1
+        return validate_data(self, X, reset=fitting, dtype=np.float32, ensure_min_samples=least)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The encoder travels as its two files, config.json and model.safetensors."""
+        state = dict(super().__getstate__())
+        if "encoder_" in state:
+            with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
+                save_encoder(Path(folder), self.encoder_)
+                state["encoder_"] = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "encoder_" in state:
+            with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
+                for name, content in state["encoder_"].items():
+                    (Path(folder) / name).write_bytes(content)
+                state = {**state, "encoder_": load_encoder(Path(folder))}
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []
+        tags.non_deterministic = self.budget is not None
+        return tags
+
+
+def encoder_of(run: str | Path | Run) -> Encoder:
+    encoder = load(run)
+    if not isinstance(encoder, Encoder):
+        raise UserError("the networks of this method have no input specification to transform by", hint="use leaven.load in Python")
+    return encoder
+
+
+def decoded(files: Sequence[Path], *, size: int | None = None, channels: int | None = None) -> np.ndarray:
+    """(N, C, side, side) uint8 pictures in the order of their files. Raises UserError at the first that cannot be read."""
+    seen = survey(files)
+    side, channels = seen.side(size), channels or (1 if seen.grey else 3)
+    pictures = np.empty((len(files), channels, side, side), np.uint8)
+    for row, file in enumerate(files):
+        try:
+            pictures[row] = decode(file, side, channels)
+        except Unusable as error:
+            raise UserError(f"this picture cannot be read: {error}", where=file, hint="leave it out") from None
+    return pictures
+
+
+__all__ = ["EncoderTransformer"]
