@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leaven.cli import completion
+from leaven.cli.app import AsJson, Columns, Data, Device, Labels, Role, Root, RunFolder, answer, app, columns_of
+from leaven.cli.watch import Watch
+
+
+@app.command()
+def embed(
+    run: RunFolder,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where the vectors go: a .npy file, or a folder of parquet shards, which the same command goes on with.")],
+    shard_size: Annotated[int | None, typer.Option(help="Samples a shard (default: as many as make 64 MB).")] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="fp32, bf16 or auto (bf16 where the machine is fast in it).", autocompletion=completion.one_of("fp32", "bf16", "auto")),
+    ] = "fp32",
+    role: Role = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    device: Device = "auto",
+    data_root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the features of every sample."""
+    import leaven
+
+    with Watch() as watch:
+        vectors = leaven.embed(
+            run, data, out=out, shard_size=shard_size, precision=precision, role=role, labels=labels, columns=columns_of(columns), device=device,
+            data_root=data_root, say=watch.say, progress=watch,
+        )  # fmt: skip
+    count, dim = vectors.shape
+    answer(as_json, {"out": str(out), "count": count, "dim": dim}, f"{out}: {count:,} vectors of {dim} numbers")
+
+
+@app.command()
+def search(
+    run: RunFolder,
+    data: Data,
+    query: Annotated[list[str], typer.Option(help="A picture file, a row (17 or '#17') or a file name of the data. May be repeated.")],
+    k: Annotated[int, typer.Option("-k", help="How many to find.")] = 10,
+    vectors: Annotated[Path | None, typer.Option(help="What `leaven embed` wrote of this data, so that it is not encoded again.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A contact sheet of what was found: a .png file.")] = None,
+    role: Role = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    device: Device = "auto",
+    data_root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the samples that are most like a picture."""
+    import leaven
+
+    with Watch() as watch:
+        found = leaven.search(
+            run, data, query, k=k, vectors=vectors, out=out, role=role, labels=labels, columns=columns_of(columns), device=device,
+            data_root=data_root, progress=watch,
+        )  # fmt: skip
+    lines = []
+    for asked, neighbours in zip(query, found, strict=True):
+        width = max(len(each["file"]) for each in neighbours)
+        told = (f"{each['rank']:4}  {each['similarity']:.4f}  {each['file']:{width}}  {each.get('label') or ''}" for each in neighbours)
+        lines += [asked, *(line.rstrip() for line in told)]
+    if out is not None:
+        lines.append(f"The contact sheet: {out}")
+    one = len(query) == 1
+    content = {"query": query[0] if one else query, "neighbours": found[0] if one else found, "sheet": None if out is None else str(out)}
+    answer(as_json, content, "\n".join(lines))

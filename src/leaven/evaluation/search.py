@@ -1,0 +1,110 @@
+"""The samples of a data set that are most like a query, by the cosine of their features."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from leaven.data import DataSet, Pixels, Value, open_data
+from leaven.data.pictures import Unusable, decode
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.evaluation.features import check_input, encode
+from leaven.evaluation.knn import nearest_in_blocks
+from leaven.vectors import Origin, Vectors, class_of, name_of
+
+HINT = "give a picture file, or a row such as #17"
+SAME_VECTOR = 0.05  # of its length: other batches move fp32 by 1e-6 of it, bf16 by 1e-2, another sample or encoder moves it by more than 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One sample to look for. row: its own in the data, which is not found."""
+
+    name: str
+    value: Value
+    row: int | None = None
+
+
+def read_query(asked: Any, data: DataSet, value: Value, encoder: Encoder, options: Mapping[str, Any]) -> Query:
+    """A query from a row, a sample's file name, an array of one sample, or a picture, decoded as the data's were, so that one of them finds itself.
+
+    value: the data's samples. options: how pictures are opened for the encoder. Raises UserError for anything else.
+    """
+    if isinstance(asked, np.ndarray | Tensor):
+        given = open_data(asked[None], **options)
+        check_input(encoder, given.spec.roles["x"], "the query")
+        return Query("array", given.rows["x"])
+    if (row := row_of(asked, data)) is not None:
+        return Query(name_of(data, row), value[torch.tensor([row])], row)
+    if not isinstance(value, Pixels):
+        raise UserError(f"the data is {value.modality}, and a query for it is a row such as #17, or an array in Python", where=asked)
+    if not isinstance(asked, str | Path | Image.Image):
+        raise UserError(f"a {type(asked).__name__} is no query", hint=HINT)
+    name = "picture" if isinstance(asked, Image.Image) else str(asked)
+    source = asked if isinstance(asked, Image.Image) else Path(asked).expanduser()
+    if isinstance(source, Path) and not os.path.exists(source):
+        raise UserError("no such picture, and no such sample in the data", where=name, hint=HINT)
+    channels, *sides = value.shape[0]
+    try:
+        pixels = decode(source, min(sides), channels)
+    except Unusable as reason:
+        raise UserError(f"the query cannot be used: {reason}", where=name, hint=HINT) from None
+    return Query(name, Pixels(torch.from_numpy(pixels.copy())[None]))
+
+
+def row_of(asked: Any, data: DataSet) -> int | None:
+    """The row that 17, "#17", "17" or a file name of the data stands for, unless there is a file of that name."""
+    if isinstance(asked, str) and os.path.exists(os.path.expanduser(asked)):
+        return None
+    if isinstance(asked, int | np.integer) or (isinstance(asked, str) and re.fullmatch(r"#?\d+", asked)):
+        row = int(str(asked).removeprefix("#"))
+        if not 0 <= row < len(data):
+            raise UserError(f"there is no row {row}", where=data.name, hint=f"its rows are #0 to #{len(data) - 1}")
+        return row
+    return data.files.index(asked) if isinstance(asked, str) and asked and asked in data.files else None
+
+
+def neighbours(data: DataSet, queries: Sequence[Query], features: Tensor, blocks: Iterable[Tensor], k: int) -> list[list[dict[str, Any]]]:
+    """For each query {rank, file, index, similarity, label (where the data has labels)} of the k nearest, nearest first.
+
+    features: (queries, dim). blocks: the features of the data's samples, in order.
+    """
+    own = any(query.row is not None for query in queries)
+    if own and len(data) == 1:
+        raise UserError("there is no other sample to find", where=data.name)
+    similarity, index = nearest_in_blocks(blocks, features, k=k + own)
+    found = []
+    for query, values, rows in zip(queries, similarity.tolist(), index.tolist(), strict=True):
+        others = [(value, row) for value, row in zip(values, rows, strict=True) if row != query.row][:k]
+        found.append([told(data, row, rank, value) for rank, (value, row) in enumerate(others, start=1)])
+    return found
+
+
+def told(data: DataSet, row: int, rank: int, similarity: float) -> dict[str, Any]:
+    labeled = {"label": class_of(data, row)} if data.spec.classes else {}
+    return {"rank": rank, "file": name_of(data, row), "index": row, "similarity": round(min(1.0, max(-1.0, similarity)), 6), **labeled}
+
+
+def check_vectors(vectors: np.ndarray | Vectors, path: Path, wanted: Origin, encoder: Encoder, value: Value) -> None:
+    """Raises UserError unless these are this encoder's features of this data: shards say so, of an array a few rows are encoded again."""
+    if isinstance(vectors, Vectors):
+        vectors.origin.check_features(wanted, path)
+        return
+    hint = "write them again with `leaven embed`"
+    if vectors.shape != (wanted.samples, wanted.dim):
+        what = f"{vectors.shape[0]:,} vectors of {vectors.shape[1]} numbers are not the {wanted.samples:,} of {wanted.dim} of this run and data"
+        raise UserError(what, where=path, hint=hint)
+    rows = torch.linspace(0, wanted.samples - 1, min(8, wanted.samples)).long()
+    anew, stored = encode(encoder, value, rows), torch.from_numpy(np.array(vectors[rows.numpy()], np.float32))
+    if (differs := ~((stored - anew).norm(dim=1) <= SAME_VECTOR * anew.norm(dim=1))).any():
+        raise UserError(f"these are not the features of this run and data: row {int(rows[differs][0])} differs", where=path, hint=hint)

@@ -1,0 +1,112 @@
+"""A contact sheet: pictures with captions, a first one beside those that belong to it, as a PNG that reads on light and on dark ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from leaven.data import DataSet, Pixels, Value
+from leaven.evaluation.search import Query
+from leaven.report.sheets import OTHER, SAME, rgb
+from leaven.run import write_whole
+from leaven.vectors import class_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIDE, FRAME, GAP, MARGIN = 160, 4, 14, 28
+CELL = SIDE + 2 * FRAME
+FONT, LINE = 15, 20
+PAPER, INK, FAINT, RULE = "#fbfaf7", "#1f2328", "#68707b", "#dcd9d2"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture, (C, H, W) uint8 or float 0-1, lines of text below it, and the colour of its frame."""
+
+    picture: Shaped[Tensor, "channels height width"]
+    lines: tuple[str, ...]
+    frame: tuple[int, int, int] | None = None
+
+
+def search_sheet(path: Path, data: DataSet, value: Value, queries: Sequence[Query], found: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    """Each query beside its neighbours (`evaluation.search`); where a query's class is known, theirs are framed green (the same) or red.
+
+    value: the data's pictures.
+    """
+    groups = []
+    for query, answer in zip(queries, found, strict=True):
+        own = None if query.row is None else class_of(data, query.row)
+        others = []
+        for each in answer:
+            label = each.get("label")
+            lines = (f"{each['rank']}   {each['similarity']:.3f}", *([label] if label else []), each["file"])
+            frame = None if own is None or label is None else SAME if label == own else OTHER
+            others.append(Shown(picture_of(value[torch.tensor([each["index"]])]), lines, frame))
+        groups.append((Shown(picture_of(query.value), ("query", *([own] if own else []), query.name)), others))
+    contact_sheet(path, groups)
+
+
+def picture_of(value: Value) -> Tensor:
+    assert isinstance(value, Pixels)
+    return value.pixels[0]
+
+
+def contact_sheet(path: Path, groups: Sequence[tuple[Shown, Sequence[Shown]]], *, columns: int = 5) -> None:
+    """Write one block of rows a group: its first picture at the left, the others beside it, `columns` in a row."""
+    from PIL import Image, ImageDraw
+
+    columns = min(columns, max(len(others) for _, others in groups))
+    blocks = [(tile(first), [tile(shown) for shown in others]) for first, others in groups]
+    step, beside = CELL + GAP, MARGIN + CELL + 3 * GAP
+    tall = [max(each.height for each in (first, *others)) + GAP for first, others in blocks]
+    below = [max(1, -(-len(others) // columns)) * height for height, (_, others) in zip(tall, blocks, strict=True)]
+    sheet = Image.new("RGB", (beside + columns * step - GAP + MARGIN, 2 * MARGIN + sum(below) + 2 * GAP * (len(blocks) - 1) - GAP), PAPER)
+    top = MARGIN
+    for (first, others), row, height in zip(blocks, tall, below, strict=True):
+        sheet.paste(first, (MARGIN, top))
+        rule = MARGIN + CELL + 3 * GAP // 2
+        ImageDraw.Draw(sheet).line((rule, top, rule, top + height - GAP), RULE, 2)
+        for number, other in enumerate(others):
+            sheet.paste(other, (beside + number % columns * step, top + number // columns * row))
+        top += height + 2 * GAP
+    write_whole(path, lambda partial: sheet.save(partial, format="PNG", optimize=True))
+
+
+def tile(shown: Shown) -> Image.Image:
+    """One picture in its frame, its lines below it. Tiny pictures show their pixels."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(rgb(shown.picture))
+    scale = SIDE / max(picture.size)
+    width, height = (max(1, round(length * scale)) for length in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.NEAREST if scale >= 4 else Image.Resampling.LANCZOS)
+    left, top = (CELL - width) // 2, (CELL - height) // 2
+    found = Image.new("RGB", (CELL, CELL + LINE * len(shown.lines)), PAPER)
+    draw, font = ImageDraw.Draw(found), ImageFont.load_default(FONT)
+    if shown.frame is not None:
+        draw.rectangle((left - FRAME, top - FRAME, left + width + FRAME - 1, top + height + FRAME - 1), shown.frame)
+    found.paste(picture, (left, top))
+    for number, line in enumerate(shown.lines):
+        draw.text((FRAME, CELL + 2 + number * LINE), shortened(line, font.getlength), INK if number == 0 else FAINT, font)
+    return found
+
+
+def shortened(line: str, length: Callable[[str], float], width: int = SIDE) -> str:
+    """The line, or what is no longer than `width`: a path without its folders, else the beginning and the end around an ellipsis."""
+    if length(line) <= width:
+        return line
+    if "/" in line and length(name := "…/" + line.rpartition("/")[2]) <= width:
+        return name
+    for kept in range(len(line) - 1, -1, -1):
+        end = kept * 2 // 3  # names of files differ at their ends
+        text = f"{line[: kept - end]}…{line[len(line) - end :]}"
+        if length(text) <= width:
+            return text
+    return ""
