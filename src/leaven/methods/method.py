@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from leaven.data.batch import Batch, Value
 from leaven.data.draw import Draw
 from leaven.encoders.encoder import Encoder
+from leaven.errors import UserError
 from leaven.modules.teacher import Teacher
 from leaven.views import Views, default_views
 
@@ -21,7 +22,8 @@ class Recipe:
     """How a method likes to be trained. `lr` holds at `batch`; `lr_rule` says how it follows another global batch.
 
     warmup: share of the steps in which the rate rises from 0; schedule: "cosine" (to 0) or "constant"; clip: largest gradient norm;
-    momentum: of SGD and LARS; betas: of AdamW. Weight decay spares biases, norms, positions and tokens.
+    momentum: of SGD and LARS; betas: of AdamW. Weight decay spares biases, norms, positions and tokens. steps: the usual length where none is given,
+    or ten passes where that is longer (None: a usual time).
     """
 
     optimizer: str = "adamw"
@@ -34,6 +36,7 @@ class Recipe:
     clip: float | None = None
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.95)
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Stage:
 
 
 Encode = Callable[[Callable[[Batch], Tensor]], Tensor]
-"""Maps a function over the whole training set in order, without views, without gradients and in eval mode; returns the stacked rows."""
+"""Maps a function over the whole training set (or all that is held out) in order, without views, without gradients and in eval mode; returns the
+stacked rows."""
 
 
 class Outputs(dict[str, Any]):
@@ -100,8 +104,12 @@ class Method(nn.Module):
     """Names of submodules that are trained in turn, one a step (("discriminator", "generator")); empty when all parameters move together."""
     pools: ClassVar[dict[str, int]] = {}
     """For semi-supervised methods: the proportion of "labeled" and "unlabeled" samples; `views` then gets a dict of batches."""
-    rules: ClassVar[dict[str, Rule]] = {}
-    """Parameters that differ from the recipe, by prefix of their name."""
+    rules: Mapping[str, Rule] = {}
+    """Parameters that differ from the recipe, by their name or a prefix of it."""
+    classifies: ClassVar[bool] = False
+    """Whether it learns from labels to name classes: `classify` then gives logits."""
+    continues: ClassVar[bool] = False
+    """Whether it goes on from a trained encoder, and is no way to begin."""
 
     config: dict[str, Any]
     stage: int = 0
@@ -142,6 +150,20 @@ class Method(nn.Module):
     def chance(self, outputs: Outputs) -> float | None:
         """The loss of a model that knows nothing, for a batch of this size; None where there is no such number."""
         return None
+
+    def classify(self, value: Value) -> Tensor:
+        """(B, classes) logits, whose softmax are the probabilities of the classes."""
+        raise NotImplementedError(f"{self.name} names no classes")
+
+    def held_out(self, encode: Encode) -> dict[str, float]:
+        """How samples that are not trained on are met, where some are held out: numbers for the log, of which the first is to become small.
+
+        The state in which it was smallest is kept, and too long without gain ends the training. What it lays down belongs in buffers.
+        """
+        raise UserError(f"{self.name} cannot be judged by held-out samples", hint="train without early stopping")
+
+    def finish(self) -> None:
+        """Called once when training has ended, in the state that is kept."""
 
     def after_step(self, outputs: Outputs, progress: float) -> None:
         """Called once an optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if `couples`."""

@@ -45,11 +45,17 @@ def registry() -> dict[str, type[Method]]:
     return dict(sorted(found.items()))
 
 
+GIVEN: dict[str, type[Method]] = {}
+"""Methods of the user's own that were given in this process, by the names that their runs keep."""
+
+
 def find_method(name: str | type[Method]) -> type[Method]:
-    """A method by its name, or a user's own as `path/to/file.py:Class` or as the class itself."""
+    """A method by its name, or a user's own as `path/to/file.py:Class` (which runs that file) or as the class itself."""
     if isinstance(name, type):
         if not name.name:
             name.name, name.family = f"{Path(inspect.getfile(name)).resolve()}:{name.__name__}", "own"
+        if name.family == "own":
+            GIVEN[name.name] = name
         return name
     if ".py:" in name:
         path, _, wanted = name.rpartition(":")
@@ -63,6 +69,7 @@ def find_method(name: str | type[Method]) -> type[Method]:
         if not (isinstance(method, type) and issubclass(method, Method)):
             raise UserError(f"{wanted!r} is not a Method", where=path, hint="derive it from leaven.methods.Method")
         method.name, method.family = f"{Path(path).resolve()}:{wanted}", "own"
+        GIVEN[method.name] = method
         return method
     if name not in registry():
         import difflib
@@ -70,6 +77,18 @@ def find_method(name: str | type[Method]) -> type[Method]:
         close = difflib.get_close_matches(name, registry(), 3)
         raise UserError(f"no method is named {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else "see `leaven methods`")
     return registry()[name]
+
+
+def known_method(name: str, where: object = None) -> type[Method]:
+    """The method that a run names: one of Leaven's, or one that the user gave in this process. A file that a run names is never run.
+
+    Raises UserError for any other.
+    """
+    if name not in GIVEN and name not in registry():
+        own = name.rpartition(":")[2]
+        hint = f"load it with leaven.load(RUN, method={own}), or method='path/to/file.py:{own}', if you trust that code" if ".py:" in name else None
+        raise UserError(f"this run was made by a method that is not Leaven's own: {name}", where=where, hint=hint or "update leaven")
+    return GIVEN.get(name) or registry()[name]
 
 
 def given_arguments(method: type[Method]) -> list[str]:

@@ -1,17 +1,26 @@
 import math
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
+from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.modules.calibration import best_temperature
 from leaven.views import Views
+
+CALIBRATES = 100  # held-out labels from which one number, the temperature, can be learned
 
 
 class Supervised(Method):
-    """Predict the label: no pre-training at all, but the floor that pre-training has to beat. Unlabeled samples are left aside."""
+    """Predict the label: no pre-training at all, but the floor that pre-training has to beat. Unlabeled samples are left aside.
+
+    class_weights: "none", or "balanced", which makes all classes count alike however many samples each has. label_smoothing: share of each target
+    that is spread over all classes (Szegedy et al. 2016).
+    """
 
     paper = "the usual softmax classifier"
     year = 1958
@@ -19,12 +28,28 @@ class Supervised(Method):
     purpose = "reconstruction"
     pools = {"labeled": 1}
     couples = False
+    classifies = True
+    weights: torch.Tensor
+    temperature: torch.Tensor
 
-    def __init__(self, encoder: Encoder, data: DataSpec, *, views: Views | None = None):
+    def __init__(self, encoder: Encoder, data: DataSpec, *, class_weights: str = "none", label_smoothing: float = 0.0, views: Views | None = None):
         super().__init__(encoder, views)
         if data.classes < 2:
             raise UserError("supervised learning needs labels of two classes or more", hint="give them with --labels")
+        if class_weights not in ("none", "balanced"):
+            raise UserError(f"class_weights is {class_weights!r}", hint="choose none or balanced")
+        self.class_weights, self.label_smoothing = class_weights, label_smoothing
         self.classifier = nn.Linear(encoder.dim, data.classes)
+        self.register_buffer("weights", torch.ones(data.classes))
+        self.register_buffer("temperature", torch.ones(()))
+
+    def stages(self):
+        return (Stage(prepare=self.prepare),)
+
+    def prepare(self, encode):
+        if self.class_weights == "balanced":
+            label = encode(lambda batch: batch.label).long()
+            self.weights.copy_(balanced(label[label >= 0], len(self.weights)))
 
     def views(self, batches, draw):
         (view,) = self.augment(batches["labeled"]["x"], draw)
@@ -35,7 +60,29 @@ class Supervised(Method):
         return Outputs(features=features, logits=self.classifier(features), label=views["label"])
 
     def loss(self, outputs):
-        return {"cross_entropy": F.cross_entropy(outputs.logits, outputs.label)}
+        each = F.cross_entropy(outputs.logits, outputs.label, reduction="none", label_smoothing=self.label_smoothing)
+        return {"cross_entropy": (self.weights[outputs.label] * each).mean()}
 
     def chance(self, outputs):
         return math.log(self.classifier.out_features)
+
+    def features(self, value):
+        return self.encoder(fitted(value, self.encoder.input.shape))
+
+    def classify(self, value):
+        return self.classifier(self.features(value)) / self.temperature
+
+    def held_out(self, encode):
+        """Cross-entropy at the best temperature (Guo et al. 2017), which is kept, and accuracy."""
+        self.temperature.fill_(1)
+        logits, label = encode(lambda batch: self.classify(batch["x"])), encode(lambda batch: batch.label).long()
+        if len(label) >= CALIBRATES:
+            self.temperature.fill_(best_temperature(logits, label))
+        cross_entropy = F.cross_entropy(logits / self.temperature, label)
+        return {"held_out_cross_entropy": cross_entropy.item(), "held_out_accuracy": (logits.argmax(1) == label).float().mean().item()}
+
+
+def balanced(labels, classes):
+    """(classes,) weights inversely proportional to how often each class occurs; their mean over the labels is 1."""
+    counts = labels.bincount(minlength=classes)
+    return labels.numel() / ((counts > 0).sum() * counts.clamp_min(1))

@@ -1,0 +1,105 @@
+"""What fine-tuning on a few labels gives, beside the same encoder from scratch on these labels and a probe on the frozen encoder.
+
+Every finished cell stays on disk; the same command goes on.
+
+    uv run python benchmarks/finetune.py runs/quality/tiny-imagenet-20-simclr-15m-0 --data tiny-imagenet-20 --out runs/finetune
+
+Default settings throughout. Each draw takes so many labels of every class from the train split; the three arms learn from the same ones. From scratch
+is `supervised` for as many steps as fine-tuning took, and for five times as many. All are scored once on the data's test split (else val). Intervals
+cover other draws and other test samples; differences are paired. `--tune` leaves that split alone: labels are drawn from nine tenths of the training
+pictures, and the others are scored on.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from quality import tuning_split
+
+import leaven
+from leaven.api.use import picture_options
+from leaven.data import DataSet, open_data
+from leaven.encoders import Encoder
+from leaven.evaluation.calibration import calibration_error
+from leaven.evaluation.classifier import load_classifier, probabilities
+from leaven.evaluation.features import encode
+from leaven.evaluation.few_label import label_draws
+from leaven.evaluation.floors import labels_only
+from leaven.evaluation.intervals import crossed_interval
+from leaven.evaluation.linear import linear_probe
+from leaven.run import write_json
+
+MORE = 5
+
+
+def only(data: DataSet, rows: torch.Tensor) -> DataSet:
+    """The data with the labels of these rows alone."""
+    kept = torch.full_like(data.rows.label, -1)
+    kept[rows] = data.rows.label[rows]
+    return data.with_labels(kept.tolist(), data.spec.class_names)
+
+
+def cell(run: leaven.Run, data: DataSet, count: int, number: int, out: Path) -> dict[str, object]:
+    """What each arm gets right with one draw of labels, kept in `out`."""
+    place = out / f"{count}-{number}.json"
+    if place.is_file():
+        return json.loads(place.read_text())
+    encoder = leaven.load(run)
+    assert isinstance(encoder, Encoder)
+    train, test, _, _ = data.held_out()
+    labels, value = data.rows.label, data.rows["x"]
+    test = test[labels[test] >= 0]
+    rows = train[label_draws(labels[train], count, number + 1)[number]]
+    tuned = leaven.finetune(run, only(data, rows), out=out / f"{count}-{number}", seed=number)
+    classifier, _ = load_classifier(tuned)
+    given = torch.cat(list(probabilities(classifier, value, test)))
+    features, asked = encode(encoder, value, rows), encode(encoder, value, test)
+    steps = tuned.config["result"]["steps"]
+    found = {
+        "fine-tuned": given.argmax(1) == labels[test],
+        "frozen probe": linear_probe(features, labels[rows], asked, classes=data.spec.classes).predictions == labels[test],
+        "from scratch": labels_only(encoder, data, rows, test, seed=number, steps=steps),
+        f"from scratch, {MORE} times as long": labels_only(encoder, data, rows, test, seed=number, steps=MORE * steps),
+    }
+    result = {
+        "steps": steps,
+        "seconds": tuned.config["result"]["seconds"],
+        "calibration_error": calibration_error(given, labels[test]),
+        "correct": {name: "".join(map(str, right.int().tolist())) for name, right in found.items()},
+    }
+    write_json(place, result)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", default="tiny-imagenet-20")
+    parser.add_argument("--data-root")
+    parser.add_argument("--labels-per-class", default="10")
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    run = leaven.Run.open(arguments.run)
+    data = open_data(arguments.data, root=arguments.data_root, **picture_options(leaven.load(run)))
+    data = tuning_split(data) if arguments.tune else data
+    for count in map(int, arguments.labels_per_class.split(",")):
+        cells = [cell(run, data, count, number, arguments.out) for number in range(arguments.draws)]
+        arms = {name: torch.tensor([list(map(int, found["correct"][name])) for found in cells]) for name in cells[0]["correct"]}
+        print(f"\n{count} labels a class, {arguments.draws} draws, {cells[0]['steps']} steps\n")
+        print("| arm | accuracy | fine-tuned is better by |\n|---|---|---|")
+        for name, right in arms.items():
+            low, high = (100 * bound for bound in crossed_interval(right))
+            gain = arms["fine-tuned"] - right
+            a, b = (100 * bound for bound in crossed_interval(gain)) if gain.any() else (0, 0)
+            more = "" if name == "fine-tuned" else f"{100 * gain.double().mean():+.1f} ({a:+.1f} to {b:+.1f})"
+            print(f"| {name} | {100 * right.double().mean():.1f} ({low:.1f}-{high:.1f}) | {more} |")
+        errors = ", ".join(f"{100 * found['calibration_error']:.1f}" for found in cells)
+        seconds = ", ".join(f"{found['seconds']:.0f}" for found in cells)
+        print(f"\nexpected calibration error of the fine-tuned: {errors} %; seconds of fine-tuning: {seconds}")
+
+
+if __name__ == "__main__":
+    main()

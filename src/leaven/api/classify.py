@@ -1,0 +1,124 @@
+"""From a few labels to the rest of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
+from leaven.api.use import load, picture_options
+from leaven.api.vectors import counted
+from leaven.data import open_data
+from leaven.encoders import Encoder
+from leaven.encoders.store import load_encoder
+from leaven.errors import UserError
+from leaven.evaluation.classifier import load_classifier, probabilities
+from leaven.evaluation.features import check_input
+from leaven.evaluation.predictions import Predictions
+from leaven.report.story import report_run
+from leaven.run import Run
+from leaven.training import pretraining
+from leaven.training.devices import choose_device
+from leaven.training.distributed import rank
+from leaven.training.supervision import supervision
+
+
+def finetune(
+    run: str | Path | Run,
+    data: Any,
+    *,
+    labels: Any = None,
+    columns: Mapping[str, str] | None = None,
+    out: str | Path | None = None,
+    train: str = "all",
+    budget: str | float | None = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    all_labels: bool | None = None,
+    early_stopping: bool | None = None,
+    patience: int = 10,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    precision: str = "auto",
+    device: str = "auto",
+    devices: int = 1,
+    accumulate: int = 1,
+    data_root: str | Path | None = None,
+    keep_going: bool = False,
+    accept_data: bool = False,
+    track: Sequence[str] = (),
+    checkpoint_seconds: float = 60.0,
+    say: Say = quiet,
+    progress: Progress = quiet,
+) -> Run:
+    """Train a classifier on labels, from the encoder of a run, into the folder `out` (default: leaven-runs/DATA-finetune), which is a run as well.
+
+    data, labels: those of the train split are learned from; where there is no split, a fifth is kept for `evaluate`. all_labels: learn from that
+    fifth too (None: if there are too few labels to keep any). train: "all", "last:N" (the last N blocks of the encoder) or "head" (the classifier
+    alone). budget, epochs or steps: how long; with none of them, as long as suits the number of labels. early_stopping: hold out a fifth of the
+    labels, keep the state that meets them best, and end after `patience` looks without gain (None: where there are enough labels).
+    settings: hyper-parameters of the method `finetune` by name (layer_decay, class_weights, ...); "views." and "recipe." reach into parts.
+
+    Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
+    """
+    started = time.monotonic()
+    before = run if isinstance(run, Run) else Run.open(run)
+    encoder = load(before)
+    if not isinstance(encoder, Encoder):
+        raise UserError("the networks of this run's method cannot be fine-tuned", where=before.path, hint="choose a run with an encoder")
+    if patience < 1:
+        raise UserError(f"patience must be at least 1 look, not {patience}")
+    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **picture_options(encoder))
+    describe_data(samples, say)
+    check_input(encoder, samples.spec.roles["x"], where=samples.name)
+    used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
+    folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
+    request = pretraining.Request(
+        "finetune", budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **(settings or {})}, seed=seed,
+        precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
+        checkpoint_seconds=checkpoint_seconds, track=tuple(track), start=before, patience=patience,
+    )  # fmt: skip
+    made = pretraining.train(request, samples, folder, used=used, started=started, say=say, progress=partial(progress, "step"))
+    if rank() == 0:
+        report_run(made, samples, load_encoder(made.encoder_folder), device=choose_device(device))
+    return made
+
+
+def predict(
+    run: str | Path | Run,
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    uncertain_first: bool = False,
+    columns: Mapping[str, str] | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    say: Say = quiet,
+    progress: Progress = quiet,
+) -> Predictions:
+    """The class of every sample of the data, labeled or not, by a run that learned classes (`finetune`); written to `out` (.csv) where given.
+
+    uncertain_first: in the order of how unsure the label is, those that are most worth a look first; else in the data's order.
+    Raises UserError where the run has no classifier, or reads other data.
+    """
+    if out is not None and Path(out).suffix.lower() != ".csv":
+        raise UserError("labels are written as .csv", where=out, hint="end --out with .csv")
+    classifier, classes = load_classifier(run if isinstance(run, Run) else Run.open(run))
+    samples = open_data(data, root=data_root, columns=columns, progress=partial(progress, "decoded"), **picture_options(classifier.encoder))
+    check_input(classifier.encoder, samples.spec.roles["x"], where=samples.name)
+    found = probabilities(classifier, samples.rows["x"], torch.arange(len(samples)), device=choose_device(device))
+    given = torch.cat(list(counted(found, len(samples), partial(progress, "predicted"))))
+    files = tuple(file or str(row) for row, file in enumerate(samples.files))
+    predictions = Predictions(files, classes, given.numpy())
+    predictions = predictions.uncertain_first() if uncertain_first else predictions
+    if samples.spec.labeled:
+        say(f"{samples.spec.labeled:,} of these {len(samples):,} samples have a label already; theirs is predicted as well")
+    if out is not None:
+        predictions.write(Path(out))
+    return predictions

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leaven.cli.app import AsJson, Columns, Data, Device, Labels, Precision, Root, RunFolder, Track, answer, app, assignments, columns_of
+from leaven.cli.watch import Watch
+
+
+@app.command()
+def finetune(
+    run: RunFolder,
+    data: Data,
+    labels: Labels = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The classifier's folder (default leaven-runs/DATA-finetune). The same command goes on where it stopped.")
+    ] = None,
+    train: Annotated[str, typer.Option(help="all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
+    budget: Annotated[str | None, typer.Option(help="How long: 90s, 10m, 2h (default: as long as suits the number of labels).")] = None,
+    epochs: Annotated[float | None, typer.Option(help="How long: passes over the labeled samples.", min=0)] = None,
+    steps: Annotated[int | None, typer.Option(help="How long: optimiser steps.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples a step, over all devices and micro-batches.", min=1)] = None,
+    all_labels: Annotated[
+        bool | None,
+        typer.Option("--all-labels/--keep-labels", help="Learn from the labels that `leaven evaluate` would test on, too, where there is no split."),
+    ] = None,
+    early_stopping: Annotated[
+        bool | None,
+        typer.Option(
+            "--early-stopping/--no-early-stopping", help="Hold out a fifth of the labels to tell when to end (default: if there are enough)."
+        ),
+    ] = None,
+    patience: Annotated[int, typer.Option(help="Looks at held-out labels without gain, after which to end.", min=1)] = 10,
+    columns: Columns = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(help="Processes (GPUs) to share each batch.", min=1)] = 1,
+    accumulate: Annotated[int, typer.Option(help="Micro-batches a step, to save memory.", min=1)] = 1,
+    data_root: Root = None,
+    keep_going: Annotated[bool, typer.Option(help="Do not stop when a verdict says that going on is useless.")] = False,
+    accept_data: Annotated[bool, typer.Option(help="Go on although the data has changed since the run began.")] = False,
+    track: Track = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier on a few labels, from a run's encoder."""
+    import leaven
+
+    with Watch() as watch:
+        made = leaven.finetune(
+            run, data, labels=labels, out=out, train=train, budget=budget, epochs=epochs, steps=steps, batch=batch, all_labels=all_labels,
+            early_stopping=early_stopping, patience=patience, columns=columns_of(columns), settings=assignments(settings, "--set"), seed=seed,
+            precision=precision, device=device, devices=devices, accumulate=accumulate, data_root=data_root, keep_going=keep_going,
+            accept_data=accept_data, track=track or (), say=watch.say, progress=watch,
+        )  # fmt: skip
+    asked, result = made.config["asked"], made.config["result"]
+    learned, classes = asked["labels"]["learned"], asked["data"]["spec"]["class_names"]
+    content = {
+        "run": str(made.path),
+        "start": str(run),
+        "data": asked["data"]["name"],
+        "classes": classes,
+        "labels": asked["labels"]["learned"],
+        **result,
+    }
+    where = f" --labels {labels}" if labels else ""
+    lines = [
+        f"{made.path}: {len(classes)} classes from {learned:,} labels, {result['steps']} steps, {result['seconds']:.0f} s",
+        *(f"{verdict['verdict']} since step {verdict['since_step']}: {verdict['why']}" for verdict in result["health"]),
+        f"Next: leaven evaluate {made.path} {data}{where}, and leaven predict {made.path} {data} --out predicted.csv",
+    ]
+    answer(as_json, content, "\n".join(lines))
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where the labels go: a .csv file (file,label,probability).")],
+    uncertain_first: Annotated[bool, typer.Option("--uncertain-first", help="The samples whose label is least sure first.")] = False,
+    columns: Columns = None,
+    device: Device = "auto",
+    data_root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Label the rest of the data: every sample's class and how sure it is."""
+    import leaven
+
+    with Watch() as watch:
+        found = leaven.predict(
+            run, data, out=out, uncertain_first=uncertain_first, columns=columns_of(columns), device=device, data_root=data_root,
+            say=watch.say, progress=watch,
+        )  # fmt: skip
+    counts = found.counts
+    told = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:10])
+    more = f", and {len(counts) - 10} classes more" if len(counts) > 10 else ""
+    content = {"out": str(out), "count": len(found), "dim": len(found.classes), "classes": list(found.classes), "counts": counts}
+    answer(as_json, content, f"{out}: {len(found):,} labels: {told}{more}")

@@ -1,0 +1,119 @@
+import copy
+
+import torch
+from torch import nn
+
+from leaven.data.spec import DataSpec
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.methods.method import Recipe, Rule
+from leaven.methods.supervised.supervised import Supervised
+from leaven.views import Views
+
+PROBED_ON = 10_000  # labeled samples, at most, that the classifier is first fitted on
+PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels a class on parts of the training splits of two data sets
+
+
+class Finetune(Supervised):
+    """Go on from a trained encoder with labels: a probe first, then all together, and in the end half of the way back (Wortsman et al. 2022).
+
+    train: "all", "last:N" (the last N blocks of the encoder), or "head" (the classifier alone). What does not train stays as it was to the bit,
+    running statistics included. layer_decay: each block's learning rate is that of the block after it times this (Clark et al. 2020, section 3.2).
+    probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: how far the kept weights lie on
+    the line from that start (0) to the end of the training (1).
+    """
+
+    paper = "Robust Fine-Tuning of Zero-Shot Models (Wortsman et al.)"
+    year = 2022
+    recipe = Recipe(optimizer="adamw", lr=3e-3, batch=64, weight_decay=0.05, lr_rule="none", warmup=0.1, steps=200)
+    purpose = "labels"
+    continues = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: DataSpec,
+        *,
+        train: str = "all",
+        layer_decay: float = 0.8,
+        probe_first: bool = True,
+        interpolation: float = 0.5,
+        class_weights: str = "none",
+        label_smoothing: float = 0.0,
+        views: Views | None = None,
+    ):
+        super().__init__(encoder, data, class_weights=class_weights, label_smoothing=label_smoothing, views=views)
+        if not 0 < layer_decay <= 1:
+            raise UserError(f"layer_decay must be above 0 and at most 1, not {layer_decay}")
+        if not 0 <= interpolation <= 1:
+            raise UserError(f"interpolation must be from 0 to 1, not {interpolation}")
+        self.probe_first, self.interpolation = probe_first, interpolation
+        blocks = encoder.depths()
+        still = len(blocks) - trained_blocks(train, len(blocks))
+        self.rules = {f"encoder.{name}": Rule(layer_decay ** (len(blocks) - depth)) for depth, names in enumerate(blocks) for name in names}
+        self.frozen = [name for names in blocks[:still] for name in names]
+        for name in self.frozen:
+            encoder.get_parameter(name).requires_grad_(False)
+        self.start = copy.deepcopy(nn.ModuleDict({"encoder": self.encoder, "classifier": self.classifier})).requires_grad_(False)
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.frozen:
+            for module in self.encoder.modules():
+                trainable = [parameter.requires_grad for parameter in module.parameters()]
+                if trainable and not any(trainable):
+                    module.eval()
+        return self
+
+    def prepare(self, encode):
+        super().prepare(encode)
+        if self.probe_first:
+            features, label = encode(lambda batch: self.features(batch["x"])), encode(lambda batch: batch.label).long()
+            self.fit_classifier(features[label >= 0], label[label >= 0])
+        self.start["classifier"].load_state_dict(self.classifier.state_dict())
+
+    @torch.no_grad()
+    def fit_classifier(self, features, label):
+        """Logistic regression on the features, centred and divided by one number, their root mean variance."""
+        from sklearn.linear_model import LogisticRegression
+
+        some = torch.linspace(0, len(label) - 1, min(len(label), PROBED_ON)).long()
+        x, y = features[some].double().cpu(), label[some].cpu()
+        center, scale = x.mean(0), x.var(0, correction=0).mean().sqrt().clamp_min(1e-12)
+        counted = None if self.class_weights == "none" else self.class_weights
+        probe = LogisticRegression(C=1 / (PENALTY * len(self.weights)), class_weight=counted, max_iter=1000)
+        fit = probe.fit(((x - center) / scale).numpy(), y.numpy())
+        weight, bias = torch.from_numpy(fit.coef_) / scale, torch.from_numpy(fit.intercept_)
+        bias = bias - weight @ center
+        if len(weight) == 1:  # two classes: scikit-learn gives the difference of their logits
+            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+        self.classifier.weight.zero_()
+        self.classifier.bias.fill_(bias.min())
+        self.classifier.weight[fit.classes_] = weight.to(self.classifier.weight)
+        self.classifier.bias[fit.classes_] = bias.to(self.classifier.bias)
+
+    def held_out(self, encode):
+        """Judges what would be kept."""
+        moved = {name: tensor.clone() for name, tensor in self.state_dict().items()}
+        self.finish()
+        measures = super().held_out(encode)
+        self.load_state_dict({**moved, "temperature": self.temperature})
+        return measures
+
+    @torch.no_grad()
+    def finish(self):
+        for part in ("encoder", "classifier"):
+            start = self.start[part].state_dict()
+            for name, tensor in self.get_submodule(part).state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.copy_(torch.lerp(start[name], tensor, self.interpolation))
+
+
+def trained_blocks(train: str, blocks: int) -> int:
+    """How many of an encoder's last blocks train: all of them, N of "last:N", or none for "head"."""
+    if train in ("all", "head"):
+        return blocks if train == "all" else 0
+    kind, _, number = train.partition(":")
+    if kind != "last" or not number.isdigit() or not 1 <= int(number) <= blocks:
+        raise UserError(f"train is {train!r}", hint=f"choose all, head, or last:N with N from 1 to {blocks}, the blocks of this encoder")
+    return int(number)

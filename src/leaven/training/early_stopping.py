@@ -1,0 +1,56 @@
+"""When to end: samples that are not trained on are looked at every so often, and the state that met them best is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leaven.data.batch import Batch
+from leaven.training.distributed import agree
+
+
+class EarlyStopping:
+    """Keeps the state in which a number on held-out samples was smallest; ends after `patience` looks without gain (Prechelt 1998).
+
+    All of it lies in checkpoints, so that a resumed training keeps the same state and ends at the same step.
+    """
+
+    def __init__(self, held_out: Batch, patience: int):
+        self.held_out, self.patience = held_out, patience
+        self.step, self.without_gain = 0, 0
+        self.measures: dict[str, float] = {}
+        self.kept: dict[str, Tensor] = {}
+
+    @property
+    def ended(self) -> bool:
+        return self.without_gain >= self.patience
+
+    def batches(self, device: torch.device) -> Iterator[Batch]:
+        for rows in torch.arange(len(self.held_out)).split(256):
+            yield self.held_out.select(rows).to(device)
+
+    def look(self, step: int, module: nn.Module, measures: dict[str, float]) -> dict[str, float]:
+        """Takes note of a look, whose first measure decides; gives the measures back."""
+        measures = {name: agree(number) for name, number in measures.items()}
+        if not self.measures or next(iter(measures.values())) < next(iter(self.measures.values())):
+            self.step, self.without_gain, self.measures = step, 0, measures
+            self.kept = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        else:
+            self.without_gain += 1
+        return measures
+
+    def restore(self, module: nn.Module) -> None:
+        """The module as it was at the best look."""
+        module.load_state_dict(self.kept)
+
+    def summary(self) -> dict[str, Any]:
+        return {"best_step": self.step, "held_out": len(self.held_out), **self.measures}
+
+    def state(self) -> dict[str, Any]:
+        return {"step": self.step, "without_gain": self.without_gain, "measures": self.measures, "kept": self.kept}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.step, self.without_gain, self.measures, self.kept = (state[name] for name in ("step", "without_gain", "measures", "kept"))

@@ -1,0 +1,108 @@
+"""Which labels a training learns from, which tell it when to end, and which it must not see."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leaven.data import DataSet
+from leaven.data.splits import hold_out
+from leaven.errors import UserError
+from leaven.run import Run, write_whole
+
+FEWEST_TO_TEST = 5  # labels a class that must be left to learn from before any are kept for a test
+FEWEST_TO_STOP = 100  # labels a class from which on some tell when to end
+FIFTH, MOST_HELD_OUT = 5, 5000
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """Rows of a data set: those that train, and those whose labels tell when to end. choices: what was chosen for the user, and why."""
+
+    members: Tensor
+    held_out: Tensor
+    choices: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_dict(self, data: DataSet) -> dict[str, Any]:
+        """What identifies it."""
+        digest = hashlib.blake2b(data.hashes[torch.cat([self.members, self.held_out])].numpy().tobytes(), digest_size=16)
+        return {"learned": len(self.members), "held_out": len(self.held_out), "samples": digest.hexdigest()}
+
+
+def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping: bool | None = None) -> Supervision:
+    """The labeled rows of the train split; where there is no split, those outside of the fifth that `evaluate` tests on.
+
+    all_labels: learn from that fifth as well (None: where there are too few labels to keep any). early_stopping: hold out a fifth of what is learned
+    from, of every class alike and groups kept whole, to tell when to end (None: where there are enough). Raises UserError without two classes.
+    """
+    labels, choices = data.rows.label, []
+    train, _, _, note = data.held_out()
+    everything = labeled(data, data.train())
+    rows = labeled(data, train)
+    classes = len(labels[everything].unique())
+    if classes < 2:
+        found = f"all are {data.spec.class_names[int(labels[everything[0]])]!r}" if classes else "there are none to learn from"
+        raise UserError(f"labels of two classes or more are needed, and {found}", where=data.name, hint="say where they are with --labels")
+    if note and len(everything) > len(rows):
+        enough = len(rows) >= FEWEST_TO_TEST * classes and len(labels[rows].unique()) == classes
+        if all_labels or (all_labels is None and not enough):
+            rows = everything
+        value, why = f"{len(rows):,} of {len(everything):,}", "the others are kept for `leaven evaluate`; --all-labels learns from them too"
+        if len(rows) == len(everything):
+            why = "asked for" if all_labels else "too few to keep any for `leaven evaluate`"
+        choices.append({"what": "labels", "value": value, "why": why})
+    enough = len(rows) >= FEWEST_TO_STOP * classes
+    if early_stopping is None:
+        value, why = "none", f"there are fewer than {FEWEST_TO_STOP} labels a class, and all are needed to learn from"
+        if enough:
+            value, why = "on a fifth of the labels", "there are enough; --no-early-stopping learns from all"
+        choices.append({"what": "early stopping", "value": value, "why": why})
+    held = held_out_labels(labels[rows], data.hashes[rows], data.rows.group[rows])
+    if early_stopping and not held.any():
+        raise UserError(f"no class has {FIFTH} labels, so none can be held out", where=data.name, hint="leave --early-stopping out")
+    if early_stopping or (early_stopping is None and enough):
+        return Supervision(rows[~held], rows[held], choices)
+    return Supervision(rows, rows[:0], choices)
+
+
+def labeled(data: DataSet, rows: Tensor) -> Tensor:
+    return rows[data.rows.label[rows] >= 0]
+
+
+def held_out_labels(labels: Tensor, hashes: Tensor, groups: Tensor) -> Tensor:
+    """(n,) bool, true for a fifth of every class, or of whole groups where there are any; at most about 5,000 in all.
+
+    It depends on content alone, and samples of the same content stay on one side.
+    """
+    if (groups >= 0).any():
+        return hold_out(hashes, groups)
+    parts = max(FIFTH, -(-len(labels) // MOST_HELD_OUT))
+    return torch.isin(hashes, torch.cat([hashes[labels == label].unique()[parts - 1 :: parts] for label in labels.unique()]))
+
+
+def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor) -> None:
+    """learned-from.csv: file, label, part and content hash of every sample whose label the training used, so that none of them is tested on."""
+
+    def save(partial: Path) -> None:
+        with open(partial, "w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["file", "label", "part", "hash"])
+            for part, rows in (("learned", learned), ("held out", held_out)):
+                for row in rows.tolist():
+                    writer.writerow([data.files[row] or row, data.spec.class_names[int(data.rows.label[row])], part, int(data.hashes[row])])
+
+    write_whole(run.learned_path, save)
+
+
+def learned_hashes(run: Run) -> Tensor:
+    """(n,) int64 content hashes of the samples whose labels the run has used; empty where it used none."""
+    if not run.learned_path.is_file():
+        return torch.empty(0, dtype=torch.int64)
+    with open(run.learned_path, newline="") as stream:
+        return torch.tensor([int(line["hash"]) for line in csv.DictReader(stream)], dtype=torch.int64)
