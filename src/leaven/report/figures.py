@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
+from leaven.report.render import FIGURE
 from leaven.report.sheets import class_name
 
 # Middle tones that hold on white and on near-black; dashes and markers tell the arms apart without colour.
@@ -20,15 +23,18 @@ ARMS = {
 CLASS_COLOURS = ("#e07b26", "#3f8fd2", "#35a36b", "#c9506a", "#9a6fd0", "#b59410", "#2aa5a5", "#d06fb0", "#8a7560", "#7f8c99")
 METRIC_NAMES = {
     "loss": ("Loss", "what training makes small"),
-    "knn": ("kNN accuracy", "on clean views, as training goes on"),
+    "knn": ("kNN accuracy", "of training samples, by their neighbours"),
     "feature_std": ("Feature deviation", "near 0: every sample looks alike"),
     "rankme": ("Effective rank", "directions that the features use"),
+    "lr": ("Learning rate", "the schedule"),
     "alignment": ("Alignment", "distance of two views of one sample"),
     "uniformity": ("Uniformity", "lower: spread more evenly"),
-    "grad_norm": ("Gradient norm", "size of a step before the learning rate"),
-    "lr": ("Learning rate", "the schedule"),
+    "embedding_std": ("Embedding deviation", "near 0: the loss sees all samples alike"),
+    "grad_norm": ("Gradient norm", "of all parameters, on a log scale"),
 }
-CLOCK = ("step", "epoch", "time", "seconds", "samples", "samples_per_second", "elapsed")
+FROM_ZERO = ("feature_std", "embedding_std", "alignment")  # what is small there must not look large
+NOT_CURVES = ("step", "epoch", "time", "seconds", "samples", "samples_per_second", "elapsed", "progress", "chance")
+CELLS_NUMBERED = 12  # classes up to which each cell of a confusion matrix has room for its number
 POINTS = 600  # of a metric curve: more cannot be told apart on a screen
 
 
@@ -67,14 +73,22 @@ def few_label_figure(scorecard: Mapping[str, Any]) -> str:
     figure.update_layout(hovermode="x unified", legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(type="log", title="labels a class", tickvals=ticks, ticktext=[str(count) for count in ticks], range=_log_range(ticks))
     figure.update_yaxes(tickformat=".0%", title="test accuracy")
-    return _fragment(figure, height=400, top=36)
+    return fragment(figure, height=400, top=36, label="Accuracy against labels a class, a line for each arm; the table below has the numbers")
 
 
-def metric_figures(metrics: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, str]]:
-    """{title, why, figure} for each number logged at two steps or more, well-known ones first; verdicts are vertical lines at their step."""
+def metric_figures(
+    metrics: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[str, Any]] = (), *, only: Sequence[str] | None = None
+) -> list[dict[str, str]]:
+    """{title, why, figure} for each number logged at two steps or more, well-known ones first; verdicts are vertical lines at their step.
+
+    A loss of one term is drawn once, with the chance level where it is known. only: the names to draw; all of them if not given.
+    """
     import plotly.graph_objects as go
 
-    logged = {name for row in metrics for name, value in row.items() if _is_number(value) and name not in CLOCK}
+    logged = {name for row in metrics for name, value in row.items() if _is_number(value) and name not in NOT_CURVES}
+    logged -= {name for name in logged - {"loss"} if all(row.get(name) == row.get("loss") for row in metrics)}
+    chance = next((row["chance"] for row in reversed(metrics) if _is_number(row.get("chance"))), None)
+    logged &= logged if only is None else set(only)
     order = [name for name in METRIC_NAMES if name in logged] + sorted(logged - set(METRIC_NAMES))
     figures = []
     for name in order:
@@ -87,12 +101,18 @@ def metric_figures(metrics: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapp
         figure = go.Figure()
         steps, values = zip(*points, strict=True)
         figure.add_scatter(x=steps, y=values, mode="lines", line={"color": "#e07b26", "width": 2}, hovertemplate="step %{x}: %{y:.4g}<extra></extra>")
+        if name == "loss" and chance is not None:
+            why = f"dashed: {chance:.3g}, of a model that knows nothing"
+            figure.add_hline(y=chance, line={"color": "#8b949e", "width": 1.5, "dash": "dash"})
         for verdict in verdicts:
             figure.add_vline(x=verdict["since_step"], line={"color": "#d6483e", "width": 1.5, "dash": "dot"})
         figure.update_layout(showlegend=False, hovermode="closest")
         figure.update_xaxes(nticks=4)
-        figure.update_yaxes(nticks=4, tickformat=".0%" if name == "knn" else None)
-        figures.append({"title": title, "why": why, "figure": _fragment(figure, height=170, top=6)})
+        figure.update_yaxes(nticks=4, tickformat=".0%" if name == "knn" else None, rangemode="tozero" if name in FROM_ZERO else None)
+        if name == "grad_norm" and min(values) > 0:
+            figure.update_yaxes(type="log")
+        label = f"{title} against steps: {values[0]:.3g} at first, {values[-1]:.3g} at last"
+        figures.append({"title": title, "why": why, "figure": fragment(figure, height=170, top=6, label=label)})
     return figures
 
 
@@ -106,18 +126,11 @@ def embedding_map(
 ) -> str:
     """t-SNE of at most `most` samples (van der Maaten and Hinton 2008; PCA start), coloured by class where there are labels; empty below 5."""
     import plotly.graph_objects as go
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
 
     if len(features) < 5:
         return ""
     rows = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:most]
-    picked = features.detach().cpu()[rows].float().nan_to_num().numpy()
-    if picked.shape[1] > 50 and len(picked) > 50:
-        picked = PCA(50, random_state=seed, svd_solver="randomized").fit_transform(picked)
-    # The start by PCA needs two directions, and a spread to scale by.
-    start = "pca" if picked.shape[1] > 1 and picked.std() > 0 else "random"
-    place = TSNE(perplexity=min(30.0, (len(picked) - 1) / 3), init=start, random_state=seed).fit_transform(picked)
+    place = placed(features[rows], seed=seed)
     named = torch.full((len(rows),), -1) if labels is None else labels.cpu()[rows]
     figure = go.Figure()
     groups = named.unique().tolist()
@@ -129,17 +142,65 @@ def embedding_map(
             y=place[chosen, 1].round(2),
             name=name,
             mode="markers",
-            marker={"size": 6, "opacity": 0.8, "color": _class_colour(label), "line": {"width": 0}},
+            marker={"size": 6, "opacity": 0.8, "color": class_colour(label), "line": {"width": 0}},
             hovertemplate=name + "<extra></extra>",
         )
     legend = {"orientation": "h", "x": 0, "y": -0.02, "yanchor": "top", "itemsizing": "constant"}
     figure.update_layout(showlegend=1 < len(groups) <= 20, legend=legend, hovermode="closest")
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return _fragment(figure, height=520, top=0)
+    return fragment(figure, height=520, top=0, label=f"Map of {len(rows)} samples, near where their features are alike")
 
 
-def _fragment(figure: Any, *, height: int, top: int) -> str:
+def placed(features: Float[Tensor, "n dim"], *, seed: int = 0, iterations: int = 1000) -> Shaped[np.ndarray, "n 2"]:
+    """Where t-SNE lays the samples, five at least; from at most 50 principal directions."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    picked = features.detach().cpu().float().nan_to_num().numpy()
+    if picked.shape[1] > 50 and len(picked) > 50:
+        picked = PCA(50, random_state=seed, svd_solver="randomized").fit_transform(picked)
+    # The start by PCA needs two directions, and a spread to scale by.
+    start = "pca" if picked.shape[1] > 1 and picked.std() > 0 else "random"
+    return TSNE(perplexity=min(30.0, (len(picked) - 1) / 3), init=start, random_state=seed, max_iter=iterations).fit_transform(picked)
+
+
+def confusion_figure(score: Mapping[str, Any]) -> str:
+    """A row a true class, a column a predicted one, darker where more of the row's samples lie; empty where there is no confusion matrix."""
+    import plotly.graph_objects as go
+
+    counts = np.array(score.get("confusion") or [])
+    if not counts.size:
+        return ""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    classes = [str(name) for name in score["classes"]]
+    few = len(classes) <= CELLS_NUMBERED
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=shares.round(4),
+        x=classes,
+        y=classes,
+        zmin=0,
+        zmax=1,
+        colorscale=[[0, "rgba(224, 123, 38, 0.04)"], [0.25, "rgba(224, 123, 38, 0.4)"], [1, "rgba(224, 123, 38, 1)"]],
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        customdata=np.dstack([counts, np.broadcast_to(totals, counts.shape)]),
+        text=[[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares] if few else None,
+        texttemplate="%{text}" if few else None,
+        hovertemplate="%{y} named %{x}: %{customdata[0]} of %{customdata[1]} (%{z:.0%})<extra></extra>",
+    )
+    figure.update_xaxes(type="category", tickangle=-45)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    found = ", ".join(f"{name} {share:.0%}" for name, share in zip(classes, shares.diagonal(), strict=True))
+    height = 130 + min(560, max(180, 30 * len(classes)))
+    return fragment(figure, height=height, top=6, label=f"Confusion of {len(classes)} classes; named rightly: {found}")
+
+
+def fragment(figure: Any, *, height: int, top: int, label: str) -> str:
+    """The figure's data inside the element that the page's script draws it in. label: what it shows, for those who cannot see it."""
     font = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13}
     figure.update_layout(
         template="none",
@@ -150,16 +211,19 @@ def _fragment(figure: Any, *, height: int, top: int) -> str:
         font=font,
     )
     figure.update_layout(dragmode=False, hoverlabel={"font": font})
-    figure.update_xaxes(showgrid=False, zeroline=False, showline=True, automargin=True, fixedrange=True, ticks="outside", ticklen=4)
-    figure.update_yaxes(gridwidth=1, zeroline=False, automargin=True, fixedrange=True)
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, default_width="100%", config={"displayModeBar": False, "responsive": True}))
+    figure.update_xaxes(
+        title_font_size=13, showgrid=False, zeroline=False, showline=True, automargin=True, fixedrange=True, ticks="outside", ticklen=4
+    )
+    figure.update_yaxes(title_font_size=13, gridwidth=1, zeroline=False, automargin=True, fixedrange=True)
+    drawn = figure.to_json().replace("<", "\\u003c")  # nothing in it may end the script element
+    return f'<div class="figure" role="img" aria-label="{escape(label)}" style="height: {height}px">{FIGURE}{drawn}</script></div>'
 
 
 def _log_range(counts: Sequence[int]) -> list[float]:
     return [math.log10(counts[0]) - 0.06, math.log10(counts[-1]) + 0.06]
 
 
-def _class_colour(label: int) -> str:
+def class_colour(label: int) -> str:
     if label < 0:
         return "#8b949e"
     if label < len(CLASS_COLOURS):

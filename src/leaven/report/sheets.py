@@ -74,22 +74,43 @@ def data_uri(picture: Shaped[np.ndarray, "height width 4"]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def dots(places: Shaped[np.ndarray, "n 2"], colours: Sequence[str], *, width: int = 320) -> Shaped[np.ndarray, "height width 4"]:
+    """A map of points as RGBA on a transparent ground, each of its own colour; as wide as asked for and as high as the points lie."""
+    from PIL import Image, ImageDraw
+
+    fine = 3  # drawn larger and made smaller, since PIL's circles have jagged edges
+    radius, edge = 3.2 * fine, 5 * fine
+    placed = places - places.min(0)
+    placed = placed * ((width * fine - 2 * edge) / max(float(placed[:, 0].max()), 1e-9))
+    height = min(max(round((float(placed[:, 1].max()) + 2 * edge) / fine), 10), 2 * width)
+    canvas = Image.new("RGBA", (width * fine, height * fine), (128, 128, 128, 0))
+    draw = ImageDraw.Draw(canvas)
+    for (x, y), colour in zip((placed + edge).tolist(), colours, strict=True):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    return np.asarray(canvas.resize((width, height), Image.Resampling.LANCZOS))
+
+
 def class_name(label: int, classes: Sequence[Any] | None) -> str:
     return str(classes[label]) if classes is not None and 0 <= label < len(classes) else str(label)
 
 
 def _cell(picture: Tensor) -> Shaped[np.ndarray, "CELL CELL 4"]:
-    """CELL x CELL RGBA by nearest neighbour, the longer side filling the cell. One channel is grey; two, or more than four, show their mean."""
+    """CELL x CELL RGBA by nearest neighbour, the longer side filling the cell."""
+    pixels = rgb(picture)
+    height, width, _ = pixels.shape
+    tall, broad = max(1, CELL * height // max(height, width)), max(1, CELL * width // max(height, width))
+    rows, columns = np.arange(tall) * height // tall, np.arange(broad) * width // broad
+    cell = np.zeros((CELL, CELL, 4), dtype=np.uint8)
+    top, left = (CELL - tall) // 2, (CELL - broad) // 2
+    cell[top : top + tall, left : left + broad, :3] = pixels[rows][:, columns]
+    cell[top : top + tall, left : left + broad, 3] = 255
+    return cell
+
+
+def rgb(picture: Tensor) -> Shaped[np.ndarray, "height width 3"]:
+    """(C, H, W) uint8 or float 0-1 as uint8 colours. One channel is grey; two, or more than four, show their mean."""
     pixels = picture.detach().cpu()
     if pixels.dtype != torch.uint8:
         pixels = (pixels.float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
-    channels, height, width = pixels.shape
-    pixels = pixels[:3] if channels in (3, 4) else pixels.float().mean(0, keepdim=True).to(torch.uint8).expand(3, -1, -1)
-    tall, broad = max(1, CELL * height // max(height, width)), max(1, CELL * width // max(height, width))
-    rows, columns = torch.arange(tall) * height // tall, torch.arange(broad) * width // broad
-    filled = pixels[:, rows][:, :, columns].permute(1, 2, 0).numpy()
-    cell = np.zeros((CELL, CELL, 4), dtype=np.uint8)
-    top, left = (CELL - tall) // 2, (CELL - broad) // 2
-    cell[top : top + tall, left : left + broad, :3] = filled
-    cell[top : top + tall, left : left + broad, 3] = 255
-    return cell
+    pixels = pixels[:3] if len(pixels) in (3, 4) else pixels.float().mean(0, keepdim=True).to(torch.uint8).expand(3, -1, -1)
+    return pixels.permute(1, 2, 0).numpy()

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from leaven.data import DataSet, Draw, Pixels
 from leaven.encoders import Encoder
-from leaven.evaluation.features import encode, fitted
+from leaven.encoders.encoder import fitted
+from leaven.evaluation.features import encode
 from leaven.evaluation.knn import nearest_neighbours
 from leaven.evaluation.scorecard import Scorecard
+from leaven.report.facts import facts
 from leaven.report.page import write_report
 from leaven.run import Run
 from leaven.views import Views
@@ -29,7 +31,8 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
         "title": f"{asked['method']['name'].rpartition(':')[2]} on {data.name}",
         "command": shlex.join([Path(config["command"][0]).name, *config["command"][1:]]) if config["command"] else "",
         "config": {key: config[key] for key in ("asked", "choices", "plan", "machine", "versions")},
-        "health": result.get("health", []),
+        "facts": facts(config),
+        "health": run.health,
         "metrics": run.metrics,
         "time_split": result.get("time_split", {}),
     }

@@ -1,0 +1,196 @@
+"""The page of a comparison: every method's scores beside the floors, what they cost, what they saw and what they made of it."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from leaven.data import DataSet, Pixels
+from leaven.encoders.store import load_encoder
+from leaven.evaluation.comparison import DIED, FINISHED, Cell, Comparison, cost_cells, over_untrained
+from leaven.evaluation.features import encode
+from leaven.evaluation.scorecard import PROTOCOL_NAMES
+from leaven.report.facts import described, idea
+from leaven.report.figures import CLASS_COLOURS, class_colour, fragment, metric_figures, placed
+from leaven.report.page import duration, score_cell, time_parts
+from leaven.report.render import render
+from leaven.report.sheets import class_name, data_uri, dots, view_strips
+from leaven.report.story import seen_views, spread
+from leaven.run import Run
+
+SHOWN, MAPPED, ITERATIONS = 3, 500, 500
+DASHES = ("solid", "dash", "dot", "dashdot")
+MARKERS = {"linear": ("#e07b26", "circle"), "knn": ("#3f8fd2", "diamond-open"), "few-label": ("#35a36b", "square-open")}
+
+
+def report_comparison(comparison: Comparison, data: DataSet, *, device: str = "cpu") -> Path:
+    """Write report.html into the comparison's folder."""
+    from markupsafe import Markup
+
+    folder = Path(comparison.folder)
+    head, *rows = comparison.table()
+    seeds = "one seed" if comparison.seeds == 1 else f"{comparison.seeds} seeds"
+    cards = [card(folder, comparison, method, data, device) for method in comparison.methods()]
+    classes = sorted({int(label) for label in data.rows.label.unique() if label >= 0})
+    return render(
+        "comparison.html.jinja",
+        folder / "report.html",
+        {
+            "title": f"Methods on {comparison.data}",
+            "subtitle": [f"{comparison.told_length()} a training", seeds, *described(comparison.machine)],
+            "sentence": comparison.sentence(),
+            "scores": Markup(scores_figure(comparison)),
+            "head": head,
+            "rows": [table_row(comparison, head, row) for row in rows],
+            "left_out": comparison.left_out,
+            "notes": comparison.notes,
+            "over_time": Markup(over_time_figure(comparison, folder)),
+            "costs": costs(comparison),
+            "parts": time_parts({part: 1.0 for method in comparison.methods() for part in comparison.costs(method)["time_split"]}),
+            "cards": [{**shown, "loss": Markup(shown["loss"])} for shown in cards],
+            "legend": [{"name": class_name(label, data.spec.class_names), "colour": class_colour(label)} for label in classes if len(classes) <= 20],
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        },
+    )
+
+
+def scores_figure(comparison: Comparison) -> str:
+    """A row for each arm, best on top, floors below: a dot for each protocol, with its interval."""
+    import plotly.graph_objects as go
+
+    arms = {method: comparison.scores(method) for method in comparison.methods()}
+    arms |= {"raw input" if name == "input" else name: scores for name, scores in comparison.floors().items()}
+    figure = go.Figure()
+    for protocol in comparison.protocols:
+        found = {name: scores[protocol][-1] if protocol == "few-label" else scores[protocol] for name, scores in arms.items() if scores.get(protocol)}
+        if not found:
+            continue
+        shown = PROTOCOL_NAMES[protocol] + (f" ({next(iter(found.values()))['labels_per_class']} a class)" if protocol == "few-label" else "")
+        colour, symbol = MARKERS[protocol]
+        error = {
+            "array": [score["interval"][1] - score["accuracy"] for score in found.values()],
+            "arrayminus": [score["accuracy"] - score["interval"][0] for score in found.values()],
+        }
+        figure.add_scatter(
+            x=[score["accuracy"] for score in found.values()],
+            y=[in_two_lines(name) for name in found],
+            name=shown,
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
+            error_x={"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": colour, **error},
+            hovertemplate="%{y}: %{x:.1%}<extra>" + shown + "</extra>",
+        )
+    ranked = [in_two_lines(name) for name in arms][::-1]
+    figure.update_layout(hovermode="closest", legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"})
+    figure.update_xaxes(tickformat=".0%", title="test accuracy", nticks=7)
+    figure.update_yaxes(categoryorder="array", categoryarray=ranked, range=[-0.6, len(ranked) - 0.4], showgrid=True)
+    return fragment(figure, height=110 + 32 * len(arms), top=36, label="Test accuracy of each method and floor; the table below has the numbers")
+
+
+def in_two_lines(name: str) -> str:
+    """So that a long name leaves room for the dots on a phone."""
+    return name.replace(" ", "<br>", 1) if len(name) > 12 else name
+
+
+def over_time_figure(comparison: Comparison, folder: Path) -> str:
+    """kNN accuracy of training samples as training goes on, a line for each method; empty where none was logged twice."""
+    import plotly.graph_objects as go
+
+    figure, drawn = go.Figure(), []
+    for number, method in enumerate(comparison.methods()):
+        looks: dict[int, list[tuple[float, float]]] = {}
+        cells = comparison.cells_of(method)
+        for found in [found for found in cells if found.state == FINISHED] or cells:
+            for row in Run(folder / found.folder).metrics:
+                if "knn" in row and "clock" in row:
+                    looks.setdefault(row["step"], []).append((row["clock"]["seconds"], row["knn"]))
+        if len(looks) < 2:
+            continue
+        seconds, accuracy = zip(*(map(statistics.fmean, zip(*rows, strict=True)) for _, rows in sorted(looks.items())), strict=True)
+        line = {"color": CLASS_COLOURS[number % len(CLASS_COLOURS)], "dash": DASHES[number // len(CLASS_COLOURS) % len(DASHES)], "width": 2}
+        figure.add_scatter(x=seconds, y=accuracy, name=method, mode="lines", line=line, hovertemplate="%{y:.1%}<extra>" + method + "</extra>")
+        drawn.append(method)
+    if not drawn:
+        return ""
+    figure.update_layout(hovermode="x unified", showlegend=True, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    figure.update_xaxes(title="seconds of training", nticks=6)
+    figure.update_yaxes(tickformat=".0%", nticks=6)
+    return fragment(figure, height=360, top=36, label=f"kNN accuracy against seconds of training of {', '.join(drawn)}")
+
+
+def table_row(comparison: Comparison, head: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+    """A row of the table with scores cut into value and interval, and a link to the method's card."""
+    name, encoder, *values = row
+    scored = head.index("over untrained") - 1
+    cells = [score_cell(value) for value in values[:scored]]
+    return {
+        "name": name,
+        "method": name in comparison.methods(),
+        "encoder": encoder,
+        "scores": cells,
+        "costs": values[scored:-1],
+        "health": values[-1],
+    }
+
+
+def costs(comparison: Comparison) -> list[dict[str, Any]]:
+    """Time and its parts, memory, processor time and FLOP/s of each method that finished; the lengths of bars as shares of the most."""
+    found = {method: comparison.costs(method) for method in comparison.methods()}
+    found = {method: cost for method, cost in found.items() if cost["seconds"]}
+    slowest = max((cost["seconds"] for cost in found.values()), default=1.0)
+    largest = max((cost["peak_memory"] or 0 for cost in found.values()), default=1) or 1
+    rows = []
+    for method, cost in found.items():
+        _, _, processor, memory, flops = cost_cells(cost)
+        rows.append(
+            {
+                "method": method,
+                "seconds": duration(cost["seconds"]),
+                "time": cost["seconds"] / slowest,
+                "parts": time_parts(cost["time_split"]),
+                "memory": memory,
+                "memory_share": (cost["peak_memory"] or 0) / largest,
+                "processor": processor,
+                "flops": flops,
+            }
+        )
+    return rows
+
+
+def card(folder: Path, comparison: Comparison, method: str, data: DataSet, device: str) -> dict[str, Any]:
+    """One method: its idea, warnings, loss, views, map and links to its runs; pictures are of the first seed that finished."""
+    cells = comparison.cells_of(method)
+    gain = comparison.gains(method).get(comparison.protocol)
+    told: dict[str, Any] = {"name": method, "idea": "", "gain": "", "loss": "", "views": [], "map": ""}
+    if gain:
+        told["gain"] = f"{over_untrained(gain).capitalize()}."
+    told["health"] = [{**verdict, "seed": found.seed} for found in cells for verdict in found.health]
+    told["died"] = [{"seed": found.seed, "why": found.why} for found in cells if found.state == DIED]
+    told["runs"] = [{"seed": found.seed, "state": found.state, "link": f"{found.folder}/report.html"} for found in cells if written(folder, found)]
+    shown = next((found for found in cells if found.state == FINISHED), next((found for found in cells if written(folder, found)), None))
+    if shown is None:
+        return told
+    run = Run(folder / shown.folder)
+    asked = run.config["asked"]
+    told["idea"] = idea(asked["method"]["name"])
+    if curves := metric_figures(run.metrics, shown.health, only=("loss",)):
+        told |= {"loss": curves[0]["figure"], "loss_why": curves[0]["why"]}
+    value = data.rows.roles.get("x")
+    views = asked["method"]["hyperparameters"].get("views")
+    if isinstance(value, Pixels) and views:
+        seen = seen_views(value[spread(data.train(), SHOWN)], views)
+        told["views"] = view_strips(seen["originals"], seen["views"])
+    if shown.state == FINISHED and value is not None:
+        rows = spread(data.held_out()[1], MAPPED)
+        if len(rows) >= 5:
+            places = placed(encode(load_encoder(run.encoder_folder), value, rows, device=device), iterations=ITERATIONS)
+            told["map"] = data_uri(dots(places, [class_colour(int(label)) for label in data.rows.label[rows]]))
+    return told
+
+
+def written(folder: Path, found: Cell) -> bool:
+    return (folder / found.folder / "report.html").is_file()

@@ -1,0 +1,41 @@
+"""How much arithmetic a training step is."""
+
+from __future__ import annotations
+
+from contextlib import closing, nullcontext
+
+import torch
+from torch import Tensor
+
+from leaven.data.batch import Batch
+from leaven.data.draw import Draw
+from leaven.data.loader import Loader
+from leaven.data.sampler import Sampler
+from leaven.methods.method import Method
+from leaven.training.step import Step
+
+
+def flops_a_step(method: Method, rows: Batch, members: Tensor, batch: int) -> float:
+    """Floating-point operations of one forward and backward pass over `batch` samples: matrix products and convolutions as torch counts them, a
+    multiply-add as two. The mean over players, and over stages by their share. The method's gradients and buffers are not left as they were.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    stages, players = list(method.stages()), method.players or ("",)
+    parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    sampler = Sampler(rows.label[members].cpu(), batch, 0, method.pools, parts=1)
+    step, count = Step(method.train(), nullcontext), 0.0
+    with closing(Loader(rows, members, sampler, [0], torch.device("cpu"))) as loader:
+        (samples,) = loader.batches(0)
+        for number, stage in enumerate(stages):
+            method.stage = number
+            moving = None if stage.trains is None else {parameter for module in stage.trains for parameter in module.parameters()}
+            for parameter in parameters:
+                parameter.requires_grad_(moving is None or parameter in moving)
+            with torch.no_grad():
+                views = method.views(samples, Draw("flops", number))
+            for player in players:
+                with FlopCounterMode(display=False) as counter:
+                    step.gradients([views], ("flops",), (player,) if player else ())
+                count += stage.share * counter.get_total_flops() / len(players)
+    return count

@@ -1,0 +1,353 @@
+"""Several methods on one data set for the same time: the cells on disk, the statistics over them, the page."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import leaven
+from leaven import cli
+from leaven.api import cell as cell_process
+from leaven.api import grid
+from leaven.api.apart import Died, apart
+from leaven.data import open_data
+from leaven.data.batch import Batch, Vector
+from leaven.errors import Interrupted, UserError
+from leaven.evaluation.comparison import DIED, FINISHED, STOPPED, Cell, Comparison, difference, magnitude, over_seeds
+from leaven.evaluation.intervals import seeds_interval
+from leaven.methods.registry import registry
+from leaven.run import Run
+from leaven.training.checkpoint import Checkpoints
+from leaven.training.flops import flops_a_step
+from leaven.training.pretraining import Request, build
+
+GENERATOR = torch.Generator().manual_seed(0)
+CLASSES = torch.randint(3, (240,), generator=GENERATOR)
+POINTS = torch.eye(3)[CLASSES] * 3 + torch.randn(240, 3, generator=GENERATOR)
+SMALL = {"recipe.batch": 64, "encoder.width": 16}
+
+
+def score(accuracy, spread=0.02):
+    return {"accuracy": accuracy, "interval": [accuracy - spread, accuracy + spread]}
+
+
+def cell(method, seed, accuracy, fresh=0.5, **more):
+    scores, floors = {"linear": score(accuracy)}, {"input": {"linear": score(0.4)}, "untrained": {"linear": score(fresh)}}
+    cost = {"steps": 10, "seconds": 2.0, "samples_per_second": 50.0, "cpu_seconds": 3.0, "peak_memory": 10**9, "flops_per_second": 2e9}
+    made = {"encoder": "convnet", "scores": scores, "floors": floors, "time_split": {"views": 1.0, "data": 1.0}, **cost, **more}
+    return Cell(method, seed, FINISHED, f"{method}/{seed}", **made)
+
+
+def comparison(cells, seeds=3, **more):
+    return Comparison("out", "digits", ("linear",), {"steps": 10}, seeds, cells, **more)
+
+
+# --- statistics ---
+
+
+def test_scores_over_seeds_are_means_with_student_intervals():
+    accuracies = [0.7, 0.72, 0.77]
+    found = comparison([cell("a", seed, accuracy) for seed, accuracy in enumerate(accuracies)]).scores("a")["linear"]
+    assert found["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert found["interval"] == pytest.approx(seeds_interval(accuracies))
+    assert (found["interval_over"], found["seeds"]) == ("seeds", accuracies)
+
+
+def test_one_seed_and_what_seeds_do_not_change_keep_the_interval_over_samples():
+    alone = over_seeds([{"linear": score(0.7)}])["linear"]
+    same = over_seeds([{"linear": score(0.4)}] * 3)["linear"]
+    assert alone["interval"] == score(0.7)["interval"] and same["interval"] == score(0.4)["interval"]
+    assert alone["interval_over"] == same["interval_over"] == "test samples"
+
+
+def test_a_gain_is_paired_over_seeds():
+    cells = [cell("a", seed, 0.5 + fresh, fresh=fresh) for seed, fresh in enumerate((0.1, 0.3, 0.45))]
+    gain = comparison(cells).gains("a")["linear"]
+    assert gain["accuracy"] == pytest.approx(0.5)
+    assert gain["interval"] == pytest.approx([0.5, 0.5])  # each seed gains the same, however far the seeds lie apart
+    assert difference([(score(0.7), score(0.5))])["interval"] is None
+
+
+def test_methods_are_ordered_by_score_and_the_sentence_says_what_cannot_be_told_apart():
+    close = [cell("b", seed, accuracy) for seed, accuracy in enumerate((0.71, 0.69, 0.74))]
+    best = [cell("c", seed, accuracy) for seed, accuracy in enumerate((0.72, 0.73, 0.72))]
+    worse = [cell("a", seed, accuracy) for seed, accuracy in enumerate((0.55, 0.56, 0.55))]
+    found = comparison([*worse, *close, *best])
+    assert found.methods() == ["c", "b", "a"]
+    told = found.sentence()
+    assert told.startswith("c scores best (linear probe): 72.3 %") and "22.3 points over its untrained encoder" in told
+    assert told.endswith("With 3 seeds it cannot be told apart from b (71.3 %).")
+
+
+def test_the_sentence_does_not_hide_that_nothing_was_gained():
+    found = comparison([cell("a", seed, 0.39 + accuracy, fresh=0.4) for seed, accuracy in enumerate((0.0, 0.02, -0.01))])
+    assert "not more than its untrained encoder" in found.sentence()
+    assert "But the raw input gives 40.0 %" in found.sentence()
+
+
+def test_a_training_that_stopped_itself_is_a_result_and_one_that_died_is_told():
+    verdict = {"verdict": "collapsed", "since_step": 7, "why": "one way"}
+    cells = [cell("a", 0, 0.7), Cell("a", 1, STOPPED, "a/1", health=[verdict], why="collapsed at step 9"), Cell("b", 0, DIED, "b/0", why="killed")]
+    found = comparison(cells, seeds=2)
+    assert found.methods() == ["a", "b"]
+    assert found.verdicts("a") == ["collapsed (1 of 2 seeds)"] and found.verdicts("b") == ["killed"]
+    assert found.scores("b") == {} and found.costs("b")["steps"] is None
+    table = found.table()
+    assert table[1][-1] == "collapsed (1 of 2 seeds)" and table[2][-1] == "killed"
+    assert [row[0] for row in table] == ["", "a", "b", "raw input", "untrained convnet"]
+    assert len({len(row) for row in table}) == 1
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_magnitudes_have_a_unit():
+    assert [magnitude(number) for number in (12.0, 1.5e3, 2.17e10, 4e12)] == ["12", "1.5 k", "21.7 G", "4 T"]
+
+
+# --- arithmetic of a step ---
+
+
+def test_the_arithmetic_of_a_step_is_that_of_its_matrix_products():
+    data = open_data((POINTS, CLASSES))
+    method, _, _ = build(Request("supervised", settings={"encoder.width": 16, "encoder.depth": 1}), data.spec, "cpu")
+    sizes = [(layer.in_features, layer.out_features) for layer in method.modules() if isinstance(layer, torch.nn.Linear)]
+    products = [3 * 2 * 32 * a * b for a, b in sizes]  # forward, and the gradients of weight and input
+    first = 2 * 32 * sizes[0][0] * sizes[0][1]  # the input itself has no gradient
+    assert flops_a_step(method, data.rows, data.train(), 32) == sum(products) - first
+
+
+@pytest.mark.parametrize("name", list(registry()))
+def test_every_method_has_a_count_of_its_arithmetic(name):
+    data = open_data("demo:digits")
+    wanted = registry()[name]
+    width = {"encoder.width": 24, "encoder.heads": 2} if wanted.wants == "tokens" else {"encoder.width": 8}
+    method, _, _ = build(Request(name, settings=width), data.spec, "cpu")
+    members = data.train()[:64]
+    assert flops_a_step(method, data.rows, members, 16) > 1e5
+
+
+def test_processor_time_adds_up_over_an_interruption(tmp_path):
+    arguments = {"steps": 12, "batch": 64, "out": tmp_path / "run", "settings": {"encoder.width": 16}}
+    with pytest.raises(Interrupted):
+        leaven.pretrain(POINTS, **arguments, progress=lambda *_: signal.raise_signal(signal.SIGTERM))
+    before = Checkpoints(tmp_path / "run" / "checkpoint").load()["times"]["processor"]
+    result = leaven.pretrain(POINTS, **arguments).config["result"]
+    assert 0 < before < result["cpu_seconds"]
+    assert result["peak_memory"] > 10**7
+
+
+# --- which methods take part ---
+
+
+def test_all_leaves_out_what_does_not_suit_the_data_and_says_why():
+    data = open_data((POINTS, CLASSES))
+    found, left_out = grid.entries("all", data, "cpu", {}, encoder="auto", steps=1)
+    assert "simclr" in [entry.name for entry in found]
+    assert left_out["mae"] == "mae learns from pixels, and this data is vector"
+    assert left_out["supervised"] == "supervised learns from labels, and this data has no test split of its own"
+    assert left_out["finetune"] == "finetune goes on from a trained encoder"
+    with pytest.raises(UserError, match="learns from pixels"):
+        grid.entries("simclr,mae", data, "cpu", {}, encoder="auto", steps=1)
+
+
+def test_what_learns_from_labels_takes_part_where_the_test_labels_are_kept_from_it():
+    found, left_out = grid.entries("all", open_data("demo:digits"), "cpu", {}, encoder="auto", steps=1)
+    assert "supervised" in [entry.name for entry in found] and list(left_out) == ["finetune"]
+
+
+def test_a_setting_is_for_one_method_or_for_all():
+    data = open_data((POINTS, CLASSES))
+    found, _ = grid.entries("simclr,byol", data, "cpu", {"recipe.batch": 32, "simclr:temperature": 0.5}, encoder="auto", steps=1)
+    assert [entry.request.settings for entry in found] == [{"recipe.batch": 32, "temperature": 0.5}, {"recipe.batch": 32}]
+    with pytest.raises(UserError, match="not compared"):
+        grid.entries("simclr", data, "cpu", {"byol:momentum": 0.9}, encoder="auto", steps=1)
+    with pytest.raises(UserError, match="no setting"):
+        grid.entries("all", data, "cpu", {"simclr:warmth": 1}, encoder="auto", steps=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"budget": "1m", "steps": 3}, "give one of"),
+        ({"seeds": 0}, "one seed and one step"),
+        ({"protocols": ("knn", "fid")}, "not compared by 'fid'"),
+        ({"methods": "simclr,simcrl"}, "did you mean simclr"),
+        ({"methods": "simclr,simclr"}, "have one name"),
+        ({"data": POINTS}, "scores need labels"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_made(arguments, told, tmp_path):
+    with pytest.raises(UserError, match=told):
+        leaven.compare(**{"data": (POINTS, CLASSES), "out": tmp_path / "out", **arguments})
+    assert not (tmp_path / "out").exists()
+
+
+# --- a process of its own ---
+
+
+def opening(data):
+    return {"data": data, "data_root": None, "labels": None, "columns": None}
+
+
+def test_a_wrong_input_that_a_task_meets_is_told_as_such():
+    with pytest.raises(UserError, match="no such file or folder"):
+        apart("pace", {"request": Request(budget=1.0), "opening": opening("/no/folder")}, say=print, progress=print)
+
+
+def test_a_task_that_ends_without_an_answer_has_died(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(Died, match="ended with status 1"):
+        apart("pace", {"large": bytes(10**6)}, say=print, progress=print)
+
+
+def test_asking_a_task_to_end_raises_interrupted_after_a_checkpoint(tmp_path):
+    request = Request("simclr", steps=2000, settings=SMALL, device="cpu")  # logged every 10
+    task = {"request": request, "opening": opening(Batch.of(x=Vector(POINTS), label=CLASSES)), "folder": tmp_path / "run", "evaluation": {}}
+    with pytest.raises(Interrupted):
+        apart("train_and_score", task, say=print, progress=lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    steps = [path.stem for path in (tmp_path / "run" / "checkpoint").iterdir()]
+    assert max(steps) > "step-000000000"
+
+
+# --- end to end ---
+
+
+def here(task, arguments, *, say, progress):
+    """A task in this process: starting one takes seconds, and the tests above and below start enough of them."""
+    return cell_process.TASKS[task](**arguments, say=say, progress=progress)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Two methods, one seed, plain numbers; and what was said."""
+    out, lines = tmp_path_factory.mktemp("compare") / "out", []
+    arguments = {"methods": "simclr,byol", "steps": 16, "seeds": 1, "out": out, "settings": SMALL}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(grid, "apart", here)
+        return leaven.compare((POINTS, CLASSES), **arguments, say=lines.append), arguments, lines
+
+
+def test_a_comparison_scores_every_method_beside_its_floors(compared):
+    found, arguments, lines = compared
+    told = found.to_dict()
+    assert set(told["scores"]) == {"simclr", "byol"} and set(told["floors"]) == {"input", "untrained mlp (width 16)"}
+    for scores in [*told["scores"].values(), *told["floors"].values()]:
+        assert {"accuracy", "interval"} <= scores["knn"].keys() & scores["linear"].keys()
+    assert all(told["gains"][name]["linear"]["interval"] is None for name in ("simclr", "byol"))
+    for name in ("simclr", "byol"):
+        cost = told["costs"][name]
+        assert cost["steps"] == 16 and cost["peak_memory"] > 10**7 and cost["cpu_seconds"] > 0 and cost["flops_per_second"] > 0
+        run = Run.open(arguments["out"] / name / "0")
+        assert run.finished and (run.path / "report.html").is_file()
+        assert json.loads((run.path / "scorecard.json").read_text())["scores"] == told["cells"][["simclr", "byol"].index(name)]["scores"]
+    assert sum("untrained" in line for line in lines) == 1  # one encoder, one seed: its floor is measured once
+    assert json.loads((arguments["out"] / "comparison.json").read_text()) == told
+
+
+def test_the_same_call_goes_on_with_what_is_missing(compared, monkeypatch):
+    found, arguments, _ = compared
+    folder = arguments["out"] / "byol" / "0"
+    before = (arguments["out"] / "simclr" / "0" / "metrics.jsonl").stat().st_mtime_ns
+    (folder / "cell.json").unlink()
+    made = []
+
+    def counted(task, content, **keywords):
+        made.append((task, content["folder"].parent.name))
+        return here(task, content, **keywords)
+
+    monkeypatch.setattr(grid, "apart", counted)
+    again = leaven.compare((POINTS, CLASSES), **arguments)
+    assert made == [("train_and_score", "byol")]
+    assert again.to_dict() == found.to_dict()
+    assert (arguments["out"] / "simclr" / "0" / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_another_comparison_in_the_same_folder_is_refused_with_the_difference(compared):
+    _, arguments, _ = compared
+    with pytest.raises(UserError, match="seeds was 1 and is now 2"):
+        leaven.compare((POINTS, CLASSES), **{**arguments, "seeds": 2})
+    with pytest.raises(UserError, match=r"data.fingerprint was"):
+        leaven.compare((POINTS + 1, CLASSES), **arguments)
+
+
+def test_the_page_shows_every_method_and_loads_nothing(compared):
+    _, arguments, _ = compared
+    page = (arguments["out"] / "report.html").read_text()
+    assert re.findall(r'<section id="([^"]+)">', page) == ["scores", "over-time", "costs", "methods", "config"]
+    assert re.findall(r'<article class="card" id="([^"]+)">', page) in (["simclr", "byol"], ["byol", "simclr"])
+    ours = re.sub(r'<script type="application/gzip".*?</script>', "", page, flags=re.DOTALL)
+    assert len(ours) < 300_000 and not re.search(r"https?://|@import|<link", ours)
+    for link in re.findall(r'href="([^"#][^"]*)"', ours):
+        assert (arguments["out"] / link).is_file()
+    assert all(text for text in re.findall(r'<img[^>]*alt="([^"]*)"', ours))
+
+
+def test_a_stopped_training_is_written_down_and_not_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "apart", here)
+    arguments = {"methods": "simclr", "steps": 9, "seeds": 1, "out": tmp_path, "settings": {**SMALL, "recipe.lr": 1e30}}
+    found = leaven.compare((POINTS, CLASSES), **arguments)
+    (only,) = found.cells
+    assert only.state == STOPPED and "non-finite loss" in only.why
+    assert found.sentence() == "No method has a score."
+    assert "non-finite loss" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "simclr" / "0" / "report.html").is_file()
+    monkeypatch.setattr(grid, "apart", None)  # nothing is left to do
+    assert leaven.compare((POINTS, CLASSES), **arguments).cells == found.cells
+
+
+def test_budgets_become_steps_once(tmp_path, monkeypatch):
+    asked = []
+
+    def told(task, content, **_):
+        asked.append(task)
+        return {"steps": 123, "batch": 64, "seconds_a_step": 0.1}
+
+    monkeypatch.setattr(grid, "apart", told)
+    data = open_data((POINTS, CLASSES))
+    found, _ = grid.entries("simclr", data, "cpu", {}, encoder="auto", budget=9.0)
+    for _ in range(2):
+        table = grid.Grid(tmp_path, {"seeds": 1}, {"cpu": "this"})
+        table.settle_lengths(found, {}, print)
+    assert asked == ["pace"]
+    assert json.loads((tmp_path / "plan.json").read_text())["methods"]["simclr"]["steps"] == 123
+
+
+def test_the_pace_of_a_method_fills_its_budget():
+    told = cell_process.pace(Request("simclr", budget=4.0, settings=SMALL), opening((POINTS, CLASSES)))
+    assert told["batch"] == 64
+    assert 0.3 < told["steps"] * told["seconds_a_step"] / 4.0 < 1.05
+
+
+def test_the_command_answers_with_scores_and_a_page(tmp_path, capsys, monkeypatch):
+    words = ["compare", "demo:digits", "--methods", "simclr", "--seeds", "1", "--steps", "3", "--set", "simclr:encoder.width=8", "--protocol", "knn"]
+    monkeypatch.setattr(sys, "argv", ["leaven", *words, "--out", str(tmp_path / "out"), "--json"])
+    cli.main()
+    told = json.loads(capsys.readouterr().out)
+    assert told["scores"]["simclr"]["knn"]["accuracy"] > 0.3 and "linear" not in told["scores"]["simclr"]
+    assert told["report"] == str(tmp_path / "out" / "report.html")
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert Run(tmp_path / "out" / "simclr" / "0").config["command"][1:2] == ["compare"]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_comparison_with_a_checkpoint_and_the_same_command_goes_on(tmp_path):
+    words = ["compare", "demo:digits", "--methods", "simclr", "--seeds", "1", "--steps", "400", "--set", "encoder.width=16", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "leaven.cli", *words]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    metrics = tmp_path / "simclr" / "0" / "metrics.jsonl"
+    while not (metrics.is_file() and metrics.stat().st_size > 500):
+        time.sleep(0.2)
+    child.send_signal(signal.SIGTERM)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130 and "goes on" in err
+    reached = max(row["step"] for row in Run(tmp_path / "simclr" / "0").metrics)
+    assert 0 < reached < 400
+    subprocess.run(command, check=True, timeout=300)
+    steps = [row["step"] for row in Run(tmp_path / "simclr" / "0").metrics]
+    assert steps == sorted(set(steps)) and steps[-1] == 400
