@@ -1,62 +1,145 @@
-"""What the documentation says is true: every code block runs, and every shown file is the file."""
+"""What the documentation says is true: every code block runs, the reference is whole, and the site needs no network."""
 
+import importlib.util
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import leaven
+from leaven import cli
+
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "reference")]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SET_UP = ("pip install uv", "uv run --all-extras pytest")  # what CI itself does
+SET_UP = ("pip install", "uv run --all-extras pytest")  # what CI itself does
 LENGTH = re.compile(r"--budget \S+")
 
 
-def blocks(language):
-    found = [(page, info.strip(), text) for page in PAGES for kind, info, text in BLOCK.findall(page.read_text()) if kind == language]
-    return [pytest.param(*block, id=f"{block[0].name}-{number}") for number, block in enumerate(found)]
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def pictures(folder):
-    """What a reader has: nested pictures, and a csv file with some labels."""
-    generator, lines = np.random.default_rng(0), ["file,label"]
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """What a reader has: nested pictures, and a csv file with labels for some of them."""
+    random, lines = np.random.default_rng(0), ["file,label"]
     for number in range(60):
-        pixels = generator.integers(0, 90, (24, 24, 3), dtype=np.uint8)
+        pixels = random.integers(0, 90, (24, 24, 3), dtype=np.uint8)
         pixels[..., number % 3] += 150
-        path = Path(f"batch{number % 4}") / f"{number}.png"
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / path)
-        lines.append(f"{path},{['red', 'green', 'blue'][number % 3]}")
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize(("page", "info", "text"), blocks("bash"))
-def test_shell_blocks_run_with_shortened_budgets(page, info, text, tmp_path):
-    (tmp_path / "labels.csv").write_text(pictures(tmp_path / "path" / "to" / "pictures"))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for line in text.splitlines():
-        if not line.strip() or line.startswith(SET_UP):
-            continue
-        command = LENGTH.sub("--budget 8s", line)
-        found = subprocess.run(command, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=300)
-        assert found.returncode == 0, f"{line}\n{found.stderr[-2000:]}"
-
-
-@pytest.mark.parametrize(("page", "info", "text"), blocks("python"))
-def test_python_blocks_run_or_show_the_file_that_they_name(page, info, text, tmp_path, monkeypatch):
-    if info.startswith("file="):
-        assert text == (ROOT / info.removeprefix("file=")).read_text()
-        return
+        file = Path(f"batch{number % 4}" if number % 4 else ".", f"{number}.png")
+        place = tmp_path / "path" / "to" / "pictures" / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+        lines.append(f"{file},{['red', 'green', 'blue'][number % 3]}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
-    exec(compile(text, str(page), "exec"), {})
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    return monkeypatch
+
+
+def shell(line, reader):
+    """A command of `leaven` runs in this process, which has torch loaded; any other in a shell."""
+    command = LENGTH.sub("--budget 3s", line)
+    words = shlex.split(command)
+    if words[0] != "leaven":
+        found = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)
+        assert found.returncode == 0, f"{line}\n{found.stderr[-2000:]}"
+        return
+    reader.setattr(sys, "argv", words)
+    try:
+        cli.main()
+    except SystemExit as end:
+        pytest.fail(f"{line}\nended with {end.code}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run_one_after_another(page, reader):
+    for language, info, text in BLOCK.findall(page.read_text()):
+        if language == "bash":
+            for line in text.splitlines():
+                if line.strip() and not line.startswith(SET_UP):
+                    shell(line, reader)
+        elif language == "python" and (shown := re.search(r'title="(src/[^"]+)"', info)):
+            assert text == (ROOT / shown[1]).read_text()
+        elif language == "python":
+            exec(compile(text, str(page), "exec"), {})
+        else:
+            assert language == "text", f"a block of {language} is not tested"
+
+
+def test_no_block_hides_from_the_test_by_its_indent():
+    assert not [page.name for page in PAGES if re.search(r"^[ \t]+```", page.read_text(), re.MULTILINE)]
 
 
 def test_links_within_the_documentation_lead_somewhere():
+    written = {DOCS / "reference" / f"{name}.md" for name in generator().pages()}
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            place = page.parent / target
+            assert place in written or place.exists(), f"{page.name}: {target}"
+
+
+def test_the_navigation_holds_every_page_once():
+    def files(entry):
+        if isinstance(entry, str):
+            return [entry]
+        return [file for inner in (entry.values() if isinstance(entry, dict) else entry) for file in files(inner)]
+
+    listed = files(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"])
+    pages = [str(page.relative_to(DOCS)) for page in PAGES[1:]] + [f"reference/{name}.md" for name in generator().pages()]
+    assert sorted(listed) == sorted(pages)
+
+
+def test_the_reference_holds_every_command_option_method_encoder_and_public_name():
+    import typer
+
+    pages = generator().pages()
+    group = typer.main.get_command(cli.app)
+    for name, command in group.commands.items():
+        section = re.search(rf"^## leaven {name}$(.*?)(?=^## |\Z)", pages["commands"], re.MULTILINE | re.DOTALL)[1]
+        for parameter in command.params:
+            wanted = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper()
+            assert re.search(rf"^\| `{wanted}\b[^|]*` \| \S", section, re.MULTILINE), f"leaven {name} {wanted}"
+    for page, heading, listed in (("methods", "###", leaven.list_methods()), ("encoders", "##", leaven.list_encoders())):
+        for each in listed:
+            section = re.search(rf"^{heading} {each['name']}$(.*?)(?=^#|\Z)", pages[page], re.MULTILINE | re.DOTALL)[1]
+            assert each["summary"] in section
+            assert each.get("paper", "") in section
+            for setting in each["parameters"]:
+                assert f"{setting}`" in section, f"{each['name']}: {setting}"
+    shown = re.findall(r"^::: leaven\.(\w+)$", pages["python"], re.MULTILINE)
+    assert sorted(shown) == sorted(name for name in leaven.__all__ if not name.startswith("_"))
+
+
+def test_every_verdict_is_explained():
+    code = "\n".join(path.read_text() for path in (ROOT / "src" / "leaven" / "training").glob("*.py"))
+    verdicts = set(re.findall(r'(?:Verdict\(|suspect\(step, )"([^"]+)"', code)) - {"stopped"}  # told by other processes of the same training
+    assert len(verdicts) >= 4
+    assert verdicts <= set(re.findall(r"^## (.+)$", (DOCS / "verdicts.md").read_text(), re.MULTILINE))
+
+
+def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path):
+    pytest.importorskip("zensical")
+    shutil.copytree(DOCS, tmp_path / "docs")
+    shutil.copy(ROOT / "zensical.toml", tmp_path)
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    generator().main(tmp_path / "docs" / "reference")
+    found = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, re.sub(r"\x1b\[[0-9;]*m", "", found.stdout) + found.stderr[-500:]
+    loaded = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=["']?https?://|@import\s+["']?http|url\(["']?http""")
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert {page.name for page in pages} >= {"index.html", "tutorial.html", "python.html"}
+    assert not [page.name for page in (*pages, *(tmp_path / "site").rglob("*.css")) if loaded.search(page.read_text())]

@@ -7,16 +7,50 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from leaven.api import demo, embed, evaluate, list_encoders, list_methods, load, pretrain
+    from leaven.api import compare, demo, embed, evaluate, export, finetune, inspect, list_encoders, list_methods, load, predict, pretrain, search
     from leaven.errors import UserError
     from leaven.run import Run
 
-_HOMES = {name: "leaven.api" for name in ("demo", "embed", "evaluate", "list_encoders", "list_methods", "load", "pretrain")} | {
+_HOMES = {
+    name: "leaven.api"
+    for name in (
+        "compare",
+        "demo",
+        "embed",
+        "evaluate",
+        "export",
+        "finetune",
+        "inspect",
+        "list_encoders",
+        "list_methods",
+        "load",
+        "predict",
+        "pretrain",
+        "search",
+    )
+} | {
     "UserError": "leaven.errors",
     "Run": "leaven.run",
 }
 
-__all__ = ["Run", "UserError", "__version__", "demo", "embed", "evaluate", "list_encoders", "list_methods", "load", "pretrain"]
+__all__ = [
+    "Run",
+    "UserError",
+    "__version__",
+    "compare",
+    "demo",
+    "embed",
+    "evaluate",
+    "export",
+    "finetune",
+    "inspect",
+    "list_encoders",
+    "list_methods",
+    "load",
+    "predict",
+    "pretrain",
+    "search",
+]
 
 
 def __getattr__(name: str) -> Any:

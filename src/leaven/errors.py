@@ -27,3 +27,9 @@ class TrainingStopped(Exception):
 
 class Interrupted(Exception):
     """The user or the system asked for an end; a checkpoint is written and the run can go on. Exit status 130."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the system had no memory left for what was asked."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator: can't allocate memory" in str(error)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +17,62 @@ from leaven.errors import UserError
 
 FORMAT = 1
 
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+
 
 def write_whole(path: Path, save: Callable[[Path], object]) -> None:
     """Call save(temporary path) and put the file in place only when it is complete; the old one stays until then.
 
-    A full disk is a UserError that says so.
+    Nothing is left of the temporary file when this ends early. A full disk is a UserError that says so.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(partial)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except Exception as error:
-        partial.unlink(missing_ok=True)
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            hint = "free some space and run the same command: it goes on from the last checkpoint"
-            raise UserError("the disk is full", where=path.parent, hint=hint) from None
-        if isinstance(error, PermissionError):
-            raise UserError("cannot write here", where=path.parent, hint="choose another folder with --out") from None
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(partial)
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    except BaseException:  # Ctrl-C as well
+        with suppress(OSError):
+            partial.unlink()
         raise
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A full disk, or a folder in which one may not write, becomes a UserError that says so."""
+    try:
+        yield
+    except Exception as error:
+        code = _error_number(error)
+        if code in FULL:
+            raise UserError("the disk is full", where=folder, hint="free some space and run the same command again") from None
+        if code in CLOSED:
+            raise UserError(f"cannot write here: {os.strerror(code)}", where=folder, hint="choose another folder with --out") from None
+        if code in IN_THE_WAY:
+            raise UserError("a file lies where a folder is needed, or a folder where a file is", where=folder, hint="choose another --out") from None
+        raise
+
+
+def _error_number(error: Exception) -> int:
+    """The system's number of an error, 0 if it has none; safetensors tells it in words."""
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return error.errno or 0 if isinstance(error, OSError) else int(told[1]) if told else 0
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file that `write_json` wrote. Raises UserError where it is not there, or not whole."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path.name} is not whole", where=path.parent, hint="start again in another folder with --out")
+    return found
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -52,9 +91,12 @@ class Run:
         run = cls(path)
         if not run.config_path.is_file():
             raise UserError("no run here", where=path, hint="give the folder that `leaven pretrain --out` made")
-        found = run.config.get("format")
-        if not isinstance(found, int) or found > FORMAT:
+        config = run.config
+        found = config.get("format")
+        if isinstance(found, int) and found > FORMAT:
             raise UserError(f"this run has format {found}, and this Leaven reads up to format {FORMAT}", where=path, hint="update leaven")
+        if not isinstance(found, int) or not {"asked", "plan"} <= config.keys():
+            raise UserError("config.json is not that of a run", where=path, hint="give the folder that `leaven pretrain --out` made")
         return run
 
     @property
@@ -70,15 +112,16 @@ class Run:
         return self.path / "checkpoint"
 
     @property
+    def learned_path(self) -> Path:
+        return self.path / "learned-from.csv"
+
+    @property
     def encoder_folder(self) -> Path:
         return self.path / "encoder"
 
     @property
     def config(self) -> dict[str, Any]:
-        try:
-            return json.loads(self.config_path.read_text())
-        except json.JSONDecodeError:
-            raise UserError("config.json is not whole", where=self.path, hint="start again in another folder with --out") from None
+        return read_json(self.config_path)
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.config_path, {"format": FORMAT, **config})
@@ -92,24 +135,54 @@ class Run:
         """The rows of metrics.jsonl, oldest first."""
         if not self.metrics_path.is_file():
             return []
-        return [json.loads(line) for line in self.metrics_path.read_text().splitlines() if line.endswith("}")]
+        return [row for _, row in self._metric_lines()]
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        with open(self.metrics_path, "a") as file:
+        with writing(self.path), open(self.metrics_path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
     def cut_metrics(self, step: int) -> None:
         """Drop the rows after a step, and a last line that is not whole: what a resumed run writes again."""
-        kept = []
-        for line in self.metrics_path.read_text().splitlines() if self.metrics_path.is_file() else []:
+        kept = [line for line, row in self._metric_lines() if row["step"] <= step] if self.metrics_path.is_file() else []
+        write_whole(self.metrics_path, lambda partial: partial.write_text("".join(f"{line}\n" for line in kept)))
+
+    def _metric_lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Whole lines with what they hold; a power cut leaves one that is not."""
+        for line in self.metrics_path.read_text(errors="replace").splitlines():
             try:
-                row = json.loads(line)
+                yield line, json.loads(line)
             except json.JSONDecodeError:
-                break
-            if row["step"] > step:
-                break
-            kept.append(line + "\n")
-        write_whole(self.metrics_path, lambda partial: partial.write_text("".join(kept)))
+                return
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this folder for one training, until the end of the block or of the process, however that ends.
+
+        Raises UserError where another training holds it. File systems without locks hold nothing.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self.path / ".lock"
+        held = FileLock(path, timeout=0, fallback_to_soft=False)
+        try:
+            with writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                try:
+                    held.acquire()
+                except Timeout:
+                    who = path.read_text(errors="replace") if path.is_file() else ""
+                    what = "another training is writing here" + (f" ({who})" if who else "")
+                    raise UserError(what, where=self.path, hint="wait for it, or choose another --out") from None
+                except OSError as error:
+                    if error.errno not in NO_LOCKS:
+                        raise
+            with suppress(OSError):
+                path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            yield
+        finally:
+            if held.is_locked:
+                path.unlink(missing_ok=True)
+                held.release()
 
     @property
     def health(self) -> list[dict[str, Any]]:

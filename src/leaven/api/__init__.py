@@ -1,8 +1,24 @@
 """The public functions: each a short story over the rooms below."""
 
-from leaven.api.judge import evaluate
-from leaven.api.look import list_encoders, list_methods
+from leaven.api.classify import finetune, predict
+from leaven.api.judge import compare, evaluate
+from leaven.api.look import inspect, list_encoders, list_methods
 from leaven.api.train import demo, pretrain
-from leaven.api.use import embed, load
+from leaven.api.use import export, load
+from leaven.api.vectors import embed, search
 
-__all__ = ["demo", "embed", "evaluate", "list_encoders", "list_methods", "load", "pretrain"]
+__all__ = [
+    "compare",
+    "demo",
+    "embed",
+    "evaluate",
+    "export",
+    "finetune",
+    "inspect",
+    "list_encoders",
+    "list_methods",
+    "load",
+    "predict",
+    "pretrain",
+    "search",
+]

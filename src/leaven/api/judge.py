@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaven.api.sayings import Say, quiet, seconds
+from leaven.api.grid import Grid, entries
+from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
 from leaven.api.use import load, picture_options
 from leaven.data import open_data
 from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.evaluation.evaluate import evaluate_encoder
-from leaven.evaluation.scorecard import Scorecard
+from leaven.evaluation.classifier import evaluate_classifier
+from leaven.evaluation.comparison import COMPARED, Comparison
+from leaven.evaluation.evaluate import PROTOCOLS, evaluate_encoder
+from leaven.evaluation.scorecard import Scorecard, joined
+from leaven.methods.method import Method
+from leaven.report.comparison import report_comparison
 from leaven.report.story import report_run
 from leaven.run import Run, write_json
-from leaven.training.devices import choose_device
+from leaven.training.devices import choose_device, describe_machine
+from leaven.training.supervision import learned_hashes
 
 
 def evaluate(
@@ -24,27 +31,112 @@ def evaluate(
     *,
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
-    protocols: Sequence[str] = ("knn", "linear", "few-label"),
+    protocols: Sequence[str] | None = None,
     labels_per_class: Sequence[int] = (1, 2, 5, 10),
     budget: str | float | None = "2m",
     seed: int = 0,
     device: str = "auto",
     data_root: str | Path | None = None,
+    known_floors: Mapping[str, Any] | None = None,
     say: Say = quiet,
+    progress: Progress = quiet,
 ) -> Scorecard:
-    """What a run's encoder is worth on labeled data, beside its floors; writes scorecard.json and report.html into the run's folder.
+    """What a run is worth on labeled data, beside its floors; writes scorecard.json and report.html into the run's folder.
 
-    budget: time for the labels-only floor (the same encoder trained on the few labels alone). Raises UserError without labels.
+    protocols: of knn, linear and few-label, which score the frozen encoder, and classifier (None: classifier for a run that learned classes, as
+    `finetune` makes, else the other three). No label that the run has learned from is tested on. budget: time for the labels-only floor (the same
+    encoder trained on the labels alone). known_floors: those of another scorecard of the same encoder, data and seed, which are not measured again.
+    Raises UserError without labels.
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     encoder = load(opened)
     if not isinstance(encoder, Encoder):
         raise UserError("the networks of this method have no input specification to evaluate by", where=opened.path, hint="embed with them in Python")
-    samples = open_data(data, root=data_root, labels=labels, columns=columns, **picture_options(encoder))
-    card = evaluate_encoder(
-        encoder, samples, method=opened.config["asked"]["method"]["name"], protocols=protocols, labels_per_class=labels_per_class,
-        budget=seconds(budget), seed=seed, device=choose_device(device), say=say,
-    )  # fmt: skip
+    decoded = partial(progress, "decoded")
+    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=decoded, **picture_options(encoder))
+    asked = (("classifier",) if opened.learned_path.is_file() else PROTOCOLS) if protocols is None else tuple(protocols)
+    shared: dict[str, Any] = {"budget": seconds(budget), "seed": seed, "device": choose_device(device), "say": say}
+    cards = [evaluate_classifier(opened, samples, **shared)] if "classifier" in asked else []
+    if frozen := [protocol for protocol in asked if protocol != "classifier"]:
+        method = opened.config["asked"]["method"]["name"]
+        cards.append(
+            evaluate_encoder(
+                encoder, samples, method=method, protocols=frozen, labels_per_class=labels_per_class, learned=learned_hashes(opened),
+                known_floors=known_floors, progress=partial(progress, "encoded"), **shared,
+            )
+        )  # fmt: skip
+    card = joined(cards)
     write_json(opened.path / "scorecard.json", card.to_dict())
     report_run(opened, samples, encoder, card, device=choose_device(device))
     return card
+
+
+def compare(
+    data: Any,
+    *,
+    methods: str | Sequence[str | type[Method]] = "all",
+    encoder: str = "auto",
+    budget: str | float | None = None,
+    steps: int | None = None,
+    seeds: int = 3,
+    out: str | Path | None = None,
+    labels: Any = None,
+    columns: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    protocols: Sequence[str] = ("knn", "linear"),
+    size: int | None = None,
+    precision: str = "auto",
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    say: Say = quiet,
+    progress: Progress = quiet,
+) -> Comparison:
+    """Train several methods for the same time with several seeds, and score them beside their floors; into `out` (default leaven-runs/compare-DATA).
+
+    methods: names, or all that suit the data. budget: time for each training (default 3m), turned into steps once a method, before any is trained;
+    or steps. settings: hyper-parameters of all methods by name, or of one as "method:name". Each training is a run in OUT/METHOD/SEED, made by a
+    process of its own. The same call goes on where it stopped. A training that stops itself is a result; one whose process dies is tried again by
+    the next call.
+
+    Raises UserError for wrong input, data without labels, or another comparison in `out`; Interrupted after SIGTERM or Ctrl-C.
+    """
+    if budget is not None and steps is not None:
+        raise UserError("give one of --budget and --steps")
+    if seeds < 1 or (steps is not None and steps < 1):
+        raise UserError("a comparison needs one seed and one step at least")
+    if unknown := sorted(set(protocols) - set(COMPARED)):
+        raise UserError(f"methods are not compared by {unknown[0]!r}", hint=f"choose from {', '.join(COMPARED)}")
+    length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
+    device = choose_device(device)
+    samples = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    describe_data(samples, say)
+    if samples.spec.classes < 2:
+        hint = "say where they are with --labels COLUMN, FILE.csv or folder"
+        raise UserError("scores need labels of two classes or more", where=samples.name, hint=hint)
+    found, left_out = entries(methods, samples, device, settings or {}, encoder=encoder, size=size, precision=precision, **length)
+    for name, why in left_out.items():
+        say(f"left out: {name}: {why}")
+    if not found:
+        raise UserError("no method suits this data", where=samples.name, hint="name some with --methods to see why")
+    folder = Path(out or Path("leaven-runs") / f"compare-{Path(samples.name).name.replace(':', '-')}")
+    asked = {
+        "methods": [entry.name for entry in found],
+        "data": {"name": samples.name, "fingerprint": samples.fingerprint},
+        "length": length,
+        "seeds": seeds,
+        "protocols": list(protocols),
+        "precision": precision,
+        "settings": {entry.name: entry.request.settings for entry in found},
+        "encoders": {entry.name: entry.encoder for entry in found},
+    }
+    grid = Grid(folder, asked, describe_machine(device))
+    opening = {"data": data, "data_root": data_root, "labels": labels, "columns": columns}
+    grid.settle_lengths(found, opening, say)
+    cells = grid.fill(found, seeds, opening, {"protocols": tuple(protocols), "device": device}, say, progress)
+    _, test, part, note = samples.held_out()
+    scored_on = f"{samples.name} ({part}: {len(test):,} samples)"
+    notes = [*([note] if note else []), *grid.plan.get("notes", [])]
+    comparison = Comparison(str(folder), scored_on, tuple(protocols), length, seeds, cells, left_out, grid.plan["machine"], notes)
+    write_json(folder / "comparison.json", comparison.to_dict())
+    report_comparison(comparison, samples, device=device)
+    return comparison

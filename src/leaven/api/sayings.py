@@ -9,7 +9,8 @@ from leaven.data import DataSet
 from leaven.errors import UserError
 
 Say = Callable[[str], None]
-Progress = Callable[[int, int, float], None]
+Progress = Callable[..., object]
+"""Called as progress(what is counted, how many are done, of how many); a training adds its loss."""
 
 
 def quiet(*_: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from leaven.api.judge import evaluate
 from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
 from leaven.data import open_data
 from leaven.encoders.store import load_encoder
+from leaven.errors import TrainingStopped
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method
@@ -43,6 +45,7 @@ def pretrain(
     data_root: str | Path | None = None,
     keep_going: bool = False,
     accept_data: bool = False,
+    track: Sequence[str] = (),
     checkpoint_seconds: float = 60.0,
     say: Say = quiet,
     progress: Progress = quiet,
@@ -52,18 +55,24 @@ def pretrain(
     data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's or a timm name.
     budget: a time such as "10m"; or epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts.
     labels are only watched (a kNN curve), or used by semi-supervised methods. The same call with the same `out` goes on where it stopped.
+    track: "tensorboard" or "wandb", which then get the rows of metrics.jsonl as well.
 
     Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
     started = time.monotonic()
-    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns)
+    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     describe_data(opened, say)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{find_method(method).name.rpartition(':')[2]}")
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate,
-        keep_going, accept_data, checkpoint_seconds,
+        keep_going, accept_data, checkpoint_seconds, tuple(track),
     )  # fmt: skip
-    run = train(request, opened, folder, started=started, say=say, progress=progress)
+    try:
+        run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
+    except TrainingStopped:
+        if rank() == 0:
+            report_run(folder, opened, None)
+        raise
     if rank() == 0:
         described = list(run.config["asked"]["encoder"].values())
         trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
@@ -81,4 +90,4 @@ def demo(
 ) -> Scorecard:
     """Pre-train SimCLR on scikit-learn's handwritten digits without their labels, and evaluate it from 1, 2, 5 and 10 labels a class."""
     run = pretrain("demo:digits", out=out, budget=budget, say=say, progress=progress)
-    return evaluate(run, "demo:digits", budget=1.3 * (seconds(budget) or 60), say=say)
+    return evaluate(run, "demo:digits", budget=1.3 * (seconds(budget) or 60), say=say, progress=progress)

@@ -2,63 +2,61 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
-from leaven.data import open_data
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
-from leaven.evaluation.features import encode
-from leaven.run import Run, write_whole
-from leaven.training.devices import choose_device
+from leaven.exporters import find_target
+from leaven.exporters.target import Exported
+from leaven.methods.method import Method
+from leaven.run import Run, read_json
 from leaven.training.pretraining import trained_method
 
 
-def load(run: str | Path | Run, role: str | None = None) -> nn.Module:
-    """The trained encoder, in eval mode: raw input -> features. `role` chooses among several encoders."""
+def load(run: str | Path | Run, role: str | None = None, *, method: str | type[Method] | None = None) -> nn.Module:
+    """The trained encoder, in eval mode: raw input -> features. `role` chooses among several encoders.
+
+    method: the class, or file.py:Class, of a run whose networks are those of a method of your own; code that a run names is never run by itself.
+    """
     opened = run if isinstance(run, Run) else Run.open(run)
     folder = opened.encoder_folder if role is None else opened.encoder_folder / role
     if role is None and not (folder / "config.json").is_file() and (roles := sorted(path.parent.name for path in folder.glob("*/config.json"))):
         raise UserError(f"this run has several encoders: {', '.join(roles)}", where=opened.path, hint="say which with role")
-    if (folder / "config.json").is_file() and json.loads((folder / "config.json").read_text())["library"] == "method":
-        encoders = trained_method(opened).encoders()
+    if role is not None and not folder.is_dir():
+        raise UserError(f"no encoder is named {role!r}", where=opened.path, hint="leave role out to see what there is")
+    if (folder / "config.json").is_file() and read_json(folder / "config.json").get("library") == "method":
+        encoders = trained_method(opened, method).encoders()
         return encoders[role] if role else next(iter(encoders.values()))
     return load_encoder(folder)
 
 
-def embed(
+def export(
     run: str | Path | Run,
-    data: Any,
     *,
+    to: str,
     out: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    device: str = "auto",
-    data_root: str | Path | None = None,
-) -> np.ndarray:
-    """(samples, dim) float32 features of all samples, in the data's order; written to `out` (.npy) where given."""
-    encoder = load(run)
+    role: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Exported:
+    """Write a run's encoder in a form that other programs read, compare it with the encoder, and keep it if both give the same features.
+
+    to: "onnx", "safetensors" or "timm". out: a file, or a folder that is not there yet (default: in RUN/export). role: which of several encoders.
+    settings: those of the target; for onnx, pixels ("uint8" or "float" 0-1) and opset.
+    """
+    opened = run if isinstance(run, Run) else Run.open(run)
+    target = find_target(to, settings)
+    encoder = load(opened, role)
     if not isinstance(encoder, Encoder):
-        raise UserError("the networks of this method have no input specification to embed by", hint="use leaven.load in Python")
-    if out is not None and Path(out).suffix != ".npy":
-        raise UserError("vectors are written as .npy", where=out, hint="end --out with .npy")
-    samples = open_data(data, root=data_root, columns=columns, **picture_options(encoder))
-    role = next(iter(samples.rows.roles))
-    vectors = encode(encoder, samples.rows[role], torch.arange(len(samples)), device=choose_device(device)).numpy()
-    if out is not None:
-
-        def save(partial: Path) -> None:
-            with open(partial, "wb") as file:  # np.save would add .npy to the temporary name
-                np.save(file, vectors)
-
-        write_whole(Path(out), save)
-    return vectors
+        raise UserError("the networks of this method have no input specification to export", where=opened.path, hint="use leaven.load in Python")
+    name = f"{role or 'encoder'}{target.suffix}" if target.suffix else f"{to}-{role}" if role else to
+    place = opened.path / "export" / name if out is None else Path(out)
+    difference = target.export(encoder, place, replace=out is None)
+    return Exported(place, to, sum(parameter.numel() for parameter in encoder.parameters()), encoder.dim, difference)
 
 
 def picture_options(encoder: Encoder) -> dict[str, Any]:

@@ -1,10 +1,27 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from leaven.cli.app import AsJson, Columns, Data, Device, Labels, Root, RunFolder, answer, app, columns_of, say
+from leaven.cli import completion
+from leaven.cli.app import (
+    AsJson,
+    Columns,
+    Data,
+    Device,
+    EncoderName,
+    Labels,
+    Precision,
+    Root,
+    RunFolder,
+    answer,
+    app,
+    assignments,
+    columns_of,
+)
+from leaven.cli.watch import Watch
 from leaven.errors import UserError
 
 
@@ -14,23 +31,72 @@ def evaluate(
     data: Data,
     labels: Labels = None,
     columns: Columns = None,
-    protocol: Annotated[str, typer.Option(help="Any of knn,linear,few-label.")] = "knn,linear,few-label",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Any of knn,linear,few-label,classifier (default: classifier for a run of finetune, else the other three).",
+            autocompletion=completion.some_of("knn", "linear", "few-label", "classifier"),
+        ),
+    ] = None,
     labels_per_class: Annotated[str, typer.Option(help="Counts of the few-label curve.")] = "1,2,5,10",
     budget: Annotated[str, typer.Option(help="Time for training on the labels alone, the floor that costs most.")] = "2m",
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Device = "auto",
     data_root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run's encoder is worth: kNN, linear probe and few-label curve, beside their floors."""
+    """Say what a run is worth: kNN, linear probe and few-label curve, or a classifier's accuracy, beside their floors."""
     import leaven
 
     try:
         counts = tuple(int(count) for count in labels_per_class.split(","))
     except ValueError:
         raise UserError(f"--labels-per-class takes whole numbers like 1,2,5,10, not {labels_per_class!r}") from None
-    card = leaven.evaluate(
-        run, data, labels=labels, columns=columns_of(columns), protocols=tuple(protocol.split(",")), labels_per_class=counts,
-        budget=budget, seed=seed, device=device, data_root=data_root, say=say,
-    )  # fmt: skip
+    with Watch() as watch:
+        card = leaven.evaluate(
+            run, data, labels=labels, columns=columns_of(columns), protocols=tuple(protocol.split(",")) if protocol else None,
+            labels_per_class=counts, budget=budget, seed=seed, device=device, data_root=data_root, say=watch.say, progress=watch,
+        )  # fmt: skip
     answer(as_json, {**card.to_dict(), "report": str(run / "report.html")}, f"{card.text()}\nThe whole story: {run / 'report.html'}")
+
+
+@app.command()
+def compare(
+    data: Data,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Names from `leaven methods`, with commas between them, or all.",
+            autocompletion=completion.some_of("all", found=completion.method_names),
+        ),
+    ] = "all",
+    encoder: EncoderName = "auto",
+    budget: Annotated[str | None, typer.Option(help="Time of each training: 90s, 10m, 2h (default 3m).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each training, in place of a time.", min=1)] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each method.", min=1)] = 3,
+    out: Annotated[
+        Path | None, typer.Option(help="The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped.")
+    ] = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter: method:name=value, or name=value for all methods. May be repeated.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="Any of knn,linear,few-label.")] = "knn,linear",
+    size: Annotated[int | None, typer.Option(help="Side of training pictures in pixels.", min=1)] = None,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    data_root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train several methods for the same time and score them beside their floors: a table with intervals, and a page with pictures."""
+    import leaven
+
+    with Watch() as watch:
+        comparison = leaven.compare(
+            data, methods=methods, encoder=encoder, budget=budget, steps=steps, seeds=seeds, out=out, labels=labels, columns=columns_of(columns),
+            settings=assignments(settings, "--set"), protocols=tuple(protocol.split(",")), size=size, precision=precision, device=device,
+            data_root=data_root, say=watch.say, progress=watch,
+        )  # fmt: skip
+    content = comparison.to_dict()
+    answer(as_json, content, f"{comparison.text()}\nThe whole story: {content['report']}")

@@ -5,7 +5,22 @@ from typing import Annotated
 
 import typer
 
-from leaven.cli.app import AsJson, Columns, Data, Device, Labels, Root, answer, app, assignments, columns_of
+from leaven.cli.app import (
+    AsJson,
+    Columns,
+    Data,
+    Device,
+    EncoderName,
+    Labels,
+    MethodName,
+    Precision,
+    Root,
+    Track,
+    answer,
+    app,
+    assignments,
+    columns_of,
+)
 from leaven.cli.watch import Watch
 
 
@@ -26,8 +41,8 @@ def demo(
 @app.command()
 def pretrain(
     data: Data,
-    method: Annotated[str, typer.Option(help="A name from `leaven methods`, or file.py:Class.")] = "simclr",
-    encoder: Annotated[str, typer.Option(help="auto, a name from `leaven encoders`, or any timm model.")] = "auto",
+    method: MethodName = "simclr",
+    encoder: EncoderName = "auto",
     out: Annotated[
         Path | None, typer.Option(help="The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped.")
     ] = None,
@@ -42,13 +57,14 @@ def pretrain(
         list[str] | None, typer.Option("--set", help="A hyper-parameter: name=value; views., recipe. and encoder. reach into parts.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp64.")] = "auto",
+    precision: Precision = "auto",
     device: Device = "auto",
     devices: Annotated[int, typer.Option(help="Processes (GPUs) to share each batch.", min=1)] = 1,
     accumulate: Annotated[int, typer.Option(help="Micro-batches a step, to save memory.", min=1)] = 1,
     data_root: Root = None,
     keep_going: Annotated[bool, typer.Option(help="Do not stop when a verdict says that going on is useless.")] = False,
     accept_data: Annotated[bool, typer.Option(help="Go on although the data has changed since the run began.")] = False,
+    track: Track = None,
     as_json: AsJson = False,
 ) -> None:
     """Train an encoder on data without labels."""
@@ -58,7 +74,8 @@ def pretrain(
         run = leaven.pretrain(
             data, method=method, encoder=encoder, out=out, budget=budget, epochs=epochs, steps=steps, batch=batch, size=size, labels=labels,
             columns=columns_of(columns), settings=assignments(settings, "--set"), seed=seed, precision=precision, device=device, devices=devices,
-            accumulate=accumulate, data_root=data_root, keep_going=keep_going, accept_data=accept_data, say=watch.say, progress=watch,
+            accumulate=accumulate, data_root=data_root, keep_going=keep_going, accept_data=accept_data, track=track or (),
+            say=watch.say, progress=watch,
         )  # fmt: skip
     config = run.config
     result, asked = config["result"], config["asked"]

@@ -6,54 +6,77 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from leaven.cli.app import say
+from leaven.cli.app import first_process, say
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 
 class Watch:
-    """Progress of a long work: a bar on a terminal, else one plain line every few seconds."""
+    """Progress of a long work: a bar on a terminal, else one plain line every few seconds.
+
+    Called with what is counted, how many are done, of how many; a training tells its loss beside. One task follows another: a new name begins anew.
+    """
 
     def __init__(self, every: float = 5.0):
-        self.every, self.started, self.spoke, self.first = every, time.monotonic(), time.monotonic(), -1
+        self.every, self.task, self.first, self.started, self.spoke = every, "", 0, 0.0, 0.0
         self.bar: Progress | None = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            columns = (
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.1f} steps/s"),
-                TimeRemainingColumn(),
-            )
-            self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task("", total=None, loss=float("nan"), rate=0.0)
+        self.row: TaskID | None = None
+        if first_process() and sys.stderr.isatty():
+            self.bar = bar()
 
     def __enter__(self) -> Watch:
-        if self.bar is not None:
-            self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self._clear()
 
     def say(self, line: str) -> None:
-        if self.bar is not None:
+        """A line for people, above the bar where there is one."""
+        if self.bar is not None and self.row is not None:
             self.bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
         else:
             say(line)
 
-    def __call__(self, step: int, total: int, loss: float) -> None:
+    def __call__(self, task: str, done: int, total: int, loss: float | None = None) -> None:
         now = time.monotonic()
-        if self.first < 0:
-            self.first, self.started = step, now
-        rate = (step - self.first) / max(now - self.started, 1e-9)
+        if task != self.task or done < self.first:
+            self.task, self.first, self.started, self.spoke = task, done, now, now
+            self._clear()
+        rate = (done - self.first) / max(now - self.started, 1e-9)
+        told = ("" if loss is None else f"loss {loss:.4f}  ") + f"{rate:,.{1 if rate < 100 else 0}f}/s"
         if self.bar is not None:
-            self.bar.update(self.task, completed=step, total=total, loss=loss, rate=rate)
+            if self.row is None:
+                self.row = self.bar.add_task(task, total=total, told="")
+                self.bar.start()
+            self.bar.update(self.row, completed=done, total=total, told=told if rate else "")
+            if done >= total:
+                self._clear()
         elif now - self.spoke > self.every and rate > 0:
             self.spoke = now
-            say(f"step {step}/{total}  loss {loss:.4f}  {rate:.1f} steps/s  {(total - step) / rate:.0f} s left")
+            say(f"{task} {done:,}/{total:,}  {told}  {(total - done) / rate:.0f} s left")
+
+    def _clear(self) -> None:
+        """Take the bar from the screen; the next task draws it again."""
+        if self.bar is not None and self.row is not None:
+            self.bar.stop()
+            self.bar.remove_task(self.row)
+            self.row = None
+
+
+def bar() -> Progress | None:
+    """A bar on standard error, which leaves nothing behind; None on a terminal that cannot move its cursor.
+
+    It is short, because a terminal that is made narrower than a line breaks that line in two, and the upper half would stay.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_interactive:
+        return None
+    told = TextColumn("{task.fields[told]}")
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=14), MofNCompleteColumn(), told, TimeRemainingColumn(compact=True),
+        console=console, transient=True,
+    )  # fmt: skip

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
-from leaven.encoders.encoder import Encoder
+from leaven.encoders.encoder import Encoder, names_within
 from leaven.modules.convolution import SideBySideConv2d
 
 
@@ -81,3 +81,6 @@ class ConvNet(Encoder):
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         maps = self.maps(x)
         return maps.sum((2, 3)) / (maps.shape[2] * maps.shape[3])  # a mean's backward would divide every position instead
+
+    def depths(self) -> list[list[str]]:
+        return [names_within(self, *parts) for parts in ((self.stem, self.stem_norm), *((block,) for block in self.blocks), (self.head,))]

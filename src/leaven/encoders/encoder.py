@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from leaven.data.batch import Pixels, Value, Vector
 from leaven.data.spec import InputSpec
@@ -65,3 +66,23 @@ class Encoder(nn.Module):
     def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
         """Token features; `keep` (batch, kept) int64 encodes only these places."""
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+    def depths(self) -> list[list[str]]:
+        """Names of the parameters of each block, from the input to the output, every name once: what fine-tuning freezes and slows down by depth.
+
+        One block where the order is not known.
+        """
+        return [[name for name, _ in self.named_parameters()]]
+
+
+def fitted(value: Value, shape: tuple[int, ...]) -> Value:
+    """Pictures at the side that an encoder was made for; other values unchanged."""
+    if isinstance(value, Pixels) and value.pixels.shape[2:] != tuple(shape[1:]):
+        return Pixels(F.interpolate(value.unit(), shape[1:], mode="bilinear", antialias=True).clamp(0, 1))
+    return value
+
+
+def names_within(network: nn.Module, *parts: nn.Module) -> list[str]:
+    """Names that the parameters of these parts have in the network."""
+    inside = {id(parameter) for part in parts for parameter in part.parameters()}
+    return [name for name, parameter in network.named_parameters() if id(parameter) in inside]

@@ -1,11 +1,11 @@
 """A perceptron for plain numbers."""
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
-from leaven.encoders.encoder import Encoder
+from leaven.encoders.encoder import Encoder, names_within
 from leaven.modules.heads import mlp
 
 
@@ -21,3 +21,11 @@ class MLP(Encoder):
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         return self.layers(self.normalize(x))
+
+    def depths(self) -> list[list[str]]:
+        blocks: list[list[nn.Module]] = []
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                blocks.append([])
+            blocks[-1].append(layer)
+        return [names_within(self, *block) for block in blocks]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -12,7 +12,7 @@ from torch import nn
 from leaven.data.spec import InputSpec
 from leaven.encoders import Encoder, build_encoder, describe_encoder
 from leaven.errors import UserError
-from leaven.run import write_json, write_whole
+from leaven.run import read_json, write_json, write_whole
 
 
 def save_encoder(folder: Path, encoder: nn.Module) -> None:
@@ -21,11 +21,22 @@ def save_encoder(folder: Path, encoder: nn.Module) -> None:
     write_json(folder / "config.json", describe_encoder(encoder))
 
 
+def weights_digest(folder: Path) -> str:
+    """The same for the same weights, wherever they lie. UserError where there are none."""
+    if not (folder / "model.safetensors").is_file():
+        raise UserError("no encoder here", where=folder, hint="the training may not have finished: run the same pretrain command again")
+    with open(folder / "model.safetensors", "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
 def rebuild_encoder(folder: Path) -> Encoder:
     """The same architecture with fresh weights (from torch's global generator)."""
-    stored = json.loads((folder / "config.json").read_text())
-    arguments = {name: value for name, value in stored["arguments"].items() if name != "pretrained"}
-    return build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), arguments)
+    stored = read_json(folder / "config.json")
+    try:
+        arguments = {name: value for name, value in stored["arguments"].items() if name != "pretrained"}
+        return build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), arguments)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"config.json does not describe an encoder ({type(error).__name__}: {error})", where=folder, hint="update leaven") from None
 
 
 def load_encoder(folder: Path) -> Encoder:

@@ -69,6 +69,14 @@ class Timm(Encoder):
         tokens = network.norm(network.blocks(network.norm_pre(torch.cat([prefix, patches], dim=1))))
         return tokens[:, network.num_prefix_tokens :]
 
+    def depths(self) -> list[list[str]]:
+        from timm.models import group_parameters
+
+        if not hasattr(self.network, "group_matcher"):
+            return super().depths()
+        blocks = group_parameters(self.network, self.network.group_matcher())
+        return [[f"network.{name}" for name in blocks[depth]] for depth in sorted(blocks)]
+
     @property
     def patch(self) -> int:
         return self.network.patch_embed.patch_size[0]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
-from leaven.encoders.encoder import Encoder
+from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
 from leaven.modules.patches import gather_tokens, patchify, sincos_positions
 from leaven.modules.transformer import Transformer
@@ -44,3 +44,7 @@ class ViT(Encoder):
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         return torch.mean(self.tokens(x), dim=1)
+
+    def depths(self) -> list[list[str]]:
+        *layers, last = self.layers.layers
+        return [names_within(self, *parts) for parts in ((self.embed,), *((layer,) for layer in layers), (last, self.norm))]

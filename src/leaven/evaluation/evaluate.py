@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from leaven.data import DataSet
@@ -15,7 +16,7 @@ from leaven.evaluation.few_label import few_label_curve
 from leaven.evaluation.floors import labels_only_curve, untrained
 from leaven.evaluation.knn import knn_accuracy
 from leaven.evaluation.linear import linear_accuracy
-from leaven.evaluation.scorecard import Scorecard
+from leaven.evaluation.scorecard import Scorecard, Scores
 
 PROTOCOLS = ("knn", "linear", "few-label")
 
@@ -31,21 +32,28 @@ def evaluate_encoder(
     budget: float | None = 120.0,
     seed: int = 0,
     device: str = "cpu",
+    known_floors: Mapping[str, Scores] | None = None,
+    learned: Tensor | None = None,
     say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Scorecard:
     """kNN, linear probe and few-label curve of an encoder, of the raw input and of the untrained encoder; and training on the labels alone.
 
+    known_floors: those measured before (by the same protocols, on the same data), which are not measured again. learned: content hashes of samples
+    whose labels the encoder has learned from; they are not tested on.
     Probes learn on the data's train split and are scored once on its test split (else val, else a held-out fifth).
     Raises UserError without labels on both sides, or for an unknown protocol.
     """
     for protocol in protocols:
         if protocol not in PROTOCOLS:
-            raise UserError(f"no protocol is named {protocol!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
+            raise UserError(f"no protocol is named {protocol!r}", hint=f"choose from {', '.join(PROTOCOLS)}, classifier")
     if data.spec.classes < 2:
         raise UserError(
             "scores need labels of two classes or more", where=data.name, hint="say where they are with --labels COLUMN, FILE.csv or folder"
         )
     train, test, part, note = data.held_out()
+    if learned is not None:
+        test = test[~torch.isin(data.hashes[test], learned)]
     labels = data.rows.label
     if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
         raise UserError("labels are needed on the training side and on the test side", where=data.name, hint="label some of each")
@@ -66,13 +74,16 @@ def evaluate_encoder(
         return found
 
     say("scoring the pre-trained encoder")
-    own = scores(lambda rows: encode(encoder, value, rows, device=device))
-    say("scoring the raw input")
-    floors = {"input": scores(lambda rows: raw(value, rows))}
-    say("scoring the untrained encoder")
-    fresh = untrained(encoder, seed)
-    floors["untrained"] = scores(lambda rows: encode(fresh, value, rows, device=device))
-    if "few-label" in protocols and (budget is None or budget > 0):
+    own = scores(lambda rows: encode(encoder, value, rows, device=device, progress=progress))
+    floors = dict(known_floors or {})
+    if "input" not in floors:
+        say("scoring the raw input")
+        floors["input"] = scores(lambda rows: raw(value, rows))
+    if "untrained" not in floors:
+        say("scoring the untrained encoder")
+        fresh = untrained(encoder, seed)
+        floors["untrained"] = scores(lambda rows: encode(fresh, value, rows, device=device, progress=progress))
+    if "few-label" in protocols and "labels-only" not in floors and (budget is None or budget > 0):
         say("training on the labels alone")
         target = own["few-label"][-1]["accuracy"]
         curve, left_out = labels_only_curve(encoder, data, train, test, labels_per_class=labels_per_class, target=target, budget=budget, seed=seed)

@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from leaven.data.batch import Pixels, Value, Vector
+from leaven.data.spec import InputSpec
 from leaven.encoders import Encoder
+from leaven.encoders.encoder import fitted
+from leaven.errors import UserError
+from leaven.training.precision import keep_freed_memory
+
+VALUES_AT_ONCE = 2**20
 
 
-def fitted(value: Value, shape: tuple[int, ...]) -> Value:
-    """Pictures at the side that an encoder was made for; other values unchanged."""
-    if isinstance(value, Pixels) and value.pixels.shape[2:] != tuple(shape[1:]):
-        return Pixels(F.interpolate(value.unit(), shape[1:], mode="bilinear", antialias=True).clamp(0, 1))
-    return value
+def batch_of(shape: tuple[int, ...]) -> int:
+    """How many samples are encoded at once: few enough of large pictures that memory stays small."""
+    return max(8, min(250, VALUES_AT_ONCE // math.prod(shape)))
 
 
 @torch.no_grad()
-def encode(encoder: Encoder, value: Value, rows: Tensor, *, batch: int = 250, device: str = "cpu") -> Float[Tensor, "rows dim"]:
-    """fp32 features of these rows, in eval mode, on the CPU. Pictures of another size are resized to the encoder's."""
+def encoded(
+    encoder: Encoder, value: Value, rows: Tensor, *, batch: int | None = None, device: str = "cpu", precision: str = "fp32"
+) -> Iterator[Float[Tensor, "batch dim"]]:
+    """fp32 features of these rows a batch at a time, in order, in eval mode, on the CPU. Pictures of another size are resized to the encoder's.
+
+    precision: fp32, or bf16 (autocast, rounded in between).
+    """
+    keep_freed_memory()
     encoder = encoder.to(device).eval()
-    return torch.cat([encoder(fitted(value[part], encoder.input.shape).to(device)).float().cpu() for part in rows.split(batch)])
+    for part in rows.split(batch or batch_of(encoder.input.shape)):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):  # not across the yield: it would reach the caller
+            features = encoder(fitted(value[part].to(device), encoder.input.shape))
+        yield features.float().cpu()
+
+
+def encode(
+    encoder: Encoder,
+    value: Value,
+    rows: Tensor,
+    *,
+    batch: int | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Float[Tensor, "rows dim"]:
+    """The features of `encoded`, together."""
+    parts, done = [], 0
+    for part in encoded(encoder, value, rows, batch=batch, device=device, precision=precision):
+        parts.append(part)
+        done += len(part)
+        progress(done, len(rows))
+    return torch.cat(parts)
+
+
+def check_input(encoder: Encoder, spec: InputSpec, where: object = None) -> None:
+    """Raises UserError where an encoder does not read such samples."""
+    wanted = encoder.input
+    if spec.modality != wanted.modality:
+        raise UserError(f"this encoder reads {wanted.modality}, and the data is {spec.modality}", where=where, hint="give data like that of its run")
+    differs = spec.shape[0] != wanted.shape[0] if spec.modality == "pixels" else spec.modality == "vector" and spec.shape != wanted.shape
+    if differs:
+        what = "channels" if spec.modality == "pixels" else "numbers"
+        raise UserError(f"this encoder reads {wanted.shape[0]} {what} a sample, and the data has {spec.shape[0]}", where=where)
 
 
 def raw(value: Value, rows: Tensor) -> Float[Tensor, "rows dim"]:

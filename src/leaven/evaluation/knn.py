@@ -1,5 +1,6 @@
 """Weighted nearest neighbours on frozen features (Wu et al. 2018, Non-Parametric Instance Discrimination, section 3.4)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,20 @@ def nearest_neighbours(
         similarities.append(value.cpu())
         indices.append(index.cpu())
     return torch.cat(similarities), torch.cat(indices)
+
+
+def nearest_in_blocks(
+    blocks: Iterable[Float[Tensor, "block dim"]], test_features: Float[Tensor, "test dim"], *, k: int
+) -> tuple[Float[Tensor, "test k"], Int64[Tensor, "test k"]]:
+    """`nearest_neighbours` among training features that come a block at a time, so that memory does not grow with their number."""
+    similarity, index, start = torch.empty(len(test_features), 0), torch.empty(len(test_features), 0, dtype=torch.int64), 0
+    for block in blocks:
+        value, row = nearest_neighbours(block, test_features, k=k)
+        similarity, index = torch.cat([similarity, value], dim=1), torch.cat([index, row + start], dim=1)
+        order = similarity.argsort(dim=1, descending=True, stable=True)[:, :k]  # stable: of equals, the lower row comes first
+        similarity, index = similarity.gather(1, order), index.gather(1, order)
+        start += len(block)
+    return similarity, index
 
 
 def _largest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:

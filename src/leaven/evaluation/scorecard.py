@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from leaven.errors import UserError
 
-FLOOR_NAMES = {"input": "raw input", "untrained": "untrained encoder", "labels-only": "labels only"}
-PROTOCOL_NAMES = {"knn": "nearest neighbours", "linear": "linear probe", "few-label": "few labels"}
+FLOOR_NAMES = {"input": "raw input", "untrained": "untrained encoder", "frozen": "frozen probe", "labels-only": "labels only"}
+PROTOCOL_NAMES = {"knn": "nearest neighbours", "linear": "linear probe", "few-label": "few labels", "classifier": "classifier"}
+CLASSIFIER_ROWS = {"balanced_accuracy": "balanced accuracy", "calibration_error": "calibration error"}
 
 Scores = dict[str, Any]
 Point = Mapping[str, Any]
@@ -21,7 +22,7 @@ class Scorecard:
     """Scores of one encoder on one data set, in the JSON shapes that `leaven evaluate --json` promises.
 
     scores: {protocol: {accuracy, interval: [low, high], ...}}; "few-label" is a list of {labels_per_class, accuracy, interval}. Fractions 0-1.
-    floors: {"input" | "untrained" | "labels-only": the same shape as scores}. notes: what a reader of the numbers must know.
+    floors: {"input" | "untrained" | "frozen" | "labels-only": the same shape as scores}. notes: what a reader of the numbers must know.
     """
 
     method: str
@@ -53,6 +54,8 @@ class Scorecard:
         counts whose equal lies beyond the measured curve give way to a smaller one that can be read, and are told as "more than" when there is
         none.
         """
+        if "classifier" in self.scores:
+            return self._classifier()
         ours = _curve(self.scores)
         reference = self._reference()
         if not ours or reference is None:
@@ -78,9 +81,13 @@ class Scorecard:
         """Rows of text, the head first: a protocol or a label count, the encoder's score with its interval, each floor's. Missing cells are empty."""
         floors = [name for name in FLOOR_NAMES if name in self.floors] + [name for name in self.floors if name not in FLOOR_NAMES]
         arms = [self.scores, *(self.floors[name] for name in floors)]
-        rows = [["", "pre-trained", *(FLOOR_NAMES.get(name, name) for name in floors)]]
+        classifier = self.scores.get("classifier", {})
+        rows = [["", "fine-tuned" if classifier else "pre-trained", *(FLOOR_NAMES.get(name, name) for name in floors)]]
         for protocol in dict.fromkeys(name for arm in arms for name in arm if name != "few-label"):
             rows.append([PROTOCOL_NAMES.get(protocol, protocol), *(cell(arm.get(protocol)) for arm in arms)])
+        for name, told in CLASSIFIER_ROWS.items():
+            if name in classifier:
+                rows.append([told, percent(classifier[name]), *("" for _ in floors)])
         curves = [_curve(arm) for arm in arms]
         for count in sorted(set().union(*curves)):
             rows.append([f"{_labels(count)} a class", *(cell(curve.get(count)) for curve in curves)])
@@ -92,6 +99,19 @@ class Scorecard:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([f"{self.method}, {self.encoder}, {self.data}", "", *lines, "", self.sentence(), *(f"Note: {note}" for note in self.notes)])
+
+    def _classifier(self) -> str:
+        """What fine-tuning gives, against everything else that the same labels give."""
+        ours = self.scores["classifier"]
+        told = f"Of {ours['samples']:,} test samples this classifier names {percent(ours)} rightly"
+        floors = {name: self.floors[name]["classifier"] for name in _INSTEAD if "classifier" in self.floors.get(name, {})}
+        if not floors:
+            return f"{told}; no floor was measured, so what fine-tuning adds cannot be told."
+        told += "; the same labels give " + ", ".join(f"{percent(floor)} {_INSTEAD[name]}" for name, floor in floors.items()) + "."
+        best = max(floors, key=lambda name: floors[name]["accuracy"])
+        if floors[best]["interval"][0] > ours["interval"][1]:
+            return f"{told} It is worse than what they give {_INSTEAD[best]}."
+        return told if ours["interval"][0] > floors[best]["interval"][1] else f"{told} Against the best of these the difference is within the noise."
 
     def _reference(self) -> str | None:
         """The floor that the sentence compares with: the labels alone, else the floor that is best at its largest label count."""
@@ -142,7 +162,18 @@ class Scorecard:
         return "There are no labels, so what this pre-training is worth cannot be told; a few labels (--labels) are enough to tell."
 
 
+def joined(cards: Sequence[Scorecard]) -> Scorecard:
+    """One card with the scores and floors of several of the same encoder and data, whose protocols differ."""
+    first, *rest = cards
+    for card in rest:
+        floors = {name: first.floors.get(name, {}) | card.floors.get(name, {}) for name in dict.fromkeys([*first.floors, *card.floors])}
+        notes = list(dict.fromkeys([*first.notes, *card.notes]))
+        first = dataclasses.replace(first, scores=first.scores | card.scores, floors=floors, notes=notes)
+    return first
+
+
 _THAN = {"labels-only": "your labels alone", "input": "the raw input", "untrained": "the untrained encoder"}
+_INSTEAD = {"labels-only": "from scratch", "frozen": "with a probe on the frozen encoder", "input": "with a probe on the raw input"}
 _WITHOUT = {"labels-only": "without", "input": "on the raw input", "untrained": "with the untrained encoder"}
 
 

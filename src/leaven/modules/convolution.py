@@ -21,7 +21,7 @@ class SideBySideConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        if x.device.type != "cpu" or width > self.widest or batch % self.together or not self.training:
+        if not self.training or x.device.type != "cpu" or width > self.widest or batch % self.together:
             return F.conv2d(x, self.weight, padding=1)
         rows = batch // self.together
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 1)).view(rows, self.together, height, width + 1, channels)

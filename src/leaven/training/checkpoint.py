@@ -57,9 +57,9 @@ def load_state(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if "state" not in metadata:
-                raise UserError("not a Leaven checkpoint", where=path)
+                raise UserError("not a checkpoint of Leaven", where=path)
             return unflatten(json.loads(metadata["state"]), {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError("not a whole checkpoint", where=path, hint=str(error)) from None
 
 
@@ -70,13 +70,21 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def files(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.safetensors"))
+        return sorted(self.folder.glob(f"step-{'[0-9]' * 9}.safetensors"))
+
+    def newest(self) -> int | None:
+        """The step of the newest file, whole or not; None if there is none."""
+        return max((int(path.stem.removeprefix("step-")) for path in self.files()), default=None)
+
+    def keep_newest(self, count: int) -> None:
+        """Remove all others, and what was cut off while it was written."""
+        files = self.files()
+        for path in [*files[: max(0, len(files) - count)], *self.folder.glob("*.partial")]:
+            path.unlink(missing_ok=True)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         save_state(self.folder / f"step-{step:09d}.safetensors", state)
-        for old in self.files()[: -self.keep]:
-            old.unlink(missing_ok=True)
+        self.keep_newest(self.keep)
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole state; None if there is none."""

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leaven.errors import UserError
+from leaven.errors import UserError, out_of_memory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Too little memory, and too few samples for batch norm, become UserErrors that say what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if out_of_memory(error):
+            hint = "lower --batch, or split each batch with --accumulate 2 (or more); the last checkpoint is kept"
+            raise UserError("out of memory", hint=hint) from error
+        if "more than 1 value per channel" in str(error):
+            raise UserError("batch norm needs two samples or more at a time", hint="raise --batch, or lower --accumulate") from error
+        raise
 
 
 def choose_device(wanted: str) -> str:
@@ -25,6 +44,41 @@ def choose_device(wanted: str) -> str:
     if not available[wanted]:
         raise UserError(f"this machine has no {wanted}", hint="leave --device out to use what there is")
     return wanted
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """device, its name where it has one, cpu, cores, and the threads that torch uses of them."""
+    found: dict[str, Any] = {"device": device}
+    if device == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
+    return {**found, "cpu": cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+
+
+def cpu_name() -> str:
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.is_file() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()
+
+
+def processor_seconds() -> float:
+    """Processor time that this process, all its threads and its finished children have used."""
+    return sum(os.times()[:4])
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes ever held at once: on the GPU where one is used, else by this process; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would count what the parent held when it started this process
+        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM")), None)
+        return None if line is None else int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def launch(device: str, devices: int, precision: Any) -> Fabric:

@@ -67,6 +67,22 @@ def agree(number: float) -> float:
     return box.item()
 
 
+def anywhere(*truths: bool) -> tuple[bool, ...]:
+    """Whether each is true in any process."""
+    if processes() == 1:
+        return truths
+    box = torch.tensor([float(truth) for truth in truths])
+    box = box.cuda() if dist.get_backend() == "nccl" else box
+    dist.all_reduce(box, dist.ReduceOp.MAX)
+    return tuple(truth > 0 for truth in box.tolist())
+
+
+def wait_for_all() -> None:
+    """Return when every process has come this far."""
+    if processes() > 1:
+        dist.barrier()
+
+
 def share_state(module: nn.Module) -> None:
     """The first process's parameters and buffers, on all of them."""
     if processes() > 1:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Batch, Value
+from leaven.data.batch import Batch
 from leaven.data.draw import Draw, seed_of
 from leaven.data.loader import Loader
 from leaven.data.sampler import Sampler
-from leaven.errors import Interrupted, TrainingStopped
+from leaven.errors import Interrupted, TrainingStopped, UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.run import Run
 from leaven.training.checkpoint import Checkpoints
-from leaven.training.distributed import agree, average_gradients, processes, rank, share_state
+from leaven.training.devices import peak_memory, processor_seconds, told_plainly
+from leaven.training.distributed import agree, anywhere, average_gradients, processes, rank, share_state, wait_for_all
+from leaven.training.early_stopping import EarlyStopping
 from leaven.training.health import Monitor, Verdict
+from leaven.training.interrupts import StopRequest
 from leaven.training.optimizers import build_optimizer, gradient_norm, parameter_groups
 from leaven.training.plan import Plan, rate_factor, scaled_rate
+from leaven.training.precision import in_double
 from leaven.training.step import Autocast, Step
+from leaven.training.trackers import Trackers
 
 REPLAN_AT = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
 
@@ -58,13 +62,15 @@ class Training:
         autocast: Autocast,
         *,
         say: Callable[[str], None] = lambda line: None,
-        progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
+        progress: Callable[[int, int, float], object] = lambda step, total, loss: None,
         save_plan: Callable[[Plan], None] = lambda plan: None,
+        trackers: Trackers | None = None,
         watch: bool = True,
+        stopping: EarlyStopping | None = None,
     ):
         self.method, self.recipe, self.plan, self.folder, self.settings, self.autocast = method, recipe, plan, folder, settings, autocast
-        self.members, self.watch = members, watch
-        self.say, self.report_progress, self.save_plan = say, progress, save_plan
+        self.members, self.watch, self.stopping = members, watch, stopping
+        self.say, self.report_progress, self.save_plan, self.trackers = say, progress, save_plan, trackers or Trackers()
         self.parts = processes() * settings.accumulate
         sampler = Sampler(rows.label[members.to(rows.label.device)].cpu(), plan.batch, settings.seed, method.pools, self.parts)
         mine = [rank() * settings.accumulate + number for number in range(settings.accumulate)]
@@ -75,22 +81,26 @@ class Training:
         self.stepper = Step(method, autocast)
         self.checkpoints = Checkpoints(folder.checkpoints)
         probe = Draw(settings.seed, "probe").permutations(len(members), 1)[0][:1024].sort().values
-        self.monitor = Monitor(method, self.loader.batch(probe), autocast, lambda verdict: self.say(f"{verdict.verdict}: {verdict.why}"))
+        self.monitor = Monitor(method, self.loader.batch(probe), autocast, self._tell)
         self.step = self.stage = self.stage_start = 0
         self.window: dict[str, Tensor] = {}
         self.times: dict[str, float] = defaultdict(float)
         self.started: tuple[float, int] | None = None
-        self.saved = 0.0
-        self.rehearsing = self.stop_requested = False
+        self.saved = self.processor = 0.0
+        self.rehearsing, self.stop = False, StopRequest()
 
     # --- the story ---
 
     def run(self) -> dict[str, Any]:
-        """Returns steps, samples, seconds, the time split and the verdicts. Raises TrainingStopped or Interrupted."""
+        """Returns steps, samples, seconds, the time split, what was used of the machine, and the verdicts. Raises TrainingStopped or Interrupted."""
         self.method.to(self.settings.device)
-        with self._signals(), closing(self.loader):
+        with self.stop.heard(), told_plainly(), closing(self.loader):
             state = self.checkpoints.load()
+            wait_for_all()  # nobody writes before everybody has read
             if state is None:
+                if rank() == 0 and self.folder.metrics_path.is_file():
+                    self.say("no whole checkpoint is left: beginning anew")
+                    self.folder.cut_metrics(0)
                 if self.watch:
                     self.monitor.inputs()
                     self._stop_if_fatal()
@@ -103,14 +113,17 @@ class Training:
             else:
                 self._restore(state)
             self.started = time.monotonic(), self.step
+            self.processor -= processor_seconds()
             while self.stage < len(self.stages):
                 end = self._stage_end(self.stage)
-                while self.plan.progress(self.step) < end - 1e-9:
+                while self.plan.progress(self.step) < end - 1e-9 and not (self.stopping and self.stopping.ended):
                     self._one_step()
                 self.stage += 1
                 if self.stage < len(self.stages):
                     self.stage_start = self.step
                     self._begin_stage(self.stages[self.stage], prepare=True)
+                else:
+                    self._finish()
                 self._checkpoint()
         seconds = sum(self.times.values())
         return {
@@ -119,7 +132,10 @@ class Training:
             "seconds": round(seconds, 3),
             "samples_per_second": round(self.step * self.plan.batch / max(seconds, 1e-9), 1),
             "time_split": {name: round(spent, 3) for name, spent in self.times.items()},
+            "cpu_seconds": round(self.processor + processor_seconds(), 3),
+            "peak_memory": peak_memory(self.settings.device),
             "health": [verdict.to_dict() for verdict in self.monitor.verdicts],
+            **({"early_stopping": self.stopping.summary()} if self.stopping else {}),
         }
 
     def _one_step(self) -> None:
@@ -197,10 +213,28 @@ class Training:
         start, end = sum(each.share for each in self.stages[: self.stage]), self._stage_end(self.stage)
         return min(1.0, max(0.0, (self.plan.progress(step) - start) / (end - start)))
 
+    def _finish(self) -> None:
+        if self.stopping is not None:
+            self.stopping.restore(self.method)
+        self.method.finish()
+
     def _encode(self, function: Callable[[Batch], Tensor]) -> Tensor:
+        def batches() -> Iterator[Batch]:
+            for part in torch.arange(len(self.members)).split(256):
+                if anywhere(self.stop.asked)[0]:
+                    raise Interrupted(f"stopped before stage {self.stages[self.stage].name}")
+                yield self.loader.batch(part)
+
+        return self._mapped(function, batches())
+
+    def _encode_held_out(self, function: Callable[[Batch], Tensor]) -> Tensor:
+        assert self.stopping is not None
+        return self._mapped(function, self.stopping.batches(self.settings.device))
+
+    def _mapped(self, function: Callable[[Batch], Tensor], batches: Iterable[Batch]) -> Tensor:
         self.method.eval()
         with torch.no_grad(), self.autocast():
-            rows = [function(self.loader.batch(part)).float() for part in torch.arange(len(self.members)).split(256)]
+            rows = [function(batch).float() for batch in batches]
         self.method.train()
         return torch.cat(rows)
 
@@ -211,6 +245,10 @@ class Training:
             self.monitor.give(Verdict("non-finite loss", self.step, why, fatal=True))
             raise TrainingStopped("non-finite loss", why, step=self.step)
 
+    def _tell(self, verdict: Verdict) -> None:
+        self.say(f"{verdict.verdict}: {verdict.why}")
+        self.trackers.verdict(self.step, f"{verdict.verdict}: {verdict.why}")
+
     def _log(self, terms: dict[str, Tensor], norm: Tensor, outputs: Outputs) -> None:
         if self.rehearsing or not self.watch:
             return
@@ -219,8 +257,7 @@ class Training:
         for name, value in values.items():
             self.window[name] = self.window.get(name, torch.zeros_like(value)) + value
         self.window[".steps"] = self.window.get(".steps", torch.zeros((), dtype=torch.float64)) + 1
-        every = max(1, self.plan.steps // 200)
-        if self.step % every and self.plan.progress(self.step) < 1:
+        if self.step % self.plan.log_every and self.plan.progress(self.step) < 1:
             return
         steps = self.window.pop(".steps").item()
         row: dict[str, Any] = {
@@ -231,13 +268,19 @@ class Training:
         }
         row |= {name: value.item() / steps for name, value in self.window.items()}
         self.window = {}
-        if self.step % (every * 8) == 0 or self.plan.progress(self.step) >= 1:
+        if self.step % self.plan.look_every == 0 or self.plan.progress(self.step) >= 1:
             row |= self.monitor.look(self.step, outputs)
-        self.monitor.judge_loss(self.step, self._stage_progress(self.step), row["loss"], self.method.chance(outputs))
+            if self.stopping is not None:
+                row |= self.stopping.look(self.step, self.method, self.method.held_out(self._encode_held_out))
+        if (chance := self.method.chance(outputs)) is not None:
+            row["chance"] = chance
+        self.monitor.judge_loss(self.step, self._stage_progress(self.step), row["loss"], chance)
         if rank() == 0:
             elapsed = sum(self.times.values())
             clock = {"seconds": round(elapsed, 3), "samples_per_second": round(self.step * self.plan.batch / max(elapsed, 1e-9), 1)}
-            self.folder.append_metrics({**row, "clock": clock})
+            row["clock"] = clock
+            self.folder.append_metrics(row)
+            self.trackers.row(row)
             self.report_progress(self.step, self.plan.total, row["loss"])
         self._stop_if_fatal()
 
@@ -285,15 +328,14 @@ class Training:
         return sorted(durations[1:])[len(durations[1:]) // 2]
 
     def _between_steps(self) -> None:
-        now = time.monotonic()
-        if self.stop_requested:
+        if not self.rehearsing:
+            self._replan(time.monotonic())
+        late = time.monotonic() - self.saved > self.settings.checkpoint_seconds
+        asked, due = anywhere(self.stop.asked, late)  # agreed on, since a process that ends alone leaves the others waiting for it
+        if (asked or due) and not self.rehearsing:
             self._checkpoint()
+        if asked:
             raise Interrupted(f"stopped after step {self.step}")
-        if self.rehearsing:
-            return
-        self._replan(now)
-        if now - self.saved > self.settings.checkpoint_seconds:
-            self._checkpoint()
 
     def _replan(self, now: float) -> None:
         """Where a budget's end has drifted by more than 1 %, change the number of steps, and write that down before going on."""
@@ -312,28 +354,11 @@ class Training:
     def _crosses(self, share: float) -> bool:
         return self.plan.progress(self.step - 1) < share <= self.plan.progress(self.step)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first SIGTERM or Ctrl-C asks for a checkpoint after the current step; a second Ctrl-C ends at once."""
-
-        def ask(number: int, frame: Any) -> None:
-            if self.stop_requested and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.stop_requested = True
-
-        try:
-            before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-        except ValueError:  # not the main thread
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     # --- what survives ---
 
     def _checkpoint(self) -> None:
+        """Called in all processes, written by the first; where it cannot write, all end."""
+        failed: Exception | None = None
         if rank() == 0:
             state = {
                 "method": self.method.state_dict(),
@@ -343,9 +368,15 @@ class Training:
                 "stage_start": self.stage_start,
                 "window": self.window,
                 "monitor": self.monitor.state(),
-                "times": dict(self.times),
+                "stopping": self.stopping.state() if self.stopping else None,
+                "times": {"parts": dict(self.times), "processor": self.processor + (processor_seconds() if self.started else 0.0)},
             }
-            self.checkpoints.save(self.step, state)
+            try:
+                self.checkpoints.save(self.step, state)
+            except UserError as error:
+                failed = error
+        if agree(failed is not None):
+            raise failed or Interrupted("the first process could not write its checkpoint")
         self.saved = time.monotonic()
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -362,20 +393,12 @@ class Training:
                             slots[name] = torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)
         self.window = state["window"]
         self.monitor.load(state["monitor"])
-        self.times.update(state["times"])
+        if self.stopping is not None:
+            self.stopping.load(state["stopping"])
+        self.times.update(state["times"]["parts"])
+        self.processor = state["times"]["processor"]
         if self.settings.deadline is not None:
             self.settings.deadline -= sum(self.times.values())
         if rank() == 0:
             self.folder.cut_metrics(self.step)
         self.say(f"going on from step {self.step}")
-
-
-def in_double(tree: Any) -> Any:
-    """A nesting of views with every floating-point tensor in float64, for runs at that precision."""
-    if isinstance(tree, Tensor):
-        return tree.double() if tree.is_floating_point() else tree
-    if isinstance(tree, Value):
-        return tree.map(in_double)
-    if isinstance(tree, dict):
-        return {name: in_double(part) for name, part in tree.items()}
-    return [in_double(part) for part in tree] if isinstance(tree, list | tuple) else tree

@@ -50,22 +50,22 @@ def undecayed(method: nn.Module) -> set[str]:
 
 
 def parameter_groups(method: Method, recipe: Recipe, modules: Iterable[nn.Module] | None = None) -> list[dict[str, Any]]:
-    """Trainable parameters by what they share: decayed or not, and the method's rule for their prefix.
+    """Trainable parameters by what they share: decayed or not, and the method's rule for their name or its prefix.
 
     Each group has lr_scale and constant (no schedule), which the loop turns into a rate. `modules` narrows to what a stage or player trains.
     """
     chosen = None if modules is None else {id(parameter) for module in modules for parameter in module.parameters()}
     exempt = undecayed(method)
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    groups: dict[tuple[Rule, bool], dict[str, Any]] = {}
     for name, parameter in method.named_parameters():
         if not parameter.requires_grad or (chosen is not None and id(parameter) not in chosen):
             continue
         prefix = next((prefix for prefix in method.rules if name.startswith(prefix) or fnmatch.fnmatch(name, prefix)), "")
-        rule = method.rules.get(prefix, Rule())
+        rule = method.rules.get(name) or method.rules.get(prefix, Rule())
         decays = parameter.ndim > 1 and name not in exempt
         decay = (recipe.weight_decay if rule.weight_decay is None else rule.weight_decay) if decays else 0.0
         group = groups.setdefault(
-            (prefix, decays), {"params": [], "weight_decay": decay, "lr_scale": rule.lr_scale, "constant": rule.constant, "adapt": decays}
+            (rule, decays), {"params": [], "weight_decay": decay, "lr_scale": rule.lr_scale, "constant": rule.constant, "adapt": decays}
         )
         group["params"].append(parameter)
     return list(groups.values())

@@ -40,6 +40,16 @@ class Plan:
     def total(self) -> int:
         return self.changes[-1][1] if self.changes else self.steps
 
+    @property
+    def log_every(self) -> int:
+        """Steps between two rows of metrics: some 200 in all."""
+        return max(1, self.steps // 200)
+
+    @property
+    def look_every(self) -> int:
+        """Steps between two looks at the features: some 25 in all."""
+        return 8 * self.log_every
+
     def total_at(self, step: int) -> int:
         return self._legs(step)[2]
 
@@ -68,5 +78,5 @@ def scaled_rate(lr: float, batch: int, reference: int, rule: str) -> float:
     ratio = batch / reference
     factors = {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}
     if rule not in factors:
-        raise UserError(f"recipe.lr_rule is {rule!r}", hint=f"choose {', '.join(factors)}")
+        raise UserError(f"recipe.lr_rule cannot be {rule!r}", hint=f"choose {', '.join(factors)}")
     return lr * factors[rule]

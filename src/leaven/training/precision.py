@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from leaven.data.batch import Value
 from leaven.errors import UserError
 
 NAMES = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
@@ -37,3 +40,14 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_threshold = -1, -3
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def in_double(tree: Any) -> Any:
+    """A nesting of views with every floating-point tensor in float64, for runs at that precision."""
+    if isinstance(tree, Tensor):
+        return tree.double() if tree.is_floating_point() else tree
+    if isinstance(tree, Value):
+        return tree.map(in_double)
+    if isinstance(tree, dict):
+        return {name: in_double(part) for name, part in tree.items()}
+    return [in_double(part) for part in tree] if isinstance(tree, list | tuple) else tree

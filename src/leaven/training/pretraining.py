@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,25 +17,36 @@ from leaven.data import DataSet
 from leaven.data.draw import seed_of
 from leaven.data.spec import DataSpec, InputSpec
 from leaven.encoders import Encoder, build_encoder, choose_encoder, describe_encoder
-from leaven.encoders.store import save_encoder
+from leaven.encoders.store import load_encoder, save_encoder, weights_digest
 from leaven.errors import TrainingStopped, UserError
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, find_method, given_arguments
+from leaven.methods.registry import build_method, find_method, given_arguments, known_method
 from leaven.modules.batchnorm import across_processes, has_batch_norm
 from leaven.run import Run
 from leaven.training.checkpoint import Checkpoints
-from leaven.training.devices import choose_device, launch
+from leaven.training.continuing import agree_with_earlier, alone_in
+from leaven.training.devices import choose_device, describe_machine, launch
 from leaven.training.distributed import processes, rank
+from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
+from leaven.training.supervision import Supervision, labeled, write_record
+from leaven.training.trackers import Trackers
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 DEFAULT_BUDGET, DEFAULT_EPOCHS = 600.0, 100
+USUAL_PASSES = 10  # where a recipe has a usual number of steps, and there are more samples than these see so often
 
 
 @dataclass
 class Request:
-    """What a user may say of a training. Lengths: at most one of budget (seconds), epochs and steps."""
+    """What a user may say of a training. Lengths: at most one of budget (seconds), epochs and steps.
+
+    start: a run whose encoder the training goes on from. patience: looks at held-out samples without gain after which it ends.
+    """
 
     method: str | type[Method] = "simclr"
     encoder: str = "auto"
@@ -53,6 +64,9 @@ class Request:
     keep_going: bool = False
     accept_data: bool = False
     checkpoint_seconds: float = 60.0
+    track: tuple[str, ...] = ()
+    start: Run | None = None
+    patience: int = 10
 
 
 def training_side(stored: int, size: int | None) -> int:
@@ -80,11 +94,16 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
     choices: list[dict[str, Any]] = []
     arguments = {name.removeprefix("encoder."): value for name, value in request.settings.items() if name.startswith("encoder.")}
     rest = {name: value for name, value in request.settings.items() if not name.startswith("encoder.")}
+    if request.start is not None and arguments:
+        raise UserError(f"the encoder is that of the run and has no {sorted(arguments)[0]!r} to set", where=request.start.path)
     encoders: dict[str, Encoder] = {}
     torch.manual_seed(seed_of(request.seed, "weights"))
     given = given_arguments(kind)
     if "encoder" in given or "encoders" in given:
         for role in kind.roles if "encoders" in given else kind.roles[:1]:
+            if request.start is not None:
+                encoders[role] = load_encoder(request.start.encoder_folder)
+                continue
             spec = input_of(data.roles[role], request.size)
             name = request.encoder
             if name == "auto":
@@ -121,6 +140,8 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
     choices = []
     parts = processes() * request.accumulate
     batch = request.batch or recipe.batch
+    if samples < 2:
+        raise UserError(f"{samples} sample is too few to learn from", hint="give data with more samples")
     if request.batch is None and batch > samples:
         batch = max(parts, samples // parts * parts)
         choices.append({"what": "batch", "value": batch, "why": f"there are {samples} samples"})
@@ -128,9 +149,13 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
         raise UserError(f"{samples} samples do not fill a batch of {batch}", hint=f"use --batch {samples}")
     if sum(length is not None for length in (request.budget, request.epochs, request.steps)) > 1:
         raise UserError("give one of --budget, --epochs and --steps")
-    budget, epochs = request.budget, request.epochs
-    if budget is None and epochs is None and request.steps is None:
-        if device == "cpu":
+    budget, epochs, steps = request.budget, request.epochs, request.steps
+    if budget is None and epochs is None and steps is None:
+        if recipe.steps is not None:
+            steps = max(recipe.steps, math.ceil(USUAL_PASSES * samples / batch))
+            why = f"no length was given, and there are {samples:,} samples; change it with --budget, --epochs or --steps"
+            choices.append({"what": "length", "value": f"{steps} steps", "why": why})
+        elif device == "cpu":
             budget = DEFAULT_BUDGET
             choices.append(
                 {"what": "length", "value": "10 minutes", "why": "no length was given, on a CPU; change it with --budget, --epochs or --steps"}
@@ -140,17 +165,23 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
             choices.append(
                 {"what": "length", "value": "100 epochs", "why": "no length was given, on a GPU; change it with --budget, --epochs or --steps"}
             )
-    steps = request.steps or (0 if epochs is None else max(1, math.ceil(epochs * samples / batch)))
+    steps = steps or (0 if epochs is None else max(1, math.ceil(epochs * samples / batch)))
     return Plan(steps, batch, budget), choices
 
 
-def describe(request: Request, method: Method, recipe: Recipe, plan: Plan, data: DataSet, spec: DataSpec, precision: str) -> dict[str, Any]:
+def describe(
+    request: Request, method: Method, recipe: Recipe, plan: Plan, data: DataSet, spec: DataSpec, used: Supervision | None, precision: str
+) -> dict[str, Any]:
     """What identifies a training: a run is only continued by one that is described the same."""
+    start = {} if request.start is None else {"start": {"weights": weights_digest(request.start.encoder_folder)}}
+    labels = {} if used is None else {"labels": {**used.to_dict(data), "patience": request.patience}}
     return {
         "method": {"name": method.name, "hyperparameters": method.config},
         "recipe": asdict(recipe),
         "encoder": {name: describe_encoder(encoder) for name, encoder in method.encoders().items()},
         "data": {"name": data.name, "fingerprint": data.fingerprint, "spec": spec.to_dict()},
+        **start,
+        **labels,
         "length": {"budget": plan.budget, "steps": request.steps, "epochs": request.epochs, "batch": plan.batch},
         "seed": request.seed,
         "precision": precision,
@@ -158,46 +189,55 @@ def describe(request: Request, method: Method, recipe: Recipe, plan: Plan, data:
     }
 
 
-def differences(before: Any, now: Any, path: str = "") -> list[str]:
-    """The paths at which two configurations differ, with both values."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [line for key in dict.fromkeys([*before, *now]) for line in differences(before.get(key), now.get(key), f"{path}.{key}".strip("."))]
-    before, now = (list(value) if isinstance(value, tuple) else value for value in (before, now))
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [line for place, pair in enumerate(zip(before, now, strict=True)) for line in differences(*pair, f"{path}.{place}")]
-    return [] if before == now else [f"{path} was {before} and is now {now}"]
-
-
 def train(
     request: Request,
     data: DataSet,
     folder: Run,
     *,
+    used: Supervision | None = None,
     started: float | None = None,
     say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int, float], None] = lambda step, total, loss: None,
+    progress: Callable[[int, int, float], object] = lambda step, total, loss: None,
 ) -> Run:
     """Train as asked into a run's folder, going on where an earlier call stopped. `started`: time.monotonic() from which a budget counts.
 
+    used: the samples that train, if not all of the train split, and those that tell when to end.
     Raises UserError, TrainingStopped or Interrupted; the folder keeps the last good checkpoint.
     """
-    started = started or time.monotonic()
     device = choose_device(request.device)
     precision, why = choose_precision(request.precision, device)
-    choices = [{"what": "precision", "value": precision, "why": why}]
     fabric = launch(device, request.devices, NAMES[precision])
     if rank() > 0:
         say, progress = (lambda line: None), (lambda step, total, loss: None)
+    with alone_in(folder):
+        return _train(request, data, folder, fabric, device, (precision, why), used, started or time.monotonic(), say, progress)
+
+
+def _train(
+    request: Request,
+    data: DataSet,
+    folder: Run,
+    fabric: Fabric,
+    device: str,
+    chosen: tuple[str, str],
+    used: Supervision | None,
+    started: float,
+    say: Callable[[str], None],
+    progress: Callable[[int, int, float], object],
+) -> Run:
+    precision, why = chosen
+    choices = [{"what": "precision", "value": precision, "why": why}]
     keep_freed_memory()
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
-    members = data.train()
+    members = data.train() if used is None else used.members
     spec = DataSpec(len(members), data.spec.roles, data.spec.classes, int((data.rows.label[members] >= 0).sum()), data.spec.class_names)
     method, recipe, built = build(request, spec, device)
     plan, planned = plan_of(request, recipe, len(members), device)
-    choices += built + planned
-    asked = describe(request, method, recipe, plan, data, spec, precision)
-    config = agree_with_earlier(folder, asked, request.accept_data)
+    choices += built + planned + (used.choices if used else [])
+    asked = describe(request, method, recipe, plan, data, spec, used, precision)
+    trackers = Trackers.of(request.track, folder, asked, say)
+    config = agree_with_earlier(folder, asked, request.accept_data, say)
     if config is not None and folder.finished:
         say(f"already finished: {folder.path}")
         return folder
@@ -205,20 +245,19 @@ def train(
         config = {
             "leaven": version("leaven"),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "machine": {
-                "device": device,
-                "processes": processes(),
-                "threads": torch.get_num_threads(),
-                "cpu": platform.processor() or platform.machine(),
-            },
+            "machine": {**describe_machine(device), "processes": processes()},
             "command": sys.argv,
             "asked": asked,
+            "start": str(request.start.path) if request.start else None,
             "choices": choices,
             "plan": plan.to_dict(),
             "result": None,
         }
         if rank() == 0:
+            Checkpoints(folder.checkpoints).keep_newest(0)
             folder.write_config(config)
+            if method.classifies:
+                write_record(folder, data, labeled(data, members), used.held_out if used else members[:0])
     else:
         plan = Plan.from_dict(config["plan"])
     for choice in choices:
@@ -243,7 +282,11 @@ def train(
     rows = data.rows
     if device == "cuda" and bytes_of(data) < 0.4 * torch.cuda.mem_get_info()[0]:
         rows = rows.to(fabric.device)
-    training = Training(method, recipe, rows, members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan)
+    stopping = EarlyStopping(data.rows.select(used.held_out), request.patience) if used and len(used.held_out) else None
+    training = Training(
+        method, recipe, rows, members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan,
+        trackers=trackers if rank() == 0 else None, stopping=stopping,
+    )  # fmt: skip
     try:
         result = training.run()
     except TrainingStopped:
@@ -251,6 +294,8 @@ def train(
             verdicts = [verdict.to_dict() for verdict in training.monitor.verdicts]
             folder.write_config({**folder.config, "stopped": {"step": training.step, "health": verdicts}})
         raise
+    finally:
+        trackers.close()
     if rank() == 0:
         encoders = method.encoders()
         for name, encoder in encoders.items():
@@ -261,42 +306,26 @@ def train(
     return folder
 
 
-def trained_method(folder: Run) -> Method:
-    """The method as it was when its training ended (or was last saved), heads and teachers included."""
+def trained_method(folder: Run, method: str | type[Method] | None = None) -> Method:
+    """The method as it was when its training ended (or was last saved), heads and teachers included.
+
+    method: needed where the run names a file of code (`file.py:Class`), which is never run on the word of the run's folder alone.
+    """
     config = folder.config
     asked = config["asked"]
     spec = DataSpec.from_dict(asked["data"]["spec"])
-    kind = find_method(asked["method"]["name"])
+    kind = find_method(method) if method is not None else known_method(asked["method"]["name"], folder.path)
     encoders = {
         name: build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), stored["arguments"])
         for name, stored in asked["encoder"].items()
         if stored["library"] != "method"
     }
-    method, _ = build_method(kind, spec, encoders, asked["method"]["hyperparameters"])
+    trained, _ = build_method(kind, spec, encoders, asked["method"]["hyperparameters"])
     state = Checkpoints(folder.checkpoints).load()
     if state is None:
         raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
-    method.load_state_dict(state["method"])
-    return method.eval()
-
-
-def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool) -> dict[str, Any] | None:
-    """The configuration of a run that this call continues; None for a new one. UserError where they differ."""
-    if not folder.config_path.is_file():
-        return None
-    config = Run.open(folder.path).config
-    import json
-
-    found = differences(config["asked"], json.loads(json.dumps(asked)))
-    changed_data = [line for line in found if line.startswith("data.") or ".input." in line]
-    other = [line for line in found if line not in changed_data]
-    if other:
-        raise UserError(
-            f"this folder holds another training: {other[0]}", where=folder.path, hint="choose another --out, or repeat the earlier settings"
-        )
-    if changed_data and not accept_data:
-        raise UserError("the data has changed since this run began", where=folder.path, hint="go on with --accept-data, or choose another --out")
-    return config
+    trained.load_state_dict(state["method"])
+    return trained.eval()
 
 
 def bytes_of(data: DataSet) -> int:

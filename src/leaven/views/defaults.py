@@ -9,6 +9,7 @@ from leaven.views.vectors import VectorViews
 from leaven.views.views import Views
 
 MILD = PictureViews(count=1, jitter=0, grey=0)
+MIRRORED = PictureViews(count=1, crop_min=1, jitter=0, grey=0)
 UNCHANGED = PictureViews(count=1, crop_min=1, flip=0, jitter=0, grey=0)
 
 DEFAULTS: dict[str, dict[str, Views]] = {
@@ -18,12 +19,14 @@ DEFAULTS: dict[str, dict[str, Views]] = {
     "byol": {"pixels": PictureViews(saturation=0.2, solarize=(0.0, 0.2)), "vector": VectorViews(), "tokens": TokenViews()},
     # He et al. 2022: a crop and a flip.
     "reconstruction": {"pixels": MILD, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
+    # Crops would make things look larger in training than they are in use (Touvron et al. 2019).
+    "labels": {"pixels": MIRRORED, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
     "plain": {"pixels": UNCHANGED, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
 }
 
 
 def default_views(purpose: str, modality: str) -> Views:
-    """The usual views for "contrast", "byol", "reconstruction" or "plain" of one modality. UserError where there are none."""
+    """The usual views for "contrast", "byol", "reconstruction", "labels" or "plain" of one modality. UserError where there are none."""
     if purpose not in DEFAULTS:
         raise UserError(f"no default views for {purpose!r}", where="views", hint=f"choose from {', '.join(DEFAULTS)}")
     if modality not in DEFAULTS[purpose]:

@@ -1,0 +1,227 @@
+"""Writes the pages of docs/reference/ from what the code says of itself: `python docs/generate.py`, before `zensical build --strict`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import leaven
+from leaven.cli import app
+from leaven.cli.app import PANELS
+from leaven.encoders import AUTO, OWN
+from leaven.methods.method import Recipe
+from leaven.methods.registry import hyperparameters, registry
+from leaven.views import default_views
+from leaven.views.views import KINDS
+
+REFERENCE = Path(__file__).parent / "reference"
+VALUES = {str: "TEXT", Path: "PATH", int: "N", float: "N"}
+MODALITIES = {"pixels": "pictures", "vector": "plain numbers", "tokens": "text", "any": "any kind of data"}
+SETTINGS = ["setting", "kind", "default"]
+
+COMMANDS = """\
+# Commands
+
+Every command has a [Python](python.md) function of the same name (`methods` and `encoders`: `list_methods`, `list_encoders`). With `--json`, one
+object is the only thing on standard output, and everything for people goes to standard error. Exit status: 0 done; 2 the input is wrong (one line
+says what, where, and what to do); 3 training stopped itself, with the reason; 130 interrupted, and the same command goes on.
+"""
+
+METHODS = """\
+# Methods
+
+A setting is given as `--set name=value`, in Python as `settings={"name": value}`. Settings of the [recipe](#recipes) and of the [views](#views)
+begin with `recipe.` and `views.`; each method says below where its own differ. [Choosing a method](../choosing-a-method.md) says which suits.
+"""
+
+ENCODERS = """\
+# Encoders
+
+`--encoder NAME` chooses one, `--set encoder.name=value` sets its arguments. Every encoder takes raw input (pixels of 0-255 or 0-1) and carries its
+own normalisation, so it cannot be fed on the wrong scale. Any picture model of [timm](https://github.com/huggingface/pytorch-image-models) works by
+its name as well: `--encoder resnet18`, `--encoder vit_small_patch16_224`.
+"""
+
+AUTOMATIC = """
+## What auto chooses
+
+The first line that fits. The choice and its reason are kept in `config.json`.
+"""
+
+PYTHON = """\
+# Python
+
+`import leaven` is quick: torch is loaded by the first call. Wherever `say` and `progress` can be given, `say` is called with lines for people, and
+`progress` with what is counted, how many are done, of how many, and a training's loss.
+"""
+
+RESULTS = {
+    "leaven.Run": ["open", "config", "metrics", "finished", "health"],
+    "leaven.evaluation.scorecard.Scorecard": ["sentence", "text", "to_dict"],
+    "leaven.evaluation.comparison.Comparison": ["text", "scores", "floors", "gains", "costs", "to_dict"],
+    "leaven.evaluation.predictions.Predictions": ["labels", "counts", "probability", "margin", "uncertain_first", "write"],
+    "leaven.inspection.inspection.Inspection": ["to_dict"],
+    "leaven.vectors.Vectors": None,
+    "leaven.exporters.target.Exported": ["to_dict"],
+    "leaven.sklearn.EncoderTransformer": ["fit", "transform", "get_feature_names_out"],
+    "leaven.UserError": ["to_dict"],
+    "leaven.errors.TrainingStopped": [],
+    "leaven.errors.Interrupted": [],
+}
+
+
+def main(folder: Path = REFERENCE) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    writers = {"commands": commands, "methods": methods, "encoders": encoders, "python": python}
+    return {name: "\n".join(lines()) + "\n" for name, lines in writers.items()}
+
+
+# --- commands ---
+
+
+def commands() -> Iterator[str]:
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("leaven", [], resilient_parsing=True)
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    yield COMMANDS
+    yield from table(["command", "what it does"], ([f"[`leaven {name}`](#leaven-{name})", command.help] for name, command in found.items()))
+    for name, command in found.items():
+        arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+        options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+        needed = [f"{option.opts[0]} {value_of(option)}" for option in options if option.required]
+        usage = " ".join(["leaven", name, *(argument.name.upper() for argument in arguments), *needed, "[OPTIONS]"])
+        yield from ["", f"## leaven {name}", "", command.help, "", "```text", usage, "```", ""]
+        rows = [[f"`{argument.name.upper()}`", argument.help] for argument in arguments]
+        yield from table(["given", "what it says"], rows + [[spelled(option), told(option)] for option in options])
+
+
+def value_of(option: Any) -> str:
+    kind = option.type_descriptor.annotation
+    return VALUES.get(typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind, "")
+
+
+def spelled(option: Any) -> str:
+    """How an option is given; of a switch that is off, only the way to set it."""
+    both = [*option.opts, *(option.secondary_opts if option.default is not False else [])]
+    return f"`{' / '.join(both)}{'' if option.is_flag else f' {value_of(option)}'}`"
+
+
+def told(option: Any) -> str:
+    default = "" if option.is_flag or option.default is None else f" Default: `{option.default}`."
+    variable = f" Also `{option.envvar}` in the environment." if option.envvar else ""
+    return f"{option.help}{default}{variable}"
+
+
+# --- methods ---
+
+
+def methods() -> Iterator[str]:
+    kinds = registry()
+    yield METHODS
+    yield from table(["method", "idea"], ([f"[`{name}`](#{name})", document(kind)[0]] for name, kind in kinds.items()))
+    for family in sorted({kind.family for kind in kinds.values()}):
+        yield from ["", f"## {family.replace('_', ' ').capitalize()}"]
+        for name, kind in kinds.items():
+            if kind.family == family:
+                yield from ["", f"### {name}", "", *document(kind), "", *method(kind)]
+    yield from ["", "## Recipes", "", *document(Recipe), "", *fields(Recipe, "recipe.")]
+    yield from ["", "## Views"]
+    for name, views in KINDS.items():
+        yield from ["", f"### Views of {name}", "", *document(views), "", *fields(views, "views.")]
+
+
+def method(kind: Any) -> Iterator[str]:
+    needs = "" if kind.wants == "features" else f" Needs an encoder with {kind.wants}."
+    labels = " Needs labels." if kind.pools else ""
+    yield from [f"Source: *{kind.paper}*, {kind.year}. For {MODALITIES[kind.modality or 'any']}.{needs}{labels}", ""]
+    known = {name: parameter.default for name, parameter in hyperparameters(kind).items()}
+    kinds = typing.get_type_hints(kind.__init__)
+    yield from table(SETTINGS, ([f"`{name}`", code(kinds[name]), shown(value)] for name, value in known.items() if name != "views"))
+    yield from ["", f"Recipe: {differing(kind.recipe, Recipe(), always=('optimizer', 'lr', 'batch', 'weight_decay'))}"]
+    if "views" in known:
+        views = default_views(kind.purpose, kind.modality or "pixels")
+        yield from ["", f"Views of {views.kind}: {differing(views, type(views)()) or 'as they are below'}"]
+
+
+def differing(part: Any, plain: Any, always: tuple[str, ...] = ()) -> str:
+    """The fields that are not as usual, as they would be set."""
+    values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    kept = {name: value for name, value in values.items() if name in always or value != getattr(plain, name)}
+    return ", ".join(f"`{name}={json.dumps(value)}`" for name, value in kept.items())
+
+
+def fields(kind: Any, prefix: str) -> Iterator[str]:
+    kinds = typing.get_type_hints(kind)
+    return table(SETTINGS, ([f"`{prefix}{field.name}`", code(kinds[field.name]), shown(field.default)] for field in dataclasses.fields(kind)))
+
+
+# --- encoders ---
+
+
+def encoders() -> Iterator[str]:
+    yield ENCODERS
+    readers = {name: ", ".join(MODALITIES[modality] for modality in kind.modalities) for name, kind in OWN.items()}
+    yield from table(["encoder", "for", "offers"], ([f"[`{name}`](#{name})", readers[name], ", ".join(kind.offers)] for name, kind in OWN.items()))
+    for name, kind in OWN.items():
+        kinds = typing.get_type_hints(kind.__init__)
+        yield from ["", f"## {name}", "", *document(kind), ""]
+        known = hyperparameters(kind)
+        yield from table(SETTINGS, ([f"`encoder.{key}`", code(kinds[key]), shown(parameter.default)] for key, parameter in known.items()))
+    yield AUTOMATIC
+    rows = (
+        [MODALITIES[data], wants, device, f"up to {side}" if side < 10_000 else "any", f"`{name}`", why]
+        for data, wants, device, side, name, why in AUTO
+    )
+    yield from table(["data", "the method needs", "device", "pixels a side", "encoder", "why"], rows)
+
+
+# --- Python ---
+
+
+def python() -> Iterator[str]:
+    public = [name for name in leaven.__all__ if name[0].islower()]
+    order = [name for names in PANELS.values() for name in names if name in public]
+    yield from [PYTHON, "## Functions"]
+    for name in (*order, *sorted(set(public) - set(order))):
+        yield from ["", f"::: leaven.{name}"]
+    yield from ["", "::: leaven.data.open_data", "", "## Classes"]
+    for name, members in RESULTS.items():
+        yield from ["", f"::: {name}"]
+        if members is not None:
+            yield from ["    options:", f"      members:{'' if members else ' []'}", *(f"        - {member}" for member in members)]
+
+
+# --- parts of a page ---
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    for cells in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def document(kind: Any) -> list[str]:
+    return inspect.cleandoc(kind.__doc__ or "").splitlines()
+
+
+def code(kind: Any) -> str:
+    return f"`{inspect.formatannotation(kind)}`"
+
+
+def shown(value: Any) -> str:
+    return f"`{json.dumps(value)}`"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What a run's folder holds already: who writes there, and whether this training is the one to go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from leaven.errors import UserError
+from leaven.run import Run
+from leaven.training.checkpoint import Checkpoints
+from leaven.training.distributed import agree, rank
+
+
+@contextmanager
+def alone_in(folder: Run) -> Iterator[None]:
+    """Hold a run's folder for this training, for all its processes together. Raises UserError where another training holds it."""
+    with ExitStack() as held:
+        refused: UserError | None = None
+        if rank() == 0:
+            try:
+                held.enter_context(folder.lock())
+            except UserError as error:
+                refused = error
+        if agree(refused is not None):
+            raise refused or UserError("another training is writing here", where=folder.path)
+        yield
+
+
+def differences(before: Any, now: Any, path: str = "") -> list[str]:
+    """The paths at which two configurations differ, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [line for key in dict.fromkeys([*before, *now]) for line in differences(before.get(key), now.get(key), f"{path}.{key}".strip("."))]
+    before, now = (list(value) if isinstance(value, tuple) else value for value in (before, now))
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [line for place, pair in enumerate(zip(before, now, strict=True)) for line in differences(*pair, f"{path}.{place}")]
+    return [] if before == now else [f"{path} was {before} and is now {now}"]
+
+
+def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The configuration of a run that this call continues; None for a new one, or for one that never made a step. UserError where they differ.
+
+    --accumulate may change, since it splits a batch without changing the training.
+    """
+    checkpoints = Checkpoints(folder.checkpoints)
+    newest = checkpoints.newest()  # looked at first: another process of this training may write the configuration at any time
+    if not folder.config_path.is_file():
+        if newest is not None:
+            raise UserError("checkpoints without their config.json lie here", where=folder.path, hint="choose another --out")
+        return None
+    config = Run.open(folder.path).config
+    found = differences(config["asked"], json.loads(json.dumps(asked)))
+    if found and not (newest or folder.metrics or config.get("result")):
+        return None
+    split = [line for line in found if line.startswith("accumulate ")]
+    changed_data = [line for line in found if line.startswith("data.") or ".input." in line]
+    other = [line for line in found if line not in changed_data and line not in split]
+    if other:
+        raise UserError(
+            f"this folder holds another training: {other[0]}", where=folder.path, hint="choose another --out, or repeat the earlier settings"
+        )
+    if changed_data and not accept_data:
+        raise UserError("the data has changed since this run began", where=folder.path, hint="go on with --accept-data, or choose another --out")
+    for line in split:
+        say(f"{line}: the same training in other pieces, from here on no longer to the bit")
+    return config
