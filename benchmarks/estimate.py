@@ -1,6 +1,6 @@
 """Does `leaven inspect` say rightly how long a training will take? Each method and data set is inspected, then trained, in turn.
 
-    uv run python benchmarks/estimate.py [--data cifar10,fashion_mnist] [--methods simclr,mae] [--seconds 30] [--rounds 2] [--data-root FOLDER]
+    uv run python benchmarks/estimate.py [--data cifar10,fashion_mnist] [--methods simclr,mae] [--set mae:encoder.patch=4] [--seconds 30] [--rounds 2]
 
 Every training is a process of its own, as a user starts it, with as many steps as the estimate says to take `--seconds`. The error is the training's
 own `seconds` over the estimated ones; the wall clock of the whole command, with its start and its report, stands beside it. Without rounds that
@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--methods", default="simclr,mae")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--set", action="append", default=[], help="name=value, or method:name=value for one of them")
     parser.add_argument("--data-root")
     arguments = parser.parse_args()
     root = ["--data-root", arguments.data_root] if arguments.data_root else []
@@ -39,10 +40,12 @@ def main():
     for _ in range(arguments.rounds):
         for data in arguments.data.split(","):
             for method in arguments.methods.split(","):
-                looked, _ = leaven("inspect", data, "--method", method, "--budget", f"{arguments.seconds:g}s", *root)
+                mine = [each.removeprefix(f"{method}:") for each in arguments.set if ":" not in each or each.startswith(f"{method}:")]
+                options = ["--method", method, *root, *(word for each in mine for word in ("--set", each))]
+                looked, _ = leaven("inspect", data, *options, "--budget", f"{arguments.seconds:g}s")
                 estimate = looked["estimate"]
                 with tempfile.TemporaryDirectory() as folder:
-                    result, wall = leaven("pretrain", data, "--method", method, "--steps", estimate["steps"], "--out", f"{folder}/run", *root)
+                    result, wall = leaven("pretrain", data, *options, "--steps", estimate["steps"], "--out", f"{folder}/run")
                 errors.append(result["seconds"] / estimate["seconds"] - 1)
                 memory = [f"{value / 1e9:.2f}" if value else "?" for value in (estimate["memory_bytes"], result.get("peak_memory"))]
                 cells = [data, method, estimate["steps"], f"{estimate['seconds']:.1f}", f"{result['seconds']:.1f}", f"{100 * errors[-1]:+.0f} %"]

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -479,11 +480,12 @@ def test_a_stop_during_the_calibration_of_a_budget_leaves_a_run_that_begins_anew
 
 
 def stop_in(holder, name, monkeypatch):
-    """SIGTERM arrives when this function is called."""
-    function = getattr(holder, name)
+    """SIGTERM arrives when this function is first called."""
+    function, called = getattr(holder, name), threading.Lock()
 
     def stopped(*arguments, **keywords):
-        os.kill(os.getpid(), signal.SIGTERM)
+        if called.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGTERM)
         return function(*arguments, **keywords)
 
     monkeypatch.setattr(holder, name, stopped)
@@ -542,6 +544,16 @@ def test_a_second_training_into_one_folder_is_refused_with_who_holds_it_until_th
     held_by_another.wait()
     assert command(*words)[0] == 0
     assert not partial_files(tmp_path / "run")
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away_by_the_next_training(points, command, tmp_path):  # noqa: F811
+    left = [tmp_path / "run" / name for name in ("config.json.7.partial", "checkpoint/step-000000004.safetensors.7.partial")]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    (tmp_path / "run" / "film.mkv.partial").write_bytes(b"not ours")
+    assert command("pretrain", points, *STEPS, "--out", tmp_path / "run")[0] == 0
+    assert [path.name for path in partial_files(tmp_path / "run")] == ["film.mkv.partial"]
 
 
 def test_two_processes_that_decode_the_same_pictures_at_once_both_succeed_and_leave_one_cache(own_cache, tmp_path):

@@ -263,10 +263,10 @@ def test_only_labeled_samples_of_the_train_split_are_learned_from():
 
 
 def test_early_stopping_is_for_those_who_have_enough_labels():
-    assert len(supervision(open_data(points(900)), all_labels=True).held_out) == 180
+    assert len(supervision(open_data(points(1200)), all_labels=True).held_out) == 240
     assert len(supervision(open_data(points(240)), all_labels=True).held_out) == 0
     assert len(supervision(open_data(points(240)), all_labels=True, early_stopping=True).held_out) == 48
-    assert len(supervision(open_data(points(900)), all_labels=True, early_stopping=False).held_out) == 0
+    assert len(supervision(open_data(points(1200)), all_labels=True, early_stopping=False).held_out) == 0
     with pytest.raises(leaven.UserError, match="no class has 5 labels"):
         supervision(open_data(points(9)), all_labels=True, early_stopping=True)
 
@@ -370,7 +370,7 @@ def test_probabilities_on_the_probabilities_of_their_own_labels_are_calibrated()
 
 
 def test_enough_held_out_labels_set_the_temperature_and_too_few_leave_it(point_run, tmp_path):
-    many = leaven.finetune(point_run, points(900), steps=3, out=tmp_path / "many")
+    many = leaven.finetune(point_run, points(1200), steps=3, all_labels=True, out=tmp_path / "many")
     few = leaven.finetune(point_run, points(100), steps=3, early_stopping=True, out=tmp_path / "few")
     assert many.config["result"]["early_stopping"]["held_out"] >= 100 > few.config["result"]["early_stopping"]["held_out"]
     assert load_classifier(many)[0].temperature.item() != 1.0 == load_classifier(few)[0].temperature.item()
@@ -452,6 +452,18 @@ def test_no_label_that_was_learned_from_is_tested_on(point_run, tmp_path):
     assert more.scores["classifier"]["samples"] == int(fresh.sum()) == 400 - len(learned)
     assert {"input", "frozen", "labels-only"} == more.floors.keys()
     assert all(0 < floor["classifier"]["accuracy"] <= 1 for floor in more.floors.values())
+
+
+def test_a_group_of_which_it_has_learned_a_sample_is_not_tested_on(point_run, tmp_path):
+    x, y = points(300)
+    group = torch.arange(300) // 10
+    some = torch.where(torch.arange(300) % 2 == 0, y, -1)
+    run = leaven.finetune(point_run, {"x": x, "label": some, "group": group}, steps=2, out=tmp_path / "run")
+    data = open_data({"x": x, "label": y, "group": group})
+    learned = torch.isin(data.hashes, learned_hashes(run))
+    card = leaven.evaluate(run, {"x": x, "label": y, "group": group}, budget=0.001)
+    untouched = ~torch.isin(group, group[learned])
+    assert card.scores["classifier"]["samples"] == int(untouched.sum()) and untouched.any()
 
 
 def test_a_classifier_of_all_labels_has_none_left_to_be_tested_on(point_run, tmp_path):

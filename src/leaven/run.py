@@ -176,6 +176,7 @@ class Run:
                 except OSError as error:
                     if error.errno not in NO_LOCKS:
                         raise
+            self._clear_partial_files()
             with suppress(OSError):
                 path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
             yield
@@ -183,6 +184,13 @@ class Run:
             if held.is_locked:
                 path.unlink(missing_ok=True)
                 held.release()
+
+    def _clear_partial_files(self) -> None:
+        """Remove what `write_whole` left behind in a process that was killed."""
+        for folder in (self.path, self.checkpoints, self.encoder_folder):
+            for path in folder.glob("*.partial"):
+                if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit():
+                    path.unlink(missing_ok=True)
 
     @property
     def health(self) -> list[dict[str, Any]]:

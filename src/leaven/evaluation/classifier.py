@@ -93,8 +93,9 @@ def evaluate_classifier(
     labels, learned = class_numbers(data, classes), learned_hashes(run)
     _, test, part, note = data.held_out()
     known = torch.isin(data.hashes, learned)
+    group = data.rows.group
     rows = torch.arange(len(data)) if note else test
-    rows = rows[(labels[rows] >= 0) & ~known[rows]]
+    rows = rows[(labels[rows] >= 0) & ~known[rows] & ~torch.isin(group[rows], group[known & (group >= 0)])]
     if not len(rows):
         hint = "label some more samples, or fine-tune without --all-labels"
         raise UserError("there is no label to test on that this classifier has not learned from", where=data.name, hint=hint)
@@ -113,7 +114,7 @@ def evaluate_classifier(
     card = Scorecard(classifier.name, name, f"{data.name} ({part}: {len(rows):,} samples)", scores, notes=notes)
     taught = (known & (labels >= 0)).nonzero().flatten()
     if missing := len(learned.unique()) - len(data.hashes[taught].unique()):
-        notes.append(f"No floors: {missing:,} of the samples that it has learned from are not in this data.")
+        notes.append(f"No floors: {missing:,} of the samples that it has learned from are not in this data, or have no label there.")
         return card
 
     def probe(features: Callable[[Tensor], Tensor]) -> Scores:

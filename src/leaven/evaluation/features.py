@@ -17,6 +17,7 @@ from leaven.errors import UserError
 from leaven.training.precision import keep_freed_memory
 
 VALUES_AT_ONCE = 2**20
+LARGEST_RAW, SHRUNK = 64, 32  # larger pictures would take gigabytes as features, and a probe on their pixels is no better
 
 
 def batch_of(shape: tuple[int, ...]) -> int:
@@ -71,9 +72,12 @@ def check_input(encoder: Encoder, spec: InputSpec, where: object = None) -> None
 
 
 def raw(value: Value, rows: Tensor) -> Float[Tensor, "rows dim"]:
-    """The input itself as a feature vector: pixels in 0-1, or plain numbers."""
+    """The input itself as a feature vector: pixels in 0-1 (pictures of more than 64 pixels are shrunk to 32 first), or plain numbers."""
     if isinstance(value, Pixels):
-        return value[rows].unit().flatten(1)
+        channels, *sides = value.shape[0]
+        small = sides if max(sides) <= LARGEST_RAW else (SHRUNK, SHRUNK)
+        parts = (fitted(value[part], (channels, *small)) for part in rows.split(batch_of((channels, *sides))))
+        return torch.cat([part.unit().flatten(1) for part in parts if isinstance(part, Pixels)])
     if isinstance(value, Vector):
         return value[rows].numbers.float()
     raise TypeError(f"no raw features for {value.modality}")

@@ -77,9 +77,9 @@ class Checkpoints:
         return max((int(path.stem.removeprefix("step-")) for path in self.files()), default=None)
 
     def keep_newest(self, count: int) -> None:
-        """Remove all others, and what was cut off while it was written."""
+        """Remove all others."""
         files = self.files()
-        for path in [*files[: max(0, len(files) - count)], *self.folder.glob("*.partial")]:
+        for path in files[: max(0, len(files) - count)]:
             path.unlink(missing_ok=True)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
