@@ -84,10 +84,12 @@ def demo(
     *,
     out: str | Path = "leaven-runs/demo",
     budget: str | float = "60s",
-    labels_only_budget: str | float = "75s",
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Scorecard:
-    """Pre-train SimCLR on scikit-learn's handwritten digits without their labels, and evaluate it from 1, 2, 5 and 10 labels a class."""
+    """Pre-train SimCLR on scikit-learn's handwritten digits without their labels, and evaluate it from 1, 2, 5 and 10 labels a class.
+
+    budget: of the pre-training; training on the labels alone may take 1.3 times as long.
+    """
     run = pretrain("demo:digits", out=out, budget=budget, say=say, progress=progress)
     return evaluate(run, "demo:digits", budget=1.3 * (seconds(budget) or 60), say=say, progress=progress)

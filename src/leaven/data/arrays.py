@@ -96,7 +96,7 @@ def read_idx(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[str]
         beside = _idx(folder, part, "labels-idx1")
         labels.append(np.full(count, -1, np.int64) if beside is None else _unpack(beside).astype(np.int64))
         if len(labels[-1]) != count:
-            raise UserError(f"{len(labels[-1])} labels for {count} pictures", where=beside)
+            raise UserError(f"{len(labels[-1])} labels for {count} pictures", where=beside, hint="fetch both files again")
         splits += [part] * count
         origins += [f"{path.name}#{row}" for row in range(count)]
     return np.concatenate(pictures), np.concatenate(labels), splits, origins

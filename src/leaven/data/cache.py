@@ -61,7 +61,7 @@ def cache_limit() -> int:
     text = os.environ.get("LEAVEN_CACHE_LIMIT") or LIMIT
     found = re.fullmatch(r"([\d.]+) *([KMGT]?)B?", text.strip().upper())
     if found is None:
-        raise UserError(f"LEAVEN_CACHE_LIMIT is {text!r}", hint="give a size such as 20GB, or 0 to keep no pictures")
+        raise UserError(f"LEAVEN_CACHE_LIMIT cannot be {text!r}", hint="give a size such as 20GB, or 0 to keep no pictures")
     return int(float(found[1]) * 1000 ** " KMGT".index(found[2] or " "))
 
 

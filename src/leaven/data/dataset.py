@@ -65,7 +65,7 @@ class DataSet:
         """A data set from its rows (numbered anew from 0); what is not given is computed. Raises UserError when there are no rows."""
         count = len(rows)
         if not count:
-            raise UserError("no samples", where=name)
+            raise UserError("no samples", where=name, hint="give data with at least one usable sample")
         rows = dataclasses.replace(rows, index=torch.arange(count))
         splits = {"all": torch.arange(count)} if splits is None else {split: part for split, part in splits.items() if len(part)}
         hashes = content_hashes(rows.roles) if hashes is None else hashes

@@ -109,8 +109,13 @@ class FileList(Folder):
 
 def walk(root: Path) -> list[str]:
     """Relative paths with `/` of all files below, sorted; hidden files and folders are left out, links to folders not followed."""
+
+    def unreadable(error: OSError) -> None:
+        hint = "change its permissions, or leave it out"
+        raise UserError(f"this folder cannot be read: {error.strerror}", where=error.filename, hint=hint) from error
+
     found = []
-    for folder, inner, files in os.walk(root, followlinks=False):
+    for folder, inner, files in os.walk(root, onerror=unreadable, followlinks=False):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
         found += [(prefix + name).removeprefix("./") for name in files if not name.startswith(".")]

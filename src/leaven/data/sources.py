@@ -143,7 +143,11 @@ def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet
         x, y, splits = arrays.joined(arrays.read_arrays(root / array_files[0]))
         return _arrays(name, {"x": x}, None if y is None else labeling.number(y), options, splits=splits)
     if array_files:
-        raise UserError(f"{len(array_files)} array files", where=root, hint=f"give one of them, such as {root / array_files[0]}")
+        raise UserError(
+            f"there are {len(array_files)} array files here, and one can be opened at a time",
+            where=root,
+            hint=f"give one of them, such as {root / array_files[0]}",
+        )
     hint = f"found {folders.kinds(names)}; pictures, .parquet, .npy, .npz and MNIST-like idx files can be read"
     raise UserError("no pictures or tables here", where=root, hint=hint)
 
@@ -184,7 +188,7 @@ def _stored(name: str, listings: Mapping[str, Listing], options: Options) -> Dat
     parts = {}
     for role, listing in listings.items():
         if not listing.names:
-            raise UserError("no rows", where=listing.root)
+            raise UserError("the table has no rows", where=listing.root)
         seen = survey(listing.sample())
         channels = options.channels or (1 if seen.grey else 3)
         parts[role] = stored(listing, seen.side(options.size), channels, cache_dir=options.cache_dir, progress=options.progress)
@@ -209,7 +213,8 @@ def _stored(name: str, listings: Mapping[str, Listing], options: Options) -> Dat
     given = options.labels is None or isinstance(options.labels, str | Path)
     labels = listing.labels(options.labels) if given else labeling.number(options.labels)
     if len(labels.ids) != len(listing.names):
-        raise UserError(f"{len(labels.ids)} labels for {len(listing.names)} pictures", where=name)
+        what = f"{len(labels.ids)} labels for {len(listing.names)} pictures"
+        raise UserError(what, where=name, hint="give one for each picture, -1 for none")
     rows = torch.from_numpy(kept)
     return DataSet.of(
         name,

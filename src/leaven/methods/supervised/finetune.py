@@ -115,5 +115,5 @@ def trained_blocks(train: str, blocks: int) -> int:
         return blocks if train == "all" else 0
     kind, _, number = train.partition(":")
     if kind != "last" or not number.isdigit() or not 1 <= int(number) <= blocks:
-        raise UserError(f"train is {train!r}", hint=f"choose all, head, or last:N with N from 1 to {blocks}, the blocks of this encoder")
+        raise UserError(f"train cannot be {train!r}", hint=f"choose all, head, or last:N with N from 1 to {blocks}, the blocks of this encoder")
     return int(number)

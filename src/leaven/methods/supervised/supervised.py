@@ -37,7 +37,7 @@ class Supervised(Method):
         if data.classes < 2:
             raise UserError("supervised learning needs labels of two classes or more", hint="give them with --labels")
         if class_weights not in ("none", "balanced"):
-            raise UserError(f"class_weights is {class_weights!r}", hint="choose none or balanced")
+            raise UserError(f"class_weights cannot be {class_weights!r}", hint="choose none or balanced")
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
         self.classifier = nn.Linear(encoder.dim, data.classes)
         self.register_buffer("weights", torch.ones(data.classes))
