@@ -382,6 +382,12 @@ def test_any_timm_model_is_an_encoder(name):
     assert encoder(pictures(2, 32)).shape == (2, encoder.dim)
 
 
+def test_a_network_that_pictures_are_too_small_for_is_refused():
+    with pytest.raises(leaven.UserError, match="32 times smaller, and these have 16 pixels"):
+        build_encoder("resnet18", InputSpec("pixels", (3, 16, 16)), {"small_stem": False})
+    assert build_encoder("resnet18", InputSpec("pixels", (3, 16, 16))).network.conv1.stride == (1, 1)
+
+
 def test_small_pictures_get_a_small_stem():
     small_stem = build_encoder("resnet18", InputSpec("pixels", (3, 32, 32)))
     large = build_encoder("resnet18", InputSpec("pixels", (3, 128, 128)))

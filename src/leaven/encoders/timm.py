@@ -47,6 +47,12 @@ class Timm(Encoder):
         if isinstance(stem, nn.Conv2d) and hasattr(network, "maxpool") and (side <= 64 if small_stem is None else small_stem) and not pretrained:
             network.conv1 = nn.Conv2d(input.shape[0], stem.out_channels, 3, 1, 1, bias=False)
             network.maxpool = nn.Identity()
+            small_stem = True
+        stages = getattr(network, "feature_info", None)
+        reduction = (stages[-1]["reduction"] if stages else 1) // (4 if small_stem else 1)
+        if side < reduction:  # besides being useless, convolutions with stride on a single position have wrong gradients in bf16 on CPUs
+            hint = f"leave {'--encoder' if small_stem is None else 'small_stem'} out, or give larger pictures"
+            raise UserError(f"{model} makes pictures {reduction} times smaller, and these have {side} pixels", hint=hint)
         self.network = network
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
