@@ -382,6 +382,13 @@ def test_any_timm_model_is_an_encoder(name):
     assert encoder(pictures(2, 32)).shape == (2, encoder.dim)
 
 
+def test_pictures_stored_above_the_training_size_train_a_transformer(tmp_path):
+    pictures = torch.randint(0, 256, (24, 3, 36, 36), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    tiny = {"encoder.width": 16, "encoder.depth": 1, "encoder.heads": 2}
+    run = leaven.pretrain(pictures, method="mae", size=32, steps=2, batch=8, settings=tiny, out=tmp_path)
+    assert leaven.load(run).input.shape == (3, 32, 32)
+
+
 def test_a_network_that_pictures_are_too_small_for_is_refused():
     with pytest.raises(leaven.UserError, match="32 times smaller, and these have 16 pixels"):
         build_encoder("resnet18", InputSpec("pixels", (3, 16, 16)), {"small_stem": False})

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.data.batch import Batch
+from leaven.encoders.encoder import Encoder, fitted
 from leaven.methods.method import Method, Outputs
 from leaven.training.step import Autocast
 
@@ -115,7 +116,8 @@ class Monitor:
             was_training = encoder.training
             encoder.eval()
             with self.autocast():
-                features = torch.cat([encoder(self.probe[role][start : start + 256]) for start in range(0, len(self.probe), 256)]).float()
+                parts = (self.probe[role][start : start + 256] for start in range(0, len(self.probe), 256))
+                features = torch.cat([encoder(fitted(part, encoder.input.shape) if isinstance(encoder, Encoder) else part) for part in parts]).float()
             encoder.train(was_training)
             if not features.isfinite().all():
                 continue
