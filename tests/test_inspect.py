@@ -6,6 +6,7 @@ import math
 import shlex
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -436,10 +437,14 @@ def test_the_advised_budget_holds_the_passes_and_is_the_shortest_that_does(step)
     assert all(training_time(budget) < needed for budget in BUDGETS.values() if budget < advised)
 
 
-def test_the_command_can_be_pasted():
+def test_the_command_can_be_pasted(monkeypatch):
+    monkeypatch.delenv("LEAVEN_DATA", raising=False)
     given = {"data": "my pictures", "method": "mae", "encoder": None, "columns": {"x": "img"}, "settings": {"mask_ratio": "0.5"}, "data_root": None}
     assert command({**given, "budget": "10m"}) == "leaven pretrain 'my pictures' --method mae --columns x=img --set mask_ratio=0.5 --budget 10m"
     assert command({"data": np.zeros(3), "method": None, "epochs": 3}) == "leaven.pretrain(data, epochs=3)"
+    assert command({"data": "cifar10", "data_root": Path("/some/data")}) == "leaven pretrain cifar10 --data-root /some/data"
+    monkeypatch.setenv("LEAVEN_DATA", "/some/data")
+    assert command({"data": "cifar10", "data_root": Path("/some/data")}) == "leaven pretrain cifar10"
 
 
 def test_budgets_and_times_are_written_as_people_write_them():

@@ -10,6 +10,7 @@ from typing import Any
 
 from leaven.data.spec import InputSpec
 from leaven.inspection.estimate import Pace
+from leaven.methods.registry import find_method
 from leaven.training.pretraining import Request, training_side
 
 METHODS = {
@@ -73,7 +74,9 @@ def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, An
 
 def command(given: Mapping[str, Any]) -> str:
     """The `leaven pretrain` that does as advised; for data that has no name, the call in Python."""
-    options = {name: getattr(value, "name", value) for name, value in given.items() if value is not None and name != "data"}  # a class, by its name
+    options = {name: value for name, value in given.items() if value is not None and name != "data"}
+    if isinstance(method := options.get("method"), type):
+        options["method"] = find_method(method).name
     if not isinstance(given["data"], str | os.PathLike):
         return f"leaven.pretrain(data, {', '.join(f'{name}={value!r}' for name, value in options.items())})"
     words = ["leaven", "pretrain", str(given["data"])]
