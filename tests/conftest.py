@@ -1,12 +1,15 @@
 """What tests share: the real data where it is, and one pair of worker processes for the whole session."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from leaven import cli
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +19,23 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"the real data sets are not at {root}; set LEAVEN_TEST_DATA to their folder")
     return root
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run `leaven ...` in this process: (status, standard output, standard error)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["leaven", *map(str, words)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as exit:
+            status = exit.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
 
 
 def _serve(rank: int, meeting: str, tasks, answers) -> None:

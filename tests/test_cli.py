@@ -12,27 +12,9 @@ import torch
 from PIL import Image
 
 import leaven
-from leaven import cli
 from leaven.evaluation.scorecard import Scorecard
 
 SMALL = ["--set", "encoder.width=8"]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `leaven ...` in this process: (status, standard output, standard error)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["leaven", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as exit:
-            status = exit.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +176,7 @@ def test_a_collapsed_training_exits_with_3_and_says_why(command, tmp_path):
         "predictor=",
     )
     assert status == 3
-    assert "collapsed" in err and "stop-gradient" in err and "checkpoint is kept" in err
+    assert "collapsed" in err and "stop_gradient=False" in err and "checkpoint is kept" in err
 
 
 def test_a_run_made_with_arrays_is_evaluated_with_arrays(tmp_path):

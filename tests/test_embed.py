@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 import leaven
-from leaven import cli
 from leaven.data import Batch, InputSpec, Pixels, Vector, open_data
 from leaven.encoders import build_encoder
 from leaven.encoders.store import save_encoder
@@ -63,23 +62,6 @@ def pictures(tmp_path_factory):
 def few_at_once(monkeypatch):
     """Several batches a shard, and an uneven last one."""
     monkeypatch.setattr(features, "VALUES_AT_ONCE", 8 * 3 * 16 * 16)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `leaven ...` in this process: (status, standard output, standard error)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["leaven", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as exit:
-            status = exit.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def contents(folder):

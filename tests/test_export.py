@@ -14,7 +14,6 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_sample_images, load_wine
 
 import leaven
-from leaven import cli
 from leaven.data import InputSpec
 from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder, save_encoder
@@ -80,23 +79,6 @@ def without_leaven(folder, script):
     found = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=120)
     assert found.returncode == 0, found.stderr[-3000:]
     return found.stdout
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `leaven ...` in this process: (status, standard output, standard error)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["leaven", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as exit:
-            status = exit.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from test_resume import assert_identical, final_state, without_clocks
 from torch.nn import functional as F
 
 import leaven
-from leaven import cli
 from leaven.data import open_data
 from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
@@ -576,21 +574,6 @@ def test_another_run_to_start_from_is_refused(point_run, tmp_path):
 
 
 # --- the commands
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["leaven", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as exit:
-            status = exit.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def folder(root, count=60):

@@ -4,10 +4,10 @@ import io
 import json
 import math
 import shlex
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 import leaven
-from leaven import cli
 from leaven.data import DataSet, Pixels, open_data
 from leaven.data.batch import Batch
 from leaven.errors import UserError
@@ -46,23 +45,6 @@ def quick(monkeypatch, tmp_path_factory):
     """The fewest steps that a rehearsal takes, and a cache of its own."""
     monkeypatch.setattr(estimate, "REHEARSAL", 0.0)
     monkeypatch.setenv("LEAVEN_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def run_command(monkeypatch, capsys):
-    """Run `leaven ...` in this process: (status, standard output, standard error)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["leaven", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as exit:
-            status = exit.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def scenes(count: int, side: int = 32, seed: int = 0, channels: int = 3) -> np.ndarray:
@@ -342,19 +324,21 @@ def test_original_files_are_found_wherever_the_data_came_from(tmp_path):
         ([str(path) for path in folder.iterdir()], None),
     ]:
         data = open_data(source, root=root)
-        assert {path.name for path in originals(source, data, root=root)} == {f"{row:03}.png" for row in range(5)}
+        assert {path.name for path in originals(data)} == {f"{row:03}.png" for row in range(5)}
     (tmp_path / "list.csv").write_text("file\n" + "\n".join(f"root/named/{row:03}.png" for row in range(4)))
-    assert len(originals(tmp_path / "list.csv", open_data(tmp_path / "list.csv"))) == 4
+    assert len(originals(open_data(tmp_path / "list.csv"))) == 4
     table = pa.table({"img": [{"bytes": path.read_bytes(), "path": None} for path in sorted(folder.iterdir())]})
     pq.write_table(table, tmp_path / "train.parquet")
     parquet = open_data(tmp_path / "train.parquet")
-    assert headers(originals(tmp_path / "train.parquet", parquet))[0] == {"PNG": 5}
+    assert headers(originals(parquet))[0] == {"PNG": 5}
+    saved = datasets.Dataset.from_dict({"image": [Image.open(path) for path in sorted(folder.iterdir())]})
+    assert headers(originals(open_data(saved)))[0] == {"PNG": 5}
     arrays = scenes(5)
-    assert originals(arrays, open_data(arrays)) == [] and originals("demo:digits", open_data("demo:digits")) == []
+    assert originals(open_data(arrays)) == [] and originals(open_data("demo:digits")) == []
 
 
 def test_decoding_time_grows_with_the_number_of_pictures(tmp_path):
-    sources = originals(folder_of(tmp_path, scenes(8)), open_data(tmp_path))
+    sources = originals(open_data(folder_of(tmp_path, scenes(8))))
     few, many = (decoding_seconds(sources, count, 32, 3) for count in (10, 100_000))
     assert 0 < few < many
 
@@ -469,8 +453,8 @@ def messy(tmp_path):
     return root
 
 
-def test_inspect_tells_programs_what_a_folder_holds(run_command, messy, tmp_path):
-    status, out, err = run_command("inspect", messy, "--json", "--set", "encoder.width=8", "--sheet", tmp_path / "sheet.png")
+def test_inspect_tells_programs_what_a_folder_holds(command, messy, tmp_path):
+    status, out, err = command("inspect", messy, "--json", "--set", "encoder.width=8", "--sheet", tmp_path / "sheet.png")
     told = json.loads(out)
     assert status == 0 and set(told) == KEYS and "steps of training" in err
     assert (told["samples"], told["usable"]) == (63, 62)
@@ -488,16 +472,16 @@ def test_inspect_tells_programs_what_a_folder_holds(run_command, messy, tmp_path
         assert sheet.size[0] > 2 * 160
 
 
-def test_the_advised_command_runs(run_command, messy, tmp_path):
-    told = json.loads(run_command("inspect", messy, "--json", "--set", "encoder.width=8")[1])
+def test_the_advised_command_runs(command, messy, tmp_path):
+    told = json.loads(command("inspect", messy, "--json", "--set", "encoder.width=8")[1])
     words = shlex.split(told["advice"]["command"])
     assert words[:3] == ["leaven", "pretrain", str(messy)] and words[-2:] == ["--budget", told["advice"]["budget"]]
-    status, out, _ = run_command(*words[1:-2], "--steps", 1, "--out", tmp_path / "run", "--json")
+    status, out, _ = command(*words[1:-2], "--steps", 1, "--out", tmp_path / "run", "--json")
     assert status == 0 and (json.loads(out)["method"], json.loads(out)["encoder"]) == (told["advice"]["method"], told["advice"]["encoder"])
 
 
-def test_inspect_tells_people_on_one_screen_and_ends_with_the_next_command(run_command, messy):
-    status, out, _ = run_command("inspect", messy, "--steps", 20, "--set", "encoder.width=8")
+def test_inspect_tells_people_on_one_screen_and_ends_with_the_next_command(command, messy):
+    status, out, _ = command("inspect", messy, "--steps", 20, "--set", "encoder.width=8")
     lines = out.rstrip().splitlines()
     assert status == 0 and len(lines) <= 30 and max(map(len, lines[:-1])) <= 160
     assert lines[0] == "messy: 62 pictures, in colour, stored at 40 x 40"
@@ -514,11 +498,11 @@ def test_a_length_that_was_asked_for_is_estimated():
     assert found.estimate["seconds"] <= training_time(40) * 1.02
 
 
-def test_a_second_data_set_is_inspected_against(run_command, tmp_path):
+def test_a_second_data_set_is_inspected_against(command, tmp_path):
     pictures = scenes(40)
     first, second = folder_of(tmp_path / "first", pictures), folder_of(tmp_path / "second", scenes(20, seed=1))
     Image.fromarray(pictures[4]).save(second / "same.png")
-    status, out, _ = run_command("inspect", first, "--against", second, "--set", "encoder.width=8", "--json", "--sheet", tmp_path / "both.png")
+    status, out, _ = command("inspect", first, "--against", second, "--set", "encoder.width=8", "--json", "--sheet", tmp_path / "both.png")
     against = json.loads(out)["overlap"]["against"]
     assert status == 0 and (against["data"], against["samples"], against["exact"], against["near"]) == ("second", 21, 1, 0)
     assert against["pairs"] == [{"row": 20, "file": "same.png", "in_row": 4, "in_file": "004.png", "similarity": None}]
@@ -532,9 +516,9 @@ def test_unlabeled_vectors_are_inspected():
     assert found.advice["command"].startswith("leaven.pretrain(data, budget=") and "80 samples, vector of 5" in found.text()
 
 
-def test_a_single_picture_is_told_of_but_not_trained_on(run_command, tmp_path):
+def test_a_single_picture_is_told_of_but_not_trained_on(command, tmp_path):
     Image.fromarray(scenes(1)[0]).save(tmp_path / "one.png")
-    status, out, _ = run_command("inspect", tmp_path / "one.png")
+    status, out, _ = command("inspect", tmp_path / "one.png")
     assert status == 0 and "1 picture," in out and "advice      none: 1 sample to train on, and 8 are the least" in out
     assert leaven.inspect(tmp_path / "one.png").estimate is None
 
@@ -571,9 +555,9 @@ def test_imbalance_groups_and_leaks_are_warned_of():
         (["demo:digits", "--set", "colour=red"], "has no setting 'colour'"),
     ],
 )
-def test_wrong_input_is_one_clear_line(words, told, run_command, tmp_path, monkeypatch):
+def test_wrong_input_is_one_clear_line(words, told, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, out, err = run_command("inspect", *words)
+    status, out, err = command("inspect", *words)
     assert status == 2 and not out and told in err.strip().splitlines()[-1] and "Traceback" not in err
     assert not list(tmp_path.iterdir())
 

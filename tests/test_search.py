@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from PIL import Image
 from test_embed import make_pictures, make_run
 
 import leaven
-from leaven import cli
 from leaven.data import InputSpec, open_data
 from leaven.evaluation.knn import nearest_in_blocks, nearest_neighbours
 from leaven.report.contact_sheet import CELL, FRAME, GAP, MARGIN, SIDE, shortened
@@ -28,23 +26,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     return make_pictures(tmp_path_factory.mktemp("data") / "pictures", COUNT)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run `leaven ...` in this process: (status, standard output, standard error)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["leaven", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as exit:
-            status = exit.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def by_hand(vectors, query, k, own=None):

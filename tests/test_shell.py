@@ -12,7 +12,6 @@ import time
 
 import numpy as np
 import pytest
-from test_cli import command  # noqa: F401
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -29,7 +28,7 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # --- help and completion ---
 
 
-def test_every_command_stands_in_a_panel_in_the_order_of_use_with_a_line_of_help(command):  # noqa: F811
+def test_every_command_stands_in_a_panel_in_the_order_of_use_with_a_line_of_help(command):
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     names = [name for panel in PANELS.values() for name in panel]
@@ -42,13 +41,13 @@ def test_every_command_stands_in_a_panel_in_the_order_of_use_with_a_line_of_help
 
 
 @pytest.mark.parametrize("words", [[], ["--help"]])
-def test_help_is_what_a_bare_command_shows(words, command):  # noqa: F811
+def test_help_is_what_a_bare_command_shows(words, command):
     status, out, err = command(*words)
     assert (status, err) == (0, "")
     assert "Usage: leaven [OPTIONS] COMMAND" in out and "--version" in out
 
 
-def test_the_version_is_told(command):  # noqa: F811
+def test_the_version_is_told(command):
     assert command("--version") == (0, f"leaven {leaven.__version__}\n", "")
 
 
@@ -218,7 +217,7 @@ def test_with_json_nothing_but_one_object_reaches_standard_output(tmp_path):
 
 
 @pytest.mark.parametrize(("environment", "first"), [({}, True), ({"RANK": "0"}, True), ({"RANK": "1"}, False), ({"LOCAL_RANK": "1"}, False)])
-def test_only_the_first_of_several_processes_speaks(environment, first, monkeypatch, command):  # noqa: F811
+def test_only_the_first_of_several_processes_speaks(environment, first, monkeypatch, command):
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

@@ -9,29 +9,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from leaven.api import compare, demo, embed, evaluate, export, finetune, inspect, list_encoders, list_methods, load, predict, pretrain, search
     from leaven.errors import UserError
+    from leaven.reproductions import list_claims, reproduce
     from leaven.run import Run
 
-_HOMES = {
-    name: "leaven.api"
-    for name in (
-        "compare",
-        "demo",
-        "embed",
-        "evaluate",
-        "export",
-        "finetune",
-        "inspect",
-        "list_encoders",
-        "list_methods",
-        "load",
-        "predict",
-        "pretrain",
-        "search",
-    )
-} | {
-    "UserError": "leaven.errors",
+_ELSEWHERE = {
     "Run": "leaven.run",
+    "UserError": "leaven.errors",
+    "list_claims": "leaven.reproductions",
+    "reproduce": "leaven.reproductions",
 }
+"""Homes of the public names that are not functions of leaven.api."""
 
 __all__ = [
     "Run",
@@ -44,19 +31,21 @@ __all__ = [
     "export",
     "finetune",
     "inspect",
+    "list_claims",
     "list_encoders",
     "list_methods",
     "load",
     "predict",
     "pretrain",
+    "reproduce",
     "search",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Public functions are loaded at their first use, so that `leaven --help` does not wait for torch."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'leaven' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "leaven.api")), name)

@@ -108,6 +108,10 @@ class Run:
         return self.path / "metrics.jsonl"
 
     @property
+    def scorecard_path(self) -> Path:
+        return self.path / "scorecard.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoint"
 
@@ -162,7 +166,7 @@ class Run:
         """
         from filelock import FileLock, Timeout
 
-        path = self.path / ".lock"
+        path, new = self.path / ".lock", not self.path.exists()
         held = FileLock(path, timeout=0, fallback_to_soft=False)
         try:
             with writing(self.path):
@@ -184,6 +188,9 @@ class Run:
             if held.is_locked:
                 path.unlink(missing_ok=True)
                 held.release()
+                if new:
+                    with suppress(OSError):  # a training that was refused before it wrote anything leaves nothing behind
+                        self.path.rmdir()
 
     def _clear_partial_files(self) -> None:
         """Remove what `write_whole` left behind in a process that was killed."""

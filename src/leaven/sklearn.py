@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from leaven.api.sayings import seconds
-from leaven.api.use import load, picture_options
+from leaven.api.use import load_encoder_of, picture_options
 from leaven.data import open_data
 from leaven.data.pictures import Unusable, decode, survey
 from leaven.encoders import Encoder
@@ -75,10 +75,10 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pre-train on X, or check that X fits the run."""
-        options = {} if self.run is None else picture_options(encoder_of(self.run))
+        options = {} if self.run is None else picture_options(load_encoder_of(self.run))
         data = open_data(self._samples(X, options, fitting=True), **(options or {"size": self.size}))
         if self.run is not None:
-            self.encoder_, self.health_ = encoder_of(self.run), []
+            self.encoder_, self.health_ = load_encoder_of(self.run), []
             check_input(self.encoder_, data.spec.roles["x"])
         else:
             length = self.steps, self.epochs, self.budget
@@ -92,7 +92,7 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                     run = train(request, data, Run(Path(folder) / "run"))
                 except Interrupted:  # a search over settings would take it for one failed fit, and go on
                     raise KeyboardInterrupt from None
-                self.encoder_, self.health_ = encoder_of(run), run.health
+                self.encoder_, self.health_ = load_encoder_of(run), run.health
         self._n_features_out = self.encoder_.dim
         return self
 
@@ -142,13 +142,6 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         tags.transformer_tags.preserves_dtype = []
         tags.non_deterministic = self.budget is not None
         return tags
-
-
-def encoder_of(run: str | Path | Run) -> Encoder:
-    encoder = load(run)
-    if not isinstance(encoder, Encoder):
-        raise UserError("the networks of this method have no input specification to transform by", hint="use leaven.load in Python")
-    return encoder
 
 
 def decoded(files: Sequence[Path], *, size: int | None = None, channels: int | None = None) -> np.ndarray:

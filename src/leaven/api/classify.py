@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
-from leaven.api.use import load, picture_options
+from leaven.api.use import load_encoder_of, picture_options
 from leaven.api.vectors import counted
 from leaven.data import open_data
-from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.evaluation.classifier import load_classifier, probabilities
@@ -69,9 +68,7 @@ def finetune(
     """
     started = time.monotonic()
     before = run if isinstance(run, Run) else Run.open(run)
-    encoder = load(before)
-    if not isinstance(encoder, Encoder):
-        raise UserError("the networks of this run's method cannot be fine-tuned", where=before.path, hint="choose a run with an encoder")
+    encoder = load_encoder_of(before)
     if patience < 1:
         raise UserError(f"patience must be at least 1 look, not {patience}")
     samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **picture_options(encoder))

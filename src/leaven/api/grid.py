@@ -16,13 +16,12 @@ from leaven.api.apart import Died, apart
 from leaven.api.sayings import Progress, Say, quiet
 from leaven.data import DataSet
 from leaven.data.sampler import Sampler
-from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder, describe_encoder
 from leaven.errors import UserError
 from leaven.evaluation.comparison import DIED, FINISHED, STOPPED, Cell
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
-from leaven.run import FORMAT, Run, write_json
+from leaven.run import FORMAT, Run, read_json, write_json
 from leaven.training.continuing import differences
 from leaven.training.pretraining import Request, build, plan_of
 
@@ -72,17 +71,15 @@ def entries(
 def scored_encoder(request: Request, data: DataSet, device: str) -> dict[str, Any]:
     """The description of the encoder that a training would keep. Raises UserError where it could not be trained, or would keep none to score."""
     members = data.train()
-    label = data.rows.label[members]
-    spec = DataSpec(len(members), data.spec.roles, data.spec.classes, int((label >= 0).sum()), data.spec.class_names)
     kind = find_method(request.method)
     if kind.continues:
         raise UserError(f"{kind.name} goes on from a trained encoder", hint="compare ways to train one")
-    if (kind.classifies or "labeled" in kind.pools) and torch.isin(data.held_out()[1], members).any():
+    if (kind.classifies or kind.learns_labels or "labeled" in kind.pools) and torch.isin(data.held_out()[1], members).any():
         hint = "give a test split, so that it is scored by labels that it has not seen"
         raise UserError(f"{kind.name} learns from labels, and this data has no test split of its own", where=data.name, hint=hint)
-    method, recipe, _ = build(request, spec, device)
+    method, recipe, _ = build(request, data.spec_of(members), device)
     plan, _ = plan_of(request, recipe, len(members), device)
-    Sampler(label, plan.batch, request.seed, method.pools, parts=1)
+    Sampler(data.rows.label[members], plan.batch, request.seed, method.pools, parts=1)
     kept = list(method.encoders().values())
     if len(kept) != 1:
         raise UserError(f"{method.name} keeps {len(kept)} encoders, and a comparison scores one")
@@ -187,7 +184,7 @@ class Grid:
         }
         if ended["state"] == STOPPED:
             return Cell(**at, state=STOPPED, steps=config["stopped"]["step"], why=ended["why"])
-        result, card = config["result"], json.loads((run.path / "scorecard.json").read_text())
+        result, card = config["result"], read_json(run.scorecard_path)
         measured = {name: result[name] for name in ("steps", "seconds", "samples_per_second", "cpu_seconds", "peak_memory", "time_split")}
         speed = ended["flops_a_step"] * result["steps"] / result["seconds"]
         return Cell(**at, state=FINISHED, scores=card["scores"], floors=card["floors"], flops_per_second=speed, **measured)

@@ -9,15 +9,15 @@ from typing import Any
 
 from leaven.api.grid import Grid, entries
 from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
-from leaven.api.use import load, picture_options
+from leaven.api.use import load_encoder_of, picture_options
 from leaven.data import open_data
-from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.classifier import evaluate_classifier
 from leaven.evaluation.comparison import COMPARED, Comparison
 from leaven.evaluation.evaluate import PROTOCOLS, evaluate_encoder
 from leaven.evaluation.scorecard import Scorecard, joined
 from leaven.methods.method import Method
+from leaven.methods.registry import registry
 from leaven.report.comparison import report_comparison
 from leaven.report.story import report_run
 from leaven.run import Run, write_json
@@ -38,6 +38,7 @@ def evaluate(
     device: str = "auto",
     data_root: str | Path | None = None,
     known_floors: Mapping[str, Any] | None = None,
+    report: bool = True,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Scorecard:
@@ -46,19 +47,19 @@ def evaluate(
     protocols: of knn, linear and few-label, which score the frozen encoder, and classifier (None: classifier for a run that learned classes, as
     `finetune` makes, else the other three). No label that the run has learned from is tested on. budget: time for the labels-only floor (the same
     encoder trained on the labels alone). known_floors: those of another scorecard of the same encoder, data and seed, which are not measured again.
-    Raises UserError without labels.
+    report: write report.html, some seconds. Raises UserError without labels.
     """
     opened = run if isinstance(run, Run) else Run.open(run)
-    encoder = load(opened)
-    if not isinstance(encoder, Encoder):
-        raise UserError("the networks of this method have no input specification to evaluate by", where=opened.path, hint="embed with them in Python")
+    encoder = load_encoder_of(opened)
     decoded = partial(progress, "decoded")
     samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=decoded, **picture_options(encoder))
-    asked = (("classifier",) if opened.learned_path.is_file() else PROTOCOLS) if protocols is None else tuple(protocols)
+    method = opened.config["asked"]["method"]["name"]
+    kind = registry().get(method)
+    classifies = opened.learned_path.is_file() and not (kind and kind.learns_labels)
+    asked = (("classifier",) if classifies else PROTOCOLS) if protocols is None else tuple(protocols)
     shared: dict[str, Any] = {"budget": seconds(budget), "seed": seed, "device": choose_device(device), "say": say}
     cards = [evaluate_classifier(opened, samples, **shared)] if "classifier" in asked else []
     if frozen := [protocol for protocol in asked if protocol != "classifier"]:
-        method = opened.config["asked"]["method"]["name"]
         cards.append(
             evaluate_encoder(
                 encoder, samples, method=method, protocols=frozen, labels_per_class=labels_per_class, learned=learned_hashes(opened),
@@ -66,8 +67,9 @@ def evaluate(
             )
         )  # fmt: skip
     card = joined(cards)
-    write_json(opened.path / "scorecard.json", card.to_dict())
-    report_run(opened, samples, encoder, card, device=choose_device(device))
+    write_json(opened.scorecard_path, card.to_dict())
+    if report:
+        report_run(opened, samples, encoder, card, device=choose_device(device))
     return card
 
 

@@ -63,8 +63,7 @@ def inspect(
     }  # fmt: skip
     chosen = method if method != "auto" else choose_method(spec.modality)[0]
     request = Request(chosen, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
-    files = originals(data, opened, root=data_root, column=(columns or {}).get("x"))
-    found = inspect_data(opened, request, given=given, originals=files, against=other, before=before, say=say)
+    found = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
     if sheet is not None and not copies_sheet(Path(sheet), found, opened, other):
         say(f"no copies to show: {sheet} is not written")
     return found

@@ -12,7 +12,7 @@ from leaven.api.judge import evaluate
 from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
 from leaven.data import open_data
 from leaven.encoders.store import load_encoder
-from leaven.errors import TrainingStopped
+from leaven.errors import TrainingStopped, UserError
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method
@@ -47,6 +47,7 @@ def pretrain(
     accept_data: bool = False,
     track: Sequence[str] = (),
     checkpoint_seconds: float = 60.0,
+    report: bool = True,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Run:
@@ -55,14 +56,17 @@ def pretrain(
     data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's or a timm name.
     budget: a time such as "10m"; or epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts.
     labels are only watched (a kNN curve), or used by semi-supervised methods. The same call with the same `out` goes on where it stopped.
-    track: "tensorboard" or "wandb", which then get the rows of metrics.jsonl as well.
+    track: "tensorboard" or "wandb", which then get the rows of metrics.jsonl as well. report: write report.html in the end, some seconds.
 
     Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
     started = time.monotonic()
+    kind = find_method(method)
+    if kind.continues:
+        raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     describe_data(opened, say)
-    folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{find_method(method).name.rpartition(':')[2]}")
+    folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate,
         keep_going, accept_data, checkpoint_seconds, tuple(track),
@@ -70,10 +74,10 @@ def pretrain(
     try:
         run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
     except TrainingStopped:
-        if rank() == 0:
+        if rank() == 0 and report:
             report_run(folder, opened, None)
         raise
-    if rank() == 0:
+    if rank() == 0 and report:
         described = list(run.config["asked"]["encoder"].values())
         trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
         report_run(run, opened, trained, device=choose_device(device))

@@ -50,13 +50,20 @@ def export(
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     target = find_target(to, settings)
-    encoder = load(opened, role)
-    if not isinstance(encoder, Encoder):
-        raise UserError("the networks of this method have no input specification to export", where=opened.path, hint="use leaven.load in Python")
+    encoder = load_encoder_of(opened, role)
     name = f"{role or 'encoder'}{target.suffix}" if target.suffix else f"{to}-{role}" if role else to
     place = opened.path / "export" / name if out is None else Path(out)
     difference = target.export(encoder, place, replace=out is None)
     return Exported(place, to, sum(parameter.numel() for parameter in encoder.parameters()), encoder.dim, difference)
+
+
+def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
+    """The trained encoder as `load` finds it, for all that must know its input. UserError for a method's own networks, which do not tell it."""
+    encoder = load(run, role)
+    if not isinstance(encoder, Encoder):
+        where = run.path if isinstance(run, Run) else run
+        raise UserError("the networks of this method do not tell what input they take", where=where, hint="use them in Python: leaven.load")
+    return encoder
 
 
 def picture_options(encoder: Encoder) -> dict[str, Any]:

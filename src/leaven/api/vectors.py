@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leaven.api.sayings import Progress, Say, quiet
-from leaven.api.use import load, picture_options
+from leaven.api.use import load_encoder_of, picture_options
 from leaven.data import DataSet, Pixels, Value, open_data
 from leaven.encoders import Encoder, describe_encoder
 from leaven.errors import UserError
@@ -141,9 +141,7 @@ def opened(
     progress: Progress,
 ) -> tuple[Encoder, DataSet, Value, str]:
     """The encoder, the data as it reads it, its input, and the role that this input plays in the data."""
-    encoder = load(run, role)
-    if not isinstance(encoder, Encoder):
-        raise UserError("the networks of this method have no input specification to embed by", where=run.path, hint="use leaven.load in Python")
+    encoder = load_encoder_of(run, role)
     options = {"labels": labels, "columns": columns, **picture_options(encoder)}
     samples = open_data(data, root=data_root, progress=partial(progress, "decoded"), **options)
     part = role if role in samples.rows.roles else next(iter(samples.rows.roles))

@@ -16,9 +16,9 @@ from leaven.errors import UserError
 
 PANELS = {
     "Raise": ("demo", "inspect", "pretrain", "finetune"),
-    "Judge": ("evaluate", "compare"),
+    "Judge": ("evaluate", "compare", "reproduce"),
     "Use": ("predict", "embed", "search", "export"),
-    "Look": ("methods", "encoders"),
+    "Look": ("methods", "encoders", "claims"),
 }
 """What the commands are for, in the order in which they are used."""
 
@@ -60,6 +60,15 @@ RunFolder = Annotated[Path, typer.Argument(help="The folder that `leaven pretrai
 Columns = Annotated[str | None, typer.Option(help="Which column plays which role: role=column,...")]
 Labels = Annotated[str | None, typer.Option(help="Where labels are: a column, a FILE.csv (file,label) or `folder`.")]
 Root = Annotated[Path | None, typer.Option("--data-root", envvar="LEAVEN_DATA", help="Where named data sets lie.")]
+Epochs = Annotated[float | None, typer.Option(help="How long: passes over the data.", min=0)]
+Steps = Annotated[int | None, typer.Option(help="How long: optimiser steps.", min=1)]
+Batch = Annotated[int | None, typer.Option(help="Samples a step, over all devices and micro-batches.", min=1)]
+Size = Annotated[int | None, typer.Option(help="Side of training pictures in pixels.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Devices = Annotated[int, typer.Option(help="Processes (GPUs) to share each batch.", min=1)]
+Accumulate = Annotated[int, typer.Option(help="Micro-batches a step, to save memory.", min=1)]
+KeepGoing = Annotated[bool, typer.Option(help="Do not stop when a verdict says that going on is useless.")]
+AcceptData = Annotated[bool, typer.Option(help="Go on although the data has changed since the run began.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=completion.one_of("auto", "cpu", "cuda", "mps"))]
 MethodName = Annotated[
     str, typer.Option(help="A name from `leaven methods`, or file.py:Class.", autocompletion=completion.one_of(found=completion.method_names))

@@ -5,7 +5,29 @@ from typing import Annotated
 
 import typer
 
-from leaven.cli.app import AsJson, Columns, Data, Device, Labels, Precision, Root, RunFolder, Track, answer, app, assignments, columns_of
+from leaven.cli.app import (
+    AcceptData,
+    Accumulate,
+    AsJson,
+    Batch,
+    Columns,
+    Data,
+    Device,
+    Devices,
+    Epochs,
+    KeepGoing,
+    Labels,
+    Precision,
+    Root,
+    RunFolder,
+    Seed,
+    Steps,
+    Track,
+    answer,
+    app,
+    assignments,
+    columns_of,
+)
 from leaven.cli.watch import Watch
 
 
@@ -19,9 +41,9 @@ def finetune(
     ] = None,
     train: Annotated[str, typer.Option(help="all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
     budget: Annotated[str | None, typer.Option(help="How long: 90s, 10m, 2h (default: as long as suits the number of labels).")] = None,
-    epochs: Annotated[float | None, typer.Option(help="How long: passes over the labeled samples.", min=0)] = None,
-    steps: Annotated[int | None, typer.Option(help="How long: optimiser steps.", min=1)] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples a step, over all devices and micro-batches.", min=1)] = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    batch: Batch = None,
     all_labels: Annotated[
         bool | None,
         typer.Option("--all-labels/--keep-labels", help="Learn from the labels that `leaven evaluate` would test on, too, where there is no split."),
@@ -37,14 +59,14 @@ def finetune(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     precision: Precision = "auto",
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(help="Processes (GPUs) to share each batch.", min=1)] = 1,
-    accumulate: Annotated[int, typer.Option(help="Micro-batches a step, to save memory.", min=1)] = 1,
+    devices: Devices = 1,
+    accumulate: Accumulate = 1,
     data_root: Root = None,
-    keep_going: Annotated[bool, typer.Option(help="Do not stop when a verdict says that going on is useless.")] = False,
-    accept_data: Annotated[bool, typer.Option(help="Go on although the data has changed since the run began.")] = False,
+    keep_going: KeepGoing = False,
+    accept_data: AcceptData = False,
     track: Track = None,
     as_json: AsJson = False,
 ) -> None:

@@ -11,6 +11,7 @@ import leaven
 
 HOME = Path(leaven.__file__).parent
 ENCODER_NAME = re.compile(r'^    name = "(\w+)"', re.MULTILINE)
+CLAIM = re.compile(r"^class \w+\(Claim\)", re.MULTILINE)
 DEMOS = ("demo:digits",)
 
 
@@ -22,6 +23,12 @@ def method_names() -> list[str]:
 def encoder_names() -> list[str]:
     """What the encoders' files call themselves."""
     return sorted(name for path in (HOME / "encoders").glob("*.py") for name in ENCODER_NAME.findall(path.read_text(encoding="utf-8")))
+
+
+def claim_names() -> list[str]:
+    """The files of the reproductions' folder that hold a claim."""
+    files = sorted((HOME / "reproductions").glob("*.py"))
+    return [path.stem.replace("_", "-") for path in files if CLAIM.search(path.read_text(encoding="utf-8"))]
 
 
 def data_names() -> list[str]:

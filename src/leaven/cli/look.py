@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from leaven.cli import completion
-from leaven.cli.app import AsJson, Columns, Data, Device, EncoderName, Labels, MethodName, Root, answer, app, assignments, columns_of
+from leaven.cli.app import AsJson, Columns, Data, Device, EncoderName, Labels, MethodName, Root, Size, answer, app, assignments, columns_of
 from leaven.cli.watch import Watch
 
 
@@ -24,7 +24,7 @@ def inspect(
     epochs: Annotated[float | None, typer.Option(help="The length to estimate: passes over the data.", min=0)] = None,
     steps: Annotated[int | None, typer.Option(help="The length to estimate: optimiser steps.", min=1)] = None,
     batch: Annotated[int | None, typer.Option(help="Samples a step.", min=1)] = None,
-    size: Annotated[int | None, typer.Option(help="Side of training pictures in pixels.", min=1)] = None,
+    size: Size = None,
     labels: Labels = None,
     columns: Columns = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A hyper-parameter of the training to estimate: name=value.")] = None,

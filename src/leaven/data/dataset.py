@@ -17,6 +17,7 @@ from leaven.data import labels as labeling
 from leaven.data.batch import Batch, Rows
 from leaven.data.content import content_hashes, input_spec
 from leaven.data.labels import Labels
+from leaven.data.listing import Listing
 from leaven.data.spec import DataSpec
 from leaven.data.splits import hold_out
 from leaven.errors import UserError
@@ -38,7 +39,8 @@ class DataSet:
     spec: shapes, classes, and the statistics of the training rows.
     splits: row indices by "train", "val", "test" ("other" for what lies beside them), or {"all": ...}.
     hashes: (N,) int64 content hashes of the stored samples. files: where each row came from ("" for arrays).
-    fingerprint: hex; the same for the same contents, labels and splits, wherever they lie.
+    fingerprint: hex; the same for the same contents, labels and splits, wherever they lie. listing: the pictures that were decoded, broken ones
+    included; None where the samples came as arrays, or are some of another data set's.
     """
 
     name: str
@@ -49,6 +51,7 @@ class DataSet:
     files: tuple[str, ...]
     broken: tuple[Broken, ...]
     fingerprint: str
+    listing: Listing | None = None
 
     @classmethod
     def of(
@@ -61,6 +64,7 @@ class DataSet:
         hashes: Tensor | None = None,
         files: Sequence[str] | None = None,
         broken: Sequence[Broken] = (),
+        listing: Listing | None = None,
     ) -> DataSet:
         """A data set from its rows (numbered anew from 0); what is not given is computed. Raises UserError when there are no rows."""
         count = len(rows)
@@ -73,7 +77,7 @@ class DataSet:
         roles = {role: input_spec(value, train) for role, value in rows.roles.items()}
         spec = DataSpec(count, roles, len(class_names), int((rows.label >= 0).sum()), tuple(class_names))
         files = tuple(files) if files is not None else ("",) * count
-        return cls(name, rows, spec, splits, hashes, files, tuple(broken), _fingerprint(rows, spec, splits, hashes))
+        return cls(name, rows, spec, splits, hashes, files, tuple(broken), _fingerprint(rows, spec, splits, hashes), listing)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,6 +86,15 @@ class DataSet:
     def undecoded(self) -> bool:
         """Whether pictures are decoded when they are selected, since the cache would not hold them."""
         return any(isinstance(tensor, Rows) for value in self.rows.roles.values() for tensor in value.tensors().values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all samples as they are stored."""
+        return sum(tensor.nbytes for value in self.rows.roles.values() for tensor in value.tensors().values())
+
+    def spec_of(self, rows: Tensor) -> DataSpec:
+        """What is known of these rows (int64 indices): the data set's own specification, with their number and that of their labels."""
+        return dataclasses.replace(self.spec, samples=len(rows), labeled=int((self.rows.label[rows] >= 0).sum()))
 
     def train(self) -> Tensor:
         """The rows to pre-train on: the train split, or all rows where there is none (but never a val or test split)."""

@@ -8,20 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from leaven.data import labels as labeling
+from leaven.data.columns import Columns
 from leaven.data.content import evenly_spaced
-from leaven.data.labels import Labels
 from leaven.data.pictures import SURVEY, Source
-from leaven.data.splits import canonical
 from leaven.errors import UserError
 
 if TYPE_CHECKING:
     import datasets
 
 
-class HuggingFace:
+class HuggingFace(Columns):
     """Splits of one data set, one after another; column: the pictures."""
 
     def __init__(self, name: str, splits: Mapping[str, datasets.Dataset], column: str = ""):
@@ -79,7 +75,7 @@ class HuggingFace:
         return next(iter(self.parts.values()))
 
     @cached_property
-    def names(self) -> list[str]:
+    def names(self) -> Sequence[str]:  # type: ignore[override]
         """`split#row` for each row."""
         return [f"{split}#{row}" for split, part in self.parts.items() for row in range(len(part))]
 
@@ -131,42 +127,21 @@ class HuggingFace:
         return str(self.first.features[column])
 
     def with_column(self, column: str) -> HuggingFace:
-        return HuggingFace(self.root, self.parts, column)
+        return HuggingFace(str(self.root), self.parts, column)
 
-    def splits(self) -> list[str | None]:
-        """By the column `split`, else by the splits' own names."""
-        if "split" in self.first.column_names:
-            return [None if value is None else str(value) for value in self.values("split")]
-        found = [canonical(split) for split, part in self.parts.items() for _ in range(len(part))]
-        return found if "train" in found else [None] * len(found)
+    def holds_classes(self, column: str) -> bool:
+        kind = getattr(self.first.features[column], "dtype", "")
+        return isinstance(kind, str) and (kind.startswith(("int", "uint")) or kind in ("bool", "string", "large_string"))
+
+    def class_names(self, column: str) -> Sequence[str]:
+        return getattr(self.first.features[column], "names", None) or ()
 
     def values(self, column: str) -> list[Any]:
         return [value for part in self.parts.values() for value in part.select_columns([column])[:][column]]
 
-    def labels(self, spec: str | Path | None) -> Labels:
-        """None: the column `label` if it holds classes; a column's name; or a csv file matched by `split#row`."""
-        if spec is None:
-            return self._classes("label") if self._holds_classes("label") else Labels.none(len(self.names))
-        if str(spec) not in self.first.column_names:
-            if str(spec).lower().endswith(".csv"):
-                return labeling.from_csv(Path(spec).expanduser(), self.names)
-            raise self.no_column(str(spec))
-        if not self._holds_classes(str(spec)):
-            raise UserError(f"the column {str(spec)!r} holds {self.kind_of(str(spec))}, not classes", where=self.root)
-        return self._classes(str(spec))
-
-    def groups(self) -> Tensor:
-        return self._classes("group").ids if self._holds_classes("group") else Labels.none(len(self.names)).ids
-
-    def no_column(self, column: str) -> UserError:
-        return UserError(f"no column {column!r}", where=self.root, hint=f"the columns are {', '.join(self.first.column_names)}")
-
-    def _holds_classes(self, column: str) -> bool:
-        kind = getattr(self.first.features.get(column), "dtype", "")
-        return isinstance(kind, str) and (kind.startswith(("int", "uint")) or kind in ("bool", "string", "large_string"))
-
-    def _classes(self, column: str) -> Labels:
-        return labeling.from_column(self.values(column), getattr(self.first.features[column], "names", None) or ())
+    def usual_splits(self) -> list[str | None]:
+        """By the splits' own names."""
+        return [split for split, part in self.parts.items() for _ in range(len(part))]
 
 
 def as_source(value: Any) -> Source:

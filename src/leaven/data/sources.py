@@ -88,7 +88,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
         x, y, splits = named.demo(text.removeprefix("demo:"))
         return _arrays(text, {"x": x}, labeling.number(y), options, splits=splits)
     if text.startswith("hf:"):
-        return _hugging_face(HuggingFace.load(text.removeprefix("hf:")), options)
+        return _columns(HuggingFace.load(text.removeprefix("hf:")), options)
     path = Path(text).expanduser()
     if path.exists():
         return _path(path, options)
@@ -115,7 +115,7 @@ def _path(path: Path, options: Options) -> DataSet:
             return _listed(path, name, options)
         return _files(path.parent, [path.name], name, options)
     if HuggingFace.saved_in(path):
-        return _hugging_face(HuggingFace.from_disk(path), options)
+        return _columns(HuggingFace.from_disk(path), options)
     if idx := arrays.find_idx(path):
         name = idx.resolve().parent.name if idx.name == "raw" else name
         x, y, splits, origins = arrays.read_idx(idx)
@@ -138,7 +138,7 @@ def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet
             raise UserError("columns are for tables; these are picture files", where=root, hint=f"found {folders.kinds(names)}")
         return _stored(name, {"x": Folder(root, pictures)}, options)
     if tables:
-        return _stored(name, _table_roles(Table(root, tables), options.columns), options)
+        return _stored(name, Table(root, tables).roles(options.columns), options)
     if len(array_files) == 1:
         x, y, splits = arrays.joined(arrays.read_arrays(root / array_files[0]))
         return _arrays(name, {"x": x}, None if y is None else labeling.number(y), options, splits=splits)
@@ -158,29 +158,8 @@ def _listed(path: Path, name: str, options: Options) -> DataSet:
     return _stored(name, {"x": FileList.read(path, (options.columns or {}).get("x"))}, options)
 
 
-def _hugging_face(data: HuggingFace, options: Options) -> DataSet:
-    found = data.picture_columns()
-    for column in (options.columns or {}).values():
-        if column not in data.column_names():
-            raise data.no_column(column)
-        if column not in found:
-            raise UserError(f"the column {column!r} holds {data.kind_of(column)}, not pictures", where=data.root)
-    if not options.columns and not found:
-        raise UserError("no column of pictures", where=data.root, hint=f"the columns are {', '.join(data.column_names())}")
-    chosen = options.columns or {"x": found[0]}
-    return _stored(str(data.root), {role: data.with_column(column) for role, column in chosen.items()}, options)
-
-
-def _table_roles(table: Table, columns: Mapping[str, str] | None) -> dict[str, Listing]:
-    found = table.picture_columns()
-    for column in (columns or {}).values():
-        if column not in table.schema.names:
-            raise table.no_column(column)
-        if column not in found:
-            raise UserError(f"the column {column!r} holds {table.schema.field(column).type}, not pictures", where=table.root)
-    if not columns and not found:
-        raise UserError("no column of pictures", where=table.root, hint=f"the columns are {', '.join(table.schema.names)}")
-    return {role: Table(table.root, table.files, column) for role, column in (columns or {"x": found[0]}).items()}
+def _columns(data: HuggingFace, options: Options) -> DataSet:
+    return _stored(str(data.root), data.roles(options.columns), options)
 
 
 def _stored(name: str, listings: Mapping[str, Listing], options: Options) -> DataSet:
@@ -224,12 +203,13 @@ def _stored(name: str, listings: Mapping[str, Listing], options: Options) -> Dat
         hashes=together,
         files=[listing.names[row] for row in kept],
         broken=[Broken(listing.names[row], why[row]) for row in sorted(why)],
+        listing=listing,
     )
 
 
 def _in_memory(source: Any, options: Options) -> DataSet:
     if is_from_the_library(source):
-        return _hugging_face(HuggingFace.of(type(source).__name__, source), options)
+        return _columns(HuggingFace.of(type(source).__name__, source), options)
     if isinstance(source, Batch):
         source = {**source.roles, "label": source.label, "group": source.group}
     if isinstance(source, tuple) and len(source) == 2:

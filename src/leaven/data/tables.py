@@ -11,12 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from leaven.data import labels as labeling
+from leaven.data.columns import Columns
 from leaven.data.content import evenly_spaced
 from leaven.data.huggingface import HuggingFace
-from leaven.data.labels import Labels
 from leaven.data.pictures import SURVEY, Source
 from leaven.data.splits import canonical
 from leaven.errors import UserError
@@ -29,12 +26,16 @@ SURVEY_GROUPS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class Table(Columns):
     """Parquet files of one schema below a root, read row group by row group; column: the pictures."""
 
     root: Path
     files: tuple[str, ...]
     column: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Open files do not travel to another process."""
+        return {"root": self.root, "files": self.files, "column": self.column}
 
     @cached_property
     def opened(self) -> tuple[pq.ParquetFile, ...]:
@@ -56,7 +57,7 @@ class Table:
         return self.opened[0].schema_arrow
 
     @cached_property
-    def names(self) -> list[str]:
+    def names(self) -> Sequence[str]:  # type: ignore[override]
         """`file.parquet#row` for each row."""
         return [f"{name}#{row}" for name, table in zip(self.files, self.opened, strict=True) for row in range(table.metadata.num_rows)]
 
@@ -114,48 +115,32 @@ class Table:
 
         return [field.name for field in self.schema if holds_pictures(field.type)]
 
-    def splits(self) -> list[str | None]:
-        """By a column `split`, else by the beginning of each file's name (`train-00000.parquet`), else by its folder's name."""
-        if "split" in self.schema.names:
-            return [str(value) if value is not None else None for value in self.values("split")]
+    def usual_splits(self) -> list[str | None]:
+        """By the beginning of each file's name (`train-00000.parquet`), else by its folder's name."""
         found: list[str | None] = []
         for name, table in zip(self.files, self.opened, strict=True):
             path = Path(name)
             beginning = path.stem.replace("_", "-").split("-")[0]
             found += [canonical(beginning) or canonical(path.parent.name)] * table.metadata.num_rows
-        return found if "train" in found else [None] * len(found)
+        return found
 
-    def labels(self, spec: str | Path | None) -> Labels:
-        """None: the column `label` if it holds classes; a column's name; or a csv file matched by `file.parquet#row`."""
-        if spec is None:
-            return self._classes("label") if "label" in self.schema.names and self._holds_classes("label") else Labels.none(len(self.names))
-        if spec not in self.schema.names:
-            if str(spec).lower().endswith(".csv"):
-                return labeling.from_csv(Path(spec).expanduser(), self.names)
-            raise self.no_column(str(spec))
-        if not self._holds_classes(str(spec)):
-            raise UserError(f"the column {spec!r} holds {self.schema.field(str(spec)).type}, not classes", where=self.root)
-        return self._classes(str(spec))
+    def with_column(self, column: str) -> Table:
+        return Table(self.root, self.files, column)
 
-    def no_column(self, column: str) -> UserError:
-        return UserError(f"no column {column!r}", where=self.root, hint=f"the columns are {', '.join(self.schema.names)}")
+    def column_names(self) -> list[str]:
+        return list(self.schema.names)
 
-    def _holds_classes(self, column: str) -> bool:
+    def kind_of(self, column: str) -> str:
+        return str(self.schema.field(column).type)
+
+    def holds_classes(self, column: str) -> bool:
         import pyarrow as pa
 
         kind = self.schema.field(column).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         return pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
-    def groups(self) -> Tensor:
-        """By the column `group`, if there is one."""
-        found = self._holds_classes("group") if "group" in self.schema.names else False
-        return labeling.from_column(self.values("group")).ids if found else Labels.none(len(self.names)).ids
-
-    def _classes(self, column: str) -> Labels:
-        return labeling.from_column(self.values(column), self._class_names(column))
-
-    def _class_names(self, column: str) -> tuple[str, ...]:
+    def class_names(self, column: str) -> tuple[str, ...]:
         """From the schema's `huggingface` metadata; empty when it says nothing of this column."""
         try:
             features = json.loads((self.schema.metadata or {})[b"huggingface"])["info"]["features"]

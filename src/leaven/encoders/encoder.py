@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,15 @@ from torch.nn import functional as F
 
 from leaven.data.batch import Pixels, Value, Vector
 from leaven.data.spec import InputSpec
+
+
+class TokenFeatures(NamedTuple):
+    """What a transformer makes of a batch: features (batch, dim) of whole samples, tokens (batch, tokens, dim) after the last normalisation, and
+    layers, the output of every layer (batch, tokens, dim) from the first to the last, before that normalisation."""
+
+    features: Tensor
+    tokens: Tensor
+    layers: list[Tensor]
 
 
 class Encoder(nn.Module):
@@ -63,9 +72,18 @@ class Encoder(nn.Module):
     def maps(self, x: Value | Tensor) -> Float[Tensor, "batch channels height width"]:
         raise NotImplementedError(f"{type(self).__name__} has no maps")
 
+    def token_features(
+        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> TokenFeatures:
+        """Features of samples and of their tokens in one pass. keep: (batch, kept) int64, the only places that are encoded.
+
+        hidden: (batch, tokens) bool, places whose content is replaced by mask_token (dim,) before positions are added.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
     def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
         """Token features; `keep` (batch, kept) int64 encodes only these places."""
-        raise NotImplementedError(f"{type(self).__name__} has no tokens")
+        return self.token_features(x, keep).tokens
 
     def depths(self) -> list[list[str]]:
         """Names of the parameters of each block, from the input to the output, every name once: what fine-tuning freezes and slows down by depth.

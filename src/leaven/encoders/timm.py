@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
-from leaven.encoders.encoder import Encoder
+from leaven.encoders.encoder import Encoder, TokenFeatures
 from leaven.errors import UserError
-from leaven.modules.patches import gather_tokens
+from leaven.modules.patches import gather_tokens, hide_tokens
 
 
 class Timm(Encoder):
@@ -35,10 +35,7 @@ class Timm(Encoder):
             raise UserError(f"no encoder is named {model!r}", hint=f"did you mean {', '.join(close)}?" if close else "see `leaven encoders`")
         side = min(input.shape[1:])
         options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": input.shape[0]}
-        try:
-            network: Any = timm.create_model(model, img_size=input.shape[1:], **options)
-        except TypeError:  # most convolutional models take no picture size
-            network = timm.create_model(model, **options)
+        network = created(model, [{"img_size": input.shape[1:], "dynamic_img_size": True}, {"img_size": input.shape[1:]}, {}], options)
         if pretrained:
             mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
             input = InputSpec(input.modality, input.shape, tuple(mean[: input.shape[0]]), tuple(std[: input.shape[0]]))
@@ -64,16 +61,23 @@ class Timm(Encoder):
             raise TypeError(f"{self.arguments['model']} has tokens, not maps")
         return maps
 
-    def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
+    def token_features(
+        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> TokenFeatures:
         network = self.network
         if not all(hasattr(network, part) for part in ("patch_embed", "_pos_embed", "blocks", "norm")):
             raise TypeError(f"{self.arguments['model']} has no tokens")
-        tokens = network._pos_embed(network.patch_embed(self.normalize(x)))
-        prefix, patches = tokens[:, : network.num_prefix_tokens], tokens[:, network.num_prefix_tokens :]
+        prefixes = network.num_prefix_tokens
+        patches = network.patch_embed(self.normalize(x))
+        if hidden is not None:
+            patches = hide_tokens(patches.flatten(1, -2), hidden, mask_token).view_as(patches)
+        tokens = network._pos_embed(patches)
         if keep is not None:
-            patches = gather_tokens(patches, keep)
-        tokens = network.norm(network.blocks(network.norm_pre(torch.cat([prefix, patches], dim=1))))
-        return tokens[:, network.num_prefix_tokens :]
+            tokens = torch.cat([tokens[:, :prefixes], gather_tokens(tokens[:, prefixes:], keep)], dim=1)
+        tokens = network.norm_pre(tokens)
+        layers = [tokens := block(tokens) for block in network.blocks]
+        tokens = network.norm(tokens)
+        return TokenFeatures(network.forward_head(tokens), tokens[:, prefixes:], [layer[:, prefixes:] for layer in layers])
 
     def depths(self) -> list[list[str]]:
         from timm.models import group_parameters
@@ -86,3 +90,15 @@ class Timm(Encoder):
     @property
     def patch(self) -> int:
         return self.network.patch_embed.patch_size[0]
+
+
+def created(model: str, sizes: list[dict[str, Any]], options: dict[str, Any]) -> Any:
+    """A timm model made for the first of these sizes that it takes: transformers take any picture size, most convolutional models need none."""
+    import timm
+
+    for size in sizes[:-1]:
+        try:
+            return timm.create_model(model, **size, **options)
+        except TypeError:
+            continue
+    return timm.create_model(model, **sizes[-1], **options)

@@ -1,21 +1,24 @@
 """A small vision transformer that suits CPUs."""
 
-import torch
+import math
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
-from leaven.encoders.encoder import Encoder, names_within
+from leaven.encoders.encoder import Encoder, TokenFeatures, names_within
 from leaven.errors import UserError
-from leaven.modules.patches import gather_tokens, patchify, sincos_positions
+from leaven.modules.patches import gather_tokens, hide_tokens, patchify, sincos_positions
 from leaven.modules.transformer import Transformer
 
 
 class ViT(Encoder):
     """Patches, fixed sine-cosine positions, pre-norm transformer layers (Dosovitskiy et al. 2021). The feature is the mean token.
 
-    patch: side of a patch in pixels (None: an eighth of the picture). width: of a token. depth: layers. heads: of attention.
+    Pictures of another size than `input`'s are read as well, if they divide into patches: positions are those of their own grid, in whole patches.
+
+    patch: side of a patch in pixels (None: about an eighth of the picture). width: of a token. depth: layers. heads: of attention.
     """
 
     name = "vit"
@@ -24,7 +27,7 @@ class ViT(Encoder):
     def __init__(self, input: InputSpec, *, patch: int | None = None, width: int = 192, depth: int = 6, heads: int = 3):
         super().__init__(input, width)
         channels, height, breadth = input.shape
-        self.patch = patch or max(1, min(height, breadth) // 8)
+        self.patch = patch or whole_patch(math.gcd(height, breadth))
         if height % self.patch or breadth % self.patch:
             raise UserError(
                 f"pictures of {height} x {breadth} do not divide into patches of {self.patch}", hint="choose --size or --set encoder.patch"
@@ -36,15 +39,32 @@ class ViT(Encoder):
 
     positions: Tensor
 
-    def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
-        tokens = self.embed(patchify(self.normalize(x), self.patch)) + self.positions
+    def token_features(
+        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> TokenFeatures:
+        x = self.normalize(x)
+        tokens = hide_tokens(self.embed(patchify(x, self.patch)), hidden, mask_token) + self.positions_of(*x.shape[2:])
         if keep is not None:
             tokens = gather_tokens(tokens, keep)
-        return self.norm(self.layers(tokens))
+        layers = self.layers.outputs(tokens)
+        tokens = self.norm(layers[-1])
+        return TokenFeatures(tokens.mean(dim=1), tokens, layers)
+
+    def positions_of(self, height: int, breadth: int) -> Tensor:
+        if (height, breadth) == self.input.shape[1:]:
+            return self.positions
+        if height % self.patch or breadth % self.patch:
+            raise ValueError(f"{height} x {breadth} does not divide into patches of {self.patch}")
+        return sincos_positions(height // self.patch, breadth // self.patch, self.dim).to(self.positions)
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        return torch.mean(self.tokens(x), dim=1)
+        return self.token_features(x).features
 
     def depths(self) -> list[list[str]]:
         *layers, last = self.layers.layers
         return [names_within(self, *parts) for parts in ((self.embed,), *((layer,) for layer in layers), (last, self.norm))]
+
+
+def whole_patch(side: int) -> int:
+    """The side of patches that a picture's side divides into, as near as possible to eight of them."""
+    return min((patch for patch in range(1, side + 1) if side % patch == 0), key=lambda patch: abs(math.log(8 * patch / side)))

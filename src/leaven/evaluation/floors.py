@@ -12,7 +12,6 @@ from torch import Tensor
 
 from leaven.data import DataSet
 from leaven.data.draw import seed_of
-from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder, build_encoder, describe_encoder
 from leaven.evaluation.features import encode
 from leaven.evaluation.few_label import few_label_point, label_draws
@@ -37,8 +36,9 @@ def untrained(encoder: Encoder, seed: int) -> Encoder:
 def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int = LABELS_ONLY_STEPS) -> Tensor:
     """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
     size = encoder.input.shape[1] if encoder.input.modality == "pixels" and data.spec.roles["x"].shape[1:] != encoder.input.shape[1:] else None
-    spec = DataSpec(len(labeled), data.spec.roles, data.spec.classes, len(labeled), data.spec.class_names)
-    method, recipe = build_method(find_method("supervised"), spec, {"x": untrained(encoder, seed)}, {} if size is None else {"views.size": size})
+    method, recipe = build_method(
+        find_method("supervised"), data.spec_of(labeled), {"x": untrained(encoder, seed)}, {} if size is None else {"views.size": size}
+    )
     device = choose_device("auto")
     fabric = launch(device, 1, NAMES[choose_precision("auto", device)[0]])
     with tempfile.TemporaryDirectory(prefix="leaven-") as folder:

@@ -10,9 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from leaven.data import DataSet, DataSpec
+from leaven.data import DataSet
 from leaven.encoders import describe_encoder
 from leaven.methods.method import Outputs
 from leaven.run import Run
@@ -20,7 +18,7 @@ from leaven.training.devices import choose_device, launch, peak_memory
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
-from leaven.training.pretraining import Request, build, bytes_of, plan_of
+from leaven.training.pretraining import Request, build, near, plan_of
 
 REHEARSAL = 5.0
 BUSY = 0.5  # of the cores
@@ -91,16 +89,12 @@ def rehearse(request: Request, data: DataSet) -> Pace:
     fabric = launch(device, 1, NAMES[precision])
     keep_freed_memory()
     members = data.train()
-    spec = DataSpec(len(members), data.spec.roles, data.spec.classes, int((data.rows.label[members] >= 0).sum()), data.spec.class_names)
-    method, recipe, choices = build(request, spec, device)
+    method, recipe, choices = build(request, data.spec_of(members), device)
     plan, planned = plan_of(request, recipe, len(members), device)
-    rows = data.rows
-    if device == "cuda" and bytes_of(data) < 0.4 * torch.cuda.mem_get_info()[0]:
-        rows = rows.to(fabric.device)
     names = [described["name"] for described in map(describe_encoder, method.encoders().values())]
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(request.seed, device=fabric.device)
-        training = Training(method, recipe, rows, members, plan, Run(folder), settings, fabric.autocast)
+        training = Training(method, recipe, near(data, fabric.device), members, plan, Run(folder), settings, fabric.autocast)
         method.to(fabric.device)
         with closing(training.loader):
             step = training.rehearse(REHEARSAL)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import io
 import os
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,6 @@ from PIL import Image
 
 from leaven.data import DataSet
 from leaven.data.content import content_hash, evenly_spaced
-from leaven.data.folders import Folder, expand
-from leaven.data.listing import Listing
-from leaven.data.named import data_root, find_folder
 from leaven.data.pictures import FORMATS, Source, Unusable, decode, quiet
 from leaven.data.tables import Table
 from leaven.data.undecoded import decoders
@@ -27,38 +22,13 @@ HEADERS = 4096
 DECODED, DECODED_TOGETHER, DECODING_SECONDS = 512, 16, 1.0
 
 
-def originals(source: Any, data: DataSet, *, root: str | Path | None = None, column: str | None = None) -> list[Source]:
-    """Up to 4,096 of the usable picture files (512 of a table), evenly spaced; none where the samples were arrays.
-
-    source, root, column: what `data` was opened from.
-    """
-    listing = _listing(source, data, root, column)
-    if listing is None:
+def originals(data: DataSet) -> list[Source]:
+    """Up to 4,096 of the picture files (512 of a table, which is read in order), evenly spaced; none where the samples were arrays."""
+    if data.listing is None:
         return []
-    return list(listing.sample()) if isinstance(listing, Table) else listing.sources(evenly_spaced(len(listing.names), HEADERS).tolist())
-
-
-def _listing(source: Any, data: DataSet, root: str | Path | None, column: str | None) -> Listing | None:
-    if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
-        return Folder(Path(), data.files)
-    place = _place(source, root)
-    if place is None:
-        return None
-    files = tuple(dict.fromkeys(name.rpartition("#")[0] for name in data.files))
-    if files[0].lower().endswith((".parquet", ".pq")):
-        table = Table(place, files)
-        return Table(place, files, column or table.picture_columns()[0])
-    return Folder(place, data.files) if (place / data.files[0]).is_file() else None
-
-
-def _place(source: Any, root: str | Path | None) -> Path | None:
-    """The folder that the files of a data set are named in."""
-    if not isinstance(source, str | os.PathLike):
-        return None
-    path = Path(source).expanduser()
-    if path.exists():
-        return path if path.is_dir() else path.parent
-    return expand(str(path))[0] if glob.has_magic(str(source)) else find_folder(str(source), data_root(root))
+    if isinstance(data.listing, Table):
+        return list(data.listing.sample())
+    return data.listing.sources(evenly_spaced(len(data.listing.names), HEADERS).tolist())
 
 
 def headers(sources: list[Source]) -> tuple[dict[str, int], dict[str, Any] | None]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leaven.data.batch import Batch, Value
 from leaven.data.draw import Draw
+from leaven.data.spec import DataSpec
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
 from leaven.modules.teacher import Teacher
@@ -106,8 +107,12 @@ class Method(nn.Module):
     """For semi-supervised methods: the proportion of "labeled" and "unlabeled" samples; `views` then gets a dict of batches."""
     rules: Mapping[str, Rule] = {}
     """Parameters that differ from the recipe, by their name or a prefix of it."""
+    guards: ClassVar[Mapping[str, str]] = {}
+    """What keeps the method from collapsing: the hyper-parameter that takes it away when it is false, 0 or empty, and what it is, in words."""
     classifies: ClassVar[bool] = False
     """Whether it learns from labels to name classes: `classify` then gives logits."""
+    learns_labels: ClassVar[bool] = False
+    """Whether labels, where samples have them, teach it although it names no classes: what it saw the label of is then not tested on."""
     continues: ClassVar[bool] = False
     """Whether it goes on from a trained encoder, and is no way to begin."""
 
@@ -119,9 +124,14 @@ class Method(nn.Module):
         super().__init__()
         if encoder is not None:
             self.encoder = encoder
-            self.augment = views or default_views(self.purpose, encoder.input.modality)
+            self.augment = (views or default_views(self.purpose, encoder.input.modality)).fitted(encoder.input.shape, getattr(encoder, "patch", 1))
         elif views is not None:
             self.augment = views
+
+    @classmethod
+    def inputs(cls, data: DataSpec) -> dict[str, str]:
+        """What this data set gives the method: the roles that it reads, and what the encoder of each must offer."""
+        return dict.fromkeys(cls.roles, cls.wants)
 
     def encode(self, views: list[Value], network: nn.Module | None = None) -> list[Tensor]:
         """What the network (the encoder if none is named) makes of each view.

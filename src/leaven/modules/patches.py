@@ -25,3 +25,18 @@ def sincos_positions(rows: int, columns: int, dim: int) -> Float[Tensor, "patche
 def gather_tokens(tokens: Float[Tensor, "batch tokens dim"], index: Tensor) -> Float[Tensor, "batch kept dim"]:
     """The tokens at these places, a list of places a sample: index (batch, kept) int64."""
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+def hide_tokens(tokens: Float[Tensor, "batch tokens dim"], hidden: Tensor | None, mask_token: Tensor | None) -> Float[Tensor, "batch tokens dim"]:
+    """Tokens with those at the hidden places (batch, tokens) bool replaced by mask_token (dim,); unchanged where nothing is hidden."""
+    if hidden is None:
+        return tokens
+    assert mask_token is not None
+    return torch.where(hidden[..., None], mask_token.to(tokens.dtype), tokens)
+
+
+def overlapping_patches(
+    pixels: Float[Tensor, "batch channels height width"], patch: int, stride: int
+) -> Float[Tensor, "batch rows columns channels side side"]:
+    """Squares of side `patch` whose corners are `stride` pixels apart; what is left over at the right and below is not covered."""
+    return pixels.unfold(2, patch, stride).unfold(3, patch, stride).permute(0, 2, 3, 1, 4, 5)

@@ -7,17 +7,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+DROPPING: list[tuple[Any, str]] = [(nn.modules.dropout._DropoutNd, "p"), (nn.MultiheadAttention, "dropout"), ("DropPath", "drop_prob")]
+"""Modules that leave parts out at random (timm's by name, which is not loaded for this), and their probability."""
+
 
 class Teacher(nn.Module):
     """Exponential moving average of one or more modules applied in sequence (Tarvainen and Valpola 2017).
 
     It starts as a copy. Parameters move by `teacher = m * teacher + (1 - m) * student`, with m rising from `momentum` to 1 along a cosine
     (Grill et al. 2020, section 3.2); buffers (running statistics, counters) are copied. `update` is called once an optimiser step.
+    It drops nothing: dropout and stochastic depth are for students. `network` holds the copies in order, to be called under `torch.no_grad()`.
     """
 
     def __init__(self, *students: nn.Module, momentum: float = 0.99, rising: bool = True):
         super().__init__()
         self.network = nn.Sequential(*(copy.deepcopy(student) for student in students)).requires_grad_(False)
+        for module in self.network.modules():
+            for kind, name in DROPPING:
+                if type(module).__name__ == kind if isinstance(kind, str) else isinstance(module, kind):
+                    setattr(module, name, 0.0)
         self.momentum, self.rising = momentum, rising
         self._students = (students,)  # in a tuple, so that they are not registered a second time
 
@@ -33,9 +41,8 @@ class Teacher(nn.Module):
         own: list[Tensor] = list(self.network.parameters())
         theirs = [parameter.detach() for student in students for parameter in student.parameters()]
         torch._foreach_lerp_(own, theirs, 1 - self.momentum_at(progress))
-        for module, student in zip(self.network, students, strict=True):
-            for buffer, source in zip(module.buffers(), student.buffers(), strict=True):
-                buffer.copy_(source)
+        if buffers := list(self.network.buffers()):
+            torch._foreach_copy_(buffers, [buffer for student in students for buffer in student.buffers()])
 
     @torch.no_grad()
     def forward(self, *inputs: Any) -> Any:

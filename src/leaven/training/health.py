@@ -69,6 +69,14 @@ def neighbour_accuracy(features: Float[Tensor, "samples dim"], labels: Tensor, k
     return (votes.argmax(1) == labels).float().mean().item()
 
 
+def information(logits: Float[Tensor, "samples choices"]) -> float:
+    """How much an assignment says of its sample: the mutual information of the two, in nats. 0 when all samples are assigned alike, whether to one
+    choice or evenly to all; the log of the number of choices when each takes as many and none is in doubt."""
+    log = logits.double().log_softmax(1)
+    mean = log.logsumexp(0) - math.log(len(log))
+    return ((log.exp() * log).sum(1).mean() - (mean.exp() * mean).sum()).clamp(min=0).item()
+
+
 class Monitor:
     """Looks at the same clean samples every so often, and at every logged loss.
 
@@ -77,6 +85,8 @@ class Monitor:
 
     features_collapsed = 0.2  # of the spread before training, since what is normal depends on the encoder's last layer
     embeddings_collapsed = 0.1  # of 1: embeddings are centred by their loss, and spread over 0.5 in healthy trainings
+    rank_collapsed = 2.0
+    information_collapsed = 0.1  # of the most that assignments have told so far
     patience = 2
 
     def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None]):
@@ -84,17 +94,19 @@ class Monitor:
         self.verdicts: list[Verdict] = []
         self.suspicions: dict[str, list[int]] = {}
         self.spread_at_start: dict[str, float] = {}
+        self.most_told = 0.0
 
     def state(self) -> dict[str, Any]:
         return {
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "suspicions": dict(self.suspicions),
             "spread_at_start": dict(self.spread_at_start),
+            "most_told": self.most_told,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         self.verdicts = [Verdict(**verdict) for verdict in state["verdicts"]]
-        self.suspicions, self.spread_at_start = state["suspicions"], state["spread_at_start"]
+        self.suspicions, self.spread_at_start, self.most_told = state["suspicions"], state["spread_at_start"], state["most_told"]
 
     def inputs(self) -> None:
         """Before the first step: inputs that cannot teach anything."""
@@ -134,14 +146,29 @@ class Monitor:
             measures["embedding_std"] = spread = min(feature_std(embedding) for embedding in embeddings)
             if spread < self.embeddings_collapsed:
                 collapsed.append(f"embeddings point one way: their spread is {spread:.3f} of 1")
-        why = "; ".join(collapsed) + (
-            "; usual causes: a missing stop-gradient, predictor or negatives, a learning rate that is too high, or views that share nothing"
-        )
+            measures["embedding_rank"] = rank = min(rankme((embedding - embedding.mean(0))[:512]) for embedding in embeddings)
+            if rank < self.rank_collapsed:
+                collapsed.append(f"embeddings lie along a line: their effective rank is {rank:.2f}")
+        assignments = outputs.get("assignments")
+        if isinstance(assignments, list):
+            measures["information"] = told = information(assignments[0])
+            self.most_told = max(self.most_told, told)
+            if told < self.information_collapsed * self.most_told:
+                collapsed.append(f"all samples are assigned alike: what an assignment tells of its sample fell from {self.most_told:.3f} to {told:.3f} nats")
+        why = f"{'; '.join(collapsed)}; {self.causes()}"
         self.suspect(step, "collapsed", bool(collapsed), why, fatal=True)
         seen = outputs.get("features")
         if isinstance(seen, list) and len(seen) >= 2:
             measures["alignment"] = alignment(seen[0], seen[1])
         return measures
+
+    def causes(self) -> str:
+        """Why a collapse is likely: the part that should prevent it is switched off, or what else usually does it."""
+        config = self.method.config
+        if off := [name for name in self.method.guards if not config[name]]:
+            switches = " and ".join(f"{name}={config[name]!r}" for name in off)
+            return f"{switches}: that takes away what keeps {self.method.name} from it, {' and '.join(self.method.guards[name] for name in off)}"
+        return "usual causes: a learning rate that is too high, too weak a guard against it (see the method's settings), or views that share nothing"
 
     def judge_loss(self, step: int, progress: float, loss: float, chance: float | None) -> None:
         """A loss that stays at the level of a model that knows nothing."""

@@ -26,7 +26,7 @@ from leaven.training.distributed import agree, anywhere, average_gradients, proc
 from leaven.training.early_stopping import EarlyStopping
 from leaven.training.health import Monitor, Verdict
 from leaven.training.interrupts import StopRequest
-from leaven.training.optimizers import build_optimizer, gradient_norm, parameter_groups
+from leaven.training.optimizers import build_optimizer, gradient_norm, parameter_groups, restore
 from leaven.training.plan import Plan, rate_factor, scaled_rate
 from leaven.training.precision import in_double
 from leaven.training.step import Autocast, Step
@@ -385,12 +385,7 @@ class Training:
         if self.stage < len(self.stages):
             self._begin_stage(self.stages[self.stage], prepare=False)
             for player, stored in state["optimizers"].items():
-                optimizer = self.optimizers[player]
-                optimizer.load_state_dict(stored)
-                for parameter, slots in optimizer.state.items():
-                    for name, slot in slots.items():
-                        if isinstance(slot, Tensor) and slot.shape == parameter.shape:  # fused kernels want one memory layout for both
-                            slots[name] = torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)
+                restore(self.optimizers[player], stored)
         self.window = state["window"]
         self.monitor.load(state["monitor"])
         if self.stopping is not None:

@@ -81,7 +81,7 @@ def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> 
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=lr, betas=recipe.betas, fused=True)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, foreach=True)  # fused fails on parameters whose gradients begin later
     if recipe.optimizer == "lars":
         return LARS(groups, lr=lr, momentum=recipe.momentum)
     if recipe.optimizer == "muon":
@@ -96,3 +96,12 @@ def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """Length of all gradients together."""
     return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a state, each slot in the memory layout of its parameter: fused kernels want one layout for both."""
+    optimizer.load_state_dict(state)
+    for parameter, slots in optimizer.state.items():
+        for name, slot in slots.items():
+            if isinstance(slot, Tensor) and slot.shape == parameter.shape:
+                slots[name] = torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)

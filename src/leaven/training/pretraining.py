@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leaven.data import DataSet
+from leaven.data import Batch, DataSet
 from leaven.data.draw import seed_of
 from leaven.data.spec import DataSpec, InputSpec
 from leaven.encoders import Encoder, build_encoder, choose_encoder, describe_encoder
@@ -84,12 +84,14 @@ def input_of(spec: InputSpec, size: int | None) -> InputSpec:
 def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe, list[dict[str, Any]]]:
     """The method around fresh encoders, its recipe, and the choices that were made for `auto`."""
     kind = find_method(request.method)
-    for role in kind.roles:
+    inputs = kind.inputs(data)
+    for role in inputs:
         if role not in data.roles:
             raise UserError(
                 f"{kind.name} needs the role {role!r}, and the data has {', '.join(data.roles)}", hint="say which column plays it with --columns"
             )
-    if kind.modality is not None and (found := data.roles[kind.roles[0]].modality) != kind.modality:
+    first = next(iter(inputs))
+    if kind.modality is not None and (found := data.roles[first].modality) != kind.modality:
         raise UserError(f"{kind.name} learns from {kind.modality}, and this data is {found}", hint="see `leaven methods` for one that fits")
     choices: list[dict[str, Any]] = []
     arguments = {name.removeprefix("encoder."): value for name, value in request.settings.items() if name.startswith("encoder.")}
@@ -100,26 +102,26 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
     torch.manual_seed(seed_of(request.seed, "weights"))
     given = given_arguments(kind)
     if "encoder" in given or "encoders" in given:
-        for role in kind.roles if "encoders" in given else kind.roles[:1]:
+        for role in inputs if "encoders" in given else [first]:
             if request.start is not None:
                 encoders[role] = load_encoder(request.start.encoder_folder)
                 continue
             spec = input_of(data.roles[role], request.size)
             name = request.encoder
             if name == "auto":
-                name, why = choose_encoder(spec, kind.wants, device)
-                choices.append({"what": "encoder" if len(kind.roles) == 1 else f"encoder of {role}", "value": name, "why": why})
+                name, why = choose_encoder(spec, inputs[role], device)
+                choices.append({"what": "encoder" if len(inputs) == 1 else f"encoder of {role}", "value": name, "why": why})
             encoders[role] = build_encoder(name, spec, {key: parsed(value) for key, value in arguments.items()})
-            if kind.wants not in encoders[role].offers:
+            if inputs[role] not in encoders[role].offers:
                 raise UserError(
-                    f"{kind.name} needs an encoder with {kind.wants}, and {name} offers {', '.join(encoders[role].offers)}",
+                    f"{kind.name} needs an encoder with {inputs[role]}, and {name} offers {', '.join(encoders[role].offers)}",
                     hint="leave --encoder out",
                 )
     elif request.encoder != "auto":
         raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
     size = next((encoder.input.shape[1] for encoder in encoders.values() if encoder.input.modality == "pixels"), None)
     settings = dict(rest)
-    if size is not None and data.roles[kind.roles[0]].shape[1:] != (size, size):
+    if size is not None and len(inputs) == 1 and data.roles[first].shape[1:] != (size, size):
         settings.setdefault("views.size", size)
     method, recipe = build_method(kind, data, encoders, settings)
     return method, recipe, choices
@@ -231,7 +233,7 @@ def _train(
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     members = data.train() if used is None else used.members
-    spec = DataSpec(len(members), data.spec.roles, data.spec.classes, int((data.rows.label[members] >= 0).sum()), data.spec.class_names)
+    spec = data.spec_of(members)
     method, recipe, built = build(request, spec, device)
     plan, planned = plan_of(request, recipe, len(members), device)
     choices += built + planned + (used.choices if used else [])
@@ -256,7 +258,7 @@ def _train(
         if rank() == 0:
             Checkpoints(folder.checkpoints).keep_newest(0)
             folder.write_config(config)
-            if method.classifies:
+            if method.classifies or method.learns_labels:
                 write_record(folder, data, labeled(data, members), used.held_out if used else members[:0])
     else:
         plan = Plan.from_dict(config["plan"])
@@ -279,12 +281,9 @@ def _train(
         if rank() == 0:
             folder.write_config({**folder.config, "plan": plan.to_dict()})
 
-    rows = data.rows
-    if device == "cuda" and bytes_of(data) < 0.4 * torch.cuda.mem_get_info()[0]:
-        rows = rows.to(fabric.device)
     stopping = EarlyStopping(data.rows.select(used.held_out), request.patience) if used and len(used.held_out) else None
     training = Training(
-        method, recipe, rows, members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan,
+        method, recipe, near(data, fabric.device), members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan,
         trackers=trackers if rank() == 0 else None, stopping=stopping,
     )  # fmt: skip
     try:
@@ -328,5 +327,7 @@ def trained_method(folder: Run, method: str | type[Method] | None = None) -> Met
     return trained.eval()
 
 
-def bytes_of(data: DataSet) -> int:
-    return sum(tensor.nbytes for value in data.rows.roles.values() for tensor in value.tensors().values())
+def near(data: DataSet, device: torch.device) -> Batch:
+    """The samples, on the GPU where they leave most of its memory free."""
+    fits = device.type == "cuda" and data.nbytes < 0.4 * torch.cuda.mem_get_info(device)[0]
+    return data.rows.to(device) if fits else data.rows

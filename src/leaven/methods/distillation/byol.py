@@ -16,6 +16,7 @@ class BYOL(Method):
     year = 2020
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
     purpose = "byol"
+    guards = {"stop_gradient": "targets that carry no gradient", "predictor": "the predictor"}
     couples = False
 
     def __init__(

@@ -1,0 +1,104 @@
+"""The page of a reproduced claim, and the figures that claims are drawn with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, cell
+from leaven.report.facts import described
+from leaven.report.figures import CLASS_COLOURS, fragment
+from leaven.report.page import score_cell
+from leaven.report.render import render
+
+Curve = Sequence[tuple[float, Mapping[str, Any]]]
+"""(place on the axis, {accuracy, interval}) of each point."""
+SYMBOLS = ("circle", "diamond", "square", "triangle-up")
+
+
+def line_figure(curves: Mapping[str, Curve], axis: str, *, log: bool = False) -> Any:
+    """Accuracy with intervals against a number, a line for each name; `log`: the number on a log axis."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for number, (name, points) in enumerate(curves.items()):
+        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+        scores = [score for _, score in points]
+        figure.add_scatter(
+            x=[place for place, _ in points],
+            y=[score["accuracy"] for score in scores],
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 2.5},
+            marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "thickness": 1.25,
+                "width": 4,
+                "array": [score["interval"][1] - score["accuracy"] for score in scores],
+                "arrayminus": [score["accuracy"] - score["interval"][0] for score in scores],
+            },
+            hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
+        )
+    places = sorted({place for points in curves.values() for place, _ in points})
+    figure.update_layout(hovermode="x unified", showlegend=len(curves) > 1, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    figure.update_xaxes(title=axis, tickvals=places, ticktext=[f"{place:g}" for place in places], type="log" if log else "linear")
+    figure.update_yaxes(tickformat=".0%", title="test accuracy")
+    return figure
+
+
+def matrix_figure(names: Sequence[str], values: Sequence[Sequence[float]]) -> Any:
+    """A heat map of accuracies with their numbers; rows and columns bear the same names."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    figure.add_heatmap(
+        x=names,
+        y=names,
+        z=values,
+        text=[[f"{100 * value:.1f}" for value in row] for row in values],
+        texttemplate="%{text}",
+        colorscale=[[0, "#f6efe6"], [0.5, "#f0a868"], [1, "#b9590f"]],
+        colorbar={"tickformat": ".0%", "thickness": 12},
+        hovertemplate="%{y} + %{x}: %{z:.1%}<extra></extra>",
+    )
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, command: str) -> Path:
+    """Write the page. content: as in reproduction.json."""
+    from markupsafe import Markup
+
+    columns: dict[str, Any] = {}  # heading -> how to find its point among the scores of an arm
+    for protocol, score in next(iter(content["scores"].values())).items():
+        if isinstance(score, list):
+            columns |= {f"{point['labels_per_class']} labels a class": (protocol, place) for place, point in enumerate(score)}
+        else:
+            columns[PROTOCOL_NAMES.get(protocol, protocol)] = (protocol, None)
+
+    def row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
+        found = [scores.get(protocol) if place is None else at(scores.get(protocol), place) for protocol, place in columns.values()]
+        return {"name": name, "scores": [score_cell(cell(score)) for score in found]}
+
+    heatmap = figure.data and figure.data[0].type == "heatmap"
+    return render(
+        "reproduction.html.jinja",
+        path,
+        {
+            "title": content["claim"],
+            "subtitle": [content["data"], "one seed" if content["seeds"] == 1 else f"{content['seeds']} seeds", *described(content["machine"])],
+            **{name: content[name] for name in ("says", "source", "rule", "verdict", "because", "notes", "health")},
+            "figure": Markup(fragment(figure, height=460 if heatmap else 400, top=36, label=f"{content['says']} {content['because']}")),
+            "head": list(columns),
+            "rows": [row(name, scores) for name, scores in content["scores"].items()],
+            "floors": [row(FLOOR_NAMES.get(name, name), scores) for name, scores in content["floors"].items()],
+            "command": command,
+        },
+    )
+
+
+def at(curve: Sequence[Any] | None, place: int) -> Any:
+    return curve[place] if curve and place < len(curve) else None

@@ -1,0 +1,27 @@
+from leaven.report.reproduction import line_figure
+from leaven.reproductions.claim import Arm, Claim, Found, Outcome, decided
+
+RATIOS = (0.25, 0.5, 0.75, 0.9)
+
+
+class MaskingRatio(Claim):
+    says = "Masking most of a picture teaches a masked auto-encoder more than masking a little of it."
+    source = "He et al. 2022, Masked Autoencoders Are Scalable Vision Learners, figure 5: 75 % is best for fine-tuning and linear probe"
+    rule = "Holds if a ratio of 75 % scores higher by a linear probe than one of 25 %, with the whole 95 % interval over seeds above zero."
+    encoder = "vit"
+    protocols = ("linear",)
+    steps = 300
+    minutes = 30
+
+    def arms(self):
+        small = {"encoder.width": 128, "encoder.depth": 4, "encoder.heads": 4, "encoder.patch": 4}
+        return {f"{ratio:.0%} masked": Arm("mae", {"mask_ratio": ratio, **small}) for ratio in RATIOS}
+
+    def decide(self, found: Found):
+        gain = found.gain("75% masked", "25% masked", "linear")
+        best = max(found.arms, key=lambda arm: found.accuracy(arm, "linear"))
+        return Outcome(decided(gain), f"75 % against 25 %: {found.told('75% masked', '25% masked', 'linear')}; best here: {best}.")
+
+    def figure(self, found: Found):
+        return line_figure({"linear probe": [(100 * ratio, found.score(arm, "linear")) for ratio, arm in zip(RATIOS, found.arms, strict=True)]},
+                           "per cent of patches that are masked")  # fmt: skip

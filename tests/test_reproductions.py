@@ -1,0 +1,136 @@
+"""Claims are checked by a rule that was written before, from trainings that are kept and never made twice."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import leaven
+from leaven.data import open_data
+from leaven.errors import UserError
+from leaven.evaluation.comparison import difference
+from leaven.reproductions import augmentation_pairs
+from leaven.reproductions.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, decided, sign
+from leaven.reproductions.runner import claims, slug, thinned
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def coloured():
+    """Pictures whose class is their colour, with a test split."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(640) % 3
+    noise = torch.randint(100, (640, 3, SIDE, SIDE), generator=generator)
+    return (noise + 150 * torch.eye(3, dtype=torch.int64)[labels][:, :, None, None]).to(torch.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def samples(coloured):
+    return open_data(coloured)
+
+
+class Small(Claim):
+    says = "Longer is better."
+    source = "nobody"
+    rule = "Holds if it is."
+    steps = 2
+    batch = 16
+    seeds = 2
+
+    def arms(self):
+        narrow = {"encoder.width": 4, "encoder.features": 8}
+        return {"short": Arm("simclr", narrow, steps=1), "long": Arm("simclr", narrow, steps=3)}
+
+    def decide(self, found: Found):
+        return Outcome(decided(found.gain("long", "short")), found.told("long", "short"))
+
+    def figure(self, found: Found):
+        from leaven.report.reproduction import line_figure
+
+        return line_figure({"kNN": [(place, found.score(arm)) for place, arm in enumerate(found.arms)]}, "length")
+
+
+@pytest.mark.parametrize("name", claims())
+def test_every_claim_says_what_it_is_and_by_which_rule(name):
+    listed = {claim["name"]: claim for claim in leaven.list_claims()}[name]
+    assert listed["says"].endswith(".") and listed["rule"].endswith(".") and "Holds if" in listed["rule"]
+    assert any(character.isdigit() for character in listed["source"]), "a source has a year"
+    assert listed["minutes"] <= 30 and listed["seeds"] >= 2
+
+
+@pytest.mark.parametrize("name", claims())
+def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monkeypatch):
+    monkeypatch.setattr(augmentation_pairs, "NAMES", ("crop", "colour"))
+    monkeypatch.setattr(claims()[name], "batch", 16)
+    monkeypatch.setattr(claims()[name], "floor_seconds", 0.1)
+    monkeypatch.setattr(claims()[name], "labels_per_class", claims()[name].labels_per_class and (1,))
+    for counts in ("FEW", "COUNTS"):
+        monkeypatch.setattr(f"leaven.reproductions.{name.replace('-', '_')}.{counts}", (1,), raising=False)
+    found = leaven.reproduce(name, data=coloured, out=tmp_path / "out", seeds=1, steps=1)
+    assert found["verdict"] in {HOLDS, FAILS, UNDECIDED} and found["because"].endswith(".")
+    assert json.loads((tmp_path / "out" / "reproduction.json").read_text()) == json.loads(json.dumps(found))
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert (found["verdict"] in page and "heatmap" in page) or "scatter" in page
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ([[0.1, 0.11]], HOLDS),
+        ([[0.1, 0.11], [-0.1, 0.1]], UNDECIDED),
+        ([[0.1, 0.11], [-0.1, -0.11]], FAILS),
+        ([[-0.1, 0.1]], UNDECIDED),
+        ([[0.1]], UNDECIDED),
+    ],
+)
+def test_a_rule_needs_whole_intervals_over_seeds_on_one_side_of_zero(gains, verdict):
+    pairs = [difference([({"accuracy": 0.5 + gain}, {"accuracy": 0.5}) for gain in seeds]) for seeds in gains]
+    assert decided(*pairs) == verdict
+    assert sign(difference([({"accuracy": 0.7}, {"accuracy": 0.5})])) == 0
+
+
+def test_a_reproduction_trains_each_arm_and_seed_once_and_goes_on(samples, tmp_path, monkeypatch):
+    told = []
+    first = leaven.reproduce(Small, data=samples, out=tmp_path / "out", say=told.append)
+    assert next(line for line in told if line.startswith("[")).startswith("[1/4] short, seed 0: knn ")
+    assert first["scores"]["long"]["knn"]["seeds"] and len(first["scores"]["long"]["knn"]["seeds"]) == 2
+    weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")}
+    (tmp_path / "out" / "long" / "1" / "scorecard.json").unlink()
+    again = leaven.reproduce(Small, data=samples, out=tmp_path / "out")
+    assert {key: again[key] for key in ("verdict", "scores", "because")} == {key: first[key] for key in ("verdict", "scores", "because")}
+    assert weights == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")} and len(weights) == 4
+
+
+def test_another_reproduction_in_the_same_folder_is_refused_and_more_seeds_are_not(samples, tmp_path):
+    leaven.reproduce(Small, data=samples, out=tmp_path / "out", seeds=1)
+    with pytest.raises(UserError, match="another reproduction: steps was 2 and is now 5"):
+        leaven.reproduce(Small, data=samples, out=tmp_path / "out", seeds=1, steps=5)
+    assert leaven.reproduce(Small, data=samples, out=tmp_path / "out", seeds=2)["seeds"] == 2
+
+
+def test_large_data_is_thinned_to_the_same_samples_each_time_with_splits_kept_apart(samples):
+    once, twice = thinned(samples, 40, 10), thinned(samples, 40, 10)
+    assert once.fingerprint == twice.fingerprint and len(once) == 50
+    assert thinned(samples, 1000, 1000) is samples
+    learned, scored, _, _ = samples.held_out()
+    assert torch.isin(once.hashes, samples.hashes[learned]).sum() == 40 and torch.isin(once.hashes, samples.hashes[scored]).sum() == 10
+
+
+def test_reproduce_and_claims_on_the_command_line(command, tmp_path, coloured):
+    status, out, _ = command("claims", "--json")
+    assert status == 0 and {claim["name"] for claim in json.loads(out)} == set(claims())
+    status, _, err = command("reproduce", "masking-ration")
+    assert status == 2 and "did you mean masking-ratio" in err and err.count("\n") == 1
+    status, _, err = command("reproduce", "masking-ratio", "--data", tmp_path / "nothing")
+    assert status == 2 and err.count("\n") == 1
+    np.savez(tmp_path / "coloured.npz", x=coloured[0], y=coloured[1])
+    words = ("--data", tmp_path / "coloured.npz", "--steps", 1, "--seeds", 1, "--out", tmp_path / "out", "--json")
+    status, out, err = command("reproduce", "masking-ratio", *words)
+    assert status == 0 and json.loads(out)["verdict"] == UNDECIDED
+    assert "The rule: Holds if" in err
+
+
+def test_a_name_becomes_a_folder():
+    assert slug("SimCLR, batch 256") == "simclr-batch-256"
