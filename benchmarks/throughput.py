@@ -1,6 +1,6 @@
 """Training speed of SimCLR on cifar10 at 32 px, batch 256, the same encoder, projector and kinds of views: Leaven beside lightly, in one run.
 
-    uv run --group benchmark python benchmarks/throughput.py [--data FOLDER] [--rounds 3] [--steps 25]
+    uv run python benchmarks/throughput.py [--data FOLDER] [--rounds 3] [--steps 25]
 
 Arms take turns, so that a noisy machine is unfair to all alike; medians of the rounds and their ratios are what counts.
   leaven          the loop as `leaven pretrain` runs it, default settings
@@ -40,8 +40,13 @@ class Enough(Exception):
 
 
 def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
-    """Samples a second of Leaven's loop over the steady part of a short training."""
-    method, recipe, _ = build(Request("simclr", encoder=encoder), data.spec, device)
+    """Samples a second of Leaven's loop with SimCLR over the steady part of a short training."""
+    return timed_training(data, device, precision, Request("simclr", encoder=encoder, batch=BATCH), steps, ready_made)[0]
+
+
+def timed_training(data, device, precision, request, steps, ready_made=False):
+    """(samples a second, seconds by part) of Leaven's loop over the steady part of a short training."""
+    method, recipe, _ = build(request, data.spec, device)
     if ready_made:
         make, kept = method.views, []
 
@@ -56,7 +61,7 @@ def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(keep_going=True, checkpoint_seconds=float("inf"), device=fabric.device)
         rows = data.rows.to(fabric.device) if device == "cuda" else data.rows
-        plan = Plan(5000, BATCH)  # the length of a real run, so that logging and health take their real share
+        plan = Plan(5000, request.batch)  # the length of a real run, so that logging and health take their real share
         training = Training(method, recipe, rows, data.train(), plan, Run(folder), settings, fabric.autocast)
         after = method.after_step
 
@@ -71,7 +76,7 @@ def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
         method.after_step = stamped
         with suppress(Enough):
             training.run()
-    return BATCH * (len(stamps) - 6) / (stamps[-1] - stamps[5])
+    return request.batch * (len(stamps) - 6) / (stamps[-1] - stamps[5]), dict(training.times)
 
 
 class Pictures(Dataset):

@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: each takes one, and so do those that it starts
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 import torch.distributed as dist

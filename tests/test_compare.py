@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from small import digits_for, small_encoder
 
 import leaven
 from leaven import cli
@@ -124,10 +125,8 @@ def test_the_arithmetic_of_a_step_is_that_of_its_matrix_products():
 
 @pytest.mark.parametrize("name", list(registry()))
 def test_every_method_has_a_count_of_its_arithmetic(name):
-    data = open_data("demo:digits")
-    wanted = registry()[name]
-    width = {"encoder.width": 24, "encoder.heads": 2} if wanted.wants == "tokens" else {"encoder.width": 8}
-    method, _, _ = build(Request(name, settings=width), data.spec, "cpu")
+    data = open_data(digits_for(name))
+    method, _, _ = build(Request(name, settings=small_encoder(name)), data.spec, "cpu")
     members = data.train()[:64]
     assert flops_a_step(method, data.rows, members, 16) > 1e5
 

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import pytest
 import test_contract
 import torch
+from small import ENCODERS
 from torch import nn
 
 from leaven.data import Tokens, Vector, open_data
@@ -18,7 +19,6 @@ from leaven.training.plan import Plan
 from leaven.training.pretraining import Request, build
 
 OWN = ["PointGAN", "RBMStack", "PairContrast", "DigitClusters", "PseudoLabels", "NextToken"]
-SMALL = {"convnet": {"encoder.width": 8, "encoder.features": 24}, "vit": {"encoder.width": 24, "encoder.depth": 1, "encoder.heads": 2}}
 STEPS, BATCH = 3, 32
 
 
@@ -47,7 +47,9 @@ def built(name, data):
     torch.manual_seed(0)
     _, _, choices = build(Request(kind, settings=settings), data.spec, "cpu")
     chosen = next((choice["value"] for choice in choices if choice["what"] == "encoder"), None)
-    method, recipe, _ = build(Request(kind, settings={**settings, **SMALL.get(chosen, {})}), data.spec, "cpu")
+    method, recipe, _ = build(
+        Request(kind, settings={**settings, **{f"encoder.{key}": value for key, value in ENCODERS.get(chosen, {}).items()}}), data.spec, "cpu"
+    )
     return method.double(), recipe
 
 

@@ -1,53 +1,31 @@
 """Every method keeps the contract, and each one's mathematics is exact."""
 
+import inspect
 import json
 import math
+import re
 
 import pytest
 import torch
+from small import ENCODERS, SPEC, learnable, pictures, small, small_encoder, step_views
 from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Batch, Draw, Pixels, open_data
+from leaven.data import Batch, Pixels
 from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
 from leaven.losses import nt_xent
 from leaven.methods.distillation.byol import distance
 from leaven.methods.method import Method, Outputs
-from leaven.methods.registry import build_method, find_method, hyperparameters, registry
+from leaven.methods.registry import find_method, hyperparameters, registry
 from leaven.modules import Teacher, mlp
 from leaven.modules.convolution import SideBySideConv2d
 from leaven.modules.patches import patchify, sincos_positions
-from leaven.training.health import Monitor, feature_std, rankme, uniformity
+from leaven.training.health import Monitor, feature_std, information, rankme, uniformity
 from leaven.training.optimizers import LARS, build_optimizer, parameter_groups
 from leaven.training.plan import rate_factor, scaled_rate
 from leaven.training.pretraining import trained_method
-
-SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
-SMALL = {"convnet": {"width": 8, "features": 24}, "vit": {"width": 24, "depth": 1, "heads": 2}}
-
-
-def pictures(count=32, side=16):
-    return torch.randint(256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def labeled():
-    return open_data((pictures(), torch.arange(32) % 3))
-
-
-def small(name, **settings):
-    torch.manual_seed(0)
-    method = find_method(name)
-    encoder = build_encoder("vit" if method.wants == "tokens" else "convnet", SPEC, SMALL["vit" if method.wants == "tokens" else "convnet"])
-    return build_method(method, labeled().spec, {"x": encoder}, settings)
-
-
-def step_views(method, draw=None):
-    data = labeled()
-    batch = data.rows
-    return method.views({pool: batch for pool in method.pools} if method.pools else batch, draw or Draw(0, "views"))
-
 
 # --- over the registry ---
 
@@ -66,20 +44,27 @@ def test_a_configuration_builds_the_same_method_again(name):
 def test_every_method_says_what_it_is(name):
     listed = {method["name"]: method for method in leaven.list_methods()}[name]
     assert listed["paper"] and listed["year"] > 1900 and listed["summary"].endswith((".", ")"))
-    assert listed["family"] in {"contrastive", "distillation", "masked", "pretext", "supervised"}
+    assert listed["family"] in {"clustering", "contrastive", "distillation", "masked", "pretext", "supervised"}
+
+
+@pytest.mark.parametrize("name", registry())
+def test_the_documented_parameters_are_exactly_those_that_exist(name):
+    method = registry()[name]
+    told = re.findall(r"(?:(?<=\. )|(?<=\n))(\w+(?:, \w+)*): ", inspect.getdoc(method))
+    documented = {parameter for together in told for parameter in together.split(", ")}
+    assert documented == set(hyperparameters(method)) - {"views"}
 
 
 @pytest.mark.parametrize("name", registry())
 def test_every_method_stays_finite_in_bf16_and_overfits_a_few_pictures(name, tmp_path):
-    settings = {f"encoder.{key}": value for key, value in SMALL["vit" if find_method(name).wants == "tokens" else "convnet"].items()}
     run = leaven.pretrain(
-        (pictures(), torch.arange(32) % 3),
+        (learnable(name), torch.arange(32) % 3),
         method=name,
         steps=60,
         batch=32,
         out=tmp_path / "run",
         precision="bf16",
-        settings=settings,
+        settings=small_encoder(name),
         keep_going=True,
     )
     losses = [row["loss"] for row in run.metrics]
@@ -89,9 +74,8 @@ def test_every_method_stays_finite_in_bf16_and_overfits_a_few_pictures(name, tmp
 
 @pytest.mark.parametrize("name", registry())
 def test_the_kept_encoder_gives_the_features_of_the_trained_method(name, tmp_path):
-    settings = {f"encoder.{key}": value for key, value in SMALL["vit" if find_method(name).wants == "tokens" else "convnet"].items()}
     run = leaven.pretrain(
-        (pictures(), torch.arange(32) % 3), method=name, steps=2, batch=32, out=tmp_path / "run", precision="fp32", settings=settings
+        (pictures(), torch.arange(32) % 3), method=name, steps=2, batch=32, out=tmp_path / "run", precision="fp32", settings=small_encoder(name)
     )
     method = trained_method(run)
     assert torch.equal(leaven.load(run)(pictures()), method.encoder(pictures()))
@@ -368,7 +352,7 @@ def test_rate_rules_follow_the_global_batch():
 
 
 def test_an_encoder_reads_bytes_floats_and_values_alike():
-    encoder = build_encoder("convnet", SPEC, SMALL["convnet"]).eval()
+    encoder = build_encoder("convnet", SPEC, ENCODERS["convnet"]).eval()
     raw = pictures()
     assert torch.allclose(encoder(raw), encoder(raw.float() / 255), atol=1e-5)
     assert torch.equal(encoder(raw), encoder(Pixels(raw)))
@@ -403,7 +387,7 @@ def test_small_pictures_get_a_small_stem():
 
 
 def test_vit_tokens_of_kept_places_are_those_places():
-    encoder = build_encoder("vit", SPEC, {**SMALL["vit"], "depth": 0})
+    encoder = build_encoder("vit", SPEC, {**ENCODERS["vit"], "depth": 0})
     keep = torch.tensor([[5, 0]]).expand(4, 2)
     assert torch.allclose(encoder.tokens(pictures(4), keep=keep), encoder.tokens(pictures(4))[:, [5, 0]])
 
@@ -424,6 +408,53 @@ def test_measures_of_features_on_known_cases():
     everywhere = torch.eye(16)
     assert rankme(everywhere) == pytest.approx(16.0, rel=0.01)
     assert feature_std(torch.cat([everywhere, -everywhere])) == pytest.approx(1.0)
+
+
+def test_what_assignments_tell_on_known_cases():
+    assert information(torch.zeros(20, 4)) == pytest.approx(0.0, abs=1e-9)  # evenly to all
+    assert information(torch.tensor([[50.0, 0.0, 0.0, 0.0]]).expand(20, 4)) == pytest.approx(0.0, abs=1e-9)  # all to one
+    assert information(100 * torch.eye(4).repeat(5, 1)) == pytest.approx(math.log(4), abs=1e-6)  # each to one of four, in no doubt
+    half = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+    assert information(half.log()) == pytest.approx(math.log(2) + 0.75 * math.log(0.75) + 0.25 * math.log(0.25), abs=1e-6)
+
+
+class Watched(Method):
+    """Gives the monitor nothing but outputs; one guard can be switched off."""
+
+    guards = {"brake": "the brake"}
+
+    def __init__(self, brake):
+        super().__init__()
+        self.config = {"brake": brake}
+
+    def encoders(self):
+        return {}
+
+
+@pytest.mark.parametrize(("dims", "brake", "told"), [(1, True, True), (4, True, False), (4, False, True), (32, False, False)])
+def test_few_directions_are_a_collapse_the_sooner_where_a_guard_is_off(dims, brake, told):
+    said = []
+    monitor = Monitor(Watched(brake), Batch.of(x=Pixels(pictures(4))), None, said.append)
+    noise = torch.randn(256, 64, generator=torch.Generator().manual_seed(0))
+    monitor.look(1, Outputs(embeddings=[noise, noise]))
+    few = noise * (torch.arange(64) < dims)
+    for step in (2, 3):
+        monitor.look(step, Outputs(embeddings=[few, few]))
+    assert [verdict.verdict for verdict in said] == (["collapsed"] if told else [])
+    assert not told or ("brake=False" in said[0].why) == (not brake)
+
+
+@pytest.mark.parametrize(("scale", "brake", "told"), [(0.0, True, True), (0.5, True, False), (0.5, False, True), (1.0, False, False)])
+def test_assignments_that_come_to_tell_nothing_are_a_collapse(scale, brake, told):
+    said = []
+    monitor = Monitor(Watched(brake), Batch.of(x=Pixels(pictures(4))), None, said.append)
+    logits = torch.randn(256, 16, generator=torch.Generator().manual_seed(0))
+    monitor.look(1, Outputs(assignments=[logits]))
+    restored = Monitor(Watched(brake), Batch.of(x=Pixels(pictures(4))), None, said.append)
+    restored.load(monitor.state())  # what has been seen survives a checkpoint
+    for step in (2, 3):
+        restored.look(step, Outputs(assignments=[scale * logits]))
+    assert [verdict.verdict for verdict in said] == (["collapsed"] if told else [])
 
 
 def test_a_verdict_needs_two_looks_and_is_given_once():
@@ -454,6 +485,31 @@ def test_a_sick_training_gets_the_right_verdict_and_stops(method, settings, verd
         leaven.pretrain("demo:digits", method=method, steps=200, batch=128, out=tmp_path / "run", settings={**DIGITS, **settings})
     assert caught.value.verdict == verdict
     assert [given["verdict"] for given in leaven.Run(tmp_path / "run").health] == [verdict]
+
+
+# Slow, since each takes some 15 seconds of a core.
+COLLAPSES = [
+    ("simsiam", {"stop_gradient": "false"}, "targets that carry no gradient"),
+    ("vicreg", {"variance": 0}, "the hinge on each dimension's deviation"),
+    ("barlow_twins", {"off_diagonal": 0}, "the weight of correlations between dimensions"),
+    ("dino", {"centering": "false"}, "the centring of the teacher's scores"),
+    ("swav", {"sinkhorn": "false"}, "the equal use of all prototypes"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "settings", "cause"), COLLAPSES)
+def test_a_collapse_is_seen_and_its_cause_is_named(method, settings, cause, tmp_path):
+    with pytest.raises(leaven.errors.TrainingStopped) as caught:
+        leaven.pretrain("demo:digits", method=method, steps=250, batch=128, out=tmp_path / "run", settings={**DIGITS, **settings})
+    assert caught.value.verdict == "collapsed"
+    assert cause in caught.value.why and f"{next(iter(settings))}=" in caught.value.why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [method for method, _, _ in COLLAPSES])
+def test_with_its_guard_in_place_the_same_training_is_healthy(method, tmp_path):
+    assert leaven.pretrain("demo:digits", method=method, steps=250, batch=128, out=tmp_path / "run", settings=DIGITS).health == []
 
 
 def test_constant_data_gets_its_verdict_before_the_first_step(tmp_path):
@@ -492,6 +548,6 @@ def test_maps_side_by_side_convolve_as_they_do_alone(side):
 
 @pytest.mark.parametrize("side", [8, 16, 20, 28, 32, 64, 110])
 def test_the_convnet_reads_pictures_of_any_size(side):
-    encoder = build_encoder("convnet", InputSpec("pixels", (3, side, side)), SMALL["convnet"]).eval()
+    encoder = build_encoder("convnet", InputSpec("pixels", (3, side, side)), ENCODERS["convnet"]).eval()
     assert encoder(pictures(2, side)).shape == (2, 24)
     assert encoder.maps(pictures(2, side)).shape[2] <= 6

@@ -9,6 +9,7 @@ import torch
 import leaven
 from leaven.data import open_data
 from leaven.errors import UserError
+from leaven.evaluation import floors
 from leaven.evaluation.comparison import difference
 from leaven.reproductions import augmentation_pairs
 from leaven.reproductions.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, decided, sign
@@ -65,6 +66,7 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
     monkeypatch.setattr(augmentation_pairs, "NAMES", ("crop", "colour"))
     monkeypatch.setattr(claims()[name], "batch", 16)
     monkeypatch.setattr(claims()[name], "floor_seconds", 0.1)
+    monkeypatch.setitem(floors.labels_only.__kwdefaults__, "steps", 2)
     monkeypatch.setattr(claims()[name], "labels_per_class", claims()[name].labels_per_class and (1,))
     for counts in ("FEW", "COUNTS"):
         monkeypatch.setattr(f"leaven.reproductions.{name.replace('-', '_')}.{counts}", (1,), raising=False)

@@ -11,7 +11,7 @@ from leaven import views
 from leaven.data.batch import Pixels, Signal, Tokens, Vector
 from leaven.data.draw import Draw
 from leaven.errors import UserError
-from leaven.views import PictureViews, TokenViews, VectorViews, Views, default_views
+from leaven.views import PictureViews, TokenViews, VectorViews, Views, default_views, rotate, turn_inside
 
 TOLERANCE = 1e-5
 COUNT = 12
@@ -446,3 +446,18 @@ def test_other_views_are_the_same_however_a_batch_is_cut(make):
     for view, expected in enumerate(whole):
         joined = type(value).cat([part[view] for part in cut])
         assert all(torch.equal(a, b) for a, b in zip(joined.tensors().values(), expected.tensors().values(), strict=True))
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_turning_inside_the_circle_agrees_with_quarter_turns(quarters):
+    x = torch.rand(3, 2, 12, 12, generator=torch.Generator().manual_seed(0))
+    turned = turn_inside(x, 90 * quarters)
+    assert torch.allclose(turned, rotate(turn_inside(x, 0), torch.full((3,), quarters)), atol=1e-5)
+
+
+def test_turning_inside_the_circle_never_shows_a_corner():
+    x = torch.zeros(1, 1, 33, 33)
+    row, column = torch.meshgrid(torch.arange(33) - 16, torch.arange(33) - 16, indexing="ij")
+    x[0, 0, row**2 + column**2 > 17.5**2] = 1.0
+    for degrees in range(0, 360, 15):
+        assert turn_inside(x, degrees).max() < 0.5

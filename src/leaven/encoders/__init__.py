@@ -11,17 +11,19 @@ from torch import nn
 from leaven.data.spec import InputSpec
 from leaven.encoders.convnet import ConvNet
 from leaven.encoders.encoder import Encoder
+from leaven.encoders.lab import Lab
 from leaven.encoders.mlp import MLP
 from leaven.encoders.vit import ViT
 from leaven.errors import UserError
 
-OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in (ConvNet, ViT, MLP)}
+OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in (ConvNet, ViT, Lab, MLP)}
 
 AUTO: list[tuple[str, str, str, int, str, str]] = [
     # modality, wants, device, largest side, encoder, reason
     ("pixels", "tokens", "cpu", 10_000, "vit", "the method needs tokens, and this transformer suits CPUs"),
     ("pixels", "tokens", "cuda", 64, "vit", "the method needs tokens, and the pictures are small"),
     ("pixels", "tokens", "cuda", 10_000, "vit_small_patch16_224", "the method needs tokens, and a GPU is there"),
+    ("pixels", "channel_groups", "any", 10_000, "lab", "the method contrasts lightness and colours, and this network reads them apart"),
     ("pixels", "any", "cpu", 10_000, "convnet", "a small residual network that suits CPUs"),
     ("pixels", "any", "cuda", 64, "resnet18", "small pictures on a GPU"),
     ("pixels", "any", "cuda", 10_000, "resnet50", "larger pictures on a GPU"),
@@ -70,4 +72,4 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     return {"library": "leaven" if own else "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
 
 
-__all__ = ["MLP", "OWN", "ConvNet", "Encoder", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]
+__all__ = ["MLP", "OWN", "ConvNet", "Encoder", "Lab", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]

@@ -49,6 +49,54 @@ def line_figure(curves: Mapping[str, Curve], axis: str, *, log: bool = False) ->
     return figure
 
 
+def bar_figure(scores: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Accuracy with its interval, a bar for each name."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    points = list(scores.values())
+    figure.add_bar(
+        x=[name.replace(" (", "<br>(") for name in scores],
+        y=[score["accuracy"] for score in points],
+        marker={"color": CLASS_COLOURS[0]},
+        width=0.5,
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [score["interval"][1] - score["accuracy"] for score in points],
+            "arrayminus": [score["accuracy"] - score["interval"][0] for score in points],
+        },
+        hovertemplate="%{x}: %{y:.1%}<extra></extra>",
+    )
+    figure.update_yaxes(tickformat=".0%", title="test accuracy")
+    return figure
+
+
+def curves_figure(panels: Mapping[str, Mapping[str, Sequence[Sequence[tuple[int, float]]]]]) -> Any:
+    """Measures against steps, one panel below another: panel -> name -> (step, value) of each of several trainings, all in the name's colour."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, subplot_titles=list(panels), vertical_spacing=0.14)
+    for row, trainings in enumerate(panels.values(), 1):
+        for number, (name, runs) in enumerate(trainings.items()):
+            for again, points in enumerate(runs):
+                figure.add_scatter(
+                    x=[step for step, _ in points],
+                    y=[value for _, value in points],
+                    name=name,
+                    legendgroup=name,
+                    showlegend=row == 1 and again == 0,
+                    mode="lines",
+                    line={"color": CLASS_COLOURS[number], "width": 2},
+                    hovertemplate="step %{x}: %{y:.3f}<extra>" + name + "</extra>",
+                    row=row,
+                    col=1,
+                )
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"}, hovermode="closest")
+    figure.update_xaxes(title="step", row=len(panels), col=1)
+    return figure
+
+
 def matrix_figure(names: Sequence[str], values: Sequence[Sequence[float]]) -> Any:
     """A heat map of accuracies with their numbers; rows and columns bear the same names."""
     import plotly.graph_objects as go

@@ -86,7 +86,10 @@ class Monitor:
     features_collapsed = 0.2  # of the spread before training, since what is normal depends on the encoder's last layer
     embeddings_collapsed = 0.1  # of 1: embeddings are centred by their loss, and spread over 0.5 in healthy trainings
     rank_collapsed = 2.0
-    information_collapsed = 0.1  # of the most that assignments have told so far
+    information_collapsed = 0.1  # of the highest so far
+    # Where a guard against collapse is off, less is needed; where none is, a fall as deep can be sound (embeddings of BYOL come down to a tenth).
+    unguarded_rank_collapsed = 0.15  # of the highest so far
+    unguarded_information_collapsed = 0.35
     patience = 2
 
     def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None]):
@@ -94,19 +97,19 @@ class Monitor:
         self.verdicts: list[Verdict] = []
         self.suspicions: dict[str, list[int]] = {}
         self.spread_at_start: dict[str, float] = {}
-        self.most_told = 0.0
+        self.most: dict[str, float] = {}
 
     def state(self) -> dict[str, Any]:
         return {
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "suspicions": dict(self.suspicions),
             "spread_at_start": dict(self.spread_at_start),
-            "most_told": self.most_told,
+            "most": dict(self.most),
         }
 
     def load(self, state: dict[str, Any]) -> None:
         self.verdicts = [Verdict(**verdict) for verdict in state["verdicts"]]
-        self.suspicions, self.spread_at_start, self.most_told = state["suspicions"], state["spread_at_start"], state["most_told"]
+        self.suspicions, self.spread_at_start, self.most = state["suspicions"], state["spread_at_start"], state["most"]
 
     def inputs(self) -> None:
         """Before the first step: inputs that cannot teach anything."""
@@ -141,20 +144,22 @@ class Monitor:
             before = self.spread_at_start.setdefault(name, std)
             if std < self.features_collapsed * before:
                 collapsed.append(f"features of {name} point one way: their spread fell from {before:.3f} to {std:.3f}")
+        unguarded = self.unguarded()
         embeddings = outputs.get("embeddings")
         if isinstance(embeddings, list):
             measures["embedding_std"] = spread = min(feature_std(embedding) for embedding in embeddings)
             if spread < self.embeddings_collapsed:
                 collapsed.append(f"embeddings point one way: their spread is {spread:.3f} of 1")
             measures["embedding_rank"] = rank = min(rankme((embedding - embedding.mean(0))[:512]) for embedding in embeddings)
-            if rank < self.rank_collapsed:
-                collapsed.append(f"embeddings lie along a line: their effective rank is {rank:.2f}")
+            self.most["embedding_rank"] = most = max(rank, self.most.get("embedding_rank", 0.0))
+            if rank < max(self.rank_collapsed, self.unguarded_rank_collapsed * most if unguarded else 0.0):
+                collapsed.append(f"embeddings lie in few directions: their effective rank fell from {most:.1f} to {rank:.1f}")
         assignments = outputs.get("assignments")
         if isinstance(assignments, list):
             measures["information"] = told = information(assignments[0])
-            self.most_told = max(self.most_told, told)
-            if told < self.information_collapsed * self.most_told:
-                collapsed.append(f"all samples are assigned alike: what an assignment tells of its sample fell from {self.most_told:.3f} to {told:.3f} nats")
+            self.most["information"] = most = max(told, self.most.get("information", 0.0))
+            if told < (self.unguarded_information_collapsed if unguarded else self.information_collapsed) * most:
+                collapsed.append(f"all samples are assigned alike: what that tells of a sample fell from {most:.3f} to {told:.3f} nats")
         why = f"{'; '.join(collapsed)}; {self.causes()}"
         self.suspect(step, "collapsed", bool(collapsed), why, fatal=True)
         seen = outputs.get("features")
@@ -164,11 +169,14 @@ class Monitor:
 
     def causes(self) -> str:
         """Why a collapse is likely: the part that should prevent it is switched off, or what else usually does it."""
-        config = self.method.config
-        if off := [name for name in self.method.guards if not config[name]]:
-            switches = " and ".join(f"{name}={config[name]!r}" for name in off)
+        if off := self.unguarded():
+            switches = " and ".join(f"{name}={self.method.config[name]!r}" for name in off)
             return f"{switches}: that takes away what keeps {self.method.name} from it, {' and '.join(self.method.guards[name] for name in off)}"
         return "usual causes: a learning rate that is too high, too weak a guard against it (see the method's settings), or views that share nothing"
+
+    def unguarded(self) -> list[str]:
+        """Guards against collapse that are switched off."""
+        return [name for name in self.method.guards if not self.method.config[name]]
 
     def judge_loss(self, step: int, progress: float, loss: float, chance: float | None) -> None:
         """A loss that stays at the level of a model that knows nothing."""

@@ -1,16 +1,18 @@
 """Random views of batches, one kind per modality, with parameters of each sample's own."""
 
 from leaven.views.color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, color_jitter, grayscale, sample_jitter
-from leaven.views.crop import resized_crop, rotate, sample_boxes
+from leaven.views.crop import resized_crop, rotate, sample_boxes, turn_inside
 from leaven.views.defaults import default_views
 from leaven.views.distort import cutout, gaussian_noise, solarize
 from leaven.views.filters import gaussian_blur, sobel
+from leaven.views.multicrop import MultiCropViews
 from leaven.views.pictures import PictureViews
 from leaven.views.sentences import TokenViews
 from leaven.views.vectors import VectorViews
 from leaven.views.views import Views
 
 __all__ = [
+    "MultiCropViews",
     "PictureViews",
     "TokenViews",
     "VectorViews",
@@ -31,4 +33,5 @@ __all__ = [
     "sample_jitter",
     "sobel",
     "solarize",
+    "turn_inside",
 ]

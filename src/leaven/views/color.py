@@ -11,6 +11,8 @@ from torch import Tensor
 from leaven.data.draw import Draw
 
 LUMA = (0.2989, 0.587, 0.114)
+XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))  # of linear sRGB
+D65 = (0.95047, 1.0, 1.08883)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
@@ -32,6 +34,18 @@ def grayscale(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "
         return x
     grey = x[:, :1] * LUMA[0]
     return grey.add_(x[:, 1:2], alpha=LUMA[1]).add_(x[:, 2:], alpha=LUMA[2]).expand_as(x)
+
+
+def rgb_to_lab(x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+    """CIE 1976 L* (0 to 100), a* and b* (about -100 to 100) of sRGB pictures with values 0-1, for the white D65 (IEC 61966-2-1; CIE 15)."""
+    red, green, blue = torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055).clamp_min(0) ** 2.4).unbind(1)
+
+    def response(weights: tuple[float, float, float], white: float) -> Tensor:
+        light = (red * weights[0] + green * weights[1] + blue * weights[2]) / white
+        return torch.where(light > (6 / 29) ** 3, light.clamp_min(1e-9) ** (1 / 3), light * (29 / 6) ** 2 / 3 + 4 / 29)
+
+    fx, fy, fz = (response(weights, white) for weights, white in zip(XYZ, D65, strict=True))
+    return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], dim=1)
 
 
 def adjust_brightness(x: Float[Tensor, "batch channel height width"], factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:

@@ -180,3 +180,14 @@ def rotate(x: Num[Tensor, "batch channel side side"], quarter_turns: Int[Tensor,
     sources = torch.stack([torch.rot90(pixels, turns).flatten() for turns in range(4)])
     source = sources[quarter_turns.to(x.device)]
     return x.flatten(2).gather(2, source[:, None].expand(-1, x.shape[1], -1)).view_as(x)
+
+
+def turn_inside(x: Float[Tensor, "batch channel side side"], degrees: float) -> Float[Tensor, "batch channel side side"]:
+    """Square pictures turned counter-clockwise by any angle, of which the square inside their inscribed circle is kept and enlarged (bilinear).
+
+    No corner is empty, whatever the angle. At multiples of 90 degrees it is the central square of the picture turned by quarters.
+    """
+    turn = math.radians(degrees)
+    cosine, sine = math.cos(turn) / math.sqrt(2), math.sin(turn) / math.sqrt(2)
+    matrix = x.new_tensor([[cosine, -sine, 0], [sine, cosine, 0]]).expand(len(x), 2, 3)
+    return F.grid_sample(x, F.affine_grid(matrix, list(x.shape), align_corners=False), mode="bilinear", padding_mode="border", align_corners=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leaven.errors import UserError
+from leaven.views.multicrop import MultiCropViews
 from leaven.views.pictures import PictureViews
 from leaven.views.sentences import TokenViews
 from leaven.views.vectors import VectorViews
@@ -17,6 +18,8 @@ DEFAULTS: dict[str, dict[str, Views]] = {
     "contrast": {"pixels": PictureViews(), "vector": VectorViews(), "tokens": TokenViews()},
     # Grill et al. 2020, table 6, without its blur, which small pictures do not survive.
     "byol": {"pixels": PictureViews(saturation=0.2, solarize=(0.0, 0.2)), "vector": VectorViews(), "tokens": TokenViews()},
+    # Caron et al. 2020 and 2021, without the blur; plain numbers and text have no small crops.
+    "multicrop": {"pixels": MultiCropViews(), "vector": VectorViews(), "tokens": TokenViews()},
     # He et al. 2022: a crop and a flip.
     "reconstruction": {"pixels": MILD, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
     # Crops would make things look larger in training than they are in use (Touvron et al. 2019).
@@ -26,7 +29,7 @@ DEFAULTS: dict[str, dict[str, Views]] = {
 
 
 def default_views(purpose: str, modality: str) -> Views:
-    """The usual views for "contrast", "byol", "reconstruction", "labels" or "plain" of one modality. UserError where there are none."""
+    """The usual views for "contrast", "byol", "multicrop", "reconstruction", "labels" or "plain" of one modality. UserError where there are none."""
     if purpose not in DEFAULTS:
         raise UserError(f"no default views for {purpose!r}", where="views", hint=f"choose from {', '.join(DEFAULTS)}")
     if modality not in DEFAULTS[purpose]:

@@ -36,6 +36,10 @@ class Views(ABC):
     def __call__(self, value: Value, draw: Draw) -> list[Value]:
         """The views, each with as many samples as `value`, in its order and on its device."""
 
+    def fitted(self, shape: tuple[int, ...], patch: int) -> Views:
+        """These views with what was left open chosen for an encoder: the shape of its input, the side of its patches (1: it has none)."""
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """The hyper-parameters and the kind, ready for JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -6,12 +6,15 @@ from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules.patches import gather_tokens, patchify, sincos_positions
 from leaven.modules.transformer import Transformer
 from leaven.views import Views
+from leaven.views.masks import ORDERS, check_mask
 
 
 class MAE(Method):
     """Encode a few visible patches, reconstruct the normalised pixels of the hidden ones (He et al. 2022).
 
-    mask_ratio: share of patches that are hidden. normalize_targets: subtract each patch's mean and divide by its deviation (section 3).
+    mask_ratio: share of patches that are hidden. mask: which ones, "random", "blocks", "halves" (all from one side) or "center".
+    normalize_targets: subtract each patch's mean and divide by its deviation (section 3). decoder_width: of a token in the
+    decoder, a multiple of 4 and of decoder_heads. decoder_depth: its layers. decoder_heads: of its attention.
     """
 
     paper = "Masked Autoencoders Are Scalable Vision Learners (He et al.)"
@@ -27,6 +30,7 @@ class MAE(Method):
         encoder: Encoder,
         *,
         mask_ratio: float = 0.75,
+        mask: str = "random",
         normalize_targets: bool = True,
         decoder_width: int = 96,
         decoder_depth: int = 1,
@@ -36,8 +40,10 @@ class MAE(Method):
         super().__init__(encoder, views)
         channels, height, width = encoder.input.shape
         self.patch = encoder.patch
-        rows, columns = height // self.patch, width // self.patch
-        self.patches, self.visible = rows * columns, round(rows * columns * (1 - mask_ratio))
+        self.grid = rows, columns = height // self.patch, width // self.patch
+        self.patches = rows * columns
+        self.visible = self.patches - check_mask(mask, mask_ratio, self.patches)
+        self.order = ORDERS[mask]
         self.normalize_targets = normalize_targets
         self.embed = nn.Linear(encoder.dim, decoder_width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, decoder_width) * 0.02)
@@ -50,7 +56,7 @@ class MAE(Method):
 
     def views(self, batch, draw):
         (picture,) = self.augment(batch["x"], draw)
-        return {"picture": picture, "order": draw.child("mask").permutations(self.patches, len(batch))}
+        return {"picture": picture, "order": self.order(draw.child("mask"), len(batch), self.grid, self.patches - self.visible)}
 
     def forward(self, views):
         picture, order = views["picture"], views["order"]

@@ -8,13 +8,14 @@ from leaven.data.batch import Pixels
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
-from leaven.views import Views, rotate
+from leaven.views import Views, rotate, turn_inside
 
 
 class Rotation(Method):
     """Say by how much a picture was turned (Gidaris et al. 2018). Every picture is shown in all its rotations at once.
 
-    angles: degrees, multiples of 90.
+    angles: degrees, counter-clockwise; multiples of 90, or any where pictures are turned inside. inside: keep the square inside the inscribed circle,
+    so that no corner is empty.
     """
 
     paper = "Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al.)"
@@ -24,16 +25,23 @@ class Rotation(Method):
     purpose = "reconstruction"
     couples = False
 
-    def __init__(self, encoder: Encoder, *, angles: tuple[int, ...] = (0, 90, 180, 270), views: Views | None = None):
+    def __init__(self, encoder: Encoder, *, angles: tuple[int, ...] = (0, 90, 180, 270), inside: bool = False, views: Views | None = None):
         super().__init__(encoder, views)
-        if any(angle % 90 for angle in angles) or len(set(angles)) < 2:
-            raise UserError(f"angles {angles} are not two or more different multiples of 90")
-        self.angles = angles
+        if len({angle % 360 for angle in angles}) < max(2, len(angles)):
+            raise UserError(f"angles {angles} are not two or more different ones")
+        if not inside and any(angle % 90 for angle in angles):
+            raise UserError(f"angles {angles} are not all multiples of 90", hint="set inside=true to turn by others")
+        self.angles, self.inside = angles, inside
         self.classifier = nn.Linear(encoder.dim, len(angles))
 
     def views(self, batch, draw):
         (picture,) = self.augment(batch["x"], draw)
-        return [Pixels(rotate(picture.pixels, torch.full((len(batch),), angle // 90, device=picture.pixels.device))) for angle in self.angles]
+        return [Pixels(self.turned(picture, angle)) for angle in self.angles]
+
+    def turned(self, picture, angle):
+        if self.inside:
+            return turn_inside(picture.unit(), angle)
+        return rotate(picture.pixels, torch.full((len(picture),), angle // 90 % 4, device=picture.pixels.device))
 
     def forward(self, views):
         features = self.encode(views)

@@ -20,7 +20,7 @@ class Finetune(Supervised):
     train: "all", "last:N" (the last N blocks of the encoder), or "head" (the classifier alone). What does not train stays as it was to the bit,
     running statistics included. layer_decay: each block's learning rate is that of the block after it times this (Clark et al. 2020, section 3.2).
     probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: how far the kept weights lie on
-    the line from that start (0) to the end of the training (1).
+    the line from that start (0) to the end of the training (1). class_weights, label_smoothing: as in `supervised`.
     """
 
     paper = "Robust Fine-Tuning of Zero-Shot Models (Wortsman et al.)"

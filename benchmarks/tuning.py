@@ -1,0 +1,98 @@
+"""The same number of tuning trials for every method, on training pictures alone: where the defaults come from.
+
+    uv run python benchmarks/tuning.py --out runs/tuning [--data cifar10] [--methods all] [--budget 1m]
+
+A trial trains for the budget and is scored by a linear probe on a tenth of the training pictures that it has not seen; the test split is never opened
+to any of them. Every method gets the trials below: its defaults, its learning rate by 1/3 and 3, and two values of the one setting that matters most
+beside it. The budget is turned into steps once for each method, in the beginning, on a machine that should be quiet then; a trial that makes steps
+cheaper or dearer gets as many. Every finished trial stays on disk; the same command goes on.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from quality import tuning_split
+
+import leaven
+from leaven.api.sayings import seconds
+from leaven.data import open_data
+from leaven.inspection.estimate import rehearse
+from leaven.methods.registry import find_method, registry
+from leaven.run import read_json, write_json
+from leaven.training.pretraining import Request
+
+BESIDE = {
+    "barlow_twins": [{"off_diagonal_weight": 0.002}, {"off_diagonal_weight": 0.02}],
+    "byol": [{"momentum": 0.97}, {"momentum": 0.996}],
+    "simclr": [{"temperature": 0.1}, {"temperature": 0.5}],
+    "rotation": [{"views.crop_min": 0.5}, {"views.jitter": 0.8}],
+    "mae": [{"mask_ratio": 0.6}, {"decoder_depth": 2}],
+}
+"""The setting beside the learning rate that matters most for each method, and two other values of it than its default."""
+
+
+def trials(method: str) -> list[dict]:
+    rate = find_method(method).recipe.lr
+    return [{}, {"recipe.lr": rate / 3}, {"recipe.lr": 3 * rate}, *BESIDE[method]]
+
+
+def named(settings: dict) -> str:
+    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings.items()) or "defaults"
+
+
+def steps_of(method: str, data, budget: float, folder: Path) -> int:
+    path = folder / "steps.json"
+    known = read_json(path) if path.is_file() else {}
+    if method not in known:
+        pace = rehearse(replace(Request(method), budget=budget), data)
+        known[method] = {"steps": pace.steps_in(budget), "seconds_a_step": pace.step}
+        write_json(path, known)
+        print(f"{method}: {known[method]['steps']} steps, {1000 * pace.step:.0f} ms each", flush=True)
+    return known[method]["steps"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--data-root")
+    parser.add_argument("--methods", default="all")
+    parser.add_argument("--budget", default="1m")
+    parser.add_argument("--lengths-only", action="store_true", help="settle the lengths, and end")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    data = tuning_split(open_data(arguments.data, root=arguments.data_root))
+    begin = [name for name, method in registry().items() if not method.continues and name != "supervised"]
+    methods = begin if arguments.methods == "all" else arguments.methods.split(",")
+    lengths = {method: steps_of(method, data, seconds(arguments.budget), arguments.out) for method in methods}
+    if arguments.lengths_only:
+        return
+    path = arguments.out / "trials.json"
+    found = read_json(path) if path.is_file() else {}
+    for number in range(5):
+        for method in methods:
+            settings = trials(method)[number]
+            if named(settings) in found.setdefault(method, {}):
+                continue
+            folder = arguments.out / method / str(number)
+            run = leaven.pretrain(data, method=method, steps=lengths[method], out=folder, settings=settings, keep_going=True, report=False)
+            card = leaven.evaluate(run, data, protocols=("knn", "linear"), report=False, known_floors=FLOORS)
+            found[method][named(settings)] = {name: card.scores[name]["accuracy"] for name in ("knn", "linear")} | {"health": run.health}
+            write_json(path, found)
+            print(f"{method}, {named(settings)}: {json.dumps(found[method][named(settings)])}", flush=True)
+    print("| method | steps | " + " | ".join(("defaults", "rate / 3", "rate x 3", "4th trial", "5th trial")) + " |")
+    print("|---" * 7 + "|")
+    for method in methods:
+        told = {name: "" if name == "defaults" or "recipe.lr" in name else f" ({name})" for name in found[method]}
+        cells = [f"{100 * score['linear']:.1f}{told[name]}" for name, score in found[method].items()]
+        print(f"| {method} | {lengths[method]} | {' | '.join(cells)} |")
+
+
+FLOORS = {"input": {}, "untrained": {}}
+"""Trials are compared with each other; what they are worth is measured elsewhere."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+import itertools
+import math
+
+from torch import nn
+
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.losses import info_nce
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.views import Views
+
+
+class CMC(Method):
+    """Every sense of a sample tells it from all others by every other sense (Tian et al. 2020, eq. 2 and 8).
+
+    Of pictures alone the senses are lightness and colours; where samples have several inputs, each is a sense with an encoder of its own.
+    Others are those of the batch, where the paper keeps a memory bank.
+
+    temperature: of the softmax over the batch (above 0). dim: length of an embedding.
+    """
+
+    paper = "Contrastive Multiview Coding (Tian et al.)"
+    year = 2020
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    wants = "channel_groups"
+    purpose = "reconstruction"
+
+    @classmethod
+    def inputs(cls, data):
+        if len(data.roles) > 1:
+            return dict.fromkeys(data.roles, "features")
+        ((role, spec),) = data.roles.items()
+        if spec.modality != "pixels" or spec.shape[0] != 3:
+            raise UserError("cmc contrasts several inputs of a sample, or lightness and colours of pictures, and this data has neither")
+        return {role: cls.wants}
+
+    def __init__(self, encoders: dict[str, Encoder], *, temperature: float = 0.1, dim: int = 128, views: Views | None = None):
+        if temperature <= 0:
+            raise UserError(f"temperature must be above 0, not {temperature}")
+        alone = next(iter(encoders.values())) if len(encoders) == 1 else None
+        super().__init__(alone, views if alone else None)
+        self.alone, self.temperature = alone is not None, temperature
+        if not alone:
+            self.senses = nn.ModuleDict(encoders)
+        widths = alone.group_dims if alone else [encoder.dim for encoder in encoders.values()]
+        self.projectors = nn.ModuleList(nn.Linear(width, dim) for width in widths)
+
+    def views(self, batch, draw):
+        return super().views(batch, draw) if self.alone else [batch[role] for role in self.senses]
+
+    def forward(self, views):
+        if self.alone:
+            features = self.encoder.channel_groups(views[0])
+        else:
+            features = [encoder(view) for encoder, view in zip(self.senses.values(), views, strict=True)]
+        return Outputs(embeddings=[projector(feature) for projector, feature in zip(self.projectors, features, strict=True)])
+
+    def loss(self, outputs):
+        pairs = itertools.permutations(outputs.embeddings, 2)
+        return {"info_nce": sum(info_nce(a, b, self.temperature) for a, b in pairs)}
+
+    def chance(self, outputs):
+        senses = len(outputs.embeddings)
+        return senses * (senses - 1) * math.log(len(outputs.embeddings[0]))
+
+    def encoders(self):
+        return super().encoders() if self.alone else dict(self.senses)

@@ -1,0 +1,87 @@
+import math
+
+import torch
+from torch import nn
+
+from leaven.data.spec import DataSpec
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.losses import info_nce
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules import Teacher
+from leaven.modules.batchnorm import has_batch_norm
+from leaven.modules.memory import Queue
+from leaven.views import Views
+
+
+class MoCoV1(Method):
+    """Tell one's own key, made by a slowly moving copy, from a queue of earlier keys (He et al. 2020, eq. 1).
+
+    temperature: of the softmax over keys (above 0). queue: number of earlier keys (1 or more; at most half of the samples, since a sample's own
+    earlier key is no negative). momentum: share of the copy that stays at each step (0-1; the paper's 0.999 suits trainings of 100,000 steps and
+    more). norm_groups: sub-batches that batch norm sees by themselves, others for the keys than for the queries, since statistics that both share
+    give the answer away (section 3.3; 1 = not split). projector: widths of the layers behind the encoder.
+    """
+
+    paper = "Momentum Contrast for Unsupervised Visual Representation Learning (He et al.)"
+    year = 2020
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: DataSpec,
+        *,
+        temperature: float = 0.07,
+        queue: int = 4096,
+        momentum: float = 0.99,
+        norm_groups: int = 4,
+        projector: tuple[int, ...] = (128,),
+        views: Views | None = None,
+    ):
+        super().__init__(encoder, views)
+        if queue < 1 or norm_groups < 1:
+            raise UserError(f"queue and norm_groups must be 1 or more, not {queue} and {norm_groups}")
+        if temperature <= 0 or not 0 <= momentum <= 1:
+            raise UserError(f"temperature must be above 0 and momentum from 0 to 1, not {temperature} and {momentum}")
+        self.temperature = temperature
+        self.norm_groups = norm_groups if has_batch_norm(encoder) else 1
+        self.projector = perceptron(encoder.dim, *projector)
+        self.teacher = Teacher(self.encoder, self.projector, momentum=momentum, rising=False)
+        self.queue = Queue(min(queue, max(1, data.samples // 2)), projector[-1])
+
+    def forward(self, views):
+        query = in_groups(lambda view: self.projector(self.encoder(view)), views[0], self.norm_groups)
+        key = in_groups(self.teacher, views[1], self.norm_groups, across=True)
+        return Outputs(embeddings=[query, key])
+
+    def loss(self, outputs):
+        """Of the first step, whose queue is empty, the other keys of the batch are the negatives."""
+        negatives = self.queue.entered
+        return {"info_nce": info_nce(*outputs.embeddings, self.temperature, negatives if len(negatives) else None)}
+
+    def chance(self, outputs):
+        return math.log(1 + (len(self.queue.entered) or len(outputs.embeddings[0]) - 1))
+
+    def after_step(self, outputs, progress):
+        super().after_step(outputs, progress)
+        self.queue.enqueue(outputs.embeddings[1])
+
+
+def in_groups(network, rows, groups, across=False):
+    """A network's outputs for a batch that it sees in parts: row r belongs to part r % groups, or `across` these to part r // groups % groups.
+
+    A part of either kind shares as few rows with one of the other as parts can. There are fewer where each would be smaller than their number.
+    Processes keep the parts where groups^2 divides each one's rows.
+    """
+    groups = min(groups, math.isqrt(len(rows)))
+    part = torch.arange(len(rows)) // (groups if across else 1) % groups
+    order = part.argsort(stable=True)
+    outputs = torch.cat([network(rows[chosen]) for chosen in order.split(part.bincount().tolist())])
+    return outputs[order.argsort().to(outputs.device)]
+
+
+def perceptron(inputs, *widths):
+    """Linear layers with ReLU between them, and no batch norm."""
+    layers = [layer for before, width in zip((inputs, *widths), widths, strict=False) for layer in (nn.Linear(before, width), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])

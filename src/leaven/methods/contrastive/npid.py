@@ -1,0 +1,98 @@
+import dataclasses
+import math
+
+import torch
+from torch.nn import functional as F
+
+from leaven.data.spec import DataSpec
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules import mlp
+from leaven.modules.memory import Bank
+from leaven.views import Views
+
+
+class NPID(Method):
+    """Every sample is a class of its own, and a bank holds the weights of all (Wu et al. 2018, eq. 2 to 10).
+
+    An entry means nothing before its sample has been seen, so that the training has to be several passes over the data: four and more. Until then
+    the loss is above that of a model that knows nothing, ln(samples), so no chance level is given to judge it by.
+
+    temperature: of the softmax over samples (above 0). dim: length of an embedding. momentum: share of a bank entry that stays when its sample is
+    seen (0 to below 1). noise: entries that each sample is told from by noise-contrastive estimation (the paper's 4096 suits a million samples; 0 =
+    all, by the full softmax, from which a short training learns more). proximal: weight of the squared distance between an embedding and its entry
+    (0 or more; section 3.3).
+    """
+
+    paper = "Unsupervised Feature Learning via Non-Parametric Instance Discrimination (Wu et al.)"
+    year = 2018
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    normalizer: torch.Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: DataSpec,
+        *,
+        temperature: float = 0.07,
+        dim: int = 128,
+        momentum: float = 0.5,
+        noise: int = 0,
+        proximal: float = 0.0,
+        views: Views | None = None,
+    ):
+        super().__init__(encoder, views)
+        if noise < 0 or proximal < 0:
+            raise UserError(f"noise and proximal must be 0 or more, not {noise} and {proximal}")
+        if temperature <= 0 or not 0 <= momentum < 1:
+            raise UserError(f"temperature must be above 0 and momentum from 0 to below 1, not {temperature} and {momentum}")
+        self.augment = dataclasses.replace(self.augment, count=1)
+        self.temperature, self.momentum, self.noise, self.proximal = temperature, momentum, noise, proximal
+        self.projector = mlp(encoder.dim, dim, last_norm=True)  # centred, or all cosines would be near 1 at first, far above what Z expects
+        self.bank = Bank(data.samples, dim)
+        self.register_buffer("normalizer", torch.zeros(()))  # Z, estimated in the first step
+
+    def views(self, batch, draw):
+        """The noise is shared by the batch: each sample brings its part of it."""
+        (view,) = self.augment(batch["x"], draw)
+        share = -(-self.noise // (len(batch) * draw.parts))
+        return {"x": view, "index": batch.index, "noise": draw.child("noise").integers(len(self.bank.embeddings), len(batch), share)}
+
+    def forward(self, views):
+        features = self.encoder(views["x"])
+        return Outputs(embeddings=[self.projector(features)], index=views["index"], noise=views["noise"])
+
+    def loss(self, outputs):
+        (embedding,) = outputs.embeddings
+        embedding, entry = F.normalize(embedding, dim=1, eps=1e-6), self.bank.embeddings[outputs.index]
+        if self.noise:
+            own, others = (embedding * entry).sum(1) / self.temperature, self.noise_logits(outputs)
+            z = torch.where(self.normalizer > 0, self.normalizer, self.estimate(others))
+            terms = {"nce": nce(own, others, z, len(self.bank.embeddings))}
+        else:
+            terms = {"softmax": F.cross_entropy(embedding @ self.bank.embeddings.T / self.temperature, outputs.index)}
+        return terms | ({"proximal": self.proximal * (embedding - entry).square().sum(1).mean()} if self.proximal else {})
+
+    def noise_logits(self, outputs):
+        """(B, m): cosines of the batch with the entries that were drawn as noise, over the temperature."""
+        return F.normalize(outputs.embeddings[0], dim=1, eps=1e-6) @ self.bank.embeddings[outputs.noise.flatten()].T / self.temperature
+
+    def estimate(self, noise_logits):
+        """Z, the sum over all samples of exp(cosine / t), by Monte Carlo (eq. 8)."""
+        return len(self.bank.embeddings) * noise_logits.detach().exp().mean()
+
+    def after_step(self, outputs, progress):
+        super().after_step(outputs, progress)
+        if self.noise:
+            self.normalizer.copy_(torch.where(self.normalizer > 0, self.normalizer, self.estimate(self.noise_logits(outputs))))
+        self.bank.update(outputs.index, outputs.embeddings[0], self.momentum)
+
+
+def nce(own, noise, z, samples):
+    """Noise-contrastive estimation against uniform noise (eq. 6 and 7), of logits (B,) of the data and (B, m) of the noise.
+
+    log h = log P / (P + m / n) with P = exp(logit) / z, n the number of samples.
+    """
+    shift = math.log(noise.shape[1] / samples) + z.log()
+    return -F.logsigmoid(own - shift).mean() - F.logsigmoid(shift - noise).sum(1).mean()

@@ -1,0 +1,61 @@
+import torch
+from torch.nn import functional as F
+
+from leaven.data.spec import DataSpec
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules import mlp
+from leaven.views import Views
+
+
+class SupCon(Method):
+    """Views of one class agree, all others in the batch disagree (Khosla et al. 2020, eq. 2, L_out).
+
+    A sample without a label is a class of its own, as in SimCLR.
+
+    temperature: of the softmax over the batch (above 0). projector: widths of the layers behind the encoder.
+    """
+
+    paper = "Supervised Contrastive Learning (Khosla et al.)"
+    year = 2020
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    learns_labels = True
+
+    def __init__(
+        self, encoder: Encoder, data: DataSpec, *, temperature: float = 0.1, projector: tuple[int, ...] = (512, 128), views: Views | None = None
+    ):
+        super().__init__(encoder, views)
+        if not data.labeled:
+            raise UserError("supervised contrast needs labels, and no sample has one", hint="give them with --labels, or use simclr")
+        if temperature <= 0:
+            raise UserError(f"temperature must be above 0, not {temperature}")
+        self.temperature = temperature
+        self.projector = mlp(encoder.dim, *projector, last_norm=True)
+
+    def views(self, batch, draw):
+        return {"x": super().views(batch, draw), "label": batch.label}
+
+    def forward(self, views):
+        features = self.encode(views["x"])
+        return Outputs(features=features, embeddings=[self.projector(feature) for feature in features], label=views["label"])
+
+    def loss(self, outputs):
+        return {"sup_con": sup_con(*outputs.embeddings, outputs.label, self.temperature)}
+
+
+def sup_con(a, b, label, temperature):
+    """The mean over the 2B views, and over the positives p of each, of -log exp(sim(i, p) / t) / sum over k != i of exp(sim(i, k) / t).
+
+    sim is the cosine. Positives are all other views of the same label (B,), and the other view of the same sample where that is -1. Without labels
+    this is NT-Xent.
+    """
+    if len(a) < 2:
+        raise ValueError("supervised contrast needs at least 2 samples: a batch of 1 has no negatives")
+    z = F.normalize(torch.cat([a, b]), dim=1, eps=1e-6)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    kind = torch.where(label >= 0, label, -1 - torch.arange(len(label), device=label.device)).repeat(2)
+    positive = (kind[:, None] == kind).float().masked_fill(itself, 0)
+    unlikely = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(itself, 0)
+    return ((unlikely * positive).sum(1) / positive.sum(1)).mean()

@@ -1,0 +1,109 @@
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from leaven.encoders import Encoder
+from leaven.losses import across_crops
+from leaven.methods.distillation.dino import DINO
+from leaven.methods.method import Outputs, Recipe
+from leaven.modules.patches import gather_tokens
+from leaven.modules.prototypes import Centering
+from leaven.views import Views
+from leaven.views.masks import block_order, check_mask, places_to_mask
+
+
+class IBOT(DINO):
+    """DINO, and the same for hidden patches: match what the teacher, which sees them, assigns them to (Zhou et al. 2022, eq. 2 and 3).
+
+    Blocks of both large crops are hidden, as many patches in each; where an encoder has no class token, its feature, the mean token, is in its place.
+
+    prototypes: how many there are, shared by pictures and patches. head: widths of the layers before them. head_norm: batch norm between those
+    layers. student_temperature: of the student's softmax. teacher_temperature: of the teacher's, at first and after temperature_warmup.
+    temperature_warmup: share of the training (0-1) in which it rises. momentum: of the teacher, rising to 1. center_momentum: of the running means
+    that centre the teacher's scores. frozen: share of the training (0-1) in which the prototypes stay as they are. mask_ratio: share of the patches
+    of a large crop that are hidden (0-1). patch_weight: of the loss of hidden patches beside that of crops. centering: subtract the running means,
+    which keeps one prototype from taking all samples.
+    """
+
+    paper = "iBOT: Image BERT Pre-Training with Online Tokenizer (Zhou et al.)"
+    year = 2022
+    recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05, warmup=0.1)
+    modality = "pixels"
+    wants = "tokens"
+    assign_patches: nn.Module
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        prototypes: int = 256,
+        head: tuple[int, ...] = (256, 64),
+        head_norm: bool = True,
+        student_temperature: float = 0.1,
+        teacher_temperature: tuple[float, float] = (0.02, 0.04),
+        temperature_warmup: float = 0.3,
+        momentum: float = 0.99,
+        center_momentum: float = 0.9,
+        frozen: float = 0.02,
+        mask_ratio: float = 0.3,
+        patch_weight: float = 1.0,
+        centering: bool = True,
+        views: Views | None = None,
+    ):
+        super().__init__(
+            encoder,
+            prototypes=prototypes,
+            head=head,
+            head_norm=head_norm,
+            student_temperature=student_temperature,
+            teacher_temperature=teacher_temperature,
+            temperature_warmup=temperature_warmup,
+            momentum=momentum,
+            center_momentum=center_momentum,
+            frozen=frozen,
+            centering=centering,
+            views=views,
+        )
+        self.grid = encoder.input.shape[1] // encoder.patch, encoder.input.shape[2] // encoder.patch
+        self.hidden, self.patch_weight = check_mask("blocks", mask_ratio, math.prod(self.grid)), patch_weight
+        self.mask_token = nn.Parameter(torch.randn(encoder.dim) * 0.02)
+        self.assign_patches = Centering(prototypes, center_momentum, centering)
+
+    def views(self, batch, draw):
+        orders = [block_order(draw.child("mask", crop), len(batch), self.grid, self.hidden) for crop in range(self.augment.count)]
+        return {"crops": self.augment(batch["x"], draw), "hidden": [order[:, -self.hidden :] for order in orders]}
+
+    def forward(self, views):
+        crops, hidden = views["crops"], torch.cat(views["hidden"])
+        large, small = crops[: self.augment.count], crops[self.augment.count :]
+        pictures = large[0].cat(large)
+        seen = self.encoder.token_features(pictures, hidden=places_to_mask(hidden, math.prod(self.grid)), mask_token=self.mask_token)
+        features = [*seen.features.chunk(len(large)), *self.encode(small)]
+        with torch.no_grad():
+            encoder, *heads = self.teacher.network
+            whole = encoder.token_features(pictures)
+            targets, patch_targets = heads[0](whole.features), heads[-1](gather_tokens(whole.tokens, hidden))
+        return Outputs(
+            features=features,
+            assignments=self.logits(self.heads[0], features),
+            targets=list(targets.chunk(len(large))),
+            patch_logits=self.logits(self.heads[-1], gather_tokens(seen.tokens, hidden).chunk(len(large))),
+            patch_targets=list(patch_targets.chunk(len(large))),
+        )
+
+    def loss(self, outputs):
+        logits, scores = (torch.cat(parts).flatten(0, 1) for parts in (outputs.patch_logits, outputs.patch_targets))
+        (targets,) = self.targets(self.assign_patches, [scores])
+        return {
+            "crops": across_crops(outputs.assignments, self.targets(self.assign, outputs.targets)),
+            "patches": self.patch_weight * F.cross_entropy(logits, targets),
+        }
+
+    def after_step(self, outputs, progress):
+        super().after_step(outputs, progress)
+        self.assign_patches.update(torch.cat(outputs.patch_targets).flatten(0, 1))
+
+    def chance(self, outputs):
+        return (1 + self.patch_weight) * math.log(self.prototypes)

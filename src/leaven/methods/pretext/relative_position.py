@@ -1,0 +1,80 @@
+import math
+
+import torch
+from torch.nn import functional as F
+
+from leaven.data.batch import Pixels
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules import mlp
+from leaven.views import Views
+from leaven.views.patches import cut_patches, drop_colors, normalize_patch, patch_side
+
+NEIGHBOURS = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8])  # the cells of a 3 x 3 grid around its middle, row by row
+
+
+class RelativePosition(Method):
+    """Say on which of eight sides of a patch its neighbour lay (Doersch et al. 2015).
+
+    gap: between neighbouring patches, as a share of a third of the picture (0 to 1). jitter: share of the gap by which patches move at random (0 to
+    1). normalize_patches: whether each patch gets the same mean and deviation in every channel. drop: share of pairs of which only one colour channel
+    stays (0 to 1). Gap and jitter hide lines that go on from patch to patch, the other two the lens's shift between colours. classifier: widths of
+    the layers on both patches' features.
+    """
+
+    paper = "Unsupervised Visual Representation Learning by Context Prediction (Doersch et al.)"
+    year = 2015
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    modality = "pixels"
+    purpose = "reconstruction"
+    couples = False
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        gap: float = 0.25,
+        jitter: float = 0.5,
+        normalize_patches: bool = True,
+        drop: float = 0.5,
+        classifier: tuple[int, ...] = (512,),
+        views: Views | None = None,
+    ):
+        super().__init__(encoder, views)
+        if not (0 <= jitter <= 1 and 0 <= drop <= 1):
+            raise UserError(f"jitter and drop must be from 0 to 1, not {jitter} and {drop}")
+        self.patch = patch_side(min(encoder.input.shape[1:]), 3, gap, getattr(encoder, "patch", 1))
+        self.jitter, self.normalize_patches, self.drop = jitter, normalize_patches, drop
+        self.classifier = mlp(2 * encoder.dim, *classifier, 8)
+
+    def views(self, batch, draw):
+        (picture,) = self.augment(batch["x"], draw)
+        x = picture.unit()
+        patches = cut_patches(x, draw.child("patches"), cells=3, patch=self.patch, jitter=self.jitter)
+        position = draw.child("position").integers(8, len(batch)).to(x.device)
+        pair = [patches[4], patches[NEIGHBOURS.to(x.device)[position], torch.arange(len(batch), device=x.device)]]
+        return {"pair": [Pixels(patch) for patch in self.without_clues(pair, draw)], "position": position}
+
+    def without_clues(self, pair, draw):
+        """The patches without what gives away their places by the lens rather than by what is on them."""
+        if self.normalize_patches:
+            mean, std = -self.encoder.shift / self.encoder.scale, 1 / self.encoder.scale
+            pair = [normalize_patch(patch, mean, std) for patch in pair]
+        rows, channels = pair[0].shape[:2]
+        if self.drop and channels > 1:
+            kept = draw.child("kept").integers(channels, rows).to(pair[0].device)
+            dropped = draw.child("drop").chance(self.drop, rows)[:, None, None, None].to(pair[0].device)
+            noise = [draw.child("noise", number).normal(*patch.shape).to(patch) for number, patch in enumerate(pair)]
+            pair = [torch.where(dropped, drop_colors(patch, kept, each), patch) for patch, each in zip(pair, noise, strict=True)]
+        return pair
+
+    def forward(self, views):
+        both = torch.cat(self.encode(views["pair"]), dim=1)
+        return Outputs(logits=self.classifier(both), position=views["position"])
+
+    def loss(self, outputs):
+        return {"position": F.cross_entropy(outputs.logits, outputs.position)}
+
+    def chance(self, outputs):
+        return math.log(8)

@@ -1,0 +1,47 @@
+from leaven.report.reproduction import curves_figure
+from leaven.reproductions.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, sign
+
+WITH, WITHOUT = "with stop-gradient", "without stop-gradient"
+COLLAPSED = 0.1  # of 1, which is the spread of outputs that point everywhere
+
+
+class SimsiamCollapse(Claim):
+    says = "Without its stop-gradient SimSiam collapses: all outputs become alike, and neighbours tell nothing."
+    source = "Chen and He 2021, Exploring Simple Siamese Representation Learning, figure 2"
+    rule = (
+        f"Holds if without stop-gradient the spread of the outputs ends below {COLLAPSED} of 1 in every seed, with it above in every seed, and the "
+        "score is lower without, with the whole 95 % interval over seeds. "
+        "Does not hold if the spread ends above it in every seed without stop-gradient."
+    )
+    steps = 300
+    minutes = 15
+
+    def arms(self):
+        return {WITH: Arm("simsiam"), WITHOUT: Arm("simsiam", {"stop_gradient": False})}
+
+    def decide(self, found: Found):
+        ends = {arm: [last(cell, "embedding_std") for cell in found.of(arm)] for arm in (WITH, WITHOUT)}
+        if min(ends[WITHOUT]) >= COLLAPSED:
+            verdict = FAILS
+        else:
+            apart = max(ends[WITHOUT]) < COLLAPSED <= min(ends[WITH])
+            verdict = HOLDS if apart and sign(found.gain(WITH, WITHOUT)) == 1 else UNDECIDED
+        spreads = " and ".join(f"{min(values):.3f} to {max(values):.3f} {arm}" for arm, values in ends.items())
+        return Outcome(verdict, f"the spread of outputs ends at {spreads}; nearest neighbours: {found.told(WITH, WITHOUT)}.")
+
+    def figure(self, found: Found):
+        panels = {"spread of the outputs (1: everywhere, 0: all alike)": "embedding_std", "kNN accuracy of training samples": "knn"}
+
+        def curves(name):
+            return {arm: [looks(cell, name) for cell in found.of(arm)] for arm in (WITH, WITHOUT)}
+
+        return curves_figure({title: curves(name) for title, name in panels.items()})
+
+
+def looks(cell, name):
+    """(step, value) wherever a measure was taken."""
+    return [(row["step"], row[name]) for row in cell.metrics if name in row]
+
+
+def last(cell, name):
+    return looks(cell, name)[-1][1]
