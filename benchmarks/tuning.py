@@ -24,11 +24,34 @@ from leaven.run import read_json, write_json
 from leaven.training.pretraining import Request
 
 BESIDE = {
-    "barlow_twins": [{"off_diagonal_weight": 0.002}, {"off_diagonal_weight": 0.02}],
+    "barlow_twins": [{"off_diagonal": 0.003}, {"off_diagonal": 0.03}],
     "byol": [{"momentum": 0.97}, {"momentum": 0.996}],
-    "simclr": [{"temperature": 0.1}, {"temperature": 0.5}],
+    "cmc": [{"temperature": 0.07}, {"temperature": 0.2}],
+    "colorization": [{"stride": 2}, {"stride": 8}],
+    "context_encoder": [{"overlap_weight": 0.0}, {"overlap_weight": 1.0}],
+    "cpc": [{"ahead": (1, 2)}, {"ahead": (3,)}],
+    "data2vec": [{"top_layers": 2}, {"top_layers": 6}],
+    "deepcluster": [{"clusters": 100}, {"clusters": 1000}],
+    "dino": [{"teacher_temperature": (0.02, 0.02)}, {"teacher_temperature": (0.04, 0.07)}],
+    "dinov2": [{"teacher_temperature": (0.02, 0.02)}, {"teacher_temperature": (0.04, 0.07)}],
+    "ibot": [{"mask_ratio": 0.2}, {"mask_ratio": 0.5}],
+    "ijepa": [{"momentum": 0.98}, {"momentum": 0.996}],
+    "jigsaw": [{"permutations": 200}, {"gap": 0.3}],
+    "mae": [{"mask_ratio": 0.5}, {"mask_ratio": 0.65}],
+    "mocov1": [{"momentum": 0.97}, {"momentum": 0.996}],
+    "mocov2": [{"temperature": 0.07}, {"temperature": 0.1}],
+    "mocov3": [{"temperature": 0.1}, {"temperature": 0.5}],
+    "n_pair": [{"regularization": 0.002}, {"regularization": 0.1}],
+    "nnclr": [{"queue": 1024}, {"queue": 16384}],
+    "npid": [{"temperature": 0.05}, {"temperature": 0.1}],
+    "relative_position": [{"gap": 0.15}, {"gap": 0.35}],
     "rotation": [{"views.crop_min": 0.5}, {"views.jitter": 0.8}],
-    "mae": [{"mask_ratio": 0.6}, {"decoder_depth": 2}],
+    "simclr": [{"temperature": 0.1}, {"temperature": 0.5}],
+    "simsiam": [{"predictor": 64}, {"predictor": 256}],
+    "supcon": [{"temperature": 0.07}, {"temperature": 0.2}],
+    "swav": [{"prototypes": 128}, {"prototypes": 1024}],
+    "triplet": [{"margin": 0.1}, {"margin": 0.5}],
+    "vicreg": [{"covariance": 4.0}, {"covariance": 10.0}],
 }
 """The setting beside the learning rate that matters most for each method, and two other values of it than its default."""
 

@@ -5,11 +5,13 @@ import torch
 from leaven.data import Draw, open_data
 from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
-from leaven.methods.registry import build_method, find_method
+from leaven.methods.registry import build_method, find_method, registry
 
 SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 
 ENCODERS = {"convnet": {"width": 8, "features": 24}, "vit": {"width": 24, "depth": 1, "heads": 2}, "lab": {"width": 8, "features": 16}}
+BEGINNING = [name for name, method in registry().items() if not method.continues]
+"""Methods that `pretrain` begins with."""
 COLORED = ("cmc", "colorization")
 
 

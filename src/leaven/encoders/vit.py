@@ -47,7 +47,7 @@ class ViT(Encoder):
         if keep is not None:
             tokens = gather_tokens(tokens, keep)
         layers = self.layers.outputs(tokens)
-        tokens = self.norm(layers[-1])
+        tokens = self.norm(layers[-1] if layers else tokens)
         return TokenFeatures(tokens.mean(dim=1), tokens, layers)
 
     def positions_of(self, height: int, breadth: int) -> Tensor:

@@ -25,7 +25,7 @@ class Transformer(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        return self.outputs(tokens)[-1]
+        return (self.outputs(tokens) or [tokens])[-1]
 
     def outputs(self, tokens: Float[Tensor, "batch tokens width"]) -> list[Float[Tensor, "batch tokens width"]]:
         """The output of every layer, from the first to the last."""

@@ -22,7 +22,7 @@ class Supervised(Method):
     that is spread over all classes (Szegedy et al. 2016).
     """
 
-    paper = "the usual softmax classifier"
+    paper = "The Regression Analysis of Binary Sequences (Cox), and since then every softmax classifier"
     year = 1958
     recipe = Recipe(optimizer="muon", lr=1e-2, batch=64, weight_decay=0.05, lr_rule="none")
     purpose = "reconstruction"
