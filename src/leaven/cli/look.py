@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,16 +53,18 @@ def settings_of(listed: dict[str, Any]) -> str:
 
 @app.command()
 def methods(as_json: AsJson = False) -> None:
-    """List the methods: what they are, their papers and parameters."""
+    """List the methods by family: what they are, their papers and parameters."""
     import leaven
 
     listed = leaven.list_methods()
     if as_json:
         answer(True, listed)
         return
-    for method in listed:
-        print(f"{method['name']}  ({method['family']}, {method['modality']})\n  {method['summary']}")
-        print(f"  {method['paper']}, {method['year']}\n  {settings_of(method)}\n")
+    for family, members in groupby(sorted(listed, key=itemgetter("family", "year", "name")), itemgetter("family")):
+        print(f"{family}\n")
+        for method in members:
+            print(f"  {method['name']}  ({method['modality']})\n    {method['summary']}")
+            print(f"    {method['paper']}, {method['year']}\n    {settings_of(method)}\n")
 
 
 @app.command()

@@ -33,7 +33,7 @@ def load_classifier(run: Run) -> tuple[Method, tuple[str, ...]]:
     trained = trained_method(run)
     if not trained.classifies:
         raise UserError(
-            f"this run has learned no classes: {trained.name} needs no labels", where=run.path, hint="make a classifier with `leaven finetune`"
+            f"this run has learned no classes: {trained.name} gives features", where=run.path, hint="make a classifier with `leaven finetune`"
         )
     return trained, tuple(run.config["asked"]["data"]["spec"]["class_names"])
 

@@ -15,13 +15,17 @@ class MaskingRatio(Claim):
 
     def arms(self):
         small = {"encoder.width": 128, "encoder.depth": 4, "encoder.heads": 4, "encoder.patch": 4}
-        return {f"{ratio:.0%} masked": Arm("mae", {"mask_ratio": ratio, **small}) for ratio in RATIOS}
+        return {masked(ratio): Arm("mae", {"mask_ratio": ratio, **small}) for ratio in RATIOS}
 
     def decide(self, found: Found):
-        gain = found.gain("75% masked", "25% masked", "linear")
+        much, little = masked(0.75), masked(0.25)
         best = max(found.arms, key=lambda arm: found.accuracy(arm, "linear"))
-        return Outcome(decided(gain), f"75 % against 25 %: {found.told('75% masked', '25% masked', 'linear')}; best here: {best}.")
+        return Outcome(decided(found.gain(much, little, "linear")), f"75 % against 25 %: {found.told(much, little, 'linear')}; best here: {best}.")
 
     def figure(self, found: Found):
         return line_figure({"linear probe": [(100 * ratio, found.score(arm, "linear")) for ratio, arm in zip(RATIOS, found.arms, strict=True)]},
                            "per cent of patches that are masked")  # fmt: skip
+
+
+def masked(ratio: float) -> str:
+    return f"{100 * ratio:.0f} % masked"
