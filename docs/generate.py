@@ -29,7 +29,7 @@ SETTINGS = ["setting", "kind", "default"]
 COMMANDS = """\
 # Commands
 
-Every command has a [Python](python.md) function of the same name (`methods` and `encoders`: `list_methods`, `list_encoders`). With `--json`, one
+Every command has a [Python](python.md) function of the same name (`methods`, `encoders` and `claims`: `list_methods` and so on). With `--json`, one
 object is the only thing on standard output, and everything for people goes to standard error. Exit status: 0 done; 2 the input is wrong (one line
 says what, where, and what to do); 3 training stopped itself, with the reason; 130 interrupted, and the same command goes on.
 """

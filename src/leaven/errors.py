@@ -1,5 +1,7 @@
 """What a user may have got wrong, in one line; and how a training may stop itself."""
 
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """The user's input is wrong: what, where, and what to do. The command line prints it and exits with status 2."""
@@ -15,6 +17,14 @@ class UserError(Exception):
 
     def to_dict(self) -> dict[str, str | None]:
         return {"what": self.what, "where": self.where, "hint": self.hint}
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], see: str) -> UserError:
+    """That nothing of a kind has this name; the hint is what it may have been meant to be, else where to look."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), 3)
+    return UserError(f"no {kind} is named {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else f"see `{see}`")
 
 
 class TrainingStopped(Exception):

@@ -22,7 +22,7 @@ from leaven.evaluation.comparison import DIED, FINISHED, STOPPED, Cell
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
 from leaven.run import FORMAT, Run, read_json, write_json
-from leaven.training.continuing import differences
+from leaven.training.continuing import kept_plan
 from leaven.training.pretraining import Request, build, plan_of
 
 
@@ -99,17 +99,8 @@ class Grid:
     def __init__(self, folder: Path, asked: dict[str, Any], machine: dict[str, Any]):
         """Goes on with a comparison that was asked for in the same way. UserError where the folder holds another."""
         self.folder = folder
-        asked = json.loads(json.dumps(asked))
-        path = folder / "plan.json"
-        if not path.is_file():
-            self.plan: dict[str, Any] = {"format": FORMAT, "asked": asked, "machine": machine, "methods": {}}
-            return
-        self.plan = json.loads(path.read_text())
-        if self.plan.get("format") != FORMAT:
-            raise UserError(f"this comparison has format {self.plan.get('format')}", where=folder, hint="choose another folder with --out")
-        if found := differences(self.plan["asked"], asked):
-            hint = "choose another --out, or repeat the earlier command"
-            raise UserError(f"this folder holds another comparison: {found[0]}", where=folder, hint=hint)
+        fresh = {"format": FORMAT, "asked": json.loads(json.dumps(asked)), "machine": machine, "methods": {}}
+        self.plan: dict[str, Any] = kept_plan(folder, asked, "comparison") or fresh
 
     def settle_lengths(self, entries: list[Entry], opening: Mapping[str, Any], say: Say) -> None:
         """How many steps the trainings of each method take: as asked for, or by rehearsing the method once. Written down, they stay so."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, TokenFeatures
-from leaven.errors import UserError
+from leaven.errors import UserError, unknown_name
 from leaven.modules.patches import gather_tokens, hide_tokens
 
 
@@ -29,10 +29,7 @@ class Timm(Encoder):
         import timm
 
         if not timm.is_model(model):
-            import difflib
-
-            close = difflib.get_close_matches(model, ["convnet", "vit", "mlp", *timm.list_models()], 3)
-            raise UserError(f"no encoder is named {model!r}", hint=f"did you mean {', '.join(close)}?" if close else "see `leaven encoders`")
+            raise unknown_name("encoder", model, ["convnet", "vit", "lab", "mlp", *timm.list_models()], "leaven encoders")
         side = min(input.shape[1:])
         options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": input.shape[0]}
         network = created(model, [{"img_size": input.shape[1:], "dynamic_img_size": True}, {"img_size": input.shape[1:]}, {}], options)

@@ -17,7 +17,7 @@ from typing import Any
 from leaven import methods
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
-from leaven.errors import UserError
+from leaven.errors import UserError, unknown_name
 from leaven.methods.method import Method, Recipe
 from leaven.views import Views
 
@@ -72,10 +72,7 @@ def find_method(name: str | type[Method]) -> type[Method]:
         GIVEN[method.name] = method
         return method
     if name not in registry():
-        import difflib
-
-        close = difflib.get_close_matches(name, registry(), 3)
-        raise UserError(f"no method is named {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else "see `leaven methods`")
+        raise unknown_name("method", name, registry(), "leaven methods")
     return registry()[name]
 
 

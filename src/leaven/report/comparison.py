@@ -15,7 +15,7 @@ from leaven.evaluation.comparison import DIED, FINISHED, Cell, Comparison, cost_
 from leaven.evaluation.features import encode
 from leaven.evaluation.scorecard import PROTOCOL_NAMES
 from leaven.report.facts import described, idea
-from leaven.report.figures import CLASS_COLOURS, class_colour, fragment, metric_figures, placed
+from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
 from leaven.report.page import duration, score_cell, time_parts
 from leaven.report.render import render
 from leaven.report.sheets import class_name, data_uri, dots, view_strips
@@ -71,17 +71,13 @@ def scores_figure(comparison: Comparison) -> str:
             continue
         shown = PROTOCOL_NAMES[protocol] + (f" ({next(iter(found.values()))['labels_per_class']} a class)" if protocol == "few-label" else "")
         colour, symbol = MARKERS[protocol]
-        error = {
-            "array": [score["interval"][1] - score["accuracy"] for score in found.values()],
-            "arrayminus": [score["accuracy"] - score["interval"][0] for score in found.values()],
-        }
         figure.add_scatter(
             x=[score["accuracy"] for score in found.values()],
             y=[in_two_lines(name) for name in found],
             name=shown,
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
-            error_x={"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": colour, **error},
+            error_x={**error_bars(found.values()), "color": colour},
             hovertemplate="%{y}: %{x:.1%}<extra>" + shown + "</extra>",
         )
     ranked = [in_two_lines(name) for name in arms][::-1]

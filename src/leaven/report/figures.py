@@ -1,7 +1,7 @@
 """Interactive figures as plotly fragments; ink and grid take their colour from the page's CSS, so that one figure serves both themes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -51,12 +51,7 @@ def few_label_figure(scorecard: Mapping[str, Any]) -> str:
         points = sorted(curves[name], key=lambda point: point["labels_per_class"])
         look = ARMS.get(name, ARMS["raw input"])
         labels, accuracy = [point["labels_per_class"] for point in points], [point["accuracy"] for point in points]
-        bounds = [point.get("interval", (point["accuracy"], point["accuracy"])) for point in points]
         counts.update(labels)
-        error = {
-            "array": [high - value for (_, high), value in zip(bounds, accuracy, strict=True)],
-            "arrayminus": [value - low for (low, _), value in zip(bounds, accuracy, strict=True)],
-        }
         figure.add_scatter(
             x=labels,
             y=accuracy,
@@ -64,7 +59,7 @@ def few_label_figure(scorecard: Mapping[str, Any]) -> str:
             mode="lines+markers",
             line={"color": look["color"], "dash": look["dash"], "width": look["width"]},
             marker={"symbol": look["symbol"], "size": 9 if name == "pre-trained" else 7},
-            error_y={"type": "data", "symmetric": False, "thickness": 1.25, "width": 3, **error},
+            error_y=error_bars(points),
             hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
         )
     if not counts:
@@ -74,6 +69,13 @@ def few_label_figure(scorecard: Mapping[str, Any]) -> str:
     figure.update_xaxes(type="log", title="labels a class", tickvals=ticks, ticktext=[str(count) for count in ticks], range=_log_range(ticks))
     figure.update_yaxes(tickformat=".0%", title="test accuracy")
     return fragment(figure, height=400, top=36, label="Accuracy against labels a class, a line for each arm; the table below has the numbers")
+
+
+def error_bars(points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The intervals of {accuracy, interval} as plotly draws them around the accuracies; none where there is no interval."""
+    found = [(point["accuracy"], *point.get("interval", (point["accuracy"],) * 2)) for point in points]
+    above, below = [high - value for value, _, high in found], [value - low for value, low, _ in found]
+    return {"type": "data", "symmetric": False, "thickness": 1.25, "width": 4, "array": above, "arrayminus": below}
 
 
 def metric_figures(

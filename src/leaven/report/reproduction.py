@@ -8,7 +8,7 @@ from typing import Any
 
 from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, cell
 from leaven.report.facts import described
-from leaven.report.figures import CLASS_COLOURS, fragment
+from leaven.report.figures import CLASS_COLOURS, error_bars, fragment
 from leaven.report.page import score_cell
 from leaven.report.render import render
 
@@ -32,14 +32,7 @@ def line_figure(curves: Mapping[str, Curve], axis: str, *, log: bool = False) ->
             mode="lines+markers",
             line={"color": colour, "width": 2.5},
             marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "thickness": 1.25,
-                "width": 4,
-                "array": [score["interval"][1] - score["accuracy"] for score in scores],
-                "arrayminus": [score["accuracy"] - score["interval"][0] for score in scores],
-            },
+            error_y=error_bars(scores),
             hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
         )
     places = sorted({place for points in curves.values() for place, _ in points})
@@ -60,12 +53,7 @@ def bar_figure(scores: Mapping[str, Mapping[str, Any]]) -> Any:
         y=[score["accuracy"] for score in points],
         marker={"color": CLASS_COLOURS[0]},
         width=0.5,
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [score["interval"][1] - score["accuracy"] for score in points],
-            "arrayminus": [score["accuracy"] - score["interval"][0] for score in points],
-        },
+        error_y=error_bars(points),
         hovertemplate="%{x}: %{y:.1%}<extra></extra>",
     )
     figure.update_yaxes(tickformat=".0%", title="test accuracy")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import pkgutil
 import re
 import shlex
@@ -21,13 +20,13 @@ from leaven.api import evaluate, pretrain
 from leaven.api.sayings import Progress, Say, quiet
 from leaven.data import DataSet, open_data
 from leaven.data.draw import Draw
-from leaven.errors import UserError
+from leaven.errors import UserError, unknown_name
 from leaven.evaluation.comparison import mean
 from leaven.evaluation.scorecard import percent
 from leaven.report.reproduction import report_reproduction
 from leaven.reproductions.claim import Cell, Claim, Found
 from leaven.run import FORMAT, Run, read_json, write_json
-from leaven.training.continuing import differences
+from leaven.training.continuing import kept_plan
 from leaven.training.devices import choose_device, describe_machine
 
 
@@ -114,10 +113,7 @@ def reproduce(
 
 def find_claim(name: str) -> type[Claim]:
     if name not in claims():
-        import difflib
-
-        close = difflib.get_close_matches(name, claims(), 3)
-        raise UserError(f"no claim is named {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else "see `leaven claims`")
+        raise unknown_name("claim", name, claims(), "leaven claims")
     return claims()[name]
 
 
@@ -141,16 +137,11 @@ def settle(folder: Path, claim: Claim, samples: DataSet, seeds: int, steps: int 
         "steps": steps or claim.steps,
         "arms": {name: {"settings": dict(arm.settings), "steps": arm.steps, "batch": arm.batch} for name, arm in claim.arms().items()},
     }
-    path = folder / "plan.json"
-    if path.is_file():
-        plan = read_json(path)
-        if plan.get("format") != FORMAT or (found := differences(plan["asked"], json.loads(json.dumps(asked)))):
-            what = found[0] if plan.get("format") == FORMAT else f"its format is {plan.get('format')}"
-            raise UserError(f"this folder holds another reproduction: {what}", where=folder, hint="choose another --out")
-        return dict(plan["machine"])
-    machine = describe_machine(choose_device(device))
-    write_json(path, {"format": FORMAT, "asked": asked, "machine": machine})
-    return machine
+    plan = kept_plan(folder, asked, "reproduction")
+    if plan is None:
+        plan = {"format": FORMAT, "asked": asked, "machine": describe_machine(choose_device(device))}
+        write_json(folder / "plan.json", plan)
+    return dict(plan["machine"])
 
 
 def cells(claim: Claim, samples: DataSet, folder: Path, seeds: int, steps: int | None, device: str, say: Say, progress: Progress) -> Iterator[Cell]:

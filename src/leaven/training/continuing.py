@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from leaven.errors import UserError
-from leaven.run import Run
+from leaven.run import FORMAT, Run, read_json
 from leaven.training.checkpoint import Checkpoints
 from leaven.training.distributed import agree, rank
 
@@ -36,6 +37,22 @@ def differences(before: Any, now: Any, path: str = "") -> list[str]:
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         return [line for place, pair in enumerate(zip(before, now, strict=True)) for line in differences(*pair, f"{path}.{place}")]
     return [] if before == now else [f"{path} was {before} and is now {now}"]
+
+
+def kept_plan(folder: Path, asked: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """plan.json of a folder of several runs, where it was asked for in the same way; None for a new folder.
+
+    kind: what the folder holds, "comparison" or "reproduction". UserError where it holds another, or one of another format.
+    """
+    path = folder / "plan.json"
+    if not path.is_file():
+        return None
+    plan = read_json(path)
+    if plan.get("format") != FORMAT:
+        raise UserError(f"this {kind} has format {plan.get('format')}", where=folder, hint="choose another folder with --out")
+    if found := differences(plan["asked"], json.loads(json.dumps(asked))):
+        raise UserError(f"this folder holds another {kind}: {found[0]}", where=folder, hint="choose another --out, or repeat the earlier command")
+    return plan
 
 
 def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, say: Callable[[str], None]) -> dict[str, Any] | None:
