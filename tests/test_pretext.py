@@ -18,7 +18,7 @@ from leaven.methods.pretext.jigsaw import distant_permutations
 from leaven.methods.registry import build_method, find_method
 from leaven.training.pretraining import trained_method
 from leaven.views.color import rgb_to_lab
-from leaven.views.patches import cut_patches, drop_colors, normalize_patch, patch_side
+from leaven.views.patches import cut_patches, drop_colors, enlarge_patches, enlarged_side, normalize_patch, patch_side
 
 PLAIN = {"views.crop_min": 1, "views.flip": 0}
 
@@ -63,12 +63,23 @@ def test_patches_of_parts_are_those_of_the_whole_batch():
         assert torch.equal(torch.cat([part[place] for part in parts]), whole[place])
 
 
-def test_patches_suit_what_a_transformer_reads():
-    assert [patch_side(32, 3, 0.15), patch_side(32, 3, 0.15, multiple=4), patch_side(96, 3, 0.15)] == [8, 8, 27]
+def test_patches_have_the_side_of_a_cell_without_its_gap():
+    assert [patch_side(32, 3, 0.15), patch_side(96, 3, 0.15)] == [8, 27]
     with pytest.raises(leaven.UserError, match="too small"):
         patch_side(12, 3, 0.5)
     with pytest.raises(leaven.UserError, match="gap"):
         patch_side(32, 3, 1.0)
+
+
+def test_patches_are_enlarged_to_what_a_network_for_whole_pictures_reads():
+    assert [enlarged_side(32, 0.5), enlarged_side(28, 0.5, multiple=4), enlarged_side(32, 0.1, multiple=8)] == [16, 16, 8]
+    for share in (0, 1.5):
+        with pytest.raises(leaven.UserError, match="enlarge"):
+            enlarged_side(32, share)
+    patches = torch.rand(9, 4, 3, 8, 8)
+    assert torch.equal(enlarge_patches(patches, 8), patches)
+    larger = enlarge_patches(patches, 24)
+    assert larger.shape == (9, 4, 3, 24, 24) and torch.allclose(larger[..., 1::3, 1::3], patches, atol=1e-6)
 
 
 def test_normalised_patches_have_the_given_mean_and_deviation_whatever_their_tint():
@@ -99,7 +110,7 @@ def test_dropped_colours_leave_one_channel_and_noise_that_says_nothing():
 
 def test_the_eight_classes_are_the_eight_sides():
     encoder = build_encoder("convnet", InputSpec("pixels", (2, 32, 32)), ENCODERS["convnet"])
-    settings = {"normalize_patches": False, "drop": 0.0, **PLAIN}
+    settings = {"normalize_patches": False, "drop": 0.0, "enlarge": 0.25, **PLAIN}
     method, _ = build_method(find_method("relative_position"), None, {"x": encoder}, settings)
     views = method.views(leaven.data.Batch.of(x=Pixels(places(400))), Draw(0))
     center, neighbour = corners([pair.pixels for pair in views["pair"]]).unbind(1)
@@ -163,7 +174,8 @@ def test_the_inverse_permutation_restores_the_picture():
     tiles = torch.stack([tile.pixels for tile in views["tiles"]], dim=1)
     back = method.orders[views["answer"]].argsort(dim=1)
     restored = tiles[torch.arange(32)[:, None], back]
-    expected = cut_patches(pictures().float() / 255, Draw(0), cells=3, patch=method.tile, jitter=0.0).transpose(0, 1)
+    expected = cut_patches(pictures().float() / 255, Draw(0), cells=3, patch=method.tile, jitter=0.0)
+    expected = enlarge_patches(expected, method.shown).transpose(0, 1)
     assert torch.equal(restored, expected)
     assert not torch.equal(tiles, expected)
     assert len(views["answer"].unique()) > 15

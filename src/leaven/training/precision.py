@@ -39,7 +39,7 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         trim_threshold, mmap_threshold = -1, -3
         libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, (1 << 31) - 1)
+        libc.mallopt(trim_threshold, -1)  # never
 
 
 def in_double(tree: Any) -> Any:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from leaven.data.draw import Draw
 from leaven.errors import UserError
 
 
-def patch_side(side: int, cells: int, gap: float, multiple: int = 1) -> int:
-    """Side of the patches that a picture of this side is cut into: that of a cell, without a share of it as gap, a multiple of what an encoder reads.
+def patch_side(side: int, cells: int, gap: float) -> int:
+    """Side of the patches that a picture of this side is cut into: that of a cell, without a share of it as gap.
 
     Raises UserError where nothing is left of at least 4 pixels.
     """
     if not 0 <= gap < 1:
         raise UserError(f"gap must be from 0 to below 1, not {gap}")
-    patch = round(side // cells * (1 - gap)) // multiple * multiple
+    patch = round(side // cells * (1 - gap))
     if patch < 4:
         raise UserError(f"{cells} x {cells} patches with a gap of {gap} are too small in pictures of {side} x {side}", hint="give larger pictures")
     return patch
@@ -43,6 +44,19 @@ def cut_patches(
     return cut.view(batch, channels, -1, patch, patch).permute(2, 0, 1, 3, 4)
 
 
+def enlarged_side(side: int, share: float, multiple: int = 1) -> int:
+    """A share of a picture's side, as near as possible to it among the multiples of what an encoder reads. UserError unless 0 < share <= 1."""
+    if not 0 < share <= 1:
+        raise UserError(f"enlarge must be above 0 and at most 1, not {share}")
+    return max(1, round(side * share / multiple)) * multiple
+
+
+def enlarge_patches(patches: Float[Tensor, "patches batch channel patch patch"], side: int) -> Float[Tensor, "patches batch channel side side"]:
+    """Each patch brought to another side. Patches of a few pixels leave a network for whole pictures maps of one place, where most of the weights
+    of its convolutions see only the border."""
+    return F.interpolate(patches.flatten(0, 1), side, mode="bilinear").unflatten(0, patches.shape[:2])
+
+
 def normalize_patch(x: Float[Tensor, "*batch channel height width"], mean: Tensor, std: Tensor) -> Float[Tensor, "*batch channel height width"]:
     """Each channel of each patch with the same mean and standard deviation: brightness and tint no longer tell from which picture or place it comes.
 
@@ -63,4 +77,4 @@ def drop_colors(x: Float[Tensor, "batch channel height width"], kept: Tensor, no
     return torch.where(stays, x, mean + 0.01 * deviation * noise)
 
 
-__all__ = ["cut_patches", "drop_colors", "normalize_patch", "patch_side"]
+__all__ = ["cut_patches", "drop_colors", "enlarge_patches", "enlarged_side", "normalize_patch", "patch_side"]

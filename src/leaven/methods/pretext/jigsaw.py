@@ -12,7 +12,7 @@ from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import mlp
 from leaven.views import Views
-from leaven.views.patches import cut_patches, normalize_patch, patch_side
+from leaven.views.patches import cut_patches, enlarge_patches, enlarged_side, normalize_patch, patch_side
 
 CELLS = 3
 
@@ -21,9 +21,9 @@ class Jigsaw(Method):
     """Say in which of a set of orders the nine tiles of a picture were shuffled (Noroozi and Favaro 2016).
 
     permutations: how many orders there are, chosen to differ in as many places as possible. gap: between neighbouring tiles, as a share of a third of
-    the picture (0 to 1). jitter: share of the gap by which tiles move at random (0 to 1). normalize_tiles: whether each tile gets the same mean and
-    deviation in every channel; without, colours and brightness at the borders give the order away. tile_features: numbers that the classifier gets of
-    each tile. classifier: widths of the layers on all tiles' numbers.
+    the picture (0 to 1). jitter: share of the gap by which tiles move at random (0 to 1). enlarge: side that tiles are brought to, as a share of the
+    picture's (0 to 1). normalize_tiles: whether each tile gets the same mean and deviation in every channel; without, colours and brightness at the
+    borders give the order away. tile_features: numbers that the classifier gets of each tile. classifier: widths of the layers on all tiles' numbers.
     """
 
     paper = "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles (Noroozi and Favaro)"
@@ -41,6 +41,7 @@ class Jigsaw(Method):
         permutations: int = 64,
         gap: float = 0.15,
         jitter: float = 1.0,
+        enlarge: float = 0.5,
         normalize_tiles: bool = True,
         tile_features: int = 64,
         classifier: tuple[int, ...] = (512,),
@@ -51,7 +52,8 @@ class Jigsaw(Method):
             raise UserError(f"permutations must be from 2 to 10000, not {permutations}")
         if not 0 <= jitter <= 1:
             raise UserError(f"jitter must be from 0 to 1, not {jitter}")
-        self.tile = patch_side(min(encoder.input.shape[1:]), CELLS, gap, getattr(encoder, "patch", 1))
+        side = min(encoder.input.shape[1:])
+        self.tile, self.shown = patch_side(side, CELLS, gap), enlarged_side(side, enlarge, getattr(encoder, "patch", 1))
         self.jitter, self.normalize_tiles = jitter, normalize_tiles
         self.register_buffer("orders", distant_permutations(CELLS**2, permutations), persistent=False)
         self.reduce = nn.Linear(encoder.dim, tile_features)
@@ -60,6 +62,7 @@ class Jigsaw(Method):
     def views(self, batch, draw):
         (picture,) = self.augment(batch["x"], draw)
         tiles = cut_patches(picture.unit(), draw.child("tiles"), cells=CELLS, patch=self.tile, jitter=self.jitter)
+        tiles = enlarge_patches(tiles, self.shown)
         if self.normalize_tiles:
             mean, std = -self.encoder.shift / self.encoder.scale, 1 / self.encoder.scale
             tiles = normalize_patch(tiles, mean, std)

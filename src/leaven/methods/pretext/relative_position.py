@@ -9,7 +9,7 @@ from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import mlp
 from leaven.views import Views
-from leaven.views.patches import cut_patches, drop_colors, normalize_patch, patch_side
+from leaven.views.patches import cut_patches, drop_colors, enlarge_patches, enlarged_side, normalize_patch, patch_side
 
 NEIGHBOURS = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8])  # the cells of a 3 x 3 grid around its middle, row by row
 
@@ -18,9 +18,9 @@ class RelativePosition(Method):
     """Say on which of eight sides of a patch its neighbour lay (Doersch et al. 2015).
 
     gap: between neighbouring patches, as a share of a third of the picture (0 to 1). jitter: share of the gap by which patches move at random (0 to
-    1). normalize_patches: whether each patch gets the same mean and deviation in every channel. drop: share of pairs of which only one colour channel
-    stays (0 to 1). Gap and jitter hide lines that go on from patch to patch, the other two the lens's shift between colours. classifier: widths of
-    the layers on both patches' features.
+    1). enlarge: side that patches are brought to, as a share of the picture's (0 to 1). normalize_patches: whether each patch gets the same mean and
+    deviation in every channel. drop: share of pairs of which only one colour channel stays (0 to 1). Gap and jitter hide lines that go on from patch
+    to patch, the other two the lens's shift between colours. classifier: widths of the layers on both patches' features.
     """
 
     paper = "Unsupervised Visual Representation Learning by Context Prediction (Doersch et al.)"
@@ -36,6 +36,7 @@ class RelativePosition(Method):
         *,
         gap: float = 0.25,
         jitter: float = 0.5,
+        enlarge: float = 0.5,
         normalize_patches: bool = True,
         drop: float = 0.5,
         classifier: tuple[int, ...] = (512,),
@@ -44,7 +45,8 @@ class RelativePosition(Method):
         super().__init__(encoder, views)
         if not (0 <= jitter <= 1 and 0 <= drop <= 1):
             raise UserError(f"jitter and drop must be from 0 to 1, not {jitter} and {drop}")
-        self.patch = patch_side(min(encoder.input.shape[1:]), 3, gap, getattr(encoder, "patch", 1))
+        side = min(encoder.input.shape[1:])
+        self.patch, self.shown = patch_side(side, 3, gap), enlarged_side(side, enlarge, getattr(encoder, "patch", 1))
         self.jitter, self.normalize_patches, self.drop = jitter, normalize_patches, drop
         self.classifier = mlp(2 * encoder.dim, *classifier, 8)
 
@@ -54,6 +56,7 @@ class RelativePosition(Method):
         patches = cut_patches(x, draw.child("patches"), cells=3, patch=self.patch, jitter=self.jitter)
         position = draw.child("position").integers(8, len(batch)).to(x.device)
         pair = [patches[4], patches[NEIGHBOURS.to(x.device)[position], torch.arange(len(batch), device=x.device)]]
+        pair = list(enlarge_patches(torch.stack(pair), self.shown))
         return {"pair": [Pixels(patch) for patch in self.without_clues(pair, draw)], "position": position}
 
     def without_clues(self, pair, draw):
