@@ -24,7 +24,7 @@ class ViT(Encoder):
     name = "vit"
     offers = ("features", "tokens")
 
-    def __init__(self, input: InputSpec, *, patch: int | None = None, width: int = 192, depth: int = 6, heads: int = 3):
+    def __init__(self, input: InputSpec, *, patch: int | None = None, width: int = 192, depth: int = 3, heads: int = 3):
         super().__init__(input, width)
         channels, height, breadth = input.shape
         self.patch = patch or whole_patch(math.gcd(height, breadth))

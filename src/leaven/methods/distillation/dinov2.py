@@ -21,7 +21,7 @@ class DINOv2(IBOT):
 
     paper = "DINOv2: Learning Robust Visual Features without Supervision (Oquab et al.)"
     year = 2023
-    recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05, warmup=0.1)
+    recipe = Recipe(optimizer="muon", lr=7e-3, batch=128, weight_decay=0.05, warmup=0.1)
     guards = {"centering": "the balancing of the teacher's targets", "koleo": "the distance kept between neighbours"}
     heads_in_all = 2
 

@@ -29,7 +29,7 @@ class IBOT(DINO):
 
     paper = "iBOT: Image BERT Pre-Training with Online Tokenizer (Zhou et al.)"
     year = 2022
-    recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05, warmup=0.1)
+    recipe = Recipe(optimizer="muon", lr=7e-3, batch=128, weight_decay=0.05, warmup=0.1)
     modality = "pixels"
     wants = "tokens"
     assign_patches: nn.Module

@@ -23,7 +23,7 @@ class Data2Vec(Method):
 
     paper = "data2vec: A General Framework for Self-supervised Learning in Speech, Vision and Language (Baevski et al.)"
     year = 2022
-    recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05, warmup=0.1)
+    recipe = Recipe(optimizer="muon", lr=7e-3, batch=128, weight_decay=0.05, warmup=0.1)
     wants = "tokens"
     purpose = "reconstruction"
     guards = {"stop_gradient": "targets from a teacher, without gradients"}

@@ -26,7 +26,7 @@ class IJEPA(Method):
 
     paper = "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture (Assran et al.)"
     year = 2023
-    recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05, warmup=0.1)
+    recipe = Recipe(optimizer="muon", lr=7e-3, batch=128, weight_decay=0.05, warmup=0.1)
     modality = "pixels"
     wants = "tokens"
     purpose = "reconstruction"

@@ -28,7 +28,7 @@ class Jigsaw(Method):
 
     paper = "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles (Noroozi and Favaro)"
     year = 2016
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=128, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=1e-2, batch=128, weight_decay=0.05)
     modality = "pixels"
     purpose = "reconstruction"  # without random crops cifar10 is solved in 300 steps, by features below an untrained encoder's
     couples = False

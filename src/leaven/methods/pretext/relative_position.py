@@ -19,15 +19,16 @@ class RelativePosition(Method):
 
     gap: between neighbouring patches, as a share of a third of the picture (0 to 1). jitter: share of the gap by which patches move at random (0 to
     1). enlarge: side that patches are brought to, as a share of the picture's (0 to 1). normalize_patches: whether each patch gets the same mean and
-    deviation in every channel. drop: share of pairs of which only one colour channel stays (0 to 1). Gap and jitter hide lines that go on from patch
-    to patch, the other two the lens's shift between colours. classifier: widths of the layers on both patches' features.
+    deviation in every channel. drop: share of pairs of which only one colour channel stays (0 to 1), for photographs that are large enough to show
+    the lens's shift between colours. Gap and jitter hide lines that go on from patch to patch. classifier: widths of the layers on both patches'
+    features.
     """
 
     paper = "Unsupervised Visual Representation Learning by Context Prediction (Doersch et al.)"
     year = 2015
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05)
     modality = "pixels"
-    purpose = "reconstruction"
+    purpose = "reconstruction"  # without random crops the middle of the picture gives the answer away
     couples = False
 
     def __init__(
@@ -38,7 +39,7 @@ class RelativePosition(Method):
         jitter: float = 0.5,
         enlarge: float = 0.5,
         normalize_patches: bool = True,
-        drop: float = 0.5,
+        drop: float = 0.0,
         classifier: tuple[int, ...] = (512,),
         views: Views | None = None,
     ):
