@@ -10,13 +10,15 @@ from torch import nn
 
 from leaven.data.spec import InputSpec
 from leaven.encoders.convnet import ConvNet
+from leaven.encoders.dense import Dense
 from leaven.encoders.encoder import Encoder
 from leaven.encoders.lab import Lab
 from leaven.encoders.mlp import MLP
+from leaven.encoders.projected import Projected
 from leaven.encoders.vit import ViT
-from leaven.errors import UserError
+from leaven.errors import UserError, unknown_name
 
-OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in (ConvNet, ViT, Lab, MLP)}
+OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in (ConvNet, ViT, Lab, MLP, Dense, Projected)}
 
 AUTO: list[tuple[str, str, str, int, str, str]] = [
     # modality, wants, device, largest side, encoder, reason
@@ -49,8 +51,12 @@ def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None 
     if name in OWN:
         kind = OWN[name]
     else:
+        import timm
+
         from leaven.encoders.timm import Timm
 
+        if not timm.is_model(name):
+            raise unknown_name("encoder", name, [*OWN, *timm.list_models()], "leaven encoders")
         kind, arguments = Timm, {**arguments, "model": name}
     if input.modality not in kind.modalities:
         raise UserError(f"encoder {name} reads {', '.join(kind.modalities)}, not {input.modality}", hint="leave --encoder out to have one chosen")
@@ -72,4 +78,4 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     return {"library": "leaven" if own else "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
 
 
-__all__ = ["MLP", "OWN", "ConvNet", "Encoder", "Lab", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]
+__all__ = ["MLP", "OWN", "ConvNet", "Dense", "Encoder", "Lab", "Projected", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]

@@ -48,14 +48,24 @@ class Encoder(nn.Module):
     scale: Tensor
     shift: Tensor
 
+    def numbers(self, x: Value | Tensor) -> Tensor:
+        """The tensor of a value, as it is stored."""
+        if isinstance(x, Pixels):
+            return x.pixels
+        if isinstance(x, Vector):
+            return x.numbers
+        if isinstance(x, Value):
+            raise TypeError(f"{type(self).__name__} reads {self.input.modality}, not {x.modality}")
+        return x
+
+    def unit(self, x: Value | Tensor) -> Tensor:
+        """Raw input as floats: pixels in 0-1, plain numbers as they are."""
+        x = self.numbers(x)
+        return x.to(self.scale.dtype) / 255 if x.dtype == torch.uint8 else x.to(self.scale.dtype)
+
     def normalize(self, x: Value | Tensor) -> Tensor:
         """Raw input to zero mean and unit standard deviation over the training split; pictures come out channels-last."""
-        if isinstance(x, Pixels):
-            x = x.pixels
-        elif isinstance(x, Vector):
-            x = x.numbers
-        elif isinstance(x, Value):
-            raise TypeError(f"{type(self).__name__} reads {self.input.modality}, not {x.modality}")
+        x = self.numbers(x)
         scale = self.scale
         if x.dtype == torch.uint8:
             scale = scale / 255

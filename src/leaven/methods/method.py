@@ -115,6 +115,8 @@ class Method(nn.Module):
     """Whether labels, where samples have them, teach it although it names no classes: what it saw the label of is then not tested on."""
     continues: ClassVar[bool] = False
     """Whether it goes on from a trained encoder, and is no way to begin."""
+    log_prob_is: ClassVar[str] = ""
+    """What `log_prob` gives, in words: "log-likelihood", "lower bound of it" or "estimate of it"; empty where there is none."""
 
     config: dict[str, Any]
     stage: int = 0
@@ -164,6 +166,31 @@ class Method(nn.Module):
     def classify(self, value: Value) -> Tensor:
         """(B, classes) logits, whose softmax are the probabilities of the classes."""
         raise NotImplementedError(f"{self.name} names no classes")
+
+    def log_prob(self, value: Value, draw: Draw) -> Tensor:
+        """(B,) nats of each sample, summed over its values: what `log_prob_is` says."""
+        raise NotImplementedError(f"{self.name} gives no likelihood")
+
+    def decode(self, codes: Tensor) -> Value:
+        """Samples from the encoder's features of them."""
+        raise NotImplementedError(f"{self.name} makes nothing from its features")
+
+    def sample(self, count: int, draw: Draw, label: Tensor | None = None) -> Value:
+        """New samples; of the classes (count,) int64 where the method makes one that is asked for."""
+        raise NotImplementedError(f"{self.name} makes no new samples")
+
+    @classmethod
+    def abilities(cls) -> list[str]:
+        """What a trained one does beside giving features: some of log_prob, decode and sample."""
+        return [name for name in ("log_prob", "decode", "sample") if getattr(cls, name) is not getattr(Method, name)]
+
+    def measures(self, outputs: Outputs) -> dict[str, float]:
+        """Numbers of its own that tell how it fares, for the log, whenever health is looked at."""
+        return {}
+
+    def ailments(self, measures: dict[str, float]) -> dict[str, str]:
+        """What such numbers say is wrong: a verdict, and why with its usual causes. It is given when seen at two looks in a row."""
+        return {}
 
     def held_out(self, encode: Encode) -> dict[str, float]:
         """How samples that are not trained on are met, where some are held out: numbers for the log, of which the first is to become small.

@@ -162,6 +162,11 @@ class Monitor:
                 collapsed.append(f"all samples are assigned alike: what that tells of a sample fell from {most:.3f} to {told:.3f} nats")
         why = f"{'; '.join(collapsed)}; {self.causes()}"
         self.suspect(step, "collapsed", bool(collapsed), why, fatal=True)
+        own = self.method.measures(outputs) if outputs else {}
+        measures |= own
+        ailments = self.method.ailments(own)
+        for verdict in {*self.suspicions, *ailments} - {"collapsed", "not learning"}:
+            self.suspect(step, verdict, verdict in ailments, ailments.get(verdict, ""), fatal=False)
         seen = outputs.get("features")
         if isinstance(seen, list) and len(seen) >= 2:
             measures["alignment"] = alignment(seen[0], seen[1])

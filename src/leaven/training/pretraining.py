@@ -9,18 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
 
 from leaven.data import Batch, DataSet
 from leaven.data.draw import seed_of
 from leaven.data.spec import DataSpec, InputSpec
-from leaven.encoders import Encoder, build_encoder, choose_encoder, describe_encoder
+from leaven.encoders import OWN, Encoder, build_encoder, choose_encoder, describe_encoder
 from leaven.encoders.store import load_encoder, save_encoder, weights_digest
+from leaven.encoders.timm import Timm
 from leaven.errors import TrainingStopped, UserError
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, find_method, given_arguments, known_method
+from leaven.methods.registry import build_method, convert, find_method, given_arguments, known_method
 from leaven.modules.batchnorm import across_processes, has_batch_norm
 from leaven.run import Run
 from leaven.training.checkpoint import Checkpoints
@@ -111,7 +112,7 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
             if name == "auto":
                 name, why = choose_encoder(spec, inputs[role], device)
                 choices.append({"what": "encoder" if len(inputs) == 1 else f"encoder of {role}", "value": name, "why": why})
-            encoders[role] = build_encoder(name, spec, {key: parsed(value) for key, value in arguments.items()})
+            encoders[role] = build_encoder(name, spec, arguments_of(name, arguments))
             if inputs[role] not in encoders[role].offers:
                 raise UserError(
                     f"{kind.name} needs an encoder with {inputs[role]}, and {name} offers {', '.join(encoders[role].offers)}",
@@ -127,14 +128,10 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
     return method, recipe, choices
 
 
-def parsed(value: Any) -> Any:
-    """A number or truth value from the text of a `--set`."""
-    import json
-
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError:
-        return value
+def arguments_of(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's arguments, perhaps texts of `--set`, as the types that it takes. Those that it does not know are left as they are."""
+    kinds = get_type_hints((OWN.get(name) or Timm).__init__)
+    return {key: convert(value, kinds[key], f"encoder.{key}") if key in kinds else value for key, value in given.items()}
 
 
 def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tuple[Plan, list[dict[str, Any]]]:
