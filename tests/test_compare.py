@@ -107,6 +107,17 @@ def test_a_training_that_stopped_itself_is_a_result_and_one_that_died_is_told():
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_less_arithmetic_than_is_usual_on_an_encoder_is_explained_by_where_the_time_goes():
+    usual, slow = {"forward and backward": 9.0, "views": 1.0}, {"forward and backward": 5.0, "views": 4.0, "optimiser": 1.0}
+    cells = [cell(name, 0, 0.7, flops_per_second=rate, time_split=usual) for name, rate in (("a", 9e9), ("b", 9e9), ("c", 18e9), ("d", 6.3e9))]
+    cells += [cell("e", 0, 0.7, flops_per_second=5e9, time_split=slow), cell("f", 0, 0.7, encoder="vit", flops_per_second=1e9, time_split=slow)]
+    (told,) = comparison(cells).slower()
+    assert told == (
+        "e does 56% of the arithmetic a second of the median method on convnet: 50% of its time goes into forward and backward passes, "
+        "which reach 100% of the median; beside them views 40%, optimiser 10%."
+    )
+
+
 def test_magnitudes_have_a_unit():
     assert [magnitude(number) for number in (12.0, 1.5e3, 2.17e10, 4e12)] == ["12", "1.5 k", "21.7 G", "4 T"]
 

@@ -13,6 +13,7 @@ from leaven.data import Tokens, Vector
 from leaven.data.draw import Draw
 from leaven.losses import nt_xent
 from leaven.methods.method import Method, Outputs, Recipe, Rule, Stage
+from leaven.methods.registry import find_method
 from leaven.training.pretraining import trained_method
 
 # --- two players ---
@@ -324,3 +325,17 @@ def test_a_sequence_method_learns_a_toy_grammar(tmp_path):
     lengths = torch.randint(4, 10, (512, 1), generator=generator)
     run = leaven.pretrain({"x": Tokens(ids, torch.arange(9) < lengths)}, method=NextToken, steps=100, out=tmp_path / "run", precision="fp32")
     assert run.metrics[-1]["loss"] < 0.1
+
+
+# --- methods of a user's own ---
+
+
+def test_a_class_derived_from_another_method_goes_by_its_own_name(tmp_path):
+    class Colder(find_method("simclr")):
+        """SimCLR at another temperature."""
+
+    settings = {"encoder.width": 8, "encoder.features": 16}
+    run = leaven.pretrain("demo:digits", method=Colder, steps=1, batch=32, out=tmp_path / "run", settings=settings)
+    name = run.config["asked"]["method"]["name"]
+    assert name.endswith("test_contract.py:Colder") and Colder.family == "own"
+    assert isinstance(trained_method(run, Colder), Colder) and find_method("simclr").name == "simclr"

@@ -15,6 +15,7 @@ from leaven.evaluation.scorecard import PROTOCOL_NAMES, Point, Scores, cell, per
 
 COMPARED = ("knn", "linear", "few-label")
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
+PASSES, SLOWER = "forward and backward", 0.7
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,27 @@ class Comparison:
         costs["time_split"] = {part: statistics.fmean(found.time_split.get(part, 0.0) for found in finished) for part in parts}
         return costs
 
+    def slower(self) -> list[str]:
+        """Where the time of methods goes that do less than 70 % of the arithmetic a second that is usual on their encoder, a sentence each."""
+        costs = {method: cost for method in self.methods() if (cost := self.costs(method))["flops_per_second"] and PASSES in cost["time_split"]}
+        encoders = {method: self.cells_of(method)[0].encoder for method in costs}
+        told = []
+        for method, cost in costs.items():
+            alike = [other for name, other in costs.items() if encoders[name] == encoders[method]]
+            share = cost["flops_per_second"] / statistics.median(other["flops_per_second"] for other in alike)
+            if share >= SLOWER:
+                continue
+            whole = sum(cost["time_split"].values())
+            rest = {part: spent / whole for part, spent in cost["time_split"].items() if part != PASSES}
+            parts = ", ".join(f"{part} {taken:.0%}" for part, taken in sorted(rest.items(), key=lambda item: -item[1]) if taken >= 0.05)
+            within = rate_of_passes(cost) / statistics.median(rate_of_passes(other) for other in alike)
+            told.append(
+                f"{method} does {share:.0%} of the arithmetic a second of the median method on {encoders[method]}: "
+                f"{1 - sum(rest.values()):.0%} of its time goes into forward and backward passes, which reach {within:.0%} of the median"
+                f"{f'; beside them {parts}' if parts else ''}."
+            )
+        return told
+
     def verdicts(self, method: str) -> list[str]:
         """What health said of a method's trainings, with how many seeds it was said of; and those whose process died."""
         cells = self.cells_of(method)
@@ -139,6 +161,7 @@ class Comparison:
             "cells": [dataclasses.asdict(found) for found in self.cells],
             "left_out": [{"method": name, "why": why} for name, why in self.left_out.items()],
             "machine": self.machine,
+            "slower": self.slower(),
             "notes": self.notes,
             "sentence": self.sentence(),
         }
@@ -278,6 +301,11 @@ def over_untrained(gain: Mapping[str, Any]) -> str:
         return f"{by} over its untrained encoder" if gain["accuracy"] >= 0 else f"{by.removeprefix('-')} under its untrained encoder"
     bounds = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
     return f"{by} over its untrained encoder ({bounds})" if interval[0] > 0 else f"not more than its untrained encoder ({by}, {bounds})"
+
+
+def rate_of_passes(costs: Mapping[str, Any]) -> float:
+    """Floating-point operations a second of the time that forward and backward passes take."""
+    return costs["flops_per_second"] * sum(costs["time_split"].values()) / costs["time_split"][PASSES]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

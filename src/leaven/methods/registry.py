@@ -52,7 +52,7 @@ GIVEN: dict[str, type[Method]] = {}
 def find_method(name: str | type[Method]) -> type[Method]:
     """A method by its name, or a user's own as `path/to/file.py:Class` (which runs that file) or as the class itself."""
     if isinstance(name, type):
-        if not name.name:
+        if "name" not in vars(name):  # else a class derived from another method would go by its name
             name.name, name.family = f"{Path(inspect.getfile(name)).resolve()}:{name.__name__}", "own"
         if name.family == "own":
             GIVEN[name.name] = name

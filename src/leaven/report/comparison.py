@@ -50,6 +50,7 @@ def report_comparison(comparison: Comparison, data: DataSet, *, device: str = "c
             "notes": comparison.notes,
             "over_time": Markup(over_time_figure(comparison, folder)),
             "costs": costs(comparison),
+            "slower": comparison.slower(),
             "parts": time_parts({part: 1.0 for method in comparison.methods() for part in comparison.costs(method)["time_split"]}),
             "cards": [{**shown, "loss": Markup(shown["loss"])} for shown in cards],
             "legend": [{"name": class_name(label, data.spec.class_names), "colour": class_colour(label)} for label in classes if len(classes) <= 20],
