@@ -70,7 +70,7 @@ def inspect(
 
 
 def list_methods() -> list[dict[str, Any]]:
-    """Every method: name, family, roles, paper, year, and its hyper-parameters with their defaults."""
+    """Every method: name, family, roles, paper, year, what it does beside giving features, and its hyper-parameters with their defaults."""
     return [
         {
             "name": name,
@@ -80,6 +80,7 @@ def list_methods() -> list[dict[str, Any]]:
             "paper": method.paper,
             "year": method.year,
             "summary": (method.__doc__ or "").strip().splitlines()[0],
+            "abilities": method.abilities(),
             "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
         }
         for name, method in registry().items()
