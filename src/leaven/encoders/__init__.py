@@ -9,16 +9,24 @@ import torch
 from torch import nn
 
 from leaven.data.spec import InputSpec
+from leaven.encoders.causal import Causal
 from leaven.encoders.convnet import ConvNet
 from leaven.encoders.dense import Dense
 from leaven.encoders.encoder import Encoder
 from leaven.encoders.lab import Lab
+from leaven.encoders.masked_dense import MaskedDense
 from leaven.encoders.mlp import MLP
 from leaven.encoders.projected import Projected
+from leaven.encoders.quantized import Quantized
+from leaven.encoders.strided import Strided
+from leaven.encoders.unet import UNet
 from leaven.encoders.vit import ViT
 from leaven.errors import UserError, unknown_name
 
-OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in (ConvNet, ViT, Lab, MLP, Dense, Projected)}
+OWN: dict[str, type[Encoder]] = {
+    encoder.name: encoder
+    for encoder in (ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet)
+}
 
 AUTO: list[tuple[str, str, str, int, str, str]] = [
     # modality, wants, device, largest side, encoder, reason
@@ -78,4 +86,4 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     return {"library": "leaven" if own else "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
 
 
-__all__ = ["MLP", "OWN", "ConvNet", "Dense", "Encoder", "Lab", "Projected", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]
+__all__ = ["MLP", "OWN", "ConvNet", "Dense", "Encoder", "Lab", "Projected", "Quantized", "Strided", "UNet", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]

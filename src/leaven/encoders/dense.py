@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Value
+from leaven.data.batch import Pixels, Value, Vector
 from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
@@ -39,6 +39,12 @@ class Dense(Encoder):
     def values(self, x: Value | Tensor) -> Float[Tensor, "batch values"]:
         """What the first layer reads."""
         return (self.unit(x) if self.raw else self.normalize(x)).flatten(1)
+
+    def from_values(self, values: Float[Tensor, "batch values"]) -> Value:
+        """The inverse of `values`: pictures, cut to 0-1, or plain numbers."""
+        numbers = values.unflatten(1, self.input.shape)
+        numbers = numbers if self.raw else (numbers - self.shift) / self.scale
+        return Pixels(numbers.clamp(0, 1)) if self.input.modality == "pixels" else Vector(numbers)
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         hidden = self.values(x)

@@ -22,7 +22,8 @@ NEARLY_BINARY = 0.75  # of the largest variance that numbers of 0-1 with their m
 class Likelihood(nn.Module):
     """p(x | outputs), independent for each value of a sample. All sums are over the values of a sample, in nats: never means.
 
-    per_value: how many outputs a decoder gives for each value. Outputs are (batch, values, per_value), targets (batch, values).
+    per_value: how many outputs a decoder gives for each value. Outputs are (batch, values, per_value), targets (batch, values); `mean` and `sample`
+    take the outputs of any of the values.
     """
 
     name: ClassVar[str]
@@ -33,9 +34,21 @@ class Likelihood(nn.Module):
         self.input = input
         self.values = math.prod(input.shape)
 
+    @property
+    def chance(self) -> float | None:
+        """Nats of a sample (as a loss) under a model that knows nothing; None where there is no such number."""
+        return None
+
     @abstractmethod
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        """Samples as what the likelihood is of. A draw makes what is random in that new; without, it is the same at every call."""
+        """Samples as what the likelihood is of. A draw makes what is random in that new; without one it depends on the sample alone.
+
+        Raises UserError for numbers outside the likelihood's range.
+        """
+
+    def expected(self, x: Value) -> Float[Tensor, "batch values"]:
+        """What `observe` gives on average."""
+        return self.observe(x)
 
     @abstractmethod
     def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
@@ -58,51 +71,65 @@ class Likelihood(nn.Module):
             return Pixels(numbers.unflatten(1, self.input.shape).clamp(0, 1))
         return Vector(numbers)
 
+    def within_0_and_1(self, numbers: Tensor) -> Tensor:
+        """The numbers, or UserError where they are not in 0-1."""
+        low, high = (edge.item() for edge in numbers.aminmax()) if numbers.numel() else (0.0, 1.0)
+        if not (low >= 0 and high <= 1):  # so that NaN is refused as well
+            found = "some are NaN" if math.isnan(low) else f"these reach from {low:.3g} to {high:.3g}"
+            raise UserError(f"a {self.name} likelihood needs numbers from 0 to 1, and {found}", hint="use --set likelihood=gaussian")
+        return numbers
+
 
 class Bernoulli(Likelihood):
     """Binary values. Numbers between 0 and 1 are the probabilities of a 1, drawn anew for each step (Salakhutdinov and Murray 2008, section 5.2).
 
-    Raises UserError for numbers outside 0-1. outputs: logits.
+    outputs: logits.
     """
 
     name = "bernoulli"
 
+    @property
+    def chance(self) -> float:
+        return self.values * math.log(2)
+
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        numbers = flat(x)
-        if numbers.numel() and (numbers.min() < 0 or numbers.max() > 1):
-            raise UserError(
-                f"a Bernoulli likelihood needs numbers from 0 to 1, and these reach from {numbers.min():.3g} to {numbers.max():.3g}",
-                hint="use --set likelihood=gaussian",
-            )
-        draw = draw or Draw("binarized", device=numbers.device)
-        return (draw.uniform(*numbers.shape).to(numbers.device) < numbers).float()
+        numbers = self.within_0_and_1(flat(x))
+        threshold = Draw("binarized").uniform(1, self.values) if draw is None else draw.uniform(*numbers.shape)
+        return (threshold.to(numbers.device) < numbers).float()
+
+    def expected(self, x: Value) -> Float[Tensor, "batch values"]:
+        return self.within_0_and_1(flat(x))
 
     def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
-        return -F.binary_cross_entropy_with_logits(outputs[..., 0], target, reduction="none").sum(1)
+        return -F.binary_cross_entropy_with_logits(outputs[..., 0], target.to(outputs.dtype), reduction="none").sum(1)
 
     def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
         return outputs[..., 0].sigmoid()
 
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
-        return (draw.uniform(*outputs.shape[:2]).to(outputs.device) < self.mean(outputs)).float()
+        return (draw.uniform(*outputs.shape[:2]).to(outputs.device) < self.mean(outputs)).to(outputs.dtype)
 
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
         return self.shaped(target)
 
 
 class Gaussian(Likelihood):
-    """Real values around a mean, with one learned deviation for all of them (Rybkin et al. 2021, section 3).
+    """Real values around a mean, with one learned deviation for all of them (Rybkin et al. 2021, section 3), or each with its own.
 
-    Densities are those of pixels in 0-1, and of plain numbers in their own units divided by their deviations. outputs: means.
+    Densities are those of pixels in 0-1, and of plain numbers in their own units divided by their deviations. outputs: means; where each value has
+    its `own` deviation, means and logarithms of deviations.
     """
 
     name = "gaussian"
     smallest = -math.log(256)  # pixels are no more exact than that, and a smaller deviation would be rewarded without end
+    haste = 10.0  # Adam moves a parameter by little more than the learning rate a step, which the one that all values wait for cannot afford
 
-    def __init__(self, input: InputSpec):
+    def __init__(self, input: InputSpec, own: bool = False):
         super().__init__(input)
-        self.log_deviation = nn.Parameter(torch.zeros(()))
+        self.per_value = 2 if own else 1
         plain = input.modality != "pixels"
+        self.start = 0.0 if plain or not input.std else math.log(sum(std**2 for std in input.std) / len(input.std)) / 2
+        self.change = None if own else nn.Parameter(torch.zeros(()))
         self.register_buffer("center", torch.tensor(input.mean if plain and input.mean else 0.0))
         self.register_buffer("spread", torch.tensor(input.std if plain and input.std else 1.0))
 
@@ -112,27 +139,27 @@ class Gaussian(Likelihood):
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
         return (flat(x) - self.center) / self.spread
 
-    def deviation(self) -> Tensor:
-        return self.log_deviation.clamp(min=self.smallest).exp()
+    def logarithm(self, outputs: Tensor) -> Tensor:
+        """Of the deviation: the one for all, or (batch, values). It starts at that of the data, and nears its smallest softly, so that it finds back."""
+        change = outputs[..., 1] if self.change is None else self.haste * self.change
+        return self.smallest + F.softplus(self.start + change - self.smallest)
 
     def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
-        log_deviation = self.log_deviation.clamp(min=self.smallest)
-        squared = ((target - outputs[..., 0]) / log_deviation.exp()).square()
-        return -(0.5 * squared + log_deviation + 0.5 * math.log(2 * math.pi)).sum(1)
+        logarithm = self.logarithm(outputs)
+        return -(0.5 * ((target - outputs[..., 0]) * (-logarithm).exp()).square() + logarithm + 0.5 * math.log(2 * math.pi)).sum(1)
 
     def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
         return outputs[..., 0]
 
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
-        return outputs[..., 0] + self.deviation() * draw.normal(*outputs.shape[:2]).to(outputs.device)
+        return outputs[..., 0] + self.logarithm(outputs).exp() * draw.normal(*outputs.shape[:2]).to(outputs)
 
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
         return self.shaped(target * self.spread + self.center)
 
 
 class Categorical(Likelihood):
-    """Pixels as one of 256 levels each (van den Oord et al. 2016, section 3.3). outputs: logits of the levels, or of `levels` even steps between 0
-    and 1."""
+    """Pixels as one of 256 levels each, or of fewer even steps between 0 and 1 (van den Oord et al. 2016, section 3.3). outputs: logits."""
 
     name = "categorical"
 
@@ -140,20 +167,27 @@ class Categorical(Likelihood):
         super().__init__(input)
         if input.modality != "pixels":
             raise UserError("a categorical likelihood is of pixels", hint="use --set likelihood=gaussian")
-        self.levels = self.per_value = levels
+        if levels < 2:
+            raise UserError(f"levels must be 2 or more, not {levels}")
+        self.per_value = self.levels = levels
+
+    @property
+    def chance(self) -> float:
+        return self.values * math.log(self.levels)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        return (flat(x) * (self.levels - 1)).round()
+        return (self.within_0_and_1(flat(x)) * (self.levels - 1)).round()
 
     def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
-        return -F.cross_entropy(outputs.transpose(1, 2), target.long(), reduction="none").sum(1)
+        each = F.cross_entropy(outputs.flatten(0, 1), target.long().flatten(), reduction="none")
+        return -each.unflatten(0, target.shape).sum(1)
 
     def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
         return outputs.softmax(2) @ torch.arange(self.levels, device=outputs.device, dtype=outputs.dtype)
 
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
-        noise = draw.uniform(*outputs.shape).to(outputs.device).clamp(min=1e-20)
-        return (outputs - (-noise.log()).log()).argmax(2).float()
+        noise = draw.uniform(*outputs.shape).to(outputs).clamp(min=1e-20)
+        return (outputs - (-noise.log()).log()).argmax(2).to(outputs.dtype)  # the largest after Gumbel noise falls as the softmax says
 
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
         return self.shaped(target / (self.levels - 1))
@@ -171,18 +205,25 @@ def flat(x: Value) -> Float[Tensor, "batch values"]:
     raise TypeError(f"there is no likelihood of {x.modality}")
 
 
-def choose_likelihood(name: str, input: InputSpec) -> Likelihood:
-    """The likelihood of this name; for "auto" Bernoulli where nearly all numbers are at 0 or 1, else Gaussian. UserError for an unknown name."""
+def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian", own: bool = False, levels: int = 256) -> Likelihood:
+    """The likelihood of this name; for "auto" Bernoulli where nearly all numbers are at 0 or 1, else `otherwise`. UserError for an unknown name.
+
+    own: whether each value of a Gaussian has a deviation of its own. levels: of a categorical likelihood.
+    """
     if name != "auto" and name not in LIKELIHOODS:
         raise UserError(f"no likelihood is named {name!r}", hint=f"choose auto, {', '.join(LIKELIHOODS)}")
+    if input.modality not in ("pixels", "vector"):
+        raise UserError(f"there is no likelihood of {input.modality}", hint="pictures and plain numbers have one")
     if name == "auto":
-        name = "bernoulli" if nearly_binary(input) else "gaussian"
-    return LIKELIHOODS[name](input)
+        name = "bernoulli" if nearly_binary(input) else otherwise
+    if name == "gaussian":
+        return Gaussian(input, own)
+    return Categorical(input, levels) if name == "categorical" else Bernoulli(input)
 
 
 def nearly_binary(input: InputSpec) -> bool:
     """Whether numbers of 0-1 lie near these ends: their variance is then near mean * (1 - mean), the largest that there can be."""
-    pairs = [(mean, std) for mean, std in zip(input.mean, input.std, strict=True) if 0 < mean < 1]
-    most = sum(mean * (1 - mean) for mean, _ in pairs)
-    inside = all(0 <= mean <= 1 for mean in input.mean)
-    return inside and most > 0 and sum(std**2 for _, std in pairs) > NEARLY_BINARY * most
+    pairs = [(mean, std**2, mean * (1 - mean)) for mean, std in zip(input.mean, input.std, strict=True)]
+    inside = all(0 <= mean <= 1 and variance <= 1.001 * most + 1e-9 for mean, variance, most in pairs)
+    most = sum(most for _, _, most in pairs)
+    return inside and most > 0 and sum(variance for _, variance, most in pairs if most > 0) > NEARLY_BINARY * most

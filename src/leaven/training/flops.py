@@ -29,12 +29,13 @@ def flops_a_step(method: Method, rows: Batch, members: Tensor, batch: int) -> fl
         (samples,) = loader.batches(0)
         for number, stage in enumerate(stages):
             method.stage = number
-            moving = None if stage.trains is None else {parameter for module in stage.trains for parameter in module.parameters()}
-            for parameter in parameters:
-                parameter.requires_grad_(moving is None or parameter in moving)
             with torch.no_grad():
                 views = method.views(samples, Draw("flops", number))
             for player in players:
+                trained = (getattr(method, player),) if player else stage.trains
+                moving = None if trained is None else {parameter for module in trained for parameter in module.parameters()}
+                for parameter in parameters:
+                    parameter.requires_grad_(moving is None or parameter in moving)
                 with FlopCounterMode(display=False) as counter:
                     step.gradients([views], ("flops",), (player,) if player else ())
                 count += stage.share * counter.get_total_flops() / len(players)
