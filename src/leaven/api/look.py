@@ -79,7 +79,7 @@ def list_methods() -> list[dict[str, Any]]:
             "modality": method.modality or "any",
             "paper": method.paper,
             "year": method.year,
-            "summary": (method.__doc__ or "").strip().splitlines()[0],
+            "summary": explained(method)[0][0],
             "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
             "meanings": explained(method)[1],
         }
@@ -94,7 +94,7 @@ def list_encoders() -> list[dict[str, Any]]:
             "name": name,
             "modalities": list(kind.modalities),
             "offers": list(kind.offers),
-            "summary": (kind.__doc__ or "").strip().splitlines()[0],
+            "summary": explained(kind)[0][0],
             "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(kind).items()},
             "meanings": explained(kind)[1],
         }
