@@ -17,7 +17,7 @@ from leaven.cli import app
 from leaven.cli.app import PANELS
 from leaven.encoders import AUTO, OWN
 from leaven.methods.method import Recipe
-from leaven.methods.registry import hyperparameters, registry
+from leaven.methods.registry import explained, hyperparameters, registry
 from leaven.views import default_views
 from leaven.views.views import KINDS
 
@@ -25,6 +25,7 @@ REFERENCE = Path(__file__).parent / "reference"
 VALUES = {str: "TEXT", Path: "PATH", int: "N", float: "N"}
 MODALITIES = {"pixels": "pictures", "vector": "plain numbers", "tokens": "text", "any": "any kind of data"}
 SETTINGS = ["setting", "kind", "default"]
+EXPLAINED = ["setting", "what it is", "kind", "default"]
 
 COMMANDS = """\
 # Commands
@@ -135,7 +136,7 @@ def methods() -> Iterator[str]:
         yield from ["", f"## {family.replace('_', ' ').capitalize()}"]
         for name, kind in kinds.items():
             if kind.family == family:
-                yield from ["", f"### {name}", "", *document(kind), "", *method(kind)]
+                yield from ["", f"### {name}", "", *method(kind)]
     yield from ["", "## Recipes", "", *document(Recipe), "", *fields(Recipe, "recipe.")]
     yield from ["", "## Views"]
     for name, views in KINDS.items():
@@ -145,14 +146,23 @@ def methods() -> Iterator[str]:
 def method(kind: Any) -> Iterator[str]:
     needs = "" if kind.wants == "features" else f" Needs an encoder with {kind.wants}."
     labels = " Needs labels." if kind.pools else ""
+    yield from [line for paragraph in explained(kind)[0] for line in (paragraph, "")]
     yield from [f"Source: *{kind.paper}*, {kind.year}. For {MODALITIES[kind.modality or 'any']}.{needs}{labels}", ""]
-    known = {name: parameter.default for name, parameter in hyperparameters(kind).items()}
-    kinds = typing.get_type_hints(kind.__init__)
-    yield from table(SETTINGS, ([f"`{name}`", code(kinds[name]), shown(value)] for name, value in known.items() if name != "views"))
+    if kind.guards:
+        yield from [f"What keeps it from collapsing: {', '.join(f'{what} (`{name}`)' for name, what in kind.guards.items())}.", ""]
+    yield from settings(kind)
     yield from ["", f"Recipe: {differing(kind.recipe, Recipe(), always=('optimizer', 'lr', 'batch', 'weight_decay'))}"]
-    if "views" in known:
+    if "views" in hyperparameters(kind):
         views = default_views(kind.purpose, kind.modality or "pixels")
         yield from ["", f"Views of {views.kind}: {differing(views, type(views)()) or 'as they are below'}"]
+
+
+def settings(kind: Any, prefix: str = "") -> Iterator[str]:
+    """A table of what can be set of a method or an encoder."""
+    kinds, (_, meanings) = typing.get_type_hints(kind.__init__), explained(kind)
+    known = {name: parameter.default for name, parameter in hyperparameters(kind).items() if name != "views"}
+    rows = ([f"`{prefix}{name}`", meanings.get(name, ""), code(kinds[name]), shown(default)] for name, default in known.items())
+    return table(EXPLAINED, rows) if known else iter(())
 
 
 def differing(part: Any, plain: Any, always: tuple[str, ...] = ()) -> str:
@@ -175,10 +185,8 @@ def encoders() -> Iterator[str]:
     readers = {name: ", ".join(MODALITIES[modality] for modality in kind.modalities) for name, kind in OWN.items()}
     yield from table(["encoder", "for", "offers"], ([f"[`{name}`](#{name})", readers[name], ", ".join(kind.offers)] for name, kind in OWN.items()))
     for name, kind in OWN.items():
-        kinds = typing.get_type_hints(kind.__init__)
-        yield from ["", f"## {name}", "", *document(kind), ""]
-        known = hyperparameters(kind)
-        yield from table(SETTINGS, ([f"`encoder.{key}`", code(kinds[key]), shown(parameter.default)] for key, parameter in known.items()))
+        yield from ["", f"## {name}", "", *(line for paragraph in explained(kind)[0] for line in (paragraph, ""))]
+        yield from settings(kind, "encoder.")
     yield AUTOMATIC
     rows = (
         [MODALITIES[data], wants, device, f"up to {side}" if side < 10_000 else "any", f"`{name}`", why]

@@ -107,10 +107,18 @@ def test_the_demo_ends_with_a_table_and_a_report(command, tmp_path):
 def test_methods_and_encoders_list_what_there_is(command):
     listed = json.loads(command("methods", "--json")[1])
     assert {"simclr", "byol", "mae", "rotation"} <= {method["name"] for method in listed}
-    assert all({"name", "family", "roles", "paper", "year", "parameters"} <= method.keys() for method in listed)
+    assert all({"name", "family", "roles", "paper", "year", "parameters", "meanings"} <= method.keys() for method in listed)
     assert "temperature=0.2" in command("methods")[1]
     assert {"convnet", "vit"} <= {encoder["name"] for encoder in json.loads(command("encoders", "--json")[1])}
     assert "resnet18" in command("encoders")[1]
+
+
+def test_one_method_or_encoder_is_shown_with_what_its_settings_mean(command):
+    status, out, _ = command("methods", "dino")
+    assert status == 0 and "momentum=0.99\n    of the teacher, rising to 1" in out and "simclr" not in out
+    assert json.loads(command("encoders", "vit", "--json")[1])["meanings"]["width"] == "of a token"
+    status, out, err = command("methods", "simcl")
+    assert status == 2 and out == "" and "did you mean simclr" in err
 
 
 @pytest.mark.parametrize(

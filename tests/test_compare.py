@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -228,7 +229,7 @@ def test_asking_a_task_to_end_raises_interrupted_after_a_checkpoint(tmp_path):
 # --- end to end ---
 
 
-def here(task, arguments, *, say, progress):
+def here(task, arguments, family=None, *, say, progress):
     """A task in this process: starting one takes seconds, and the tests above and below start enough of them."""
     return cell_process.TASKS[task](**arguments, say=say, progress=progress)
 
@@ -267,9 +268,9 @@ def test_the_same_call_goes_on_with_what_is_missing(compared, monkeypatch):
     (folder / "cell.json").unlink()
     made = []
 
-    def counted(task, content, **keywords):
+    def counted(task, content, *family, **keywords):
         made.append((task, content["folder"].parent.name))
-        return here(task, content, **keywords)
+        return here(task, content, *family, **keywords)
 
     monkeypatch.setattr(grid, "apart", counted)
     again = leaven.compare((POINTS, CLASSES), **arguments)
@@ -296,6 +297,40 @@ def test_the_page_shows_every_method_and_loads_nothing(compared):
     for link in re.findall(r'href="([^"#][^"]*)"', ours):
         assert (arguments["out"] / link).is_file()
     assert all(text for text in re.findall(r'<img[^>]*alt="([^"]*)"', ours))
+
+
+def test_trainings_side_by_side_give_the_same_table_and_say_so(compared, tmp_path, monkeypatch):
+    found, arguments, _ = compared
+    together, threads = threading.Barrier(2, timeout=60), []
+
+    def meeting(task, content, family, **keywords):
+        threads.append(family.threads)
+        together.wait()  # neither begins before the other
+        return here(task, content, family, **keywords)
+
+    monkeypatch.setattr(grid, "apart", meeting)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    again = leaven.compare((POINTS, CLASSES), **{**arguments, "out": tmp_path}, jobs=2)
+    assert threads == [3, 3]
+    assert {name: again.scores(name) for name in ("simclr", "byol")} == {name: found.scores(name) for name in ("simclr", "byol")}
+    (more,) = set(again.notes) - set(found.notes)
+    assert "2 trainings ran side by side" in more
+
+
+def test_asking_trainings_side_by_side_to_end_ends_all_of_them_after_their_checkpoints(tmp_path):
+    begun = set()
+
+    def both(task, *numbers):
+        begun.update(path.parent.parent.name for path in tmp_path.glob("*/0/checkpoint"))
+        if begun == {"simclr", "byol"}:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    data = Batch.of(x=Vector(POINTS), label=CLASSES)
+    with pytest.raises(Interrupted):
+        leaven.compare(data, methods="simclr,byol", steps=100_000, seeds=2, out=tmp_path, settings=SMALL, jobs=2, progress=both)
+    for name in ("simclr", "byol"):
+        assert max(path.stem for path in (tmp_path / name / "0" / "checkpoint").iterdir()) > "step-000000000"
+        assert not (tmp_path / name / "1").exists()
 
 
 def test_a_stopped_training_is_written_down_and_not_tried_again(tmp_path, monkeypatch):

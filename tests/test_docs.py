@@ -123,6 +123,7 @@ def test_the_reference_holds_every_command_option_method_encoder_and_public_name
             assert each.get("paper", "") in section
             for setting in each["parameters"]:
                 assert f"{setting}`" in section, f"{each['name']}: {setting}"
+                assert each["meanings"][setting].replace("|", "\\|") in section, f"{each['name']}: {setting}"
     shown = re.findall(r"^::: leaven\.(\w+)$", pages["python"], re.MULTILINE)
     assert sorted(shown) == sorted(name for name in leaven.__all__ if not name.startswith("_"))
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import platform
 import shutil
 import signal
 import struct
@@ -360,6 +361,29 @@ def test_a_training_out_of_memory_goes_on_in_smaller_pieces(points, command, tmp
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
     assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not out_of_memory(ValueError("memory"))
+
+
+MEMORY = """
+import torch
+from leaven.training.precision import give_back_memory, keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+keep_freed_memory()
+before = resident()
+blocks = [torch.ones(5_000_000) for _ in range(20)]  # 400 MB
+last = torch.ones(1000)  # above them, so that nothing is freed by the heap's becoming shorter
+del blocks
+kept = resident() - before
+give_back_memory()
+print(kept > 3e8, resident() - before < 1e8)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not Path("/proc/self/statm").exists(), reason="needs glibc on Linux")
+def test_freed_memory_is_kept_while_it_is_needed_and_then_given_back():
+    assert subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout.split() == ["True", "True"]
 
 
 def test_when_no_checkpoint_is_whole_training_begins_anew_and_says_so(points, tmp_path, monkeypatch):

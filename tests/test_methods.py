@@ -1,9 +1,7 @@
 """Every method keeps the contract, and each one's mathematics is exact."""
 
-import inspect
 import json
 import math
-import re
 
 import pytest
 import torch
@@ -18,7 +16,7 @@ from leaven.encoders import build_encoder
 from leaven.losses import nt_xent
 from leaven.methods.distillation.byol import distance
 from leaven.methods.method import Method, Outputs
-from leaven.methods.registry import find_method, hyperparameters, registry
+from leaven.methods.registry import explained, find_method, hyperparameters, registry
 from leaven.modules import Teacher, mlp
 from leaven.modules.convolution import SideBySideConv2d
 from leaven.modules.patches import patchify, sincos_positions
@@ -49,10 +47,9 @@ def test_every_method_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", registry())
 def test_the_documented_parameters_are_exactly_those_that_exist(name):
-    method = registry()[name]
-    told = re.findall(r"(?:(?<=\. )|(?<=\n))(\w+(?:, \w+)*): ", inspect.getdoc(method))
-    documented = {parameter for together in told for parameter in together.split(", ")}
-    assert documented == set(hyperparameters(method)) - {"views"}
+    prose, meanings = explained(registry()[name])
+    assert set(meanings) == set(hyperparameters(registry()[name])) - {"views"}
+    assert prose and all(len(meaning) > 5 for meaning in meanings.values())
 
 
 @pytest.mark.parametrize("name", BEGINNING)

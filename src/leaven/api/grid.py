@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-from leaven.api.apart import Died, apart
+from leaven.api.apart import Died, Family, apart
 from leaven.api.sayings import Progress, Say, quiet
 from leaven.data import DataSet
 from leaven.data.sampler import Sampler
@@ -99,7 +100,7 @@ class Grid:
     def __init__(self, folder: Path, asked: dict[str, Any], machine: dict[str, Any]):
         """Goes on with a comparison that was asked for in the same way. UserError where the folder holds another."""
         self.folder = folder
-        fresh = {"format": FORMAT, "asked": json.loads(json.dumps(asked)), "machine": machine, "methods": {}}
+        fresh = {"format": FORMAT, "asked": json.loads(json.dumps(asked)), "machine": machine, "methods": {}, "notes": []}
         self.plan: dict[str, Any] = kept_plan(folder, asked, "comparison") or fresh
 
     def settle_lengths(self, entries: list[Entry], opening: Mapping[str, Any], say: Say) -> None:
@@ -118,40 +119,73 @@ class Grid:
 
     def note_load(self, say: Say) -> None:
         """Before the first rehearsal: whether other work would make the lengths come out short."""
-        if "notes" in self.plan:
-            return
         load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
-        busy = f"the machine was busy when the lengths were settled (load {load:.1f} on {cores} cores): budgets may hold fewer steps than they could"
-        self.plan["notes"] = [busy] if load > 0.5 * cores else []
-        for note in self.plan["notes"]:
-            say(note)
+        if not self.plan["methods"] and load > 0.5 * cores:
+            busy = f"the machine was busy when the lengths were settled (load {load:.1f} on {cores} cores)"
+            self.note(f"{busy}: budgets may hold fewer steps than they could", say)
+
+    def note(self, said: str, say: Say = quiet) -> None:
+        """A note that the page shows, said once."""
+        if said not in self.plan["notes"]:
+            self.plan["notes"].append(said)
+            write_json(self.folder / "plan.json", self.plan)
+            say(said)
 
     def fill(
-        self, entries: list[Entry], seeds: int, opening: Mapping[str, Any], evaluation: Mapping[str, Any], say: Say, progress: Progress
+        self,
+        entries: list[Entry],
+        seeds: int,
+        opening: Mapping[str, Any],
+        evaluation: Mapping[str, Any],
+        say: Say,
+        progress: Progress,
+        jobs: int = 1,
     ) -> list[Cell]:
         """Every cell, made where it is not there yet; seed by seed, so that a slow hour of the machine touches all methods alike.
 
-        UserError when none came to an end.
+        jobs: cells made at a time, each on its share of the cores; the eldest of them tells its progress. UserError when none came to an end.
         """
-        cells: list[Cell] = []
-        for number, (seed, entry) in enumerate((seed, entry) for seed in range(seeds) for entry in entries):
-            cell, place = self.cell(entry, seed), f"[{number + 1}/{seeds * len(entries)}] {entry.name}, seed {seed}"
+        wanted = [(seed, entry) for seed in range(seeds) for entry in entries]
+        finished: list[Cell] = []
+        under_way: dict[str, None] = {}
+
+        def told(place: str, task: str, *numbers: Any) -> None:
+            if place == next(iter(under_way), place):
+                progress(task, *numbers)
+
+        def make(number: int, seed: int, entry: Entry) -> Cell:
+            cell, place = self.cell(entry, seed), f"[{number}/{len(wanted)}] {entry.name}, seed {seed}"
             if cell is None:
                 say(place)
+                under_way[place] = None
                 task = {
                     "request": replace(entry.request, budget=None, steps=self.plan["methods"][entry.name]["steps"], seed=seed),
                     "opening": opening,
                     "folder": self.run(entry.name, seed).path,
-                    "evaluation": {**evaluation, "seed": seed, "known_floors": self.known_floors(entry, seed, entries, cells)},
+                    "evaluation": {**evaluation, "seed": seed, "known_floors": self.known_floors(entry, seed, entries, finished)},
                 }
                 try:
-                    apart("train_and_score", task, say=say, progress=partial(progress, f"{entry.name}, seed {seed}"))
+                    apart("train_and_score", task, family, say=say, progress=partial(told, place, f"{entry.name}, seed {seed}"))
                     cell = self.cell(entry, seed)
                     assert cell is not None
                 except Died as died:
                     cell = Cell(entry.name, seed, DIED, f"{entry.name}/{seed}", encoder=entry.shown_encoder, why=str(died))
-            cells.append(cell)
+                finally:
+                    del under_way[place]
+            finished.append(cell)
             say(f"{place}: {cell.told()}")
+            return cell
+
+        if jobs > 1 and not all(self.cell(entry, seed) for seed, entry in wanted):
+            self.note(f"{jobs} trainings ran side by side: seconds, samples/s and FLOP/s are those of a share of the cores", say)
+        with Family(None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)) as family, ThreadPoolExecutor(jobs) as pool:
+            making = [pool.submit(make, number, *place) for number, place in enumerate(wanted, start=1)]
+            try:
+                cells = [cell.result() for cell in making]
+            except BaseException:
+                family.end()
+                pool.shutdown(cancel_futures=True)
+                raise
         if all(cell.state == DIED for cell in cells):
             raise UserError("no training came to an end", where=self.folder, hint=cells[0].why)
         return cells

@@ -81,6 +81,7 @@ def compare(
     budget: str | float | None = None,
     steps: int | None = None,
     seeds: int = 3,
+    jobs: int = 1,
     out: str | Path | None = None,
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
@@ -97,8 +98,8 @@ def compare(
 
     methods: names, or all that suit the data. budget: time for each training (default 3m), turned into steps once a method, before any is trained;
     or steps. settings: hyper-parameters of all methods by name, or of one as "method:name". Each training is a run in OUT/METHOD/SEED, made by a
-    process of its own. The same call goes on where it stopped. A training that stops itself is a result; one whose process dies is tried again by
-    the next call.
+    process of its own; jobs: how many at a time, each on its share of the CPU cores. The same call goes on where it stopped. A training that stops
+    itself is a result; one whose process dies is tried again by the next call.
 
     Raises UserError for wrong input, data without labels, or another comparison in `out`; Interrupted after SIGTERM or Ctrl-C.
     """
@@ -106,6 +107,8 @@ def compare(
         raise UserError("give one of --budget and --steps")
     if seeds < 1 or (steps is not None and steps < 1):
         raise UserError("a comparison needs one seed and one step at least")
+    if jobs < 1:
+        raise UserError(f"a comparison makes one training at a time or more, not {jobs}")
     if unknown := sorted(set(protocols) - set(COMPARED)):
         raise UserError(f"methods are not compared by {unknown[0]!r}", hint=f"choose from {', '.join(COMPARED)}")
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
@@ -134,10 +137,10 @@ def compare(
     grid = Grid(folder, asked, describe_machine(device))
     opening = {"data": data, "data_root": data_root, "labels": labels, "columns": columns}
     grid.settle_lengths(found, opening, say)
-    cells = grid.fill(found, seeds, opening, {"protocols": tuple(protocols), "device": device}, say, progress)
+    cells = grid.fill(found, seeds, opening, {"protocols": tuple(protocols), "device": device}, say, progress, jobs)
     _, test, part, note = samples.held_out()
     scored_on = f"{samples.name} ({part}: {len(test):,} samples)"
-    notes = [*([note] if note else []), *grid.plan.get("notes", [])]
+    notes = [*([note] if note else []), *grid.plan["notes"]]
     comparison = Comparison(str(folder), scored_on, tuple(protocols), length, seeds, cells, left_out, grid.plan["machine"], notes)
     write_json(folder / "comparison.json", comparison.to_dict())
     report_comparison(comparison, samples, device=device)

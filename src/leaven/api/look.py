@@ -17,7 +17,7 @@ from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import originals
 from leaven.methods.method import Method
-from leaven.methods.registry import hyperparameters, registry
+from leaven.methods.registry import explained, hyperparameters, registry
 from leaven.report.copies_sheet import copies_sheet
 from leaven.training.pretraining import Request
 
@@ -70,7 +70,7 @@ def inspect(
 
 
 def list_methods() -> list[dict[str, Any]]:
-    """Every method: name, family, roles, paper, year, what it does beside giving features, and its hyper-parameters with their defaults."""
+    """Every method: name, family, roles, paper, year, what it does beside giving features, and its hyper-parameters with defaults and meanings."""
     return [
         {
             "name": name,
@@ -79,23 +79,25 @@ def list_methods() -> list[dict[str, Any]]:
             "modality": method.modality or "any",
             "paper": method.paper,
             "year": method.year,
-            "summary": (method.__doc__ or "").strip().splitlines()[0],
+            "summary": explained(method)[0][0],
             "abilities": method.abilities(),
             "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
+            "meanings": explained(method)[1],
         }
         for name, method in registry().items()
     ]
 
 
 def list_encoders() -> list[dict[str, Any]]:
-    """Leaven's own encoders: name, modalities, what they offer, and their arguments with defaults. Any timm name works beside them."""
+    """Leaven's own encoders: name, modalities, what they offer, and their arguments with defaults and meanings. Any timm name works beside them."""
     return [
         {
             "name": name,
             "modalities": list(kind.modalities),
             "offers": list(kind.offers),
-            "summary": (kind.__doc__ or "").strip().splitlines()[0],
+            "summary": explained(kind)[0][0],
             "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(kind).items()},
+            "meanings": explained(kind)[1],
         }
         for name, kind in OWN.items()
     ]

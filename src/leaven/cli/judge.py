@@ -76,6 +76,7 @@ def compare(
     budget: Annotated[str | None, typer.Option(help="Time of each training: 90s, 10m, 2h (default 3m).")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of each training, in place of a time.", min=1)] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each method.", min=1)] = 3,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Trainings at a time, each on its share of the CPU cores.", min=1)] = 1,
     out: Annotated[
         Path | None, typer.Option(help="The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped.")
     ] = None,
@@ -96,9 +97,9 @@ def compare(
 
     with Watch() as watch:
         comparison = leaven.compare(
-            data, methods=methods, encoder=encoder, budget=budget, steps=steps, seeds=seeds, out=out, labels=labels, columns=columns_of(columns),
-            settings=assignments(settings, "--set"), protocols=tuple(protocol.split(",")), size=size, precision=precision, device=device,
-            data_root=data_root, say=watch.say, progress=watch,
+            data, methods=methods, encoder=encoder, budget=budget, steps=steps, seeds=seeds, jobs=jobs, out=out, labels=labels,
+            columns=columns_of(columns), settings=assignments(settings, "--set"), protocols=tuple(protocol.split(",")), size=size,
+            precision=precision, device=device, data_root=data_root, say=watch.say, progress=watch,
         )  # fmt: skip
     content = comparison.to_dict()
     answer(as_json, content, f"{comparison.text()}\nThe whole story: {content['report']}")

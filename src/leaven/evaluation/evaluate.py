@@ -17,6 +17,7 @@ from leaven.evaluation.floors import labels_only_curve, untrained
 from leaven.evaluation.knn import knn_accuracy
 from leaven.evaluation.linear import linear_accuracy
 from leaven.evaluation.scorecard import Scorecard, Scores
+from leaven.training.precision import give_back_memory
 
 PROTOCOLS = ("knn", "linear", "few-label")
 
@@ -90,6 +91,7 @@ def evaluate_encoder(
         notes += left_out
         if curve:
             floors["labels-only"] = {"few-label": curve}
+    give_back_memory()
     name = f"{data.name} ({part}: {len(test):,} samples)"
     return Scorecard(method=method, encoder=encoder.name or encoder.arguments.get("model", ""), data=name, scores=own, floors=floors, notes=notes)
 

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import json
 import pkgutil
+import re
 import types
 import typing
 from pathlib import Path
@@ -97,6 +98,22 @@ def given_arguments(method: type[Method]) -> list[str]:
 def hyperparameters(method: type) -> dict[str, inspect.Parameter]:
     """The keyword-only arguments, which are the hyper-parameters of a method or an encoder."""
     return {name: parameter for name, parameter in inspect.signature(method).parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+SETTING = re.compile(r"(?:(?<=\. )|^)(\w+(?:, \w+)*): ")
+"""Where a docstring begins to say what a hyper-parameter is: `name: what it is.`, or `one, other: what both are.`"""
+
+
+def explained(kind: type) -> tuple[list[str], dict[str, str]]:
+    """The docstring of a method or an encoder as its paragraphs of prose, and what it says of each hyper-parameter."""
+    prose: list[str] = []
+    meanings: dict[str, str] = {}
+    for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
+        before, *told = SETTING.split(" ".join(paragraph.split()))
+        prose += [before.strip()] if before else []
+        for names, meaning in zip(told[::2], told[1::2], strict=True):
+            meanings |= dict.fromkeys(names.split(", "), meaning.strip().removesuffix("."))
+    return prose, meanings
 
 
 def convert(value: Any, kind: Any, where: str) -> Any:

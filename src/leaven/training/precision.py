@@ -42,6 +42,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, -1)  # never
 
 
+def give_back_memory() -> None:
+    """Give the system what `keep_freed_memory` kept, when the work that it was kept for has ended."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def in_double(tree: Any) -> Any:
     """A nesting of views with every floating-point tensor in float64, for runs at that precision."""
     if isinstance(tree, Tensor):

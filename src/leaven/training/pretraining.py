@@ -31,7 +31,7 @@ from leaven.training.distributed import processes, rank
 from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
-from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
+from leaven.training.precision import NAMES, choose_precision, give_back_memory, keep_freed_memory
 from leaven.training.supervision import Supervision, labeled, write_record
 from leaven.training.trackers import Trackers
 
@@ -301,6 +301,7 @@ def _train(
         raise
     finally:
         trackers.close()
+        give_back_memory()
     if rank() == 0:
         encoders = method.encoders()
         for name, encoder in encoders.items():
