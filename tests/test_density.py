@@ -63,7 +63,9 @@ ORDERS = [
 
 @pytest.mark.parametrize("settings", ORDERS)
 def test_made_probabilities_of_all_samples_sum_to_one(settings):
-    method = model("made", binary_numbers(10), widths=settings.get("widths", (13,)), sharp=3.0, **{k: v for k, v in settings.items() if k != "widths"})
+    method = model(
+        "made", binary_numbers(10), widths=settings.get("widths", (13,)), sharp=3.0, **{k: v for k, v in settings.items() if k != "widths"}
+    )
     log_prob = method.log_prob(every(method.encoder.input)[0], Draw(0))
     assert log_prob.exp().sum().item() == pytest.approx(1.0, abs=1e-9)
     assert log_prob.std() > 0.5
@@ -162,7 +164,10 @@ def test_made_of_real_numbers_samples_what_it_learned():
         samples = method.sample(4000, Draw(0)).numbers.double()
         nats = -method.log_prob(Vector(numbers), Draw(0)).mean().item()
     assert torch.allclose(samples.T.cov(), numbers.T.cov(), atol=0.25)
-    best = torch.distributions.MultivariateNormal(numbers.mean(0), numbers.T.cov()).log_prob(numbers).mean().item() + numbers.std(0, correction=0).log().sum().item()
+    best = (
+        torch.distributions.MultivariateNormal(numbers.mean(0), numbers.T.cov()).log_prob(numbers).mean().item()
+        + numbers.std(0, correction=0).log().sum().item()
+    )
     assert nats == pytest.approx(-best, abs=0.05)
 
 
@@ -301,7 +306,7 @@ class Linear:
     def elbo(self, draws=200):
         """The bound of one code, in expectation: reconstructions of many draws less the KL."""
         terms = [self.method.loss(outputs_of(self.method, self.x, draw)) for draw in range(draws)]
-        return -sum((sum(term.values()) for term in terms)) / draws
+        return -sum(sum(term.values()) for term in terms) / draws
 
 
 @torch.no_grad()
@@ -513,7 +518,9 @@ def test_the_terms_of_vqvae_by_hand_and_where_their_gradients_go():
         vectors = torch.tensor([[[1.0, 0.0, 0.0]], [[0.0, 3.0, 0.0]]]).double().requires_grad_()
         codes = torch.zeros(2, 1, 3).double().requires_grad_()
         decoded = torch.zeros(2, 256, 1).double()
-        terms = method.loss(Outputs(vectors=vectors, codes=codes, chosen=torch.zeros(2, 1).long(), decoded=decoded, target=torch.zeros(2, 256).double()))
+        terms = method.loss(
+            Outputs(vectors=vectors, codes=codes, chosen=torch.zeros(2, 1).long(), decoded=decoded, target=torch.zeros(2, 256).double())
+        )
         assert terms["reconstruction"].item() == pytest.approx(256 * math.log(2))
         assert terms["commitment"].item() == pytest.approx(0.5 * (1 + 9) / 2)
         gradients = torch.autograd.grad(terms["commitment"], (vectors, codes), allow_unused=True)
@@ -608,7 +615,9 @@ def test_a_code_after_an_encoder_is_a_linear_layer_that_shares_its_weights():
     assert sorted(names) == sorted(name for name, _ in code.named_parameters())
 
 
-@pytest.mark.parametrize("encoder", [("masked_dense", {"widths": (5, 4)}), ("causal", {"width": 3}), ("quantized", {"options": {"width": 4, "features": 8}})])
+@pytest.mark.parametrize(
+    "encoder", [("masked_dense", {"widths": (5, 4)}), ("causal", {"width": 3}), ("quantized", {"options": {"width": 4, "features": 8}})]
+)
 def test_every_parameter_of_an_encoder_lies_in_one_block(encoder):
     built = build_encoder(encoder[0], pictures_of(1, 16, 16), encoder[1])
     names = [name for block in built.depths() for name in block]

@@ -24,8 +24,7 @@ from leaven.encoders.vit import ViT
 from leaven.errors import UserError, unknown_name
 
 OWN: dict[str, type[Encoder]] = {
-    encoder.name: encoder
-    for encoder in (ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet)
+    encoder.name: encoder for encoder in (ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet)
 }
 
 AUTO: list[tuple[str, str, str, int, str, str]] = [
@@ -86,4 +85,19 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     return {"library": "leaven" if own else "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
 
 
-__all__ = ["MLP", "OWN", "ConvNet", "Dense", "Encoder", "Lab", "Projected", "Quantized", "Strided", "UNet", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]
+__all__ = [
+    "MLP",
+    "OWN",
+    "ConvNet",
+    "Dense",
+    "Encoder",
+    "Lab",
+    "Projected",
+    "Quantized",
+    "Strided",
+    "UNet",
+    "ViT",
+    "build_encoder",
+    "choose_encoder",
+    "describe_encoder",
+]

@@ -1,6 +1,7 @@
 """Fully connected layers: the networks of Boltzmann machines and deep auto-encoders."""
 
 import itertools
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -33,7 +34,7 @@ class Dense(Encoder):
         super().__init__(input, widths[-1])
         self.raw = raw
         sizes = [torch.Size(input.shape).numel(), *widths]
-        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(sizes))
+        self.layers: Any = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(sizes))
         self.between, self.last = ACTIVATIONS[activation](), ACTIVATIONS[last]()
 
     def values(self, x: Value | Tensor) -> Float[Tensor, "batch values"]:

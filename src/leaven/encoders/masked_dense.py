@@ -22,10 +22,9 @@ class MaskedDense(Dense):
     """
 
     name = "masked_dense"
+    places: Float[Tensor, "orderings values"]
 
-    def __init__(
-        self, input: InputSpec, *, widths: tuple[int, ...] = (500,), activation: str = "relu", orderings: int = 1, order: str = "natural"
-    ):
+    def __init__(self, input: InputSpec, *, widths: tuple[int, ...] = (500,), activation: str = "relu", orderings: int = 1, order: str = "natural"):
         if orderings < 1 or order not in ORDERS:
             raise UserError(f"orderings must be 1 or more and order one of {', '.join(ORDERS)}, not {orderings} and {order}")
         super().__init__(input, widths=widths, activation=activation, last=activation)
@@ -36,8 +35,6 @@ class MaskedDense(Dense):
         self.register_buffer("places", places)  # of each value, from 1; numbers in masks are floats, which multiply faster than truths
         for depth, layer in enumerate(self.layers):
             self.register_buffer(f"degrees{depth}", torch.arange(layer.out_features) * max(1, values - 1) // layer.out_features + 1.0)
-
-    places: Float[Tensor, "orderings values"]
 
     def degrees(self, depth: int) -> Float[Tensor, " units"]:
         """How many values each unit of a layer sees, from 1 to all but one, evenly spread; the last layer is -1."""

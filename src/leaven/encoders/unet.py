@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -36,7 +37,7 @@ class UNet(Encoder):
         widths = [width, *[2 * width] * (sizes - 2), 4 * width][:sizes]
         super().__init__(input, widths[-1])
         self.classes, self.level = classes, level
-        self.network = UNet2DModel(
+        self.network: Any = UNet2DModel(
             in_channels=channels,
             out_channels=channels,
             block_out_channels=tuple(widths),

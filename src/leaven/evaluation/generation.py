@@ -51,7 +51,7 @@ def precision_and_recall(real: Float[Tensor, "real dim"], generated: Float[Tenso
 
 
 def density_and_coverage(real: Float[Tensor, "real dim"], generated: Float[Tensor, "generated dim"], k: int = 5) -> tuple[float, float]:
-    """In how many of the real samples' balls a generated one lies, over k, and the share of these balls that hold one (Naeem et al. 2020, eq. 3 and 5).
+    """In how many real samples' balls a generated one lies, over k, and the share of these balls that hold one (Naeem et al. 2020, eq. 3 and 5).
 
     A ball reaches to the k-th nearest neighbour. Density is 1 where both are of one distribution, and may be above; coverage is near 1 - 2^-k there.
     """

@@ -102,8 +102,8 @@ class Method(nn.Module):
     couples: ClassVar[bool] = True
     """Whether `loss` compares samples with each other. If not, it must be a mean over samples, and is never gathered."""
     players: tuple[str, ...] = ()
-    """Names of submodules that are trained in turn, one a step (("discriminator", "generator")), while the others' parameters take no gradient. A name
-    given several times has as many turns a round. Empty when all parameters move together."""
+    """Names of submodules that are trained in turn, one a step (("discriminator", "generator")), while the others' parameters take no gradient. A
+    name given several times has as many turns a round. Empty when all parameters move together."""
     pools: ClassVar[dict[str, int]] = {}
     """For semi-supervised methods: the proportion of "labeled" and "unlabeled" samples; `views` then gets a dict of batches."""
     rules: Mapping[str, Rule] = {}
@@ -194,8 +194,8 @@ class Method(nn.Module):
         return {}
 
     def examine(self, views: Any) -> dict[str, float]:
-        """More such numbers, of views of the same clean samples with the same draw at every look, so that looks compare. Called as in training, without
-        gradients unless it asks for them; batch norm and other buffers are put back afterwards."""
+        """More such numbers, of views of the same clean samples with the same draw at every look, so that looks compare. Called as in training,
+        without gradients unless it asks for them; batch norm and other buffers are put back afterwards."""
         return {}
 
     def ailments(self, measures: dict[str, float]) -> dict[str, str]:

@@ -70,8 +70,8 @@ def dense_players(
 
 
 def convolutional_players(input: InputSpec, noise: int, width: int, classes: int = 0, norm: bool = True) -> tuple[Generator, Discriminator]:
-    """The networks of DCGAN (Radford et al. 2016, section 3): convolutions with stride instead of pooling, ReLU in the generator and leaky ReLU in the
-    discriminator, batch norm but where pictures go in or out.
+    """The networks of DCGAN (Radford et al. 2016, section 3): convolutions with stride instead of pooling, ReLU in the generator and leaky ReLU in
+    the discriminator, batch norm but where pictures go in or out.
 
     width: channels of the largest maps, which double as their side halves. norm: whether the discriminator has batch norm.
     """

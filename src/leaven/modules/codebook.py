@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Codebook(nn.Module):
-    """`codes` vectors of `size` numbers. They follow what is assigned to them by running means (`follow`), or take gradients where a method lets them.
+    """`codes` vectors of `size` numbers, which follow what is assigned to them by running means, or take gradients where a method lets them.
 
     usage: running mean of how many vectors of a batch each code takes, from 1.
     """

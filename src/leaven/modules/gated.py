@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class GatedConv(nn.Module):
-    """One layer of two stacks, which together see everything before a place and nothing else (van den Oord et al. 2016, Conditional PixelCNN, fig. 2).
+    """One layer of two stacks, which together see everything before a place and nothing else (van den Oord et al. 2016, fig. 2).
 
     `above` sees rows above a place (and, unless `strict`, its own row of its input), `left` what lies to its left (and, unless `strict`, the place
     itself), and what `above` sees. With a strict first layer and others that are not, no place ever depends on itself or what follows. Gates have no
     tanh (Dauphin et al. 2017): it takes long on CPUs, and MNIST is learned sooner without.
-    inputs, width: channels. kernel: side of the square in which `above` and `left` see half, odd. classes: how many conditions shift the gates (eq. 4).
+
+    inputs, width: channels. kernel: side of the square in which `above` and `left` see half, odd. classes: conditions that shift the gates (eq. 4).
     """
 
     def __init__(self, inputs: int, width: int, kernel: int, *, strict: bool = False, classes: int = 0):

@@ -140,7 +140,7 @@ class Gaussian(Likelihood):
         return (flat(x) - self.center) / self.spread
 
     def logarithm(self, outputs: Tensor) -> Tensor:
-        """Of the deviation: the one for all, or (batch, values). It starts at that of the data, and nears its smallest softly, so that it finds back."""
+        """Of the deviation: the one for all, or (batch, values). It starts at that of the data, and nears its smallest softly, to find back."""
         change = outputs[..., 1] if self.change is None else self.haste * self.change
         return self.smallest + F.softplus(self.start + change - self.smallest)
 

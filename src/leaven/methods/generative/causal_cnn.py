@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
+from leaven.encoders.causal import Causal
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules.gated import GatedConv, through
@@ -15,13 +16,14 @@ from leaven.views import Views
 
 
 class CausalCNN(Method):
-    """Predict each pixel from those before it, row by row: p(x) = prod p(x_i | x_<i, label) (van den Oord et al. 2016, Conditional PixelCNN, eq. 1-4).
+    """Predict each pixel from those before it, row by row: p(x) = prod p(x_i | x_<i, label) (van den Oord et al. 2016, eq. 1-4).
 
     Of one pixel, red comes before green before blue. Features are means over all places in the middle of the network.
 
     width: channels of each of the two stacks. layers: how many there are, half of which belong to the encoder (2 or more). kernel: side of what a
     layer sees, odd. head: channels before the outputs. likelihood: "bernoulli", "categorical" or "gaussian"; "auto" takes Bernoulli for nearly binary
-    data, else categorical. levels: of a categorical one. conditional: learn p(x | label), so that a class can be asked for; labels then teach the second half.
+    data, else categorical. levels: of a categorical one. conditional: learn p(x | label), so that a class can be asked for; labels then teach the
+    second half.
     """
 
     paper = "Conditional Image Generation with PixelCNN Decoders (van den Oord et al.)"
@@ -31,6 +33,8 @@ class CausalCNN(Method):
     purpose = "plain"
     couples = False
     log_prob_is = "log-likelihood"
+    encoder: Causal
+    earlier: torch.Tensor
 
     def __init__(
         self,
@@ -48,7 +52,9 @@ class CausalCNN(Method):
         if layers < 2 or head < 1:
             raise UserError(f"layers must be 2 or more and head 1 or more, not {layers} and {head}")
         if conditional and data.labeled < data.samples:
-            raise UserError(f"conditional needs a label for every sample, and {data.labeled} of {data.samples} have one", hint="give them with --labels")
+            raise UserError(
+                f"conditional needs a label for every sample, and {data.labeled} of {data.samples} have one", hint="give them with --labels"
+            )
         super().__init__(build_encoder("causal", data.roles["x"], {"width": width, "depth": layers // 2, "kernel": kernel}), views)
         self.classes = data.classes if conditional else 0
         self.learns_labels = conditional

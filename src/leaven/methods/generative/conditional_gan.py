@@ -17,7 +17,8 @@ class ConditionalGAN(GAN):
     three dense layers each for plain numbers. Classes of generated samples are drawn anew in every turn, as often as they are in the data.
 
     noise: numbers that a sample is made of. width: channels of the largest maps, or units of the dense layers (none: 64, or 256).
-    discriminator_steps: turns of the discriminator before each of the generator. momentum: of the generator's moving average, which makes new samples.
+    discriminator_steps: turns of the discriminator before each of the generator. momentum: of the generator's moving average, which makes new
+    samples.
     """
 
     paper = "Conditional Generative Adversarial Nets (Mirza and Osindero)"

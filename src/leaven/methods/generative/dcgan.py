@@ -13,8 +13,8 @@ class DCGAN(GAN):
     Features are those of section 5.1: the largest values of every layer of the discriminator in each cell of a coarse grid. Real and generated
     pictures go through the discriminator apart, each with batch statistics of their own.
 
-    noise: numbers that a picture is made of. width: channels of the largest maps, which double as their side halves. discriminator_steps: turns of the
-    discriminator before each of the generator. momentum: of the generator's moving average, which makes new pictures.
+    noise: numbers that a picture is made of. width: channels of the largest maps, which double as their side halves. discriminator_steps: turns of
+    the discriminator before each of the generator. momentum: of the generator's moving average, which makes new pictures.
     """
 
     paper = "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks (Radford et al.)"

@@ -3,11 +3,11 @@ from torch.nn import functional as F
 
 from leaven.data.batch import Pixels
 from leaven.data.spec import DataSpec
-from leaven.encoders import build_encoder
+from leaven.encoders import UNet, build_encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import Teacher
-from leaven.views import Views, default_views
+from leaven.views import Views
 
 SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
 
@@ -20,9 +20,9 @@ class Diffusion(Method):
 
     width: channels of the largest maps, a multiple of 4. blocks: residual blocks at each size of maps. levels: of noise, from hardly any to nothing
     else. schedule: how noise grows over them, "cosine" (Nichol and Dhariwal 2021) or "linear". label_drop: share of samples whose label is not told
-    (1: none are). guidance: how far samples of a class go beyond what the class alone asks for (1: no further; 0: it is not asked for).
-    sample_steps: levels at which noise is taken away. eta: new noise at each of them, 0 for none (DDIM) to 1 (DDPM). momentum: of the network's moving
-    average, which makes new samples.
+    (1: none are). guidance: how far samples of a class go beyond what the class alone asks for (1: no further; 0: it is not asked for). sample_steps:
+    levels at which noise is taken away. eta: new noise at each of them, 0 for none (DDIM) to 1 (DDPM). momentum: of the network's moving average,
+    which makes new samples.
     """
 
     paper = "Denoising Diffusion Probabilistic Models (Ho et al.)"
@@ -32,6 +32,7 @@ class Diffusion(Method):
     purpose = "plain"
     couples = False
     learns_labels = True
+    encoder: UNet
 
     def __init__(
         self,

@@ -1,4 +1,3 @@
-import torch
 from torch.nn import functional as F
 
 from leaven.data.batch import Pixels, Vector
@@ -20,8 +19,8 @@ class GAN(Method):
     Both are fully connected. A step is a turn of one of them. New samples come from a moving average of the generator.
 
     noise: numbers that a sample is made of. generator, discriminator: widths of their hidden layers; the last one of the discriminator gives the
-    features. discriminator_steps: turns of the discriminator before each of the generator, the paper's k. saturating: the generator minimises
-    log(1 - D), as in equation 1, whose gradient vanishes while samples are easily told; otherwise it maximises log D. momentum: of the moving average.
+    features. discriminator_steps: turns of the discriminator before each of the generator, the paper's k. saturating: the generator minimises log(1 -
+    D), as in equation 1, whose gradient vanishes while samples are easily told; otherwise it maximises log D. momentum: of the moving average.
     """
 
     paper = "Generative Adversarial Networks (Goodfellow et al.)"
@@ -88,7 +87,7 @@ class GAN(Method):
         return Pixels(made) if self.encoder.input.modality == "pixels" else Vector(made)
 
     def examine(self, views):
-        """How samples compare with the data: how many are told apart rightly, their deviation and distance from it, and whether they stay in place."""
+        """How samples compare with the data: how many are told apart rightly, their deviation and distance from it, and how far they move about."""
         noise, *label = views["noise"]
         fake, steady = self.generator(noise, *label), self.average(noise, *label)
         real_score, fake_score = self.discriminator(*views["real"]), self.discriminator(fake, *label)
@@ -106,17 +105,18 @@ class GAN(Method):
         found = {}
         if measures["sample_spread"] < COLLAPSED:
             found["mode collapse"] = (
-                f"generated samples spread {measures['sample_spread']:.2f} times as far as the data's; usual causes: too high a learning rate, too few "
-                "turns of the discriminator, or a generator much stronger than it; wgan_gp seldom does this"
+                f"generated samples spread {measures['sample_spread']:.2f} times as far as the data's; usual causes: too high a learning rate, too "
+                "few turns of the discriminator, or a generator much stronger than it; wgan_gp seldom does this"
             )
         if measures["told_apart"] > TOO_STRONG:
             found["discriminator too strong"] = (
-                f"it tells {measures['told_apart']:.1%} of the samples apart, so that the generator learns little from it; usual causes: too many turns "
-                "or too high a learning rate of the discriminator, or a generator too small for the data"
+                f"it tells {measures['told_apart']:.1%} of the samples apart, so that the generator learns little from it; usual causes: too many "
+                "turns or too high a learning rate of the discriminator, or a generator too small for the data"
             )
         if measures["sample_drift"] > DRIFTING:
             found["oscillating"] = (
-                f"the mean of the generated samples lies {measures['sample_drift']:.2f} of the data's deviation from its own moving average: the players "
-                "chase each other in circles; usual causes: too high a learning rate or momentum (recipe.lr, recipe.betas), or too small a batch"
+                f"the mean of the generated samples lies {measures['sample_drift']:.2f} of the data's deviation from its own moving average: the "
+                "players chase each other in circles; usual causes: too high a learning rate or momentum (recipe.lr, recipe.betas), or too small a "
+                "batch"
             )
         return found

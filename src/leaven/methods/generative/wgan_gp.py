@@ -15,9 +15,9 @@ class WGANGP(ConditionalGAN):
     The slope is that along standardised values, at points between a sample of the data and a generated one. The critic has no batch norm: its slope
     at one point would depend on the others. The networks are convolutions for pictures, and three dense layers each for plain numbers.
 
-    noise: numbers that a sample is made of. width: channels of the largest maps, or units of the dense layers (none: 64, or 256). critic_steps: turns of
-    the critic before each of the generator. penalty: weight of the squared distance of slopes from 1. conditional: samples are of a class that is asked
-    for, and each is compared with the data of its own class. momentum: of the generator's moving average, which makes new samples.
+    noise: numbers that a sample is made of. width: channels of the largest maps, or units of the dense layers (none: 64, or 256). critic_steps: turns
+    of the critic before each of the generator. penalty: weight of the squared distance of slopes from 1. conditional: samples are of a class that is
+    asked for, and each is compared with the data of its own class. momentum: of the generator's moving average, which makes new samples.
     """
 
     paper = "Improved Training of Wasserstein GANs (Gulrajani et al.)"

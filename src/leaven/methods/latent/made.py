@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from leaven.data.draw import Draw
 from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
-from leaven.encoders.masked_dense import follows
+from leaven.encoders.masked_dense import MaskedDense, follows
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules.likelihood import choose_likelihood
 from leaven.views import Views
@@ -28,6 +28,7 @@ class MADE(Method):
     purpose = "plain"
     couples = False
     log_prob_is = "log-likelihood"
+    encoder: MaskedDense
 
     def __init__(
         self,

@@ -24,6 +24,8 @@ class VQVAE(Method):
     year = 2017
     recipe = Recipe(optimizer="adamw", lr=1e-3, batch=128, weight_decay=0.0)
     wants = "maps"
+    encoder: Quantized
+    decoder: MapDecoder | ValueDecoder
     purpose = "plain"
     guards = {"restart": "codes that begin anew when no vector is near them"}
 
