@@ -347,6 +347,33 @@ def test_the_bound_does_not_depend_on_how_its_samples_are_cut_into_parts(monkeyp
 
 
 @torch.no_grad()
+def test_a_decoder_that_reads_values_in_turn_gives_each_code_probabilities_that_sum_to_one_and_samples_that_have_them():
+    method = model("vae", binary_numbers(4), DENSE, code=2, decoder="autoregressive", sharp=3.0)
+    _, target = every(binary_numbers(4))
+    for code in torch.randn(2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64):
+        outputs = method.decoded(code.expand(16, 1, 2), target)[:, 0]
+        probabilities = method.likelihood.log_prob(outputs, target).exp()
+        assert probabilities.sum().item() == pytest.approx(1, abs=1e-9)
+        drawn = method.one_by_one(code.expand(20_000, 2), lambda outputs: method.likelihood.sample(outputs, DRAW))
+        assert (frequencies(drawn) - probabilities).abs().max() < 0.015
+    assert method.sample(3, Draw(0)).numbers.shape == (3, 4)
+    first = method.decode(torch.zeros(1, 2, dtype=torch.float64)).numbers
+    assert first[0, 0] == method.likelihood.mean(method.decoded(torch.zeros(1, 1, 2, dtype=torch.float64), target[:1])[:, 0])[0, 0]
+
+
+DRAW = Draw("values")
+
+
+def test_a_value_of_such_a_decoder_depends_on_the_code_and_on_values_before_it():
+    method = model("vae", binary_numbers(5), DENSE, code=2, decoder="autoregressive")
+    code, target = torch.ones(1, 1, 2, dtype=torch.float64), torch.full((1, 5), 0.5, dtype=torch.float64)
+    by_values = torch.autograd.functional.jacobian(lambda target: method.decoded(code, target)[0, 0, :, 0], target)[:, 0]
+    by_code = torch.autograd.functional.jacobian(lambda code: method.decoded(code, target)[0, 0, :, 0], code)[:, 0, 0]
+    assert torch.equal(by_values != 0, torch.ones(5, 5).tril(-1).bool())
+    assert (by_code != 0).all()
+
+
+@torch.no_grad()
 def test_samples_of_a_linear_model_have_its_moments():
     linear = Linear()
     weight, shift = linear.method.decoder.layers[0].weight, linear.method.decoder.layers[0].bias
@@ -416,6 +443,7 @@ def test_many_samples_bound_the_likelihood_closer_than_one():
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
+        ({"decoder": "best"}, "no decoder is named"),
         ({"beta": -1}, "beta and free_bits must be 0 or more"),
         ({"annealing": 1.5}, "annealing from 0 to 1"),
         ({"samples": 0}, "samples and bound_samples 1 or more"),
@@ -575,7 +603,7 @@ def test_a_codebook_of_which_little_is_used_is_told():
     outputs = method(method.views(open_data("demo:digits").rows.select(torch.arange(8)), Draw(0)))
     outputs["chosen"] = torch.zeros(8, 4, dtype=torch.int64)
     measures = method.measures(outputs)
-    assert measures["perplexity"] == 1.0 and measures["squared_error"] > 0
+    assert measures["perplexity"] == 1.0 and measures["unexplained"] > 0
     assert "of 100 codes about 1.0 are in use" in method.ailments(measures)["codebook collapse"]
     outputs["chosen"] = torch.arange(32).view(8, 4)
     assert method.ailments(method.measures(outputs)) == {}

@@ -27,6 +27,7 @@ class Mirror(Method):
     purpose = "plain"
     couples = False
     log_prob_is = "log-likelihood"
+    learns_labels = True
 
     def __init__(self, encoder, *, views: object = None):
         super().__init__(encoder)

@@ -14,12 +14,12 @@ from torch import Tensor
 from leaven.api.sayings import Progress, quiet
 from leaven.api.use import load_encoder_of, picture_options
 from leaven.api.vectors import counted, opened
-from leaven.data import DataSet, Pixels, Value, Vector, open_data
-from leaven.data.draw import Draw
+from leaven.data import Counts, DataSet, Pixels, Value, Vector, open_data
 from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input
-from leaven.evaluation.likelihood import AT_ONCE, Likelihoods, log_probs, reconstructed
+from leaven.evaluation.generation import new_samples
+from leaven.evaluation.likelihood import Likelihoods, log_probs, reconstructed
 from leaven.evaluation.search import read_query
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
@@ -51,13 +51,10 @@ def sample(
         raise UserError(f"count must be at least 1, not {count}")
     given = run if isinstance(run, Run) else Run.open(run)
     made, kind = able(given, "sample", method), choose_device(device)
-    made.to(kind)
-    wanted = None if label is None else class_number(given, label)
-    parts = []
-    for number, rows in enumerate(torch.arange(count).split(AT_ONCE)):
-        labels = None if wanted is None else torch.full((len(rows),), wanted, device=kind)
-        with torch.no_grad():
-            parts.append(made.sample(len(rows), Draw("sample", seed, number, device=kind), labels).to("cpu"))
+    if label is not None and not made.learns_labels:
+        raise UserError(f"{made.name} makes no samples of a class that is asked for", where=given.path, hint="leave --label out")
+    labels = None if label is None else torch.full((count,), class_number(given, label))
+    parts = list(new_samples(made, count, labels, seed=seed, device=kind))
     samples = parts[0].cat(parts)
     written(place, samples)
     return plain(samples)
@@ -111,7 +108,7 @@ def reconstruct(
     data_root: str | Path | None = None,
     progress: Progress = quiet,
 ) -> Reconstruction:
-    """Every sample of the data through the encoder's features and back, with the squared error beside that of the mean sample.
+    """Every sample of the data through the encoder's features and back, with the squared error beside that of the mean sample; counts as shares.
 
     out: a .png of the first pictures, each above its reconstruction, or a .npy of all. Raises UserError where the run's method decodes nothing.
     """
@@ -219,15 +216,18 @@ def plain(value: Value) -> np.ndarray:
 
 
 def numbers_of(value: Value) -> Tensor:
-    """(samples, ...): pictures in 0-1, or plain numbers."""
+    """(samples, ...): pictures in 0-1, plain numbers, or counts."""
     if isinstance(value, Pixels):
         return value.unit()
+    if isinstance(value, Counts):
+        return value.counts
     assert isinstance(value, Vector)
     return value.numbers
 
 
 def flat(value: Value) -> Tensor:
-    return numbers_of(value).float().flatten(1)
+    """A row a sample; counts as shares of their sum, which is all that is rebuilt of them."""
+    return value.shares() if isinstance(value, Counts) else numbers_of(value).float().flatten(1)
 
 
 def checked(path: str | Path | None, suffix: str, what: str) -> None:

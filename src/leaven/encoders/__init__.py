@@ -37,6 +37,7 @@ AUTO: list[tuple[str, str, str, int, str, str]] = [
     ("pixels", "any", "cuda", 64, "resnet18", "small pictures on a GPU"),
     ("pixels", "any", "cuda", 10_000, "resnet50", "larger pictures on a GPU"),
     ("vector", "any", "any", 10_000, "mlp", "plain numbers"),
+    ("counts", "any", "any", 10_000, "mlp", "counts"),
 ]
 
 

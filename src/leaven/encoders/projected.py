@@ -21,7 +21,7 @@ class Projected(Encoder):
     """
 
     name = "projected"
-    modalities = ("pixels", "vector")
+    modalities = ("pixels", "vector", "counts")
 
     def __init__(
         self, input: InputSpec, *, encoder: str = "dense", options: dict[str, Any] | None = None, size: int = 32, activation: str = "linear"

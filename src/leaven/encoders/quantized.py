@@ -23,7 +23,7 @@ class Quantized(Encoder):
     """
 
     name = "quantized"
-    modalities = ("pixels", "vector")
+    modalities = ("pixels", "vector", "counts")
 
     def __init__(
         self, input: InputSpec, *, encoder: str = "convnet", options: dict[str, Any] | None = None, codes: int = 256, size: int = 16, groups: int = 8

@@ -13,7 +13,7 @@ from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
 
-MIDDLE = 8  # largest side of the maps in the middle, where every position attends to all others
+MIDDLE, LARGEST = 8, 16  # sides of the maps in the middle, where every position attends to all others: what is tried for, and what is borne
 
 
 class UNet(Encoder):
@@ -33,8 +33,11 @@ class UNet(Encoder):
         if width < 4 or width % 4 or blocks < 1 or level < 0:
             raise UserError(f"width must be a multiple of 4, blocks 1 or more and level 0 or more, not {width}, {blocks} and {level}")
         channels, *sides = input.shape
-        sizes = 1 + next(times for times in itertools.count() if max(sides) >> times <= MIDDLE or any(side >> times & 1 for side in sides))
-        widths = [width, *[2 * width] * (sizes - 2), 4 * width][:sizes]
+        halved = next(times for times in itertools.count() if max(sides) >> times <= MIDDLE or any(side >> times & 1 for side in sides))
+        if max(sides) >> halved > LARGEST:
+            told = f"pictures of {sides[0]} x {sides[1]} cannot be halved down to a side of {LARGEST} or less"
+            raise UserError(told, hint="choose --size 28, 32 or 64")
+        widths = [width, *[2 * width] * (halved - 1), 4 * width][: halved + 1]
         super().__init__(input, widths[-1])
         self.classes, self.level = classes, level
         self.network: Any = UNet2DModel(
@@ -42,9 +45,10 @@ class UNet(Encoder):
             out_channels=channels,
             block_out_channels=tuple(widths),
             layers_per_block=blocks,
-            down_block_types=("DownBlock2D",) * sizes,
-            up_block_types=("UpBlock2D",) * sizes,
-            norm_num_groups=math.gcd(width, 8),
+            down_block_types=("DownBlock2D",) * len(widths),
+            up_block_types=("UpBlock2D",) * len(widths),
+            norm_num_groups=math.gcd(width // 4, 8),  # four channels a group or more: one alone would lose what is told of level and class
+            attention_head_dim=min(widths[-1], 8),
             num_class_embeds=classes + 1,
         )
 

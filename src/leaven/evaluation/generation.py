@@ -8,60 +8,70 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from leaven.data.batch import Value
+from leaven.data.draw import Draw
 from leaven.errors import UserError
+from leaven.evaluation.likelihood import AT_ONCE
+from leaven.methods.method import Method
 
-AT_ONCE = 1024  # rows whose distances to all others are held at a time
+ROWS = 1024  # whose distances to all others are held at a time
 ROUNDING = 1 + 1e-9  # a sample that is itself the k-th neighbour lies within the ball, whichever way its distance was rounded
 
 
-def nearest_radii(points: Float[Tensor, "points dim"], k: int) -> Float[Tensor, " points"]:
-    """The Euclidean distance of each point to its k-th nearest other one. UserError where there are not as many."""
-    if k < 1 or len(points) <= k:
-        raise UserError(f"{len(points)} samples have no neighbour number {k}", hint="give more samples, or a smaller k from 1")
+@torch.no_grad()
+def new_samples(method: Method, count: int, labels: Int64[Tensor, " count"] | None = None, *, seed: int = 0, device: str = "cpu") -> Iterator[Value]:
+    """New samples of these classes, or of any, block by block on the CPU. The same seed makes the same, and more of them begin alike."""
+    method = method.to(device).eval()
+    for number, rows in enumerate(torch.arange(count).split(AT_ONCE)):
+        asked = None if labels is None else labels[rows].to(device)
+        yield method.sample(len(rows), Draw("sample", seed, number, device=device), asked).to("cpu")
+
+
+def likeness(
+    real: Float[Tensor, "real dim"], generated: Float[Tensor, "generated dim"], *, near: int = 3, wide: int = 5
+) -> dict[str, Float[Tensor, " samples"]]:
+    """Precision and recall (Kynkaanniemi et al. 2019, eq. 1 and 2), density and coverage (Naeem et al. 2020, eq. 3 and 5), sample by sample.
+
+    The means are what the papers name so. Each sample has a ball, which reaches to its `near`-th (`wide`-th for the latter two) nearest neighbour
+    of its own kind, border included. precision: whether a generated sample lies in a ball of a real one; recall: whether a real one lies in one of a
+    generated; density: in how many balls of real ones a generated one lies, over `wide`; coverage: whether the ball of a real one holds a generated.
+    Where both are of one distribution, density is 1 in the mean and coverage about 1 - 2^-wide. UserError for too few samples of either.
+    """
+    real_near, real_wide = nearest_radii(real, near, wide)
+    (generated_near,) = nearest_radii(generated, near)
+    precision, density = torch.zeros(2, len(generated), dtype=torch.float64, device=real.device)
+    recall, coverage = [], []
+    for start, distances in blocks(real, generated):
+        rows = slice(start, start + len(distances))
+        precision = precision.maximum((distances <= real_near[rows, None]).any(0).double())
+        recall.append((distances <= generated_near).any(1).double())
+        within = distances <= real_wide[rows, None]
+        density += within.sum(0) / wide
+        coverage.append(within.any(1).double())
+    return {"precision": precision, "recall": torch.cat(recall), "density": density, "coverage": torch.cat(coverage)}
+
+
+def nearest_radii(points: Float[Tensor, "points dim"], *ks: int) -> list[Float[Tensor, " points"]]:
+    """For each k the Euclidean distance of each point to its k-th nearest other one. UserError where there are not as many."""
+    if min(ks) < 1 or len(points) <= max(ks):
+        raise UserError(f"{len(points)} samples have no neighbour number {max(ks)}", hint="give more samples")
     radii = []
     for start, distances in blocks(points, points):
         itself = torch.arange(len(distances), device=points.device)
         distances[itself, start + itself] = torch.inf
-        radii.append(distances.kthvalue(k, dim=1).values)
-    return torch.cat(radii)
+        nearest = distances.topk(max(ks), dim=1, largest=False).values
+        radii.append(nearest[:, [k - 1 for k in ks]])
+    return list(ROUNDING * torch.cat(radii).T)
 
 
 def blocks(a: Float[Tensor, "rows dim"], b: Float[Tensor, "others dim"]) -> Iterator[tuple[int, Float[Tensor, "block others"]]]:
     """Euclidean distances of some rows of a at a time to all of b, in float64, and the number of the first of these rows."""
     a, b = a.double(), b.double()
-    for start in range(0, len(a), AT_ONCE):
-        yield start, torch.cdist(a[start : start + AT_ONCE], b)
-
-
-def within_any(points: Float[Tensor, "points dim"], centers: Float[Tensor, "balls dim"], radii: Float[Tensor, " balls"]) -> Bool[Tensor, " points"]:
-    """Which points lie in one ball or more, its border included."""
-    return torch.cat([(distances <= radii * ROUNDING).any(1) for _, distances in blocks(points, centers)])
-
-
-def precision_and_recall(real: Float[Tensor, "real dim"], generated: Float[Tensor, "generated dim"], k: int = 3) -> tuple[float, float]:
-    """Share of generated samples among the real ones, and of real ones among the generated (Kynkaanniemi et al. 2019, eq. 1 and 2).
-
-    Among them is what lies no further from one of them than its k-th nearest neighbour of its own kind does.
-    """
-    precision = within_any(generated, real, nearest_radii(real, k)).double().mean().item()
-    return precision, within_any(real, generated, nearest_radii(generated, k)).double().mean().item()
-
-
-def density_and_coverage(real: Float[Tensor, "real dim"], generated: Float[Tensor, "generated dim"], k: int = 5) -> tuple[float, float]:
-    """In how many real samples' balls a generated one lies, over k, and the share of these balls that hold one (Naeem et al. 2020, eq. 3 and 5).
-
-    A ball reaches to the k-th nearest neighbour. Density is 1 where both are of one distribution, and may be above; coverage is near 1 - 2^-k there.
-    """
-    radii = nearest_radii(real, k) * ROUNDING
-    inside, covered = 0, []
-    for start, distances in blocks(real, generated):
-        within = distances <= radii[start : start + len(distances), None]
-        inside += int(within.sum())
-        covered.append(within.any(1))
-    return inside / (k * len(generated)), torch.cat(covered).double().mean().item()
+    for start in range(0, len(a), ROWS):
+        yield start, torch.cdist(a[start : start + ROWS], b)
 
 
 def frechet_distance(a: Float[Tensor, "samples dim"], b: Float[Tensor, "others dim"]) -> float:

@@ -181,7 +181,7 @@ class Method(nn.Module):
         raise NotImplementedError(f"{self.name} makes nothing from its features")
 
     def sample(self, count: int, draw: Draw, label: Tensor | None = None) -> Value:
-        """New samples; of the classes (count,) int64 where the method makes one that is asked for."""
+        """New samples; of the classes (count,) int64, which are asked of methods that learn labels."""
         raise NotImplementedError(f"{self.name} makes no new samples")
 
     @classmethod

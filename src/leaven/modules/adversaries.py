@@ -1,5 +1,6 @@
 """The two players of adversarial networks: noise to samples, and samples to a number that says how real they look."""
 
+import itertools
 import math
 
 import torch
@@ -12,17 +13,33 @@ from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
 from leaven.encoders.encoder import Encoder
 from leaven.encoders.strided import halvings
+from leaven.errors import UserError
 from leaven.modules.decoder import dense_layers, map_shape
+
+MOST_NOISE = 64
+
+
+def noise_size(asked: int | None, input: InputSpec) -> int:
+    """Numbers that a sample is made of: as many as it has, at most 64, if none are asked for. With many more a generator finds few modes.
+
+    UserError for less than one.
+    """
+    size = min(MOST_NOISE, math.prod(input.shape)) if asked is None else asked
+    if size < 1:
+        raise UserError(f"noise must be 1 or more, not {size}")
+    return size
 
 
 class Generator(nn.Module):
     """Noise, and a class where there are classes, -> samples: pictures in 0-1, by a tanh, or plain numbers in their own units.
 
-    layers: from noise, with the class as a one-hot row beside it (Mirza and Osindero 2014), to the shape of a sample.
+    layers: from noise, with the class as a one-hot row beside it (Mirza and Osindero 2014), to the shape of a sample. UserError for other samples.
     """
 
     def __init__(self, layers: nn.Module, input: InputSpec, classes: int = 0):
         super().__init__()
+        if input.modality not in ("pixels", "vector"):
+            raise UserError(f"a generator makes pictures or plain numbers, and this data is {input.modality}")
         pictures = input.modality == "pixels"
         self.layers, self.classes = layers, classes
         self.squash = nn.Tanh() if pictures else nn.Identity()
@@ -80,7 +97,8 @@ def convolutional_players(input: InputSpec, noise: int, width: int, classes: int
     widths = [width * 2**depth for depth in reversed(range(times))]
     smallest = widths[0], height >> times, breadth >> times
     layers: list[nn.Module] = [nn.Linear(noise + classes, math.prod(smallest), bias=False), nn.Unflatten(1, smallest)]
-    for before, after in zip(widths, [*widths[1:], channels], strict=True):
-        layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+    layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.ConvTranspose2d(width, channels, 4, 2, 1)]
     made = Generator(nn.Sequential(*layers), input, classes).to(memory_format=torch.channels_last)
     return made, Discriminator(build_encoder("strided", input, {"width": width, "norm": norm}), classes)

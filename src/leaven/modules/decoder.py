@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from leaven.encoders.dense import Dense
 from leaven.encoders.encoder import Encoder
+from leaven.encoders.masked_dense import follows
 from leaven.encoders.projected import Projected
 from leaven.modules.heads import mlp
 
@@ -93,6 +94,31 @@ class ValueDecoder(nn.Module):
 
     def forward(self, codes: Float[Tensor, "batch size"]) -> Float[Tensor, "batch values per_value"]:
         return self.layers(codes).unflatten(1, (-1, self.per_value))
+
+
+class MaskedDecoder(nn.Module):
+    """Codes, and the values themselves, -> `per_value` numbers for each value: from the code and the values before it (a MADE told of a code).
+
+    width: of its hidden layer, whose units see between one and all but one of the values.
+    """
+
+    def __init__(self, size: int, values: int, per_value: int = 1, *, width: int = 500):
+        super().__init__()
+        self.per_value = per_value
+        self.read, self.told, self.write = nn.Linear(values, width), nn.Linear(size, width), nn.Linear(width, values * per_value)
+        self.own = nn.Linear(size, values * per_value, bias=False)
+        places = torch.arange(values) + 1.0
+        degrees = torch.arange(width) * max(1, values - 1) // width + 1.0
+        self.register_buffer("reads", follows(degrees + 1, places), persistent=False)
+        self.register_buffer("writes", follows(places.repeat_interleave(per_value), degrees), persistent=False)
+
+    reads: Tensor
+    writes: Tensor
+
+    def forward(self, codes: Float[Tensor, "batch size"], values: Float[Tensor, "batch values"]) -> Float[Tensor, "batch values per_value"]:
+        hidden = F.relu(F.linear(values, self.read.weight * self.reads, self.read.bias) + self.told(codes))
+        outputs = F.linear(hidden, self.write.weight * self.writes, self.write.bias) + self.own(codes)
+        return outputs.unflatten(1, (-1, self.per_value))
 
 
 def halved(side: int, largest: int) -> int:

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Pixels, Value, Vector
+from leaven.data.batch import Counts, Pixels, Value, Vector
 from leaven.data.draw import Draw
 from leaven.data.spec import InputSpec
 from leaven.errors import UserError
+from leaven.modules.units import drawn_counts
 
 NEARLY_BINARY = 0.75  # of the largest variance that numbers of 0-1 with their mean can have; 0.84 in MNIST, 0.61 in FashionMNIST, 0.25 in cifar10
 
@@ -58,13 +59,18 @@ class Likelihood(nn.Module):
     def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
         """The expected target."""
 
+    def unexplained(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> float:
+        """How much of what differs between samples is lost: 1 where the outputs give nothing but the mean sample, 0 where they give each."""
+        error = (self.mean(outputs) - target).square().mean()
+        return (error / (target - target.mean(0)).square().mean().clamp(min=1e-12)).item()
+
     @abstractmethod
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
         """A random target."""
 
     @abstractmethod
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
-        """Targets as samples of the input's kind: pictures in 0-1, or plain numbers."""
+        """Targets as samples of the input's kind: pictures in 0-1, plain numbers, or counts."""
 
     def shaped(self, numbers: Tensor) -> Value:
         if self.input.modality == "pixels":
@@ -193,27 +199,77 @@ class Categorical(Likelihood):
         return self.shaped(target / (self.levels - 1))
 
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {likelihood.name: likelihood for likelihood in (Bernoulli, Gaussian, Categorical)}
+class Multinomial(Likelihood):
+    """The words of a text of known length, each drawn from one softmax over all words (Hinton and Salakhutdinov 2006).
+
+    log p = sum over words of count * log softmax(outputs): that of the words in their order. The number of orders that give the same counts, which
+    no model changes, is left out; so counts need not be whole. `mean` gives shares, which sum to 1; `sample` texts of the data's mean length.
+    outputs: logits.
+    """
+
+    name = "multinomial"
+
+    def __init__(self, input: InputSpec):
+        super().__init__(input)
+        if input.modality != "counts":
+            raise UserError("a multinomial likelihood is of counts", hint="use --set likelihood=gaussian")
+
+    @property
+    def chance(self) -> float:
+        return sum(self.input.mean) * math.log(self.values)
+
+    def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
+        return flat(x)
+
+    def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
+        return (target * outputs[..., 0].log_softmax(1)).sum(1)
+
+    def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
+        return outputs[..., 0].softmax(1)
+
+    def unexplained(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> float:
+        """In nats: of what each text's own shares of words say of it beyond the shares over all texts."""
+        best = torch.xlogy(target, target / target.sum(1, keepdim=True).clamp(min=1e-12)).sum()
+        total = target.sum(0)
+        floor = torch.xlogy(total, total / total.sum().clamp(min=1e-12)).sum()
+        return ((best - self.log_prob(outputs, target).sum()) / (best - floor).clamp(min=1e-12)).item()
+
+    def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
+        return drawn_counts(self.mean(outputs), draw.uniform(len(outputs), self.input.words).to(outputs))
+
+    def value(self, target: Float[Tensor, "batch values"]) -> Value:
+        return Counts(target)
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {likelihood.name: likelihood for likelihood in (Bernoulli, Gaussian, Categorical, Multinomial)}
 
 
 def flat(x: Value) -> Float[Tensor, "batch values"]:
-    """Pictures in 0-1 or plain numbers, a row a sample."""
+    """Pictures in 0-1, plain numbers or counts, a row a sample."""
     if isinstance(x, Pixels):
         return x.unit().flatten(1)
     if isinstance(x, Vector):
         return x.numbers.float().flatten(1)
+    if isinstance(x, Counts):
+        return x.counts.float()
     raise TypeError(f"there is no likelihood of {x.modality}")
 
 
 def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian", own: bool = False, levels: int = 256) -> Likelihood:
-    """The likelihood of this name; for "auto" Bernoulli where nearly all numbers are at 0 or 1, else `otherwise`. UserError for an unknown name.
+    """The likelihood of this name; for "auto" Bernoulli where nearly all numbers are at 0 or 1, else `otherwise`; of counts, multinomial.
+
+    Raises UserError for an unknown name, and one that does not fit the input.
 
     own: whether each value of a Gaussian has a deviation of its own. levels: of a categorical likelihood.
     """
     if name != "auto" and name not in LIKELIHOODS:
         raise UserError(f"no likelihood is named {name!r}", hint=f"choose auto, {', '.join(LIKELIHOODS)}")
-    if input.modality not in ("pixels", "vector"):
-        raise UserError(f"there is no likelihood of {input.modality}", hint="pictures and plain numbers have one")
+    if input.modality not in ("pixels", "vector", "counts"):
+        raise UserError(f"there is no likelihood of {input.modality}", hint="pictures, plain numbers and counts have one")
+    if input.modality == "counts" and name not in ("auto", "multinomial"):
+        raise UserError(f"a {name} likelihood is not of counts", hint="leave it out, or use --set likelihood=multinomial")
+    if input.modality == "counts" or name == "multinomial":
+        return Multinomial(input)
     if name == "auto":
         name = "bernoulli" if nearly_binary(input) else otherwise
     if name == "gaussian":

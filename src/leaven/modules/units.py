@@ -15,7 +15,10 @@ from leaven.errors import UserError
 
 
 class Units(ABC):
-    """A layer of units with states s, independent given their fields: p(s | field) = exp(field s - energy(s) - log_normalizer(field))."""
+    """A layer of units with states s, whose probabilities follow from their fields: p(s | field) = exp(field s - energy(s) - log_normalizer(field)).
+
+    The normaliser is summed over units.
+    """
 
     @abstractmethod
     def observe(self, numbers: Float[Tensor, "batch units"], draw: Draw) -> Float[Tensor, "batch units"]:
@@ -46,7 +49,7 @@ class Units(ABC):
         """Random states, in the float type of the field."""
 
     def log_prob(self, states: Float[Tensor, "batch units"], field: Float[Tensor, "batch units"]) -> Float[Tensor, " batch"]:
-        return (field * states - self.log_normalizer(field)).sum(1) - self.energy(states)
+        return (field * states).sum(1) - self.log_normalizer(field).sum(1) - self.energy(states)
 
 
 class Binary(Units):
@@ -101,3 +104,42 @@ class Gaussian(Units):
 
     def sample(self, field, noise):
         return field + noise
+
+
+class Words(Units):
+    """Counts of words in texts of `length` words, each drawn from one softmax over the fields (replicated softmax, Salakhutdinov and Hinton 2009).
+
+    Texts of other lengths are brought to this one. The paper multiplies the hidden biases by a text's length; of texts of one length this is no
+    more than another bias, and the layer stays one that an encoder can share. Probabilities are those of the words in their order. The normaliser is
+    of all units together. The noise is a number from 0 to 1 for each word.
+    """
+
+    def __init__(self, length: int):
+        self.length = length
+
+    def observe(self, numbers, draw):
+        return numbers * (self.length / numbers.sum(1, keepdim=True).clamp(min=1e-12))
+
+    def resting(self, total, samples):
+        return (total + 1).log() - (total + 1).sum().log()  # a word that never occurs is unlikely, not impossible (Laplace)
+
+    def energy(self, states):
+        return torch.zeros_like(states[:, 0])
+
+    def log_normalizer(self, field):
+        return self.length * field.logsumexp(-1, keepdim=True)
+
+    def mean(self, field):
+        return self.length * field.softmax(-1)
+
+    def noise(self, draw, rows, *shape):
+        return draw.uniform(rows, *shape[:-1], self.length)
+
+    def sample(self, field, noise):
+        return drawn_counts(field.softmax(-1), noise.to(field))
+
+
+def drawn_counts(shares: Float[Tensor, "batch units"], noise: Float[Tensor, "batch words"]) -> Float[Tensor, "batch units"]:
+    """How often each word comes in texts whose words are drawn with these shares, one for each uniform number."""
+    words = torch.searchsorted(shares.cumsum(1), noise).clamp(max=shares.shape[1] - 1)
+    return torch.zeros_like(shares).scatter_add_(1, words, torch.ones_like(noise))

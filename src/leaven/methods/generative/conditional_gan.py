@@ -5,7 +5,7 @@ from leaven.errors import UserError
 from leaven.methods.generative.dcgan import small_weights
 from leaven.methods.generative.gan import GAN
 from leaven.methods.method import Method, Recipe, Stage
-from leaven.modules.adversaries import convolutional_players, dense_players
+from leaven.modules.adversaries import convolutional_players, dense_players, noise_size
 from leaven.views import Views, default_views
 
 
@@ -16,9 +16,9 @@ class ConditionalGAN(GAN):
     Koyama 2018) instead of reading it, so that its encoder can be kept for samples without a class. The networks are those of dcgan for pictures, and
     three dense layers each for plain numbers. Classes of generated samples are drawn anew in every turn, as often as they are in the data.
 
-    noise: numbers that a sample is made of. width: channels of the largest maps, or units of the dense layers (none: 64, or 256).
-    discriminator_steps: turns of the discriminator before each of the generator. momentum: of the generator's moving average, which makes new
-    samples.
+    noise: numbers that a sample is made of (none: as many as it has, at most 64). width: channels of the largest maps, or units of the dense layers
+    (none: 64, or 256). discriminator_steps: turns of the discriminator before each of the generator. momentum: of the generator's moving average,
+    which makes new samples.
     """
 
     paper = "Conditional Generative Adversarial Nets (Mirza and Osindero)"
@@ -30,7 +30,7 @@ class ConditionalGAN(GAN):
         self,
         data: DataSpec,
         *,
-        noise: int = 64,
+        noise: int | None = None,
         width: int | None = None,
         discriminator_steps: int = 1,
         momentum: float = 0.999,
@@ -39,6 +39,7 @@ class ConditionalGAN(GAN):
         input = data.roles["x"]
         Method.__init__(self, views=views or default_views(self.purpose, input.modality))
         self.condition(data)
+        noise = noise_size(noise, input)
         if input.modality == "pixels":
             players = convolutional_players(input, noise, width or 64, data.classes)
             for player in players:
@@ -67,7 +68,7 @@ class ConditionalGAN(GAN):
 
     def labels(self, count, draw):
         """Classes as often as they are in the data."""
-        drawn = torch.searchsorted(self.shares.cumsum(0), draw.uniform(count).to(self.shares))
+        drawn = torch.searchsorted(self.shares.cumsum(0), draw.uniform(count).to(self.shares), right=True)
         return drawn.clamp(max=len(self.shares) - 1)
 
     def views(self, batch, draw):

@@ -3,7 +3,7 @@ from torch import nn
 from leaven.data.spec import DataSpec
 from leaven.methods.generative.gan import GAN
 from leaven.methods.method import Method, Recipe
-from leaven.modules.adversaries import convolutional_players
+from leaven.modules.adversaries import convolutional_players, noise_size
 from leaven.views import Views, default_views
 
 
@@ -33,7 +33,7 @@ class DCGAN(GAN):
         views: Views | None = None,
     ):
         Method.__init__(self, views=views or default_views(self.purpose, "pixels"))
-        players = convolutional_players(data.roles["x"], noise, width)
+        players = convolutional_players(data.roles["x"], noise_size(noise, data.roles["x"]), width)
         for player in players:
             player.apply(small_weights)
         self.begin(noise, players, discriminator_steps, momentum)

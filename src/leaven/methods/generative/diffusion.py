@@ -21,8 +21,8 @@ class Diffusion(Method):
     width: channels of the largest maps, a multiple of 4. blocks: residual blocks at each size of maps. levels: of noise, from hardly any to nothing
     else. schedule: how noise grows over them, "cosine" (Nichol and Dhariwal 2021) or "linear". label_drop: share of samples whose label is not told
     (1: none are). guidance: how far samples of a class go beyond what the class alone asks for (1: no further; 0: it is not asked for). sample_steps:
-    levels at which noise is taken away. eta: new noise at each of them, 0 for none (DDIM) to 1 (DDPM). momentum: of the network's moving average,
-    which makes new samples.
+    levels at which noise is taken away, a divisor of all. eta: new noise at each of them, 0 for none (DDIM) to 1 (DDPM). momentum: of the network's
+    moving average, which makes new samples.
     """
 
     paper = "Denoising Diffusion Probabilistic Models (Ho et al.)"
@@ -49,16 +49,19 @@ class Diffusion(Method):
         momentum: float = 0.999,
         views: Views | None = None,
     ):
-        super().__init__(build_encoder("unet", data.roles["x"], {"width": width, "blocks": blocks, "classes": data.classes}), views)
+        arguments = {"width": width, "blocks": blocks, "classes": data.classes, "level": levels // 50}
+        super().__init__(build_encoder("unet", data.roles["x"], arguments), views)
         if schedule not in SCHEDULES:
             raise UserError(f"no schedule is named {schedule!r}", hint=f"choose {' or '.join(SCHEDULES)}")
-        if not 1 <= sample_steps <= levels or not 0 <= label_drop <= 1 or not 0 <= eta <= 1 or guidance < 0:
-            told = f"{sample_steps}, {label_drop}, {eta} and {guidance}"
-            raise UserError(f"sample_steps must be 1 to {levels}, label_drop and eta 0 to 1 and guidance 0 or more, not {told}")
+        if not 0 <= label_drop <= 1 or not 0 <= eta <= 1 or guidance < 0:
+            raise UserError(f"label_drop and eta must be 0 to 1 and guidance 0 or more, not {label_drop}, {eta} and {guidance}")
+        if sample_steps < 1 or levels < 1 or levels % sample_steps:
+            raise UserError(f"sample_steps must divide levels, and {sample_steps} does not divide {levels}")
         from diffusers import DDIMScheduler
 
         self.label_drop, self.guidance, self.sample_steps, self.eta = label_drop, guidance, sample_steps, eta
-        self.noising = DDIMScheduler(levels, beta_schedule=SCHEDULES[schedule], timestep_spacing="trailing")
+        ends = min(0.1 / levels, 0.999), min(20 / levels, 0.999)  # those of Ho et al. where there are 1000; as much noise in the end for others
+        self.noising = DDIMScheduler(levels, *ends, beta_schedule=SCHEDULES[schedule], timestep_spacing="trailing")
         self.average = Teacher(self.encoder, momentum=momentum, rising=False, warming=True)
         self.learns_labels = data.classes > 0 and label_drop < 1
 

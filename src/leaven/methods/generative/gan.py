@@ -5,12 +5,12 @@ from leaven.data.spec import DataSpec
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import Teacher
-from leaven.modules.adversaries import dense_players
+from leaven.modules.adversaries import dense_players, noise_size
 from leaven.modules.samples import deviation, energy_distance
 from leaven.views import Views, default_views
 
 JUDGED_FROM = 200  # turns of the generator: what begins as noise is far from the data, and its average from itself
-COLLAPSED, TOO_STRONG, DRIFTING = 0.3, 0.99, 0.5
+COLLAPSED, TOO_STRONG, FAR, DRIFTING = 0.3, 0.99, 0.1, 0.5
 
 
 class GAN(Method):
@@ -18,9 +18,10 @@ class GAN(Method):
 
     Both are fully connected. A step is a turn of one of them. New samples come from a moving average of the generator.
 
-    noise: numbers that a sample is made of. generator, discriminator: widths of their hidden layers; the last one of the discriminator gives the
-    features. discriminator_steps: turns of the discriminator before each of the generator, the paper's k. saturating: the generator minimises log(1 -
-    D), as in equation 1, whose gradient vanishes while samples are easily told; otherwise it maximises log D. momentum: of the moving average.
+    noise: numbers that a sample is made of (none: as many as it has, at most 64). generator, discriminator: widths of their hidden layers; the last
+    one of the discriminator gives the features. discriminator_steps: turns of the discriminator before each of the generator, the paper's k.
+    saturating: the generator minimises log(1 - D), as in equation 1, whose gradient vanishes while samples are easily told; otherwise it maximises
+    log D. momentum: of the moving average.
     """
 
     paper = "Generative Adversarial Networks (Goodfellow et al.)"
@@ -35,7 +36,7 @@ class GAN(Method):
         self,
         data: DataSpec,
         *,
-        noise: int = 64,
+        noise: int | None = None,
         generator: tuple[int, ...] = (256, 256),
         discriminator: tuple[int, ...] = (256, 256),
         discriminator_steps: int = 1,
@@ -45,13 +46,13 @@ class GAN(Method):
     ):
         super().__init__(views=views or default_views(self.purpose, data.roles["x"].modality))
         self.saturating = saturating
+        noise = noise_size(noise, data.roles["x"])
         self.begin(noise, dense_players(data.roles["x"], noise, generator, discriminator), discriminator_steps, momentum)
 
     def begin(self, noise, players, discriminator_steps, momentum):
         """players: the generator and the discriminator, which take `discriminator_steps` turns a round and the last one."""
-        if min(noise, discriminator_steps) < 1 or not 0 <= momentum < 1:
-            told = f"{noise}, {discriminator_steps} and {momentum}"
-            raise UserError(f"noise and the discriminator's steps must be 1 or more and momentum from 0 to below 1, not {told}")
+        if discriminator_steps < 1 or not 0 <= momentum < 1:
+            raise UserError(f"steps must be 1 or more and momentum from 0 to below 1, not {discriminator_steps} and {momentum}")
         self.noise = noise
         self.generator, self.discriminator = players
         self.average = Teacher(self.generator, momentum=momentum, rising=False, warming=True)
@@ -108,10 +109,11 @@ class GAN(Method):
                 f"generated samples spread {measures['sample_spread']:.2f} times as far as the data's; usual causes: too high a learning rate, too "
                 "few turns of the discriminator, or a generator much stronger than it; wgan_gp seldom does this"
             )
-        if measures["told_apart"] > TOO_STRONG:
+        if measures.get("told_apart", 0) > TOO_STRONG and measures["sample_distance"] > FAR:  # of near ones it may be sure and still teach
             found["discriminator too strong"] = (
-                f"it tells {measures['told_apart']:.1%} of the samples apart, so that the generator learns little from it; usual causes: too many "
-                "turns or too high a learning rate of the discriminator, or a generator too small for the data"
+                f"it tells {measures['told_apart']:.1%} of the samples apart, which stay {measures['sample_distance']:.2f} of 1 away from the data: "
+                "the generator learns little from it; usual causes: too many turns or too high a learning rate of the discriminator, a saturating "
+                "loss, or a generator too small for the data"
             )
         if measures["sample_drift"] > DRIFTING:
             found["oscillating"] = (

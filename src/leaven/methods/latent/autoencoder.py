@@ -9,7 +9,8 @@ from leaven.views import Views
 class Autoencoder(Method):
     """A short code from which a sample can be rebuilt (Rumelhart et al. 1986): the likelihood of x given decoder(encoder(x)) rises.
 
-    code: numbers in the code. likelihood: of a value given what is rebuilt, "bernoulli", "gaussian" or "categorical"; "auto" chooses by the data.
+    code: numbers in the code. likelihood: of a sample given what is rebuilt, "bernoulli", "gaussian", "categorical" or "multinomial"; "auto" chooses
+    by the data.
     """
 
     paper = "Learning Internal Representations by Error Propagation (Rumelhart et al.)"
@@ -41,6 +42,5 @@ class Autoencoder(Method):
         return self.likelihood.value(self.likelihood.mean(self.decoder(codes)))
 
     def measures(self, outputs):
-        """How much of the variance is lost: 1 where nothing but the mean sample is rebuilt."""
-        error = (self.likelihood.mean(outputs.rebuilt) - outputs.target).square().mean()
-        return {"unexplained": (error / (outputs.target - outputs.target.mean(0)).square().mean().clamp(min=1e-12)).item()}
+        """How much of what differs between samples is lost: 1 where nothing but the mean sample is rebuilt."""
+        return {"unexplained": self.likelihood.unexplained(outputs.rebuilt, outputs.target)}

@@ -9,7 +9,7 @@ from leaven.methods.method import Method, Outputs, Stage
 from leaven.modules.boltzmann import Stack, ailments
 from leaven.modules.decoder import code_decoder, linear_layers
 from leaven.modules.likelihood import choose_likelihood
-from leaven.modules.units import Binary, Gaussian
+from leaven.modules.units import Binary, Gaussian, Words
 from leaven.views import Views
 
 
@@ -17,8 +17,9 @@ class DeepAutoencoder(Autoencoder):
     """Boltzmann machines learn the layers; unrolled, their weights are where a deep auto-encoder starts (Hinton and Salakhutdinov 2006).
 
     widths: of the encoder's layers; the last is the code, of linear units, the others are sigmoid. pretraining: share of the training in which the
-    machines learn, the same for each (from 0 to below 1; at 0 all weights start at random). likelihood: of a value given what is rebuilt, "bernoulli"
-    (the paper's cross-entropy, and binary visible units) or "gaussian" (and Gaussian visible units); "auto" chooses by the data.
+    machines learn, the same for each (from 0 to below 1; at 0 all weights start at random). likelihood: of a sample given what is rebuilt,
+    "bernoulli" (the paper's cross-entropy, and binary visible units), "gaussian" (and Gaussian visible units) or "multinomial" (of counts, whose
+    first machine is a replicated softmax); "auto" chooses by the data.
     """
 
     paper = "Reducing the Dimensionality of Data with Neural Networks (Hinton and Salakhutdinov)"
@@ -37,14 +38,15 @@ class DeepAutoencoder(Autoencoder):
         if not 0 <= pretraining < 1:
             raise UserError(f"pretraining must be a share from 0 to below 1, not {pretraining}")
         found = choose_likelihood(likelihood, data.roles["x"])
-        if found.name not in ("bernoulli", "gaussian"):
-            raise UserError(f"the machines have no units for a {found.name} likelihood", hint="choose bernoulli or gaussian")
-        raw = found.name == "bernoulli"
+        if found.name == "categorical":
+            raise UserError("the machines have no units for a categorical likelihood", hint="choose bernoulli or gaussian")
+        raw = found.name != "gaussian"
         encoder = build_encoder("dense", data.roles["x"], {"widths": widths, "activation": "sigmoid", "last": "linear", "raw": raw})
         Method.__init__(self, encoder, views)
         self.likelihood, self.pretraining, self.samples = found, pretraining, data.samples
         self.decoder = code_decoder(encoder, encoder.dim)
-        self.stack = Stack(encoder.layers if pretraining else [], Binary() if raw else Gaussian(), Gaussian())
+        visible = {"bernoulli": Binary(), "gaussian": Gaussian(), "multinomial": Words(encoder.input.words)}
+        self.stack = Stack(encoder.layers if pretraining else [], visible[found.name], Gaussian())
 
     @property
     def machines(self):

@@ -1,6 +1,6 @@
 import torch
 
-from leaven.data.batch import Pixels, Vector
+from leaven.data.batch import Counts, Pixels, Vector
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.methods.latent.autoencoder import Autoencoder
@@ -12,10 +12,10 @@ NOISES = ("mask", "gaussian", "salt_and_pepper")
 class DenoisingAutoencoder(Autoencoder):
     """Rebuild a sample from a corrupted one (Vincent et al. 2010, section 3.3).
 
-    noise: "mask" hides values (pixels become black, plain numbers their mean), "gaussian" adds to all of them, "salt_and_pepper" sets values to one
-    end of their range or the other (plain numbers: two deviations from their mean). amount: share of values that are hidden or set (0 to 1), or
-    deviation of what is added (from 0; for plain numbers in units of theirs). code: numbers in the code. likelihood: of a value given what is
-    rebuilt, "bernoulli", "gaussian" or "categorical"; "auto" chooses by the data.
+    noise: "mask" hides values (pixels become black, plain numbers their mean, counts 0), "gaussian" adds to all of them, "salt_and_pepper" sets
+    values to one end of their range or the other (plain numbers: two deviations from their mean); counts take "mask" alone. amount: share of values
+    that are hidden or set (0 to 1), or deviation of what is added (from 0; for plain numbers in units of theirs). code: numbers in the code.
+    likelihood: of a sample given what is rebuilt, "bernoulli", "gaussian", "categorical" or "multinomial"; "auto" chooses by the data.
     """
 
     paper = "Stacked Denoising Autoencoders: Learning Useful Representations in a Deep Network with a Local Denoising Criterion (Vincent et al.)"
@@ -24,6 +24,8 @@ class DenoisingAutoencoder(Autoencoder):
     def __init__(
         self, encoder: Encoder, *, noise: str = "mask", amount: float = 0.25, code: int = 32, likelihood: str = "auto", views: Views | None = None
     ):
+        if encoder.input.modality == "counts" and noise != "mask":
+            raise UserError(f"counts are corrupted by hiding some, not by {noise} noise", hint="use --set noise=mask")
         super().__init__(encoder, code=code, likelihood=likelihood, views=views)
         self.noise, self.amount = check_noise(noise, amount)
 
@@ -34,6 +36,8 @@ class DenoisingAutoencoder(Autoencoder):
     def corrupted(self, x, draw):
         if isinstance(x, Pixels):
             return Pixels(corrupted(x.unit(), self.noise, self.amount, draw).clamp_(0, 1))
+        if isinstance(x, Counts):
+            return Counts(corrupted(x.counts, self.noise, self.amount, draw))
         plain = corrupted(self.encoder.normalize(x), self.noise, self.amount, draw, low=-2.0, high=2.0)
         return Vector((plain - self.encoder.shift) / self.encoder.scale)
 

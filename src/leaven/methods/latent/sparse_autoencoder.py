@@ -11,8 +11,8 @@ class SparseAutoencoder(Autoencoder):
     The code's L1 norm is taken at unit length (Hoyer 2004, section 3.1), as a decoder could otherwise make up for a code that merely shrinks.
 
     code: numbers in the code. weight: of the penalty, which lies between 1 (one number is not 0) and the square root of the code's length (all are
-    alike), beside the nats of a sample. likelihood: of a value given what is rebuilt, "bernoulli", "gaussian" or "categorical"; "auto" chooses by the
-    data.
+    alike), beside the nats of a sample. likelihood: of a sample given what is rebuilt, "bernoulli", "gaussian", "categorical" or "multinomial";
+    "auto" chooses by the data.
     """
 
     paper = "Efficient Learning of Sparse Representations with an Energy-Based Model (Ranzato et al.)"

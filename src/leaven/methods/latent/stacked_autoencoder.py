@@ -16,7 +16,7 @@ class StackedAutoencoder(Autoencoder):
     widths: of the layers, two or more; the last is the code, which is linear. activation: after the others, "relu", "sigmoid" or "tanh".
     pretraining: share of the training in which layers learn one by one (0 to below 1). noise: what corrupts a layer's input meanwhile, "mask",
     "gaussian" or "salt_and_pepper" (Vincent et al. 2010). amount: of noise, a share or a deviation (0: none). likelihood: of a value given what is
-    rebuilt, "bernoulli", "gaussian" or "categorical"; "auto" chooses by the data.
+    rebuilt, "bernoulli", "gaussian", "categorical" or "multinomial"; "auto" chooses by the data.
     """
 
     paper = "Greedy Layer-Wise Training of Deep Networks (Bengio et al.)"

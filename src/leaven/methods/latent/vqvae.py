@@ -16,8 +16,9 @@ class VQVAE(Method):
     codes: vectors in the codebook (2 or more). size: numbers of each. groups: vectors that stand for a sample of plain numbers; pictures have one for
     each place of the encoder's maps. update: how the codebook learns, "mean" (running means of what each code takes) or "loss" (the second term of
     eq. 3). momentum: of the running means (0-1). commitment: weight of what holds the encoder to its codes (0 or more). restart: codes that take less
-    than this share of the average begin anew from the data (0: none does). likelihood: "bernoulli", "gaussian" or "categorical"; "auto" takes
-    Bernoulli for nearly binary data, else Gaussian. levels: of a categorical one. decoder_width: channels of the decoder's first layer.
+    than this share of the average begin anew from the data (0: none does). likelihood: "bernoulli", "gaussian", "categorical" or "multinomial";
+    "auto" takes the last for counts, Bernoulli for nearly binary data, else Gaussian. levels: of a categorical one. decoder_width: channels of the
+    decoder's first layer.
     """
 
     paper = "Neural Discrete Representation Learning (van den Oord et al.)"
@@ -103,8 +104,8 @@ class VQVAE(Method):
         return self.likelihood.chance
 
     def measures(self, outputs):
-        error = (self.likelihood.mean(outputs.decoded) - outputs.target).square().mean()
-        return {"perplexity": perplexity(outputs.chosen, len(self.encoder.codebook.usage)), "squared_error": error.item()}
+        lost = self.likelihood.unexplained(outputs.decoded, outputs.target)
+        return {"perplexity": perplexity(outputs.chosen, len(self.encoder.codebook.usage)), "unexplained": lost}
 
     def ailments(self, measures):
         codes = len(self.encoder.codebook.usage)
