@@ -1,4 +1,4 @@
-"""Samples a second of trainings one after another on all cores, and side by side with a share of the cores each, as `leaven compare --jobs` makes them.
+"""Trainings one after another on all cores, and side by side on a share of the cores each, as `leaven compare --jobs` makes them: samples a second.
 
 uv run python benchmarks/side_by_side.py [--data cifar10] [--methods simclr,mae,swav] [--jobs 2] [--rounds 2]
 """
