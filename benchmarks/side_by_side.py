@@ -1,6 +1,8 @@
 """Trainings one after another on all cores, and side by side on a share of the cores each, as `leaven compare --jobs` makes them: samples a second.
 
-uv run python benchmarks/side_by_side.py [--data cifar10] [--methods simclr,mae,swav] [--jobs 2] [--rounds 2]
+    uv run python benchmarks/side_by_side.py [--data cifar10] [--methods simclr,mae,swav] [--jobs 2] [--rounds 2]
+
+Each training is a rehearsal of some real steps in a process of its own.
 """
 
 import argparse

@@ -83,7 +83,7 @@ def main():
     parser.add_argument("--data-root")
     parser.add_argument("--methods", default="all")
     parser.add_argument("--budget", default="1m")
-    parser.add_argument("--trials", type=int, default=3, help="of each method, 5 at most")
+    parser.add_argument("--trials", type=int, default=3, choices=range(1, 6), help="of each method")
     parser.add_argument("--lengths-only", action="store_true", help="settle the lengths, and end")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -110,8 +110,9 @@ def main():
     heads = ("defaults", "rate / 3", "rate x 3", "4th trial", "5th trial")[: arguments.trials]
     print(f"| method | steps | {' | '.join(heads)} |\n{'|---' * (2 + len(heads))}|")
     for method in methods:
-        told = {name: "" if name == "defaults" or "recipe.lr" in name else f" ({name})" for name in found[method]}
-        cells = [f"{100 * score['linear']:.1f}{told[name]}" for name, score in found[method].items()]
+        made = [named(settings) for settings in trials(method)[: arguments.trials]]
+        told = {name: "" if name == "defaults" or "recipe.lr" in name else f" ({name})" for name in made}
+        cells = [f"{100 * found[method][name]['linear']:.1f}{told[name]}" for name in made]
         print(f"| {method} | {lengths[method]} | {' | '.join(cells)} |")
 
 
