@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -191,6 +192,7 @@ def test_a_setting_is_for_one_method_or_for_all():
         ({"methods": "simclr,simcrl"}, "did you mean simclr"),
         ({"methods": "simclr,simclr"}, "have one name"),
         ({"data": POINTS}, "scores need labels"),
+        ({"jobs": 0}, "one training at a time or more"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_made(arguments, told, tmp_path):
@@ -301,12 +303,13 @@ def test_the_page_shows_every_method_and_loads_nothing(compared):
 
 def test_trainings_side_by_side_give_the_same_table_and_say_so(compared, tmp_path, monkeypatch):
     found, arguments, _ = compared
-    together, threads = threading.Barrier(2, timeout=60), []
+    together, alone, threads = threading.Barrier(2, timeout=60), threading.Lock(), []
 
     def meeting(task, content, family, **keywords):
         threads.append(family.threads)
         together.wait()  # neither begins before the other
-        return here(task, content, family, **keywords)
+        with alone:  # in one process they would share a random generator
+            return here(task, content, family, **keywords)
 
     monkeypatch.setattr(grid, "apart", meeting)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
@@ -370,13 +373,14 @@ def test_the_pace_of_a_method_fills_its_budget():
 
 
 def test_the_command_answers_with_scores_and_a_page(tmp_path, capsys, monkeypatch):
-    words = ["compare", "demo:digits", "--methods", "simclr", "--seeds", "1", "--steps", "3", "--set", "simclr:encoder.width=8", "--protocol", "knn"]
+    words = shlex.split("compare demo:digits --methods simclr --seeds 1 --steps 3 --set simclr:encoder.width=8 --protocol knn -j 2")
     monkeypatch.setattr(sys, "argv", ["leaven", *words, "--out", str(tmp_path / "out"), "--json"])
     cli.main()
     told = json.loads(capsys.readouterr().out)
     assert told["scores"]["simclr"]["knn"]["accuracy"] > 0.3 and "linear" not in told["scores"]["simclr"]
     assert told["report"] == str(tmp_path / "out" / "report.html")
     assert (tmp_path / "out" / "report.html").is_file()
+    assert any("2 trainings ran side by side" in note for note in told["notes"])
     assert Run(tmp_path / "out" / "simclr" / "0").config["command"][1:2] == ["compare"]
 
 

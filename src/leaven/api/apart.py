@@ -58,8 +58,10 @@ class Family:
         self.running.add(child)
         if self.asked_to_end:
             child.terminate()
-        yield
-        self.running.discard(child)
+        try:
+            yield
+        finally:
+            self.running.discard(child)
 
 
 def apart(task: str, arguments: dict[str, Any], family: Family | None = None, *, say: Say, progress: Progress) -> Any:
@@ -70,8 +72,6 @@ def apart(task: str, arguments: dict[str, Any], family: Family | None = None, *,
     if family is None:
         with Family() as alone:
             return apart(task, arguments, alone, say=say, progress=progress)
-    if family.asked_to_end:
-        raise Interrupted("what is finished is kept")
     # A session of its own: Ctrl-C on the terminal reaches this process alone, which passes it on.
     child = subprocess.Popen(
         [sys.executable, "-m", "leaven.api.cell"],

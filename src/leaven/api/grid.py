@@ -18,7 +18,7 @@ from leaven.api.sayings import Progress, Say, quiet
 from leaven.data import DataSet
 from leaven.data.sampler import Sampler
 from leaven.encoders import Encoder, describe_encoder
-from leaven.errors import UserError
+from leaven.errors import Interrupted, UserError
 from leaven.evaluation.comparison import DIED, FINISHED, STOPPED, Cell
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
@@ -156,6 +156,8 @@ class Grid:
         def make(number: int, seed: int, entry: Entry) -> Cell:
             cell, place = self.cell(entry, seed), f"[{number}/{len(wanted)}] {entry.name}, seed {seed}"
             if cell is None:
+                if family.asked_to_end:
+                    raise Interrupted("what is finished is kept")
                 say(place)
                 under_way[place] = None
                 task = {

@@ -20,7 +20,7 @@ class NPair(Method):
 
     paper = "Improved Deep Metric Learning with Multi-class N-pair Loss Objective (Sohn)"
     year = 2016
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=7e-3, batch=256, weight_decay=0.05)
 
     def __init__(self, encoder: Encoder, *, regularization: float = 0.02, projector: tuple[int, ...] = (512, 128), views: Views | None = None):
         super().__init__(encoder, views)

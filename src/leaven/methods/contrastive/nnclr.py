@@ -19,7 +19,7 @@ class NNCLR(Method):
 
     paper = "With a Little Help from My Friends: Nearest-Neighbor Contrastive Learning of Visual Representations (Dwibedi et al.)"
     year = 2021
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ class SupCon(Method):
 
     paper = "Supervised Contrastive Learning (Khosla et al.)"
     year = 2020
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
     learns_labels = True
 
     def __init__(

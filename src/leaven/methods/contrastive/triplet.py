@@ -20,7 +20,7 @@ class Triplet(Method):
 
     paper = "FaceNet: A Unified Embedding for Face Recognition and Clustering (Schroff et al.)"
     year = 2015
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class DINO(Method):
 
     paper = "Emerging Properties in Self-Supervised Vision Transformers (Caron et al.)"
     year = 2021
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
     purpose = "multicrop"
     guards = {"centering": "the centring of the teacher's scores"}
     heads_in_all = 1

@@ -15,7 +15,7 @@ class SimSiam(Method):
 
     paper = "Exploring Simple Siamese Representation Learning (Chen and He)"
     year = 2021
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
+    recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
     rules = {"predictor": Rule(constant=True)}
     guards = {"stop_gradient": "targets that carry no gradient"}
     couples = False
