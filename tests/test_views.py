@@ -11,7 +11,7 @@ from leaven import views
 from leaven.data.batch import Pixels, Signal, Tokens, Vector
 from leaven.data.draw import Draw
 from leaven.errors import UserError
-from leaven.views import PictureViews, TokenViews, VectorViews, Views, default_views, rotate, turn_inside
+from leaven.views import PictureViews, TextViews, VectorViews, Views, default_views, rotate, turn_inside
 
 TOLERANCE = 1e-5
 COUNT = 12
@@ -373,7 +373,7 @@ def test_too_small_to_blur_is_a_user_error():
         PictureViews(blur=(1.0,))(Pixels(torch.zeros(2, 3, 1, 1)), Draw(0))
 
 
-@pytest.mark.parametrize("make", [PictureViews(count=3, blur=(0.5, 0.1), size=24), VectorViews(noise=0.3), TokenViews(drop=0.4)])
+@pytest.mark.parametrize("make", [PictureViews(count=3, blur=(0.5, 0.1), size=24), VectorViews(noise=0.3), TextViews(drop=0.4)])
 def test_views_survive_json(make):
     assert Views.from_dict(json.loads(json.dumps(make.to_dict()))) == make
 
@@ -385,12 +385,12 @@ def test_unknown_kinds_and_parameters_name_what_there_is(config, match):
 
 
 @pytest.mark.parametrize("purpose", ["contrast", "byol", "reconstruction", "plain"])
-@pytest.mark.parametrize("modality", ["pixels", "vector", "tokens"])
+@pytest.mark.parametrize("modality", ["pixels", "vector", "text"])
 def test_defaults_make_views_of_their_modality(purpose, modality):
     values = {
         "pixels": Pixels(pictures()),
         "vector": Vector(torch.randn(COUNT, 7)),
-        "tokens": Tokens(torch.arange(COUNT * 5).view(COUNT, 5), torch.ones(COUNT, 5, dtype=torch.bool)),
+        "text": Tokens(torch.arange(COUNT * 5).view(COUNT, 5), torch.ones(COUNT, 5, dtype=torch.bool)),
     }
     make = default_views(purpose, modality)
     out = make(values[modality], Draw(0))
@@ -428,7 +428,7 @@ def test_token_views_hide_tokens_but_never_all():
     mask = torch.arange(9) < torch.arange(1, 401)[:, None] % 9 + 1
     ids = torch.arange(400 * 9).view(400, 9)
     for drop in (0.1, 1.0):
-        first, second = TokenViews(drop=drop)(Tokens(ids, mask), Draw(0))
+        first, second = TextViews(drop=drop)(Tokens(ids, mask), Draw(0))
         assert torch.equal(first.ids, ids)
         assert first.mask.any(dim=1).all()
         assert not (first.mask & ~mask).any()
@@ -437,7 +437,7 @@ def test_token_views_hide_tokens_but_never_all():
             assert 1 - first.mask.sum() / mask.sum() == pytest.approx(0.1, abs=0.03)
 
 
-@pytest.mark.parametrize("make", [VectorViews(), TokenViews()])
+@pytest.mark.parametrize("make", [VectorViews(), TextViews()])
 def test_other_views_are_the_same_however_a_batch_is_cut(make):
     numbers = torch.randn(12, 6)
     value = Vector(numbers) if make.modality == "vector" else Tokens(numbers.long(), torch.ones(12, 6, dtype=torch.bool))

@@ -18,6 +18,8 @@ from leaven.evaluation.comparison import COMPARED, Comparison
 from leaven.evaluation.evaluate import USUAL, evaluate_encoder
 from leaven.evaluation.samples import evaluate_samples
 from leaven.evaluation.scorecard import Scorecard, joined
+from leaven.evaluation.similarity import ROLES as PAIRED
+from leaven.evaluation.similarity import evaluate_similarity
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
 from leaven.report.comparison import report_comparison
@@ -48,8 +50,9 @@ def evaluate(
 ) -> Scorecard:
     """What a run is worth on labeled data, beside its floors; writes scorecard.json and report.html into the run's folder.
 
-    protocols: of knn, linear, few-label and retrieval, which score the frozen encoder, classifier, and samples, which scores what the run generates
-    (None: classifier for a run that learned classes, as `finetune` makes, else the first three). No label that the run has learned from is tested on.
+    protocols: of knn, linear, few-label and retrieval, which score the frozen encoder, sts, which asks whether pairs of texts are as alike as people say
+    (roles a, b and score), classifier, and samples, which scores what the run generates (None: sts for such pairs, classifier for a run that learned
+    classes, as `finetune` makes, else the first three). No label that the run has learned from is tested on.
     judge, count: for samples; a run that classifies, whose features tell generated samples from real ones, and how many are made (None: as many as
     are scored, at most 10,000). budget: time for the labels-only floor (the same encoder trained on the labels alone). known_floors: those of another
     scorecard of the same encoder, data and seed, which are not measured again. report: write report.html, some seconds. Raises UserError without
@@ -62,7 +65,8 @@ def evaluate(
     method = opened.config["asked"]["method"]["name"]
     kind = registry().get(method)
     classifies = opened.learned_path.is_file() and not (kind and kind.learns_labels)
-    asked = (("classifier",) if classifies else USUAL) if protocols is None else tuple(protocols)
+    usual = ("sts",) if set(PAIRED) <= set(samples.rows.roles) else ("classifier",) if classifies else USUAL
+    asked = usual if protocols is None else tuple(protocols)
     shared: dict[str, Any] = {"seed": seed, "device": choose_device(device), "say": say}
     cards = [evaluate_classifier(opened, samples, budget=seconds(budget), **shared)] if "classifier" in asked else []
     if "samples" in asked:
@@ -70,9 +74,11 @@ def evaluate(
         if judge is None:
             raise UserError("samples are judged by a run that classifies", hint="give one that was trained on real ones with --judge RUN2")
         cards.append(evaluate_samples(opened, made, samples, judge if isinstance(judge, Run) else Run.open(judge), count=count, **shared))
-    elif judge is not None or count is not None:
+    if "sts" in asked:
+        cards.append(evaluate_similarity(encoder, samples, method=method, known_floors=known_floors, **shared))
+    if "samples" not in asked and (judge is not None or count is not None):
         raise UserError("a judge and a count are for samples", hint="add --protocol samples")
-    if frozen := [protocol for protocol in asked if protocol not in ("classifier", "samples")]:
+    if frozen := [protocol for protocol in asked if protocol not in ("classifier", "samples", "sts")]:
         cards.append(
             evaluate_encoder(
                 encoder, samples, method=method, protocols=frozen, labels_per_class=labels_per_class, budget=seconds(budget),

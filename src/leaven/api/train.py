@@ -17,7 +17,7 @@ from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method
 from leaven.report.story import report_run
-from leaven.run import Run
+from leaven.run import Run, read_json
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
 from leaven.training.pretraining import Request, train
@@ -53,7 +53,8 @@ def pretrain(
 ) -> Run:
     """Train an encoder on unlabeled data, into the folder `out` (default: leaven-runs/DATA-METHOD).
 
-    data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's or a timm name.
+    data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's, a model of timm (pictures) or
+    transformers (text; a name or a folder), or the folder of a run whose encoder this training goes on from.
     budget: a time such as "10m"; or epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts.
     labels are only watched (a kNN curve), or used by semi-supervised methods. The same call with the same `out` goes on where it stopped.
     track: "tensorboard" or "wandb", which then get the rows of metrics.jsonl as well. report: write report.html in the end, some seconds.
@@ -67,9 +68,10 @@ def pretrain(
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     describe_data(opened, say)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
+    start = Run.open(encoder) if (Path(encoder) / "config.json").is_file() and "asked" in read_json(Path(encoder) / "config.json") else None
     request = Request(
-        method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate,
-        keep_going, accept_data, checkpoint_seconds, tuple(track),
+        method, encoder if start is None else "auto", seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate,
+        keep_going, accept_data, checkpoint_seconds, tuple(track), start,
     )  # fmt: skip
     try:
         run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from leaven.data.batch import Counts, Pixels, Value, Vector
+from leaven.data.batch import Counts, Pixels, Text, Value, Vector
 from leaven.data.spec import InputSpec
 from leaven.encoders import Encoder
 from leaven.encoders.encoder import fitted
@@ -90,7 +90,21 @@ def raw(value: Value, rows: Tensor, train: Tensor) -> Float[Tensor, "rows dim"]:
         tf_idf = TfIdf(value, train)
         words = np.sort(np.argsort(-tf_idf.texts, kind="stable")[:MOST_WORDS])
         return torch.from_numpy(tf_idf(rows)[:, words].toarray())
+    if isinstance(value, Text):
+        return torch.from_numpy(sparse_tf_idf(value[train].texts, "word", MOST_WORDS)(value[rows].texts).toarray()).float()
     raise TypeError(f"no raw features for {value.modality}")
+
+
+def sparse_tf_idf(texts: Iterable[str], analyzer: str, most: int | None = None) -> Callable[[Iterable[str]], Any]:
+    """What gives texts their sparse (rows, words) tf-idf at unit length, with the inverse document frequencies of these texts.
+
+    analyzer: "word", or "char_wb" for runs of two to four characters within words. most: only so many, which are in the most texts.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    runs = {"ngram_range": (2, 4)} if analyzer == "char_wb" else {"token_pattern": r"\S+"}
+    found = TfidfVectorizer(analyzer=analyzer, max_features=most, sublinear_tf=True, **runs)
+    return found.fit(texts).transform
 
 
 class TfIdf:

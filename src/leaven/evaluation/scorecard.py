@@ -11,11 +11,11 @@ from leaven.errors import UserError
 
 FLOOR_NAMES = {
     "input": "raw input", "untrained": "untrained encoder", "frozen": "frozen probe", "labels-only": "labels only", "real": "real samples",
-    "gaussian": "a Gaussian",
+    "gaussian": "a Gaussian", "characters": "tf-idf of characters",
 }  # fmt: skip
 PROTOCOL_NAMES = {
     "knn": "nearest neighbours", "linear": "linear probe", "few-label": "few labels", "retrieval": "retrieval (mAP)", "classifier": "classifier",
-    "samples": "samples",
+    "samples": "samples", "sts": "similarity (Spearman)",
 }  # fmt: skip
 CLASSIFIER_ROWS = {"balanced_accuracy": "balanced accuracy", "calibration_error": "calibration error"}
 SAMPLE_ROWS = {
@@ -244,8 +244,8 @@ def percent(score: Point | float) -> str:
 
 
 def headline(score: Point) -> float | None:
-    """What a score is told by: its accuracy, or mean average precision; None for other measures."""
-    return score.get("accuracy", score.get("map"))
+    """What a score is told by: its accuracy, mean average precision or rank correlation; None for other measures."""
+    return next((score[name] for name in ("accuracy", "map", "spearman") if name in score), None)
 
 
 def cell(score: Point | None) -> str:

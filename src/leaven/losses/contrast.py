@@ -1,7 +1,7 @@
 """Losses that compare each sample with the others of its batch."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,18 +21,26 @@ def nt_xent(a: Float[Tensor, "batch dim"], b: Float[Tensor, "batch dim"], temper
 
 
 def info_nce(
-    queries: Float[Tensor, "batch dim"], keys: Float[Tensor, "batch dim"], temperature: float, negatives: Float[Tensor, "others dim"] | None = None
+    queries: Float[Tensor, "batch dim"],
+    keys: Float[Tensor, "batch dim"],
+    temperature: float,
+    negatives: Float[Tensor, "others dim"] | None = None,
+    same: Int64[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, ""]:
     """InfoNCE (van den Oord et al. 2018, eq. 4): the mean over queries of -log exp(sim(q, k) / t) / sum over k' of exp(sim(q, k') / t), with k the
     key of the query's row and sim the cosine.
 
-    k' is every key of the batch; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq. 1).
+    k' is every key of the batch; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq. 1). same: samples with the same
+    number are no negatives of each other.
     Identical embeddings everywhere give ln(batch), or ln(1 + others). Needs a batch of at least 2 without `negatives`.
     """
     if negatives is None and len(keys) < 2:
         raise ValueError("InfoNCE needs at least 2 samples: a batch of 1 has no negatives")
     q, k = F.normalize(queries, dim=1, eps=1e-6), F.normalize(keys, dim=1, eps=1e-6)
     if negatives is None:
-        return F.cross_entropy(q @ k.T / temperature, torch.arange(len(q), device=q.device))
+        logits, own = q @ k.T / temperature, torch.arange(len(q), device=q.device)
+        if same is not None:
+            logits = logits.masked_fill((same[:, None] == same) & (own[:, None] != own), float("-inf"))
+        return F.cross_entropy(logits, own)
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ F.normalize(negatives, dim=1, eps=1e-6).T], dim=1)
     return F.cross_entropy(logits / temperature, torch.zeros(len(q), dtype=torch.int64, device=q.device))

@@ -10,11 +10,11 @@ from leaven.views.views import Views
 
 
 @dataclass(frozen=True)
-class TokenViews(Views):
+class TextViews(Views):
     """Tokens deleted by chance: the mask hides them and their places stay. A text never loses all its tokens."""
 
-    kind = "tokens"
-    modality = "tokens"
+    kind = "text"
+    modality = "text"
 
     count: int = 2
     drop: float = 0.1
