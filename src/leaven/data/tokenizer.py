@@ -21,7 +21,7 @@ from leaven.errors import UserError
 if TYPE_CHECKING:
     import tokenizers
 
-KINDS = ("wordpiece", "bpe", "bytes")
+KINDS = ("wordpiece", "bpe", "bytes", "words")
 SPECIAL = {"pad": "[PAD]", "unknown": "[UNK]", "begin": "[CLS]", "end": "[SEP]", "mask": "[MASK]"}
 SHORTEST, USUAL_LONGEST, COVERED = 8, 128, 0.99
 
@@ -30,8 +30,8 @@ SHORTEST, USUAL_LONGEST, COVERED = 8, 128, 0.99
 class TokenizerChoice:
     """What tokeniser is trained.
 
-    kind: "wordpiece" (words and their parts, of text without case and accents), "bpe" (byte pairs; keeps all that is written) or "bytes" (each byte a
-    token). vocabulary: how many tokens at most. lowercase: without case and accents (None: as is usual for the kind). longest: tokens of a text that
+    kind: "wordpiece" (words and their parts, of text without case and accents), "bpe" (byte pairs; keeps all that is written), "bytes" (each byte a
+    token) or "words" (the most frequent words, without case and accents; all others are one unknown word). vocabulary: how many tokens at most. lowercase: without case and accents (None: as is usual for the kind). longest: tokens of a text that
     are read, with those that begin and end it (None: as many as 99 % of the texts have, at most 128).
     """
 
@@ -96,15 +96,17 @@ class Tokenizer:
         from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
         special = list(SPECIAL.values())
-        lowercase = choice.kind == "wordpiece" if choice.lowercase is None else choice.lowercase
+        lowercase = choice.kind in ("wordpiece", "words") if choice.lowercase is None else choice.lowercase
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer: Any
-        if choice.kind == "wordpiece":
-            inner = Inner(models.WordPiece(unk_token=SPECIAL["unknown"], max_input_chars_per_word=100))
+        if choice.kind in ("wordpiece", "words"):
+            unknown = SPECIAL["unknown"]
+            inner = Inner(models.WordPiece(unk_token=unknown) if choice.kind == "wordpiece" else models.WordLevel(unk_token=unknown))
             inner.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
             inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+            make: Any = trainers.WordPieceTrainer if choice.kind == "wordpiece" else trainers.WordLevelTrainer
+            trainer = make(vocab_size=choice.vocabulary, special_tokens=special, show_progress=False)
             inner.decoder = decoders.WordPiece()
-            trainer = trainers.WordPieceTrainer(vocab_size=choice.vocabulary, special_tokens=special, show_progress=False)
         else:
             inner = Inner(models.BPE())
             inner.normalizer = normalizers.Sequence([normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])

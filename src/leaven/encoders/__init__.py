@@ -22,11 +22,14 @@ from leaven.encoders.strided import Strided
 from leaven.encoders.transformer import CausalTransformer, HuggingFaceText, TextEncoder, TextTransformer
 from leaven.encoders.unet import UNet
 from leaven.encoders.vit import ViT
+from leaven.encoders.word_vectors import WordVectors
 from leaven.errors import UserError, unknown_name
 
 OWN: dict[str, type[Encoder]] = {
     encoder.name: encoder
-    for encoder in (ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet, TextTransformer, CausalTransformer)
+    for encoder in (
+        ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet, TextTransformer, CausalTransformer, WordVectors,
+    )  # fmt: skip
 }
 
 AUTO: list[tuple[str, str, str, int, str, str]] = [
@@ -40,6 +43,7 @@ AUTO: list[tuple[str, str, str, int, str, str]] = [
     ("pixels", "any", "cuda", 10_000, "resnet50", "larger pictures on a GPU"),
     ("vector", "any", "any", 10_000, "mlp", "plain numbers"),
     ("counts", "any", "any", 10_000, "mlp", "counts"),
+    ("text", "words", "any", 10_000, "word_vectors", "the method learns vectors of words"),
     ("text", "causal_tokens", "any", 10_000, "causal_transformer", "the method predicts what comes next"),
     ("text", "any", "any", 10_000, "transformer", "a small transformer for text"),
 ]

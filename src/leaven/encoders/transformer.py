@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leaven.data.batch import Text, Tokens, Value
+from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
-from leaven.data.tokenizer import Tokenizer
 from leaven.encoders.encoder import Encoder, TokenFeatures, names_within
 from leaven.errors import UserError
 from leaven.modules.packing import NAME, Packing, packed_attention
@@ -28,7 +27,6 @@ class TextEncoder(Encoder):
 
     offers = ("features", "tokens")
     modalities = ("text",)
-    tokenizer: Tokenizer | None = None
     network: Any
 
     def __init__(self, input: InputSpec, network: Any, pooling: str):
@@ -40,27 +38,10 @@ class TextEncoder(Encoder):
         self.network, self.pooling = network, pooling
         self.first_position = first_position(network)
 
-    def read(self, x: Value | Tensor) -> Tokens:
-        """Texts as tokens. Numbers (batch, tokens) are ids; those of padding are left out."""
-        if isinstance(x, Tensor):
-            return Tokens(x, x != self.input.special.get("pad", -1))
-        if isinstance(x, Text):
-            if self.tokenizer is None:
-                raise TypeError("this encoder has no tokeniser: give it tokens")
-            found = self.tokenizer(x)
-            return found[torch.arange(len(found))].to(self.device)
-        if not isinstance(x, Tokens):
-            raise TypeError(f"{type(self).__name__} reads {self.input.modality}, not {x.modality}")
-        return x
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.get_input_embeddings().weight.device
-
     def token_features(
         self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
     ) -> TokenFeatures:
-        read = self.read(x)
+        read = self.in_tokens(x)
         ids, mask = read.ids, read.mask
         if keep is not None:
             mask = mask & torch.zeros_like(mask).scatter_(1, keep, True)
@@ -96,7 +77,7 @@ class TextEncoder(Encoder):
         return pack[places[packing.texts.argsort()]]
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        read = self.read(x)
+        read = self.in_tokens(x)
         packing = Packing.of(read.mask)
         (last,) = self.run(packing, read.mask, input_ids=read.ids)
         return self.pooled(last, packing, read.mask)

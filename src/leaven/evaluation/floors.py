@@ -13,7 +13,7 @@ from torch import Tensor
 from leaven.data import DataSet
 from leaven.data.draw import seed_of
 from leaven.data.tokenizer import tokenized
-from leaven.encoders import Encoder, TextEncoder, build_encoder, describe_encoder
+from leaven.encoders import Encoder, build_encoder, describe_encoder
 from leaven.evaluation.features import encode
 from leaven.evaluation.few_label import few_label_point, label_draws
 from leaven.methods.registry import build_method, find_method
@@ -32,7 +32,7 @@ def untrained(encoder: Encoder, seed: int) -> Encoder:
     described = describe_encoder(encoder)
     arguments = {name: value for name, value in described["arguments"].items() if name != "pretrained"}
     fresh = build_encoder(described["name"], encoder.input, arguments).eval()
-    if isinstance(fresh, TextEncoder) and isinstance(encoder, TextEncoder):
+    if encoder.tokenizer is not None:
         fresh.tokenizer = encoder.tokenizer
     return fresh
 
@@ -40,7 +40,7 @@ def untrained(encoder: Encoder, seed: int) -> Encoder:
 def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int = LABELS_ONLY_STEPS) -> Tensor:
     """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
     size = encoder.input.shape[1] if encoder.input.modality == "pixels" and data.spec.roles["x"].shape[1:] != encoder.input.shape[1:] else None
-    if isinstance(encoder, TextEncoder) and encoder.tokenizer is not None:
+    if encoder.tokenizer is not None:
         data = tokenized(data, encoder.tokenizer)
     method, recipe = build_method(
         find_method("supervised"), data.spec_of(labeled), {"x": untrained(encoder, seed)}, {} if size is None else {"views.size": size}

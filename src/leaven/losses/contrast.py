@@ -22,17 +22,17 @@ def nt_xent(a: Float[Tensor, "batch dim"], b: Float[Tensor, "batch dim"], temper
 
 def info_nce(
     queries: Float[Tensor, "batch dim"],
-    keys: Float[Tensor, "batch dim"],
+    keys: Float[Tensor, "keys dim"],
     temperature: float,
     negatives: Float[Tensor, "others dim"] | None = None,
-    same: Int64[Tensor, " batch"] | None = None,
+    same: Int64[Tensor, " keys"] | None = None,
 ) -> Float[Tensor, ""]:
     """InfoNCE (van den Oord et al. 2018, eq. 4): the mean over queries of -log exp(sim(q, k) / t) / sum over k' of exp(sim(q, k') / t), with k the
     key of the query's row and sim the cosine.
 
-    k' is every key of the batch; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq. 1). same: samples with the same
-    number are no negatives of each other.
-    Identical embeddings everywhere give ln(batch), or ln(1 + others). Needs a batch of at least 2 without `negatives`.
+    k' is every key, of which there may be more than queries; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq. 1).
+    same: a key with the number of a query's own is no negative of it.
+    Identical embeddings everywhere give ln(keys), or ln(1 + others). Needs a batch of at least 2 without `negatives`.
     """
     if negatives is None and len(keys) < 2:
         raise ValueError("InfoNCE needs at least 2 samples: a batch of 1 has no negatives")
@@ -40,7 +40,7 @@ def info_nce(
     if negatives is None:
         logits, own = q @ k.T / temperature, torch.arange(len(q), device=q.device)
         if same is not None:
-            logits = logits.masked_fill((same[:, None] == same) & (own[:, None] != own), float("-inf"))
+            logits = logits.masked_fill((same[: len(q), None] == same) & (own[:, None] != torch.arange(len(k), device=q.device)), float("-inf"))
         return F.cross_entropy(logits, own)
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ F.normalize(negatives, dim=1, eps=1e-6).T], dim=1)
     return F.cross_entropy(logits / temperature, torch.zeros(len(q), dtype=torch.int64, device=q.device))

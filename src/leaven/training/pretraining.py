@@ -17,7 +17,7 @@ from leaven.data import Batch, DataSet
 from leaven.data.draw import seed_of
 from leaven.data.spec import DataSpec, InputSpec
 from leaven.data.tokenizer import Tokenizer
-from leaven.encoders import OWN, Encoder, TextEncoder, build_encoder, choose_encoder, describe_encoder
+from leaven.encoders import OWN, Encoder, build_encoder, choose_encoder, describe_encoder
 from leaven.encoders.store import load_encoder, save_encoder, weights_digest
 from leaven.encoders.timm import Timm
 from leaven.errors import TrainingStopped, UserError
@@ -146,7 +146,7 @@ def build(
 def attach(tokenizer: Tokenizer | None, method: Method) -> None:
     """Encoders of text read it by this tokeniser."""
     for encoder in method.encoders().values():
-        if isinstance(encoder, TextEncoder):
+        if isinstance(encoder, Encoder) and encoder.input.modality == "text":
             encoder.tokenizer = tokenizer
 
 

@@ -10,11 +10,11 @@ from leaven.data.batch import Text
 from leaven.data.content import evenly_spaced
 from leaven.data.dataset import DataSet
 from leaven.data.spec import InputSpec
-from leaven.data.tokenizer import Tokenizer, TokenizerChoice, holds_text, tokenized
-from leaven.encoders import OWN, TextEncoder
+from leaven.data.tokenizer import Tokenizer, holds_text, tokenized
+from leaven.encoders import OWN
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
-from leaven.methods.registry import replace_fields
+from leaven.methods.registry import find_method, replace_fields
 from leaven.run import Run, read_json, write_json, write_whole
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ def in_tokens(request: Request, data: DataSet, folder: Run | None = None) -> tup
 def chosen(request: Request, data: DataSet, own: dict[str, Any], folder: Run | None) -> tuple[Tokenizer, str]:
     if request.start is not None:
         encoder = load_encoder(request.start.encoder_folder)
-        if not isinstance(encoder, TextEncoder) or encoder.tokenizer is None:
+        if encoder.tokenizer is None:
             raise UserError("the encoder of this run does not read text", where=request.start.path)
         return encoder.tokenizer, "that of the run"
     if folder is not None and (kept := kept_tokenizer(folder)) is not None:
         return kept, "as before"
-    choice = replace_fields(TokenizerChoice(), own, "tokenizer")
+    choice = replace_fields(find_method(request.method).tokens, own, "tokenizer")
     if request.encoder not in OWN_NAMES:
         return Tokenizer.of_model(request.encoder, choice.longest), f"that of {request.encoder}"
     return Tokenizer.trained(training_texts(data), choice), f"{choice.kind}, trained on these texts"
