@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leaven.data.batch import Value
@@ -42,45 +44,46 @@ class TextEncoder(Encoder):
         self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
     ) -> TokenFeatures:
         read = self.in_tokens(x)
-        ids, mask = read.ids, read.mask
-        if keep is not None:
-            mask = mask & torch.zeros_like(mask).scatter_(1, keep, True)
-        packing = Packing.of(mask)
-        embedded = self.network.get_input_embeddings()(ids)
+        mask = read.mask if keep is None else read.mask & torch.zeros_like(read.mask).scatter_(1, keep, True)
+        embedded = self.network.get_input_embeddings()(read.ids)
         if hidden is not None:
             assert mask_token is not None
             embedded = torch.where(hidden[..., None], mask_token.to(embedded.dtype), embedded)
-        last, *layers = self.run(packing, mask, layers=True, inputs_embeds=embedded)
-        return TokenFeatures(
-            self.pooled(last, packing, mask), unpacked(last, packing, mask.shape), [unpacked(layer, packing, mask.shape) for layer in layers]
-        )
+        last, *layers = self.states(mask, layers=True, inputs_embeds=embedded)
+        return TokenFeatures(self.pooled(last, mask), last, layers)
 
-    def run(self, packing: Packing, mask: Tensor, *, layers: bool = False, **inputs: Tensor) -> list[Float[Tensor, "tokens dim"]]:
-        """The packed output of the network, and that of each layer where they are asked for. inputs: (batch, longest, ...)."""
-        if self.network._supports_attention_backend:
-            inputs = {name: value.flatten(0, 1)[packing.flat][None] for name, value in inputs.items()}
-            found = self.network(
-                **inputs, position_ids=packing.positions[None] + self.first_position, groups=packing.groups, output_hidden_states=layers
-            )
-            return [found.last_hidden_state[0], *(layer[0] for layer in (found.hidden_states or ())[1:])]
-        found = self.network(**inputs, attention_mask=mask.long(), output_hidden_states=layers)
-        return [each.flatten(0, 1)[packing.flat] for each in (found.last_hidden_state, *(found.hidden_states or ())[1:])]
+    def states(self, mask: Bool[Tensor, "batch longest"], *, layers: bool = False, **inputs: Tensor) -> list[Float[Tensor, "batch longest dim"]]:
+        """The output of the network, and that of each layer where they are asked for; 0 where there is no token. inputs: (batch, longest, ...)."""
+        if self.network.config._attn_implementation != NAME:
+            found = self.network(**inputs, attention_mask=mask.long(), output_hidden_states=layers)
+            return [each * mask[..., None] for each in (found.last_hidden_state, *(found.hidden_states or ())[1:])]
+        packing = Packing.of(mask)
+        packed = {name: value.flatten(0, 1)[packing.flat][None] for name, value in inputs.items()}
+        positions = packing.positions[None] + self.first_position
+        found = self.network(**packed, position_ids=positions, groups=packing.groups, output_hidden_states=layers)
+        return [packing.unpacked(each[0], mask.shape) for each in (found.last_hidden_state, *(found.hidden_states or ())[1:])]
 
-    def pooled(self, pack: Float[Tensor, "tokens dim"], packing: Packing, mask: Tensor) -> Float[Tensor, "batch dim"]:
-        lengths = mask.sum(1)
+    def pooled(self, tokens: Float[Tensor, "batch longest dim"], mask: Bool[Tensor, "batch longest"]) -> Float[Tensor, "batch dim"]:
         if self.pooling == "mean":
-            texts = packing.flat // mask.shape[1]
-            sums = pack.new_zeros(len(mask), pack.shape[1], dtype=torch.float32).index_add_(0, texts, pack.float())
-            return sums / lengths[:, None].clamp(min=1)
-        ends = lengths[packing.texts].cumsum(0)
-        places = ends - 1 if self.pooling == "last" else ends - lengths[packing.texts]
-        return pack[places[packing.texts.argsort()]]
+            return tokens.sum(1, dtype=torch.float32) / mask.sum(1, keepdim=True).clamp(min=1)
+        place = torch.arange(mask.shape[1], device=mask.device)
+        end = (mask * (place + 1)).argmax(1) if self.pooling == "last" else mask.long().argmax(1)
+        return tokens[torch.arange(len(tokens), device=tokens.device), end]
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         read = self.in_tokens(x)
-        packing = Packing.of(read.mask)
-        (last,) = self.run(packing, read.mask, input_ids=read.ids)
-        return self.pooled(last, packing, read.mask)
+        (last,) = self.states(read.mask, input_ids=read.ids)
+        return self.pooled(last, read.mask)
+
+    @contextmanager
+    def padded(self) -> Iterator[None]:
+        """Computed with padding, by operations that a graph can hold."""
+        before = self.network.config._attn_implementation
+        self.network.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.network.config._attn_implementation = before
 
     def depths(self) -> list[list[str]]:
         layers = next((module for module in self.network.modules() if isinstance(module, torch.nn.ModuleList) and len(module) > 0), None)
@@ -183,9 +186,3 @@ def without_pooler(network: Any) -> Any:
     if getattr(network, "pooler", None) is not None:
         network.pooler = None
     return network
-
-
-def unpacked(pack: Float[Tensor, "tokens dim"], packing: Packing, shape: torch.Size) -> Float[Tensor, "batch longest dim"]:
-    """Tokens in their places, and 0 where there are none."""
-    padded = pack.new_zeros(shape.numel(), pack.shape[1])
-    return padded.index_copy(0, packing.flat, pack).unflatten(0, shape)

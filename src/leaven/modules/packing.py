@@ -17,11 +17,10 @@ SMALLEST_GROUP = 16
 class Packing(NamedTuple):
     """Where the tokens of a batch of texts lie when only these are kept, sorted by the texts' lengths.
 
-    texts: (batch,) the texts in the order of their lengths. flat: (tokens,) the places of their tokens in the padded batch, flattened. positions:
-    (tokens,) of each within its text. groups: of texts of similar length, their tokens (texts, longest) and where these are, None where all are.
+    flat: (tokens,) the places of the tokens in the padded batch, flattened. positions: (tokens,) of each within its text. groups: of texts of similar
+    length, their tokens (texts, longest) and where these are, None where all are.
     """
 
-    texts: Int64[Tensor, " batch"]
     flat: Int64[Tensor, " tokens"]
     positions: Int64[Tensor, " tokens"]
     groups: list[tuple[Tensor, Tensor | None]]
@@ -40,7 +39,11 @@ class Packing(NamedTuple):
             place = torch.arange(int(lengths[part[-1]]), device=mask.device)
             real = place < lengths[part, None]
             groups.append(((starts[part, None] + place).clamp(max=max(0, len(row) - 1)), None if bool(real.all()) else real))
-        return cls(texts, texts[row] * mask.shape[1] + column, positions, groups)
+        return cls(texts[row] * mask.shape[1] + column, positions, groups)
+
+    def unpacked(self, pack: Float[Tensor, "tokens dim"], shape: torch.Size) -> Float[Tensor, "batch longest dim"]:
+        """Tokens in their places, and 0 where there are none."""
+        return pack.new_zeros(shape.numel(), pack.shape[1]).index_copy(0, self.flat, pack).unflatten(0, shape)
 
 
 def packed_attention(

@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leaven.data.batch import Tokens
-from leaven.encoders.transformer import CausalTransformer, unpacked
-from leaven.modules.packing import Packing
+from leaven.encoders.transformer import CausalTransformer
 from leaven.modules.vocabulary import VocabularyHead
 
 
@@ -30,10 +29,8 @@ class TextDecoder(nn.Module):
         self.head = VocabularyHead(encoder)
 
     def states(self, vectors: Float[Tensor, "batch size"], read: Tokens) -> Float[Tensor, "batch longest dim"]:
-        packing = Packing.of(read.mask)
         embedded = self.embeddings[0](read.ids) + self.told(vectors)[:, None]
-        (last,) = self.network.run(packing, read.mask, inputs_embeds=embedded)
-        return unpacked(last, packing, read.mask.shape)
+        return self.network.states(read.mask, inputs_embeds=embedded)[0]
 
     def forward(self, vectors: Float[Tensor, "batch size"], text: Tokens, unread: Tensor | None = None) -> dict[str, Float[Tensor, " batch"]]:
         """nats, count and right of all tokens but the first, as `VocabularyHead` gives them. unread: (batch, longest) bool, tokens whose content those
