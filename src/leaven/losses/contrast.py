@@ -20,6 +20,22 @@ def nt_xent(a: Float[Tensor, "batch dim"], b: Float[Tensor, "batch dim"], temper
     return F.cross_entropy(logits, partner)
 
 
+def weighted_contrast(z: Float[Tensor, "batch dim"], weight: Float[Tensor, "batch batch"], temperature: float) -> Float[Tensor, ""]:
+    """Supervised contrast (Khosla et al. 2020, eq. 2, L_out), where each sample's positives may weigh differently: the mean over samples, and the mean by
+    weight over the others j, of -log exp(sim(i, j) / t) / sum over k != i of exp(sim(i, k) / t). Samples without a positive count as 0.
+
+    weight: 0 or more; that of a sample to itself is not looked at. Needs a batch of at least 2.
+    """
+    if len(z) < 2:
+        raise ValueError("contrast needs at least 2 samples: a batch of 1 has no negatives")
+    z = F.normalize(z, dim=1, eps=1e-6)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    weight = weight.masked_fill(itself, 0)
+    unlikely = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(itself, 0)
+    return ((unlikely * weight).sum(1) / weight.sum(1).clamp(min=1e-12)).mean()
+
+
 def info_nce(
     queries: Float[Tensor, "batch dim"],
     keys: Float[Tensor, "keys dim"],

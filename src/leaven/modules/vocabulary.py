@@ -10,6 +10,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leaven.data.batch import Tokens
+from leaven.data.draw import Draw
+from leaven.data.spec import InputSpec
+
 
 class VocabularyHead(nn.Module):
     """Features of tokens -> how likely the right token is, by its embedding (Devlin et al. 2019; Press and Wolf 2017). plain: no layer before that."""
@@ -35,6 +39,21 @@ class VocabularyHead(nn.Module):
             "count": told.sum(1).to(logits.dtype),
             "right": empty.index_add(0, text, (logits.argmax(1) == right).to(logits.dtype)),
         }
+
+
+def hidden_tokens(input: InputSpec, text: Tokens, draw: Draw, ratio: float, masked: float = 0.8, swapped: float = 0.1) -> dict[str, Any]:
+    """shown: the text with some tokens hidden; ids: the tokens that it has; told: (batch, longest) bool, which were hidden (Devlin et al. 2019, A.1).
+
+    ratio: share of the tokens that are, special ones never. masked, swapped: shares of these that are read as the mask token, and as any other.
+    """
+    longest, wide = input.shape[0], text.ids.shape[1]
+    chosen, kind = (draw.uniform(len(text), longest)[:, :wide].to(text.ids.device) for _ in range(2))
+    other = draw.integers(input.vocabulary or 1, len(text), longest)[:, :wide].to(text.ids.device)
+    special = torch.tensor(list(input.special.values()), device=text.ids.device)
+    told = text.mask & (chosen < ratio) & ~torch.isin(text.ids, special)
+    shown = torch.where(told & (kind < masked), input.special["mask"], text.ids)
+    shown = torch.where(told & (kind >= masked) & (kind < masked + swapped), other, shown)
+    return {"shown": Tokens(shown, text.mask), "ids": text.ids, "told": told}
 
 
 def mean_nats(outputs: Any) -> Float[Tensor, ""]:

@@ -1,10 +1,7 @@
-import torch
-
-from leaven.data.batch import Tokens
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
-from leaven.modules.vocabulary import VocabularyHead, chance_of, mean_nats
+from leaven.modules.vocabulary import VocabularyHead, chance_of, hidden_tokens, mean_nats
 from leaven.views import Views
 
 
@@ -37,13 +34,7 @@ class MaskedLM(Method):
 
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw)
-        longest, special = self.encoder.input.shape[0], self.encoder.input.special
-        hidden, kind = (draw.uniform(len(x), longest)[:, : x.ids.shape[1]].to(x.ids.device) for _ in range(2))
-        other = draw.integers(self.encoder.input.vocabulary, len(x), longest)[:, : x.ids.shape[1]].to(x.ids.device)
-        told = x.mask & (hidden < self.mask_ratio) & ~torch.isin(x.ids, torch.tensor(list(special.values()), device=x.ids.device))
-        shown = torch.where(told & (kind < self.masked), special["mask"], x.ids)
-        shown = torch.where(told & (kind >= self.masked) & (kind < self.masked + self.swapped), other, shown)
-        return {"shown": Tokens(shown, x.mask), "ids": x.ids, "told": told}
+        return hidden_tokens(self.encoder.input, x, draw.child("hidden"), self.mask_ratio, self.masked, self.swapped)
 
     def forward(self, views):
         found = self.encoder.token_features(views["shown"])
