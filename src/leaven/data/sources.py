@@ -282,7 +282,10 @@ def _in_memory(source: Any, options: Options) -> DataSet:
     objects = {role: value for role, value in roles.items() if not (isinstance(value, Value | torch.Tensor | np.ndarray) or is_sparse(value))}
     if any(_are_texts(value) for value in objects.values()):
         columns = {role: list(value) for role, value in roles.items()} | ({} if group is None else {"group": group.tolist()})
-        table = Lines(Path("texts"), ("",), columns, (max(len(column) for column in columns.values()),))
+        counts = {role: len(column) for role, column in columns.items()}
+        if len(set(counts.values())) > 1:
+            raise UserError(f"lengths differ: {', '.join(f'{role} {count}' for role, count in counts.items())}", where="texts")
+        table = Lines(Path("texts"), ("",), columns, (next(iter(counts.values())),))
         return _stored("texts", table.roles({role: role for role in roles}), options if given is None else dataclasses.replace(options, labels=given))
     if objects and len(roles) == 1:
         ((role, value),) = objects.items()

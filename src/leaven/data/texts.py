@@ -106,7 +106,7 @@ class Lines(Columns):
 
     def holds(self, column: str) -> str:
         values = [value for value in self.columns[column] if value not in (None, "")]
-        if all(isinstance(value, int | float) or (isinstance(value, str) and is_number(value)) for value in values):
+        if values and all(isinstance(value, int | float) or (isinstance(value, str) and is_number(value)) for value in values):
             return "numbers"
         return "text" if all(isinstance(value, str) for value in values) else ""
 
@@ -161,7 +161,9 @@ def read_delimited(path: Path) -> dict[str, list[Any]]:
     tabs = path.suffix.lower() == ".tsv"
     csv.field_size_limit(sys.maxsize)
     try:
-        found = csv.reader(io.StringIO(read_text(path), newline=""), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)
+        found = csv.reader(
+            io.StringIO(read_text(path), newline=""), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+        )
         rows = [row for row in found if row]
     except csv.Error as error:
         raise UserError(f"not a table that can be read: {error}", where=path, hint="a csv file whose first line names the columns") from error

@@ -28,7 +28,20 @@ from leaven.errors import UserError, unknown_name
 OWN: dict[str, type[Encoder]] = {
     encoder.name: encoder
     for encoder in (
-        ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet, TextTransformer, CausalTransformer, WordVectors,
+        ConvNet,
+        ViT,
+        Lab,
+        MLP,
+        Dense,
+        MaskedDense,
+        Causal,
+        Projected,
+        Quantized,
+        Strided,
+        UNet,
+        TextTransformer,
+        CausalTransformer,
+        WordVectors,
     )  # fmt: skip
 }
 
@@ -95,7 +108,13 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     name = encoder.name if own else arguments.pop("model")
     if isinstance(encoder, HuggingFaceText):
         arguments["config"] = encoder.config
-    return {"library": "leaven" if own else encoder.name or "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
+    return {
+        "library": "leaven" if own else encoder.name or "timm",
+        "name": name,
+        "arguments": arguments,
+        "input": encoder.input.to_dict(),
+        "dim": encoder.dim,
+    }
 
 
 __all__ = [

@@ -147,7 +147,9 @@ class HuggingFaceText(TextEncoder):
             found = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(model)
             network = loaded(model) if pretrained and config is None else fresh(found)
         except (OSError, ValueError) as error:
-            raise UserError(f"no model {model} can be had: {str(error).splitlines()[0]}", hint="give the name or the folder of a text model") from error
+            raise UserError(
+                f"no model {model} can be had: {str(error).splitlines()[0]}", hint="give the name or the folder of a text model"
+            ) from error
         super().__init__(input, network, pooling)
         self.config = network.config.to_dict()
         if any(getattr(module, "is_causal", False) for module in network.modules()):

@@ -43,4 +43,3 @@ class WordVectors(Encoder):
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         return self.token_features(x).features
-

@@ -91,9 +91,7 @@ def as_read(kind: type[Method], data: DataSpec, size: int | None) -> DataSpec:
     return replace(data, roles={role: input_of(spec, size) for role, spec in data.roles.items()})
 
 
-def build(
-    request: Request, data: DataSpec, device: str, tokenizer: Tokenizer | None = None
-) -> tuple[Method, Recipe, list[dict[str, Any]]]:
+def build(request: Request, data: DataSpec, device: str, tokenizer: Tokenizer | None = None) -> tuple[Method, Recipe, list[dict[str, Any]]]:
     """The method around fresh encoders, its recipe, and the choices that were made for `auto`. tokenizer: by which the data's texts became tokens."""
     kind = find_method(request.method)
     inputs = kind.inputs(data)

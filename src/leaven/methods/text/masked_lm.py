@@ -19,9 +19,7 @@ class MaskedLM(Method):
     purpose = "plain"
     recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
 
-    def __init__(
-        self, encoder: TextEncoder, *, mask_ratio: float = 0.15, masked: float = 0.8, swapped: float = 0.1, views: Views | None = None
-    ):
+    def __init__(self, encoder: TextEncoder, *, mask_ratio: float = 0.15, masked: float = 0.8, swapped: float = 0.1, views: Views | None = None):
         super().__init__(encoder, views)
         if not 0 < mask_ratio < 1:
             raise UserError(f"mask_ratio must be above 0 and below 1, not {mask_ratio}")

@@ -40,7 +40,9 @@ class SpokenCSE(Method):
 
     def views(self, batch, draw):
         texts = [self.augment(batch[role], draw.child(role))[0] for role in PAIR]
-        hidden = [hidden_tokens(self.encoder.input, text, draw.child("hidden", role), self.mask_ratio) for role, text in zip(PAIR, texts, strict=True)]
+        hidden = [
+            hidden_tokens(self.encoder.input, text, draw.child("hidden", role), self.mask_ratio) for role, text in zip(PAIR, texts, strict=True)
+        ]
         return {"texts": texts, "hidden": hidden if self.masked_weight else []}
 
     def forward(self, views):
