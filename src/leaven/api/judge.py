@@ -50,13 +50,13 @@ def evaluate(
 ) -> Scorecard:
     """What a run is worth on labeled data, beside its floors; writes scorecard.json and report.html into the run's folder.
 
-    protocols: of knn, linear, few-label and retrieval, which score the frozen encoder, sts, which asks whether pairs of texts are as alike as people say
-    (roles a, b and score), classifier, and samples, which scores what the run generates (None: sts for such pairs, classifier for a run that learned
-    classes, as `finetune` makes, else the first three). No label that the run has learned from is tested on.
-    judge, count: for samples; a run that classifies, whose features tell generated samples from real ones, and how many are made (None: as many as
-    are scored, at most 10,000). budget: time for the labels-only floor (the same encoder trained on the labels alone). known_floors: those of another
-    scorecard of the same encoder, data and seed, which are not measured again. report: write report.html, some seconds. Raises UserError without
-    labels, which samples do not need.
+    protocols: of knn, linear, few-label and retrieval, which score the frozen encoder, sts, which asks whether pairs of texts are as alike as people
+    say (roles a, b and score), classifier, and samples, which scores what the run generates (None: sts for such pairs, classifier for a run that
+    learned classes, as `finetune` makes, else the first three). No label that the run has learned from is tested on. judge, count: for samples; a run
+    that classifies, whose features tell generated samples from real ones, and how many are made (None: as many as are scored, at most 10,000).
+    budget: time for the labels-only floor (the same encoder trained on the labels alone). known_floors: those of another scorecard of the same
+    encoder, data and seed, which are not measured again. report: write report.html, some seconds. Raises UserError without labels, which samples do
+    not need.
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     encoder = load_encoder_of(opened)

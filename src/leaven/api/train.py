@@ -53,11 +53,11 @@ def pretrain(
 ) -> Run:
     """Train an encoder on unlabeled data, into the folder `out` (default: leaven-runs/DATA-METHOD).
 
-    data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's, a model of timm (pictures) or
-    transformers (text; a name or a folder), or the folder of a run whose encoder this training goes on from.
-    budget: a time such as "10m"; or epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts.
-    labels are only watched (a kNN curve), or used by semi-supervised methods. The same call with the same `out` goes on where it stopped.
-    track: "tensorboard" or "wandb", which then get the rows of metrics.jsonl as well. report: write report.html in the end, some seconds.
+    data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's, a model of timm (pictures)
+    or transformers (text; a name or a folder), or the folder of a run whose encoder this training goes on from. budget: a time such as "10m"; or
+    epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts. labels are only watched (a kNN curve),
+    or used by semi-supervised methods. The same call with the same `out` goes on where it stopped. track: "tensorboard" or "wandb", which then get
+    the rows of metrics.jsonl as well. report: write report.html in the end, some seconds.
 
     Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
@@ -68,10 +68,10 @@ def pretrain(
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     describe_data(opened, say)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
-    start = Run.open(encoder) if (Path(encoder) / "config.json").is_file() and "asked" in read_json(Path(encoder) / "config.json") else None
+    start = Run.open(encoder) if is_run(Path(encoder)) else None
     request = Request(
-        method, encoder if start is None else "auto", seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate,
-        keep_going, accept_data, checkpoint_seconds, tuple(track), start,
+        method, encoder if start is None else "auto", seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device,
+        devices, accumulate, keep_going, accept_data, checkpoint_seconds, tuple(track), start,
     )  # fmt: skip
     try:
         run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
@@ -84,6 +84,11 @@ def pretrain(
         trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
         report_run(run, opened, trained, device=choose_device(device))
     return run
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, and not of a model of another library, which has a config.json as well."""
+    return (folder / "config.json").is_file() and "asked" in read_json(folder / "config.json")
 
 
 def demo(

@@ -14,7 +14,6 @@ from leaven.data.labels import Labels
 from leaven.data.splits import canonical
 from leaven.errors import UserError
 
-
 TEXTS = ("text", "sentence", "document", "content", "body", "question", "utterance", "query", "review", "abstract", "title")  # one plays x
 PAIRS = (("sentence1", "sentence2"), ("sentence_A", "sentence_B"), ("sentence_a", "sentence_b"))  # play a and b
 ROLES = ("anchor", "positive", "negative", "a", "b")  # columns of these names play them

@@ -74,8 +74,8 @@ def open_data(
     cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
         larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
-    Broken pictures, empty texts, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds nothing usable,
-    or an option does not fit.
+    Broken pictures, empty texts, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds
+    nothing usable, or an option does not fit.
     """
     if channels not in (None, 1, 3):
         raise UserError(f"channels must be 1 or 3, not {channels}")

@@ -31,8 +31,9 @@ class TokenizerChoice:
     """What tokeniser is trained.
 
     kind: "wordpiece" (words and their parts, of text without case and accents), "bpe" (byte pairs; keeps all that is written), "bytes" (each byte a
-    token) or "words" (the most frequent words, without case and accents; all others are one unknown word). vocabulary: how many tokens at most. lowercase: without case and accents (None: as is usual for the kind). longest: tokens of a text that
-    are read, with those that begin and end it (None: as many as 99 % of the texts have, at most 128).
+    token) or "words" (the most frequent words, without case and accents; all others are one unknown word). vocabulary: how many tokens at most.
+    lowercase: without case and accents (None: as is usual for the kind). longest: tokens of a text that are read, with those that begin and end it
+    (None: as many as 99 % of the texts have, at most 128).
     """
 
     kind: str = "wordpiece"

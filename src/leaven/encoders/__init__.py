@@ -25,25 +25,10 @@ from leaven.encoders.vit import ViT
 from leaven.encoders.word_vectors import WordVectors
 from leaven.errors import UserError, unknown_name
 
-OWN: dict[str, type[Encoder]] = {
-    encoder.name: encoder
-    for encoder in (
-        ConvNet,
-        ViT,
-        Lab,
-        MLP,
-        Dense,
-        MaskedDense,
-        Causal,
-        Projected,
-        Quantized,
-        Strided,
-        UNet,
-        TextTransformer,
-        CausalTransformer,
-        WordVectors,
-    )  # fmt: skip
-}
+KINDS = (
+    ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet, TextTransformer, CausalTransformer, WordVectors,
+)  # fmt: skip
+OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in KINDS}
 
 AUTO: list[tuple[str, str, str, int, str, str]] = [
     # modality, wants, device, largest side, encoder, reason

@@ -21,8 +21,8 @@ POOLINGS = ("mean", "first", "last")
 
 
 class TextEncoder(Encoder):
-    """A network of the transformers library over tokens, computed without padding where its attention allows. The feature of a text is made of those of
-    its tokens.
+    """A network of the transformers library over tokens, computed without padding where its attention allows. The feature of a text is made of those
+    of its tokens.
 
     network: its tokens' embeddings, layers and last normalisation. pooling: "mean" of a text's tokens, or its "first" or "last" one.
     """
@@ -98,8 +98,8 @@ class TextEncoder(Encoder):
 class TextTransformer(TextEncoder):
     """Pre-norm transformer layers with learned positions: RoBERTa-PreLayerNorm of the transformers library, small and with fresh weights.
 
-    width: of a token. depth: layers. heads: of attention. dropout: of embeddings, layers and attention. pooling: a text's feature is the "mean" of its
-    tokens, the "first" or the "last" one.
+    width: of a token. depth: layers. heads: of attention. dropout: of embeddings, layers and attention. pooling: a text's feature is the "mean" of
+    its tokens, the "first" or the "last" one.
     """
 
     name = "transformer"
@@ -122,8 +122,8 @@ class TextTransformer(TextEncoder):
 class CausalTransformer(TextTransformer):
     """The same, of which each token sees only those before it (Radford et al. 2018).
 
-    width: of a token. depth: layers. heads: of attention. dropout: of embeddings, layers and attention. pooling: a text's feature is the "mean" of its
-    tokens, the "first" or the "last" one.
+    width: of a token. depth: layers. heads: of attention. dropout: of embeddings, layers and attention. pooling: a text's feature is the "mean" of
+    its tokens, the "first" or the "last" one.
     """
 
     name = "causal_transformer"

@@ -12,7 +12,8 @@ from leaven.encoders.encoder import Encoder, TokenFeatures
 
 
 class WordVectors(Encoder):
-    """The mean of the vectors of a text's words; 0 where none is known. Tokens that begin, end or fill up a text, and unknown ones, count for nothing.
+    """The mean of the vectors of a text's words; 0 where none is known. Tokens that begin, end or fill up a text, and unknown ones, count for
+    nothing.
 
     width: length of a vector.
     """

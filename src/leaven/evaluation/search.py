@@ -37,8 +37,8 @@ class Query:
 
 
 def read_query(asked: Any, data: DataSet, value: Value, encoder: Encoder, options: Mapping[str, Any]) -> Query:
-    """A query from a row, a sample's file name, an array of one sample, a text where the data is text, or a picture, decoded as the data's were, so that
-    one of them finds itself.
+    """A query from a row, a sample's file name, an array of one sample, a text where the data is text, or a picture, decoded as the data's were, so
+    that one of them finds itself.
 
     value: the data's samples. options: how pictures are opened for the encoder. Raises UserError for anything else.
     """

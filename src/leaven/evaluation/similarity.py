@@ -32,8 +32,8 @@ def evaluate_similarity(
     known_floors: Mapping[str, Scores] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Scorecard:
-    """Spearman's rank correlation of cosines and scores over the test pairs (all of them in one list), with those of tf-idf of words and of characters,
-    whose words are weighed on the training pairs, and of the untrained encoder. Nothing is fitted to the scores.
+    """Spearman's rank correlation of cosines and scores over the test pairs (all of them in one list), with those of tf-idf of words and of
+    characters, whose words are weighed on the training pairs, and of the untrained encoder. Nothing is fitted to the scores.
 
     data: roles a and b (texts) and score (numbers). Raises UserError where a role is missing, or all scores are the same.
     """
@@ -87,8 +87,8 @@ def told(cosine: Float[Tensor, " pairs"], scores: Float[Tensor, " pairs"], seed:
 
 
 def shape(a: Float[Tensor, "pairs dim"], b: Float[Tensor, "pairs dim"], scores: Float[Tensor, " pairs"]) -> dict[str, float]:
-    """alignment: mean squared distance of the pairs in the uppermost fifth of the scores; uniformity: log of the mean of exp(-2 d^2) over all texts (Wang
-    and Isola 2020, section 4.1); anisotropy: mean cosine of two different texts (Ethayarajh 2019). All of features at unit length."""
+    """alignment: mean squared distance of the pairs in the uppermost fifth of the scores; uniformity: log of the mean of exp(-2 d^2) over all texts
+    (Wang and Isola 2020, section 4.1); anisotropy: mean cosine of two different texts (Ethayarajh 2019). All of features at unit length."""
     first, second = F.normalize(a, dim=1), F.normalize(b, dim=1)
     low, high = scores.min(), scores.max()
     near = scores >= low + 0.8 * (high - low)

@@ -23,7 +23,8 @@ LARGEST = 2_000_000_000  # bytes; what one protobuf message holds is a little mo
 
 
 class Onnx(Target):
-    """A graph with the input `pixels` (batch, C, H, W), `numbers` (batch, D) or `ids` (batch, tokens) and the output `features` (batch, dim); any batch size.
+    """A graph with the input `pixels` (batch, C, H, W), `numbers` (batch, D) or `ids` (batch, tokens) and the output `features` (batch, dim); any
+    batch size.
 
     pixels: how pictures are given, "uint8" 0-255 or "float" 0-1. opset: version of ONNX's operators, from 18.
     """

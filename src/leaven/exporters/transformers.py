@@ -17,8 +17,8 @@ TOKENS = {"pad": "pad_token", "unknown": "unk_token", "begin": "cls_token", "end
 
 
 class Transformers(Target):
-    """The network with its config.json, and the tokeniser. The features of a text are the mean of its tokens' (or the first or last one), as README.md in
-    the folder says."""
+    """The network with its config.json, and the tokeniser. The features of a text are the mean of its tokens' (or the first or last one), as
+    README.md in the folder says."""
 
     def unfit(self, encoder: Encoder) -> str:
         if not isinstance(encoder, TextEncoder):

@@ -21,8 +21,8 @@ def nt_xent(a: Float[Tensor, "batch dim"], b: Float[Tensor, "batch dim"], temper
 
 
 def weighted_contrast(z: Float[Tensor, "batch dim"], weight: Float[Tensor, "batch batch"], temperature: float) -> Float[Tensor, ""]:
-    """Supervised contrast (Khosla et al. 2020, eq. 2, L_out), where each sample's positives may weigh differently: the mean over samples, and the mean by
-    weight over the others j, of -log exp(sim(i, j) / t) / sum over k != i of exp(sim(i, k) / t). Samples without a positive count as 0.
+    """Supervised contrast (Khosla et al. 2020, eq. 2, L_out), where each sample's positives may weigh differently: the mean over samples, and the
+    mean by weight over the others j, of -log exp(sim(i, j) / t) / sum over k != i of exp(sim(i, k) / t). Samples without a positive count as 0.
 
     weight: 0 or more; that of a sample to itself is not looked at. Needs a batch of at least 2.
     """
@@ -46,9 +46,9 @@ def info_nce(
     """InfoNCE (van den Oord et al. 2018, eq. 4): the mean over queries of -log exp(sim(q, k) / t) / sum over k' of exp(sim(q, k') / t), with k the
     key of the query's row and sim the cosine.
 
-    k' is every key, of which there may be more than queries; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq. 1).
-    same: a key with the number of a query's own is no negative of it.
-    Identical embeddings everywhere give ln(keys), or ln(1 + others). Needs a batch of at least 2 without `negatives`.
+    k' is every key, of which there may be more than queries; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq.
+    1). same: a key with the number of a query's own is no negative of it. Identical embeddings everywhere give ln(keys), or ln(1 + others). Needs a
+    batch of at least 2 without `negatives`.
     """
     if negatives is None and len(keys) < 2:
         raise ValueError("InfoNCE needs at least 2 samples: a batch of 1 has no negatives")

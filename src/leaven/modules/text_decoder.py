@@ -33,8 +33,8 @@ class TextDecoder(nn.Module):
         return self.network.states(read.mask, inputs_embeds=embedded)[0]
 
     def forward(self, vectors: Float[Tensor, "batch size"], text: Tokens, unread: Tensor | None = None) -> dict[str, Float[Tensor, " batch"]]:
-        """nats, count and right of all tokens but the first, as `VocabularyHead` gives them. unread: (batch, longest) bool, tokens whose content those
-        after them are not told."""
+        """nats, count and right of all tokens but the first, as `VocabularyHead` gives them. unread: (batch, longest) bool, tokens whose content
+        those after them are not told."""
         ids = text.ids if unread is None else torch.where(unread, self.input.special["mask"], text.ids)
         states = self.states(vectors, Tokens(ids[:, :-1], text.mask[:, 1:]))
         return self.head(states, text.ids[:, 1:], text.mask[:, 1:])

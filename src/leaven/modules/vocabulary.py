@@ -16,7 +16,8 @@ from leaven.data.spec import InputSpec
 
 
 class VocabularyHead(nn.Module):
-    """Features of tokens -> how likely the right token is, by its embedding (Devlin et al. 2019; Press and Wolf 2017). plain: no layer before that."""
+    """Features of tokens -> how likely the right token is, by its embedding (Devlin et al. 2019; Press and Wolf 2017). plain: no layer before
+    that."""
 
     def __init__(self, encoder: Any, plain: bool = False):
         super().__init__()

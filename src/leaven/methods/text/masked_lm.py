@@ -8,8 +8,8 @@ from leaven.views import Views
 class MaskedLM(Method):
     """Hidden tokens are told from those around them (Devlin et al. 2019, section 3.1). Which are hidden is drawn anew in every step.
 
-    mask_ratio: share of a text's tokens that have to be told (above 0, below 1). masked, swapped: shares of these that are read as the mask token, and
-    as any other; the rest is read as it is.
+    mask_ratio: share of a text's tokens that have to be told (above 0, below 1). masked, swapped: shares of these that are read as the mask token,
+    and as any other; the rest is read as it is.
     """
 
     paper = "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding (Devlin et al.)"

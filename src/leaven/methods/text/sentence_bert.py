@@ -17,7 +17,8 @@ class SentenceBERT(Method):
     What the data has decides: triplets (roles anchor, positive and negative) are told apart by distance; pairs (roles a and b) with a `score` get a
     cosine that rises with it; pairs with a label get a classifier of u, v and |u - v|.
 
-    margin: by which the negative has to be farther than the positive. lowest, highest: the scores of texts that have nothing, and everything, in common.
+    margin: by which the negative has to be farther than the positive. lowest, highest: the scores of texts that have nothing, and everything, in
+    common.
     """
 
     paper = "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks (Reimers and Gurevych)"

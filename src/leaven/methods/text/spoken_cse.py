@@ -11,8 +11,8 @@ PAIR = ("anchor", "positive")
 
 
 class SpokenCSE(Method):
-    """What was said and what a recogniser made of it agree, all others of the batch disagree (Chang and Chen 2022, eq. 1), while hidden tokens of both
-    are told from the others (eq. 2).
+    """What was said and what a recogniser made of it agree, all others of the batch disagree (Chang and Chen 2022, eq. 1), while hidden tokens of
+    both are told from the others (eq. 2).
 
     Roles: anchor, the true text, and positive, the recognised one. The contrast is of the last layer's vectors. The paper's second stage, supervised
     contrast and self-distillation while labels are learned, is `leaven finetune RUN DATA --set contrast=0.1 --set distillation=10`.

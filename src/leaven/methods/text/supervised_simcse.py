@@ -13,8 +13,8 @@ PAIR, TRIPLET = ("anchor", "positive"), ("anchor", "positive", "negative")
 
 
 class SupervisedSimCSE(Method):
-    """A text agrees with one that is known to say the same, and disagrees with all others of the batch and with one that is known to say something else
-    (Gao et al. 2021, eq. 5). Without the role `negative` there are no such.
+    """A text agrees with one that is known to say the same, and disagrees with all others of the batch and with one that is known to say something
+    else (Gao et al. 2021, eq. 5). Without the role `negative` there are no such.
 
     A text that stands in the batch more than once is no negative of what it belongs to.
 

@@ -14,7 +14,8 @@ ACTIVE = 0.01  # variance over the data of a code's mean, above which it is used
 class TextVAE(Method):
     """A code with noise from which a text can be written: log p(x) >= E[log p(x | z)] - KL(q(z | x) || p(z)) (Bowman et al. 2016, eq. 1).
 
-    A decoder that knows the tokens before may leave the code unused: the KL is annealed, parts of it are free, and tokens are hidden from the decoder.
+    A decoder that knows the tokens before may leave the code unused: the KL is annealed, parts of it are free, and tokens are hidden from the
+    decoder.
 
     code: how many numbers. beta: weight of the KL (1 gives the bound). annealing: share of the training (0-1) over which that weight rises from 0.
     free_bits: nats that each number of the code may carry for nothing, on the mean of the batch (Kingma et al. 2016, eq. 15). word_dropout: share of

@@ -20,9 +20,9 @@ class Word2Vec(Method):
     Instead of drawing a window's width for each word, its neighbours weigh as much as they are drawn on average. All words of a batch share their
     random ones, which then are many; a neighbour is never taken for a random word.
 
-    model: "skip_gram" (each neighbour is told from the word) or "cbow" (the word is told from the mean of its neighbours). window: words on each side.
-    negatives: random words for each neighbour, by weight. shared: how many are drawn for a batch. subsample: frequency above which words are left out
-    by chance (0: none are). power: of the frequencies by which random words are drawn.
+    model: "skip_gram" (each neighbour is told from the word) or "cbow" (the word is told from the mean of its neighbours). window: words on each
+    side. negatives: random words for each neighbour, by weight. shared: how many are drawn for a batch. subsample: frequency above which words are
+    left out by chance (0: none are). power: of the frequencies by which random words are drawn.
     """
 
     paper = "Distributed Representations of Words and Phrases and their Compositionality (Mikolov et al.)"
