@@ -336,7 +336,7 @@ SMALL = {
     "autoencoder": {"code": 3, "encoder.width": 16},
     "denoising_autoencoder": {"code": 3, "encoder.width": 16},
     "sparse_autoencoder": {"code": 8, "encoder.width": 16},
-    "deep_autoencoder": {"widths": (12, 3), "recipe.lr": 0.1},
+    "deep_autoencoder": {"widths": (12, 3), "recipe.optimizer": "adamw"},
     "stacked_autoencoder": {"widths": (12, 3)},
     "vae": {"code": 3, "encoder.width": 16},
     "simclr": {"encoder.width": 16},

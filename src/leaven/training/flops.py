@@ -43,7 +43,7 @@ def flops_a_step(method: Method, rows: Batch, members: Tensor, batch: int) -> fl
                 for parameter in parameters:
                     parameter.requires_grad_(moving is None or parameter in moving)
                 counter = FlopCounterMode(display=False)
-                counter.mod_tracker = AllTogether()
+                counter.mod_tracker = AllTogether()  # type: ignore[assignment]
                 with counter:
                     step.gradients([views], ("flops",), (player,) if player else ())
                 count += stage.share * counter.get_total_flops() / len(players)
