@@ -5,11 +5,28 @@ import torch
 from leaven.data import Draw, open_data
 from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
-from leaven.methods.registry import build_method, find_method, registry
+from leaven.methods.registry import build_method, find_method, given_arguments, registry
 
 SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 
 ENCODERS = {"convnet": {"width": 8, "features": 24}, "vit": {"width": 24, "depth": 1, "heads": 2}, "lab": {"width": 8, "features": 16}}
+SETTINGS = {
+    "rbm": {"hidden": 8},
+    "gaussian_rbm": {"hidden": 8},
+    "dbn": {"widths": (12, 8)},
+    "deep_autoencoder": {"widths": (24, 12, 4)},
+    "stacked_autoencoder": {"widths": (24, 12, 4)},
+    "made": {"widths": (16,), "orderings": 2},
+    "vae": {"code": 4, "annealing": 0.5, "free_bits": 0.1},
+    "vqvae": {"codes": 8, "size": 4, "momentum": 0.5, "restart": 0.5, "decoder_width": 16},
+    "gan": {"noise": 4, "generator": (16,), "discriminator": (16,)},
+    "dcgan": {"noise": 4, "width": 4},
+    "conditional_gan": {"noise": 4, "width": 4},
+    "wgan_gp": {"noise": 4, "width": 4, "critic_steps": 2, "conditional": True, "recipe.lr": 5e-3},
+    "diffusion": {"width": 4, "sample_steps": 2},
+    "causal_cnn": {"width": 4, "layers": 2, "kernel": 3, "head": 4, "levels": 8},
+}
+"""Settings that make the networks small which a method brings itself, or adds to its encoder."""
 BEGINNING = [name for name, method in registry().items() if not method.continues]
 """Methods that `pretrain` begins with."""
 COLORED = ("cmc", "colorization")
@@ -20,9 +37,14 @@ def encoder_for(name):
     return {"tokens": "vit", "channel_groups": "lab"}.get(find_method(name).wants, "convnet")
 
 
-def small_encoder(name):
-    """Settings that make it small."""
-    return {f"encoder.{key}": value for key, value in ENCODERS[encoder_for(name)].items()}
+def brings_networks(name):
+    return not {"encoder", "encoders"} & set(given_arguments(find_method(name)))
+
+
+def small_settings(name):
+    """Settings that make its networks small."""
+    encoder = {} if brings_networks(name) else ENCODERS[encoder_for(name)]
+    return SETTINGS.get(name, {}) | {f"encoder.{key}": value for key, value in encoder.items()}
 
 
 def pictures(count=32, side=16):
@@ -36,8 +58,9 @@ def digits_for(name):
 
 def learnable(name):
     """Pictures that the method can learn from: in noise no place looks like any other, so puzzles get pictures that are bright in the middle, and
-    two crops of a picture have nothing in common, so targets from another crop get pictures of one colour each."""
-    if find_method(name).family in ("clustering", "distillation"):
+    two crops of a picture have nothing in common nor its values with each other, so targets from another crop and models of the data get pictures
+    of one colour each."""
+    if find_method(name).family in ("clustering", "distillation", "generative", "latent"):
         return pictures(side=1).expand(-1, -1, 16, 16).contiguous()
     if name not in ("jigsaw", "relative_position"):
         return pictures()
@@ -52,8 +75,8 @@ def labeled():
 def small(name, **settings):
     torch.manual_seed(0)
     method = find_method(name)
-    encoder = build_encoder(encoder_for(name), SPEC, ENCODERS[encoder_for(name)])
-    return build_method(method, labeled().spec, {"x": encoder}, settings)
+    encoders = {} if brings_networks(name) else {"x": build_encoder(encoder_for(name), SPEC, ENCODERS[encoder_for(name)])}
+    return build_method(method, labeled().spec, encoders, {**SETTINGS.get(name, {}), **settings})
 
 
 def step_views(method, draw=None):

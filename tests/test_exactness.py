@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import test_contract
 import torch
-from small import ENCODERS
+from small import ENCODERS, SETTINGS
 from torch import nn
 
 from leaven.data import Tokens, Vector, open_data
@@ -43,7 +43,8 @@ def data_for(name):
 def built(name, data):
     """A small float64 method with plain SGD, the same in every process."""
     kind = getattr(test_contract, name) if name in OWN else find_method(name)
-    settings = {"recipe.optimizer": "sgd", "recipe.lr": 0.05} | ({"clusters": 3} if name == "DigitClusters" else {})
+    settings = {"recipe.optimizer": "sgd", "recipe.lr": 0.05, "recipe.clip": 1.0}
+    settings |= {"clusters": 3} if name == "DigitClusters" else SETTINGS.get(name, {})
     torch.manual_seed(0)
     _, _, choices = build(Request(kind, settings=settings), data.spec, "cpu")
     chosen = next((choice["value"] for choice in choices if choice["what"] == "encoder"), None)

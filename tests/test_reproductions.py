@@ -13,7 +13,7 @@ from leaven.errors import UserError
 from leaven.evaluation import floors
 from leaven.evaluation.comparison import difference
 from leaven.reproductions import augmentation_pairs
-from leaven.reproductions.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, decided, sign
+from leaven.reproductions.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, decided, few, sign
 from leaven.reproductions.runner import claims, slug, thinned
 
 SIDE = 16
@@ -105,6 +105,64 @@ def test_a_reproduction_trains_each_arm_and_seed_once_and_goes_on(samples, tmp_p
     again = leaven.reproduce(Small, data=samples, out=tmp_path / "out")
     assert {key: again[key] for key in ("verdict", "scores", "because")} == {key: first[key] for key in ("verdict", "scores", "because")}
     assert weights == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")} and len(weights) == 4
+
+
+class Measured(Small):
+    """It scores nothing, and measures of each training, and of what needs none, how many steps it took."""
+
+    protocols = ()
+
+    def given(self, root):
+        return torch.arange(64.0)[:, None], torch.arange(64) % 2
+
+    def arms(self):
+        return {"short": Arm("simclr", steps=1), "long": Arm("simclr", steps=3)}
+
+    def measure(self, runs, samples, seed):
+        asked.append(seed)
+        return {**{arm: {"steps": run.config["result"]["steps"] + seed} for arm, run in runs.items()}, "none": {"steps": 0}}
+
+    def decide(self, found):
+        gap = found.gap("long", "short", "steps")
+        return Outcome(decided(gap), f"{gap['mean']} more, {found.number('none', 'steps')['interval']}.")
+
+    def figure(self, found):
+        from leaven.report.reproduction import numbers_figure
+
+        return numbers_figure({arm: found.number(arm, "steps") for arm in found.arms}, "steps")
+
+
+asked = []
+
+
+def test_a_claim_may_measure_on_its_trainings_what_no_protocol_does(tmp_path):
+    told = []
+    found = leaven.reproduce(Measured, out=tmp_path / "out", say=told.append)
+    assert found["verdict"] == HOLDS and found["because"] == "2.0 more, [0.0, 0.0]."
+    assert found["measures"]["long"]["steps"]["mean"] == 3.5 and found["measures"]["long"]["steps"]["seeds"] == [3, 4]
+    assert found["measures"]["none"]["steps"]["mean"] == 0 and found["scores"] == {"short": {}, "long": {}}
+    assert "long, seed 1: steps 4" in told
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<td>3.5<small>" in page and "none" in page and "accuracy" not in page
+    assert leaven.reproduce(Measured, out=tmp_path / "out") == found
+    assert asked == [0, 1]  # once for each seed
+
+
+def test_an_arm_may_see_few_samples_of_each_class_drawn_anew_for_each_seed(samples, tmp_path):
+    rows = {seed: few(samples, 5, seed) for seed in range(2)}
+    for drawn in rows.values():
+        assert samples.rows.label[drawn].bincount().tolist() == [5, 5, 5] and torch.isin(drawn, samples.train()).all()
+    assert not torch.equal(rows[0], rows[1]) and torch.equal(rows[0], few(samples, 5, 0))
+    assert len(few(samples, 10**6, 0)) == len(samples.train())
+
+    class Few(Small):
+        def arms(self):
+            narrow = {"encoder.width": 4, "encoder.features": 8}
+            return {name: Arm("simclr", narrow, per_class=count) for name, count in (("short", 6), ("long", None))}
+
+    leaven.reproduce(Few, data=samples, out=tmp_path / "out", seeds=1)
+    seen = [leaven.Run.open(tmp_path / "out" / arm / "0").config["asked"]["data"]["spec"]["samples"] for arm in ("short", "long")]
+    assert seen == [18, len(samples.train())]
 
 
 def test_another_reproduction_in_the_same_folder_is_refused_and_more_seeds_are_not(samples, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import test_contract
 import torch
 from safetensors.torch import load_file
-from small import BEGINNING, digits_for, small_encoder
+from small import BEGINNING, digits_for, small_settings
 
 import leaven
 from leaven.errors import Interrupted
@@ -79,7 +79,7 @@ def pretrain_with_cuts(cuts, monkeypatch, **arguments):
 def test_a_cut_off_training_ends_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
     method = getattr(test_contract, name, name)
     data = torch.randn(128, 2, generator=torch.Generator().manual_seed(0)) if name == "PointGAN" else digits_for(name)
-    settings = small_encoder(name) if name in BEGINNING else {}
+    settings = small_settings(name) if name in BEGINNING else {}
     arguments = {"data": data, "method": method, "steps": 12, "batch": 64, "settings": settings, "keep_going": True}
     whole = leaven.pretrain(out=tmp_path / "whole", **arguments)
     cut = pretrain_with_cuts([3, 4, 9], monkeypatch, out=tmp_path / "cut", **arguments)
@@ -88,7 +88,7 @@ def test_a_cut_off_training_ends_as_if_nothing_had_happened(name, tmp_path, monk
 
 
 def test_a_checkpoint_cut_in_half_is_passed_over_for_the_one_before(tmp_path, monkeypatch):
-    arguments = {"data": "demo:digits", "steps": 10, "batch": 64, "settings": small_encoder("simclr")}
+    arguments = {"data": "demo:digits", "steps": 10, "batch": 64, "settings": small_settings("simclr")}
     whole = leaven.pretrain(out=tmp_path / "whole", **arguments)
     one_step = Training._one_step
 
@@ -115,7 +115,7 @@ def test_sigterm_writes_a_checkpoint_and_the_same_call_goes_on(tmp_path, monkeyp
             os.kill(os.getpid(), signal.SIGTERM)
         one_step(training)
 
-    arguments = {"data": "demo:digits", "steps": 8, "batch": 64, "settings": small_encoder("simclr")}
+    arguments = {"data": "demo:digits", "steps": 8, "batch": 64, "settings": small_settings("simclr")}
     monkeypatch.setattr(Training, "_one_step", ask_to_stop)
     with pytest.raises(Interrupted):
         leaven.pretrain(out=tmp_path / "run", **arguments)
@@ -128,7 +128,7 @@ def test_sigterm_writes_a_checkpoint_and_the_same_call_goes_on(tmp_path, monkeyp
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
-    arguments = {"data": "demo:digits", "steps": 2, "batch": 64, "settings": small_encoder("simclr"), "out": tmp_path / "run"}
+    arguments = {"data": "demo:digits", "steps": 2, "batch": 64, "settings": small_settings("simclr"), "out": tmp_path / "run"}
     leaven.pretrain(**arguments)
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
     said = []
@@ -146,7 +146,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     ],
 )
 def test_another_configuration_is_refused_with_the_difference(change, told, tmp_path):
-    arguments = {"data": "demo:digits", "steps": 2, "batch": 64, "settings": small_encoder("simclr"), "out": tmp_path / "run"}
+    arguments = {"data": "demo:digits", "steps": 2, "batch": 64, "settings": small_settings("simclr"), "out": tmp_path / "run"}
     leaven.pretrain(**arguments)
     with pytest.raises(leaven.UserError, match=told):
         leaven.pretrain(**{**arguments, **change})

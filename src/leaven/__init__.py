@@ -7,7 +7,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from leaven.api import compare, demo, embed, evaluate, export, finetune, inspect, list_encoders, list_methods, load, predict, pretrain, search
+    from leaven.api import (
+        compare,
+        demo,
+        embed,
+        evaluate,
+        export,
+        finetune,
+        inspect,
+        interpolate,
+        list_encoders,
+        list_methods,
+        load,
+        predict,
+        pretrain,
+        reconstruct,
+        sample,
+        score,
+        search,
+    )
     from leaven.errors import UserError
     from leaven.reproductions import list_claims, reproduce
     from leaven.run import Run
@@ -31,13 +49,17 @@ __all__ = [
     "export",
     "finetune",
     "inspect",
+    "interpolate",
     "list_claims",
     "list_encoders",
     "list_methods",
     "load",
     "predict",
     "pretrain",
+    "reconstruct",
     "reproduce",
+    "sample",
+    "score",
     "search",
 ]
 

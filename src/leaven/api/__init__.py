@@ -1,6 +1,7 @@
 """The public functions: each a short story over the rooms below."""
 
 from leaven.api.classify import finetune, predict
+from leaven.api.generate import interpolate, reconstruct, sample, score
 from leaven.api.judge import compare, evaluate
 from leaven.api.look import inspect, list_encoders, list_methods
 from leaven.api.train import demo, pretrain
@@ -15,10 +16,14 @@ __all__ = [
     "export",
     "finetune",
     "inspect",
+    "interpolate",
     "list_encoders",
     "list_methods",
     "load",
     "predict",
     "pretrain",
+    "reconstruct",
+    "sample",
+    "score",
     "search",
 ]

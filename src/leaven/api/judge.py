@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from leaven.api.generate import able
 from leaven.api.grid import Grid, entries
 from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
 from leaven.api.use import load_encoder_of, picture_options
@@ -14,7 +15,8 @@ from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.classifier import evaluate_classifier
 from leaven.evaluation.comparison import COMPARED, Comparison
-from leaven.evaluation.evaluate import PROTOCOLS, evaluate_encoder
+from leaven.evaluation.evaluate import USUAL, evaluate_encoder
+from leaven.evaluation.samples import evaluate_samples
 from leaven.evaluation.scorecard import Scorecard, joined
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
@@ -33,6 +35,8 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     protocols: Sequence[str] | None = None,
     labels_per_class: Sequence[int] = (1, 2, 5, 10),
+    judge: str | Path | Run | None = None,
+    count: int | None = None,
     budget: str | float | None = "2m",
     seed: int = 0,
     device: str = "auto",
@@ -44,10 +48,12 @@ def evaluate(
 ) -> Scorecard:
     """What a run is worth on labeled data, beside its floors; writes scorecard.json and report.html into the run's folder.
 
-    protocols: of knn, linear and few-label, which score the frozen encoder, and classifier (None: classifier for a run that learned classes, as
-    `finetune` makes, else the other three). No label that the run has learned from is tested on. budget: time for the labels-only floor (the same
-    encoder trained on the labels alone). known_floors: those of another scorecard of the same encoder, data and seed, which are not measured again.
-    report: write report.html, some seconds. Raises UserError without labels.
+    protocols: of knn, linear, few-label and retrieval, which score the frozen encoder, classifier, and samples, which scores what the run generates
+    (None: classifier for a run that learned classes, as `finetune` makes, else the first three). No label that the run has learned from is tested on.
+    judge, count: for samples; a run that classifies, whose features tell generated samples from real ones, and how many are made (None: as many as
+    are scored, at most 10,000). budget: time for the labels-only floor (the same encoder trained on the labels alone). known_floors: those of another
+    scorecard of the same encoder, data and seed, which are not measured again. report: write report.html, some seconds. Raises UserError without
+    labels, which samples do not need.
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     encoder = load_encoder_of(opened)
@@ -56,14 +62,22 @@ def evaluate(
     method = opened.config["asked"]["method"]["name"]
     kind = registry().get(method)
     classifies = opened.learned_path.is_file() and not (kind and kind.learns_labels)
-    asked = (("classifier",) if classifies else PROTOCOLS) if protocols is None else tuple(protocols)
-    shared: dict[str, Any] = {"budget": seconds(budget), "seed": seed, "device": choose_device(device), "say": say}
-    cards = [evaluate_classifier(opened, samples, **shared)] if "classifier" in asked else []
-    if frozen := [protocol for protocol in asked if protocol != "classifier"]:
+    asked = (("classifier",) if classifies else USUAL) if protocols is None else tuple(protocols)
+    shared: dict[str, Any] = {"seed": seed, "device": choose_device(device), "say": say}
+    cards = [evaluate_classifier(opened, samples, budget=seconds(budget), **shared)] if "classifier" in asked else []
+    if "samples" in asked:
+        made = able(opened, "sample", None)
+        if judge is None:
+            raise UserError("samples are judged by a run that classifies", hint="give one that was trained on real ones with --judge RUN2")
+        cards.append(evaluate_samples(opened, made, samples, judge if isinstance(judge, Run) else Run.open(judge), count=count, **shared))
+    elif judge is not None or count is not None:
+        raise UserError("a judge and a count are for samples", hint="add --protocol samples")
+    if frozen := [protocol for protocol in asked if protocol not in ("classifier", "samples")]:
         cards.append(
             evaluate_encoder(
-                encoder, samples, method=method, protocols=frozen, labels_per_class=labels_per_class, learned=learned_hashes(opened),
-                known_floors=known_floors, progress=partial(progress, "encoded"), **shared,
+                encoder, samples, method=method, protocols=frozen, labels_per_class=labels_per_class, budget=seconds(budget),
+                known_floors=known_floors, learned=learned_hashes(opened), linear_floor=kind is not None and kind.family == "latent",
+                progress=partial(progress, "encoded"), **shared,
             )
         )  # fmt: skip
     card = joined(cards)

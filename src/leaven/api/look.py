@@ -70,7 +70,7 @@ def inspect(
 
 
 def list_methods() -> list[dict[str, Any]]:
-    """Every method: name, family, roles, paper, year, and its hyper-parameters with their defaults and meanings."""
+    """Every method: name, family, roles, paper, year, what it does beside giving features, and its hyper-parameters with defaults and meanings."""
     return [
         {
             "name": name,
@@ -80,6 +80,7 @@ def list_methods() -> list[dict[str, Any]]:
             "paper": method.paper,
             "year": method.year,
             "summary": explained(method)[0][0],
+            "abilities": method.abilities(),
             "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
             "meanings": explained(method)[1],
         }

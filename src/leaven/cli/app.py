@@ -18,6 +18,7 @@ PANELS = {
     "Raise": ("demo", "inspect", "pretrain", "finetune"),
     "Judge": ("evaluate", "compare", "reproduce"),
     "Use": ("predict", "embed", "search", "export"),
+    "Make": ("sample", "score", "reconstruct", "interpolate"),
     "Look": ("methods", "encoders", "claims"),
 }
 """What the commands are for, in the order in which they are used."""

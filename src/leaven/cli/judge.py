@@ -36,18 +36,20 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Any of knn,linear,few-label,classifier (default: classifier for a run of finetune, else the other three).",
-            autocompletion=completion.some_of("knn", "linear", "few-label", "classifier"),
+            help="Any of knn,linear,few-label,retrieval,classifier,samples (default: classifier for a run of finetune, else the first three).",
+            autocompletion=completion.some_of("knn", "linear", "few-label", "retrieval", "classifier", "samples"),
         ),
     ] = None,
     labels_per_class: Annotated[str, typer.Option(help="Counts of the few-label curve.")] = "1,2,5,10",
+    judge: Annotated[Path | None, typer.Option(help="For samples: a run that classifies, by whose features they are told from real ones.")] = None,
+    count: Annotated[int | None, typer.Option(help="For samples: how many are made (default: as many as are scored, at most 10,000).", min=1)] = None,
     budget: Annotated[str, typer.Option(help="Time for training on the labels alone, the floor that costs most.")] = "2m",
     seed: Seed = 0,
     device: Device = "auto",
     data_root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run is worth: kNN, linear probe and few-label curve, or a classifier's accuracy, beside their floors."""
+    """Say what a run is worth: kNN, linear probe and few-label curve, a classifier's accuracy, or its samples, beside their floors."""
     import leaven
 
     try:
@@ -57,7 +59,8 @@ def evaluate(
     with Watch() as watch:
         card = leaven.evaluate(
             run, data, labels=labels, columns=columns_of(columns), protocols=tuple(protocol.split(",")) if protocol else None,
-            labels_per_class=counts, budget=budget, seed=seed, device=device, data_root=data_root, say=watch.say, progress=watch,
+            labels_per_class=counts, judge=judge, count=count, budget=budget, seed=seed, device=device, data_root=data_root, say=watch.say,
+            progress=watch,
         )  # fmt: skip
     answer(as_json, {**card.to_dict(), "report": str(run / "report.html")}, f"{card.text()}\nThe whole story: {run / 'report.html'}")
 

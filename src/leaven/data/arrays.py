@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import warnings
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from leaven.data.batch import Pixels, Value, Vector
+from leaven.data.batch import Counts, Pixels, Value, Vector
 from leaven.data.content import CHUNK
+from leaven.data.counts import check_counts, from_sparse, is_sparse, read_sparse
 from leaven.data.pictures import stored_side
 from leaven.errors import UserError
 
@@ -41,11 +43,18 @@ def as_tensor(array: Any) -> Tensor:
 
 
 def as_value(array: Any, where: str) -> Value:
-    """(N, D) -> Vector; (N, H, W), (N, H, W, C), (N, C, H, W) of uint8, whole numbers in 0-255, 16 bits, or floats in 0-1 -> Pixels.
+    """(N, D) -> Vector; (N, H, W), (N, H, W, C), (N, C, H, W) of uint8, whole numbers in 0-255, 16 bits, or floats in 0-1 -> Pixels;
+    sparse matrices -> Counts.
 
-    A Value stays as it is. Raises UserError for other shapes and ranges, and for values that are not finite.
+    A Value stays what it is. Raises UserError for other shapes and ranges, and for values that are not finite.
     """
-    if isinstance(array, Value):
+    if is_sparse(array):
+        return from_sparse(array, where)
+    if isinstance(array, Counts):
+        return check_counts(array, where)
+    if isinstance(array, Vector):
+        array = array.numbers
+    elif isinstance(array, Value):
         return array
     tensor = as_tensor(array)
     if not 2 <= tensor.ndim <= 4 or 0 in tensor.shape:
@@ -69,14 +78,21 @@ def fit_pixels(pixels: Tensor, size: int | None, channels: int | None) -> Tensor
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """Arrays of a .npy ("x", memory-mapped) or .npz file by name. Nothing is unpickled. Raises UserError when it cannot be read."""
+    """Arrays of a .npy ("x", memory-mapped) or .npz file by name, or the sparse matrix of one ("x"). Nothing is unpickled.
+
+    Raises UserError when it cannot be read.
+    """
     try:
         if path.suffix.lower() == ".npy":
             return {"x": np.load(path, mmap_mode="r")}
+        if (sparse := read_sparse(path)) is not None:
+            return {"x": sparse}
         with np.load(path) as archive:
             return {name: archive[name] for name in _wanted(archive.files, path)}
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read the array: {error}", where=path, hint="plain numbers, saved by numpy.save or numpy.savez") from error
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"cannot read the array: {error}", where=path, hint="plain numbers, saved by numpy.save, numpy.savez or scipy.sparse.save_npz"
+        ) from error
 
 
 def find_idx(folder: Path) -> Path | None:

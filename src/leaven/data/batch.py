@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,10 @@ class Rows(ABC):
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> Rows:
+        """These rows, still not made."""
 
     @property
     def nbytes(self) -> int:
@@ -59,6 +64,10 @@ class Value:
 
     def __getitem__(self, index: Tensor | slice) -> Self:
         return self.map(lambda tensor: tensor[index])
+
+    def take(self, index: Tensor) -> Self:
+        """The samples at these rows; what is only made when it is selected stays so."""
+        return self.map(lambda tensor: tensor.take(index.numpy()) if isinstance(tensor, Rows) else tensor[index])
 
     def to(self, device: torch.device | str) -> Self:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -116,6 +125,19 @@ class Vector(Value):
 
     modality = "vector"
     numbers: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Counts(Value):
+    """How often each of some things occurs, such as words in a text: (B, D) float, 0 or more."""
+
+    modality = "counts"
+    counts: Tensor  # or Rows, until rows are selected
+
+    def shares(self) -> Tensor:
+        """(B, D) float32: of each sample's counts together; zeros for a sample without any."""
+        counts = self.counts.float()
+        return counts / counts.sum(1, keepdim=True).clamp(min=1e-12)
 
 
 @dataclass(frozen=True, eq=False)

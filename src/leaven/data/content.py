@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Pixels, Rows, Signal, Tokens, Value, Vector, Wave
+from leaven.data.batch import Counts, Pixels, Rows, Signal, Tokens, Value, Vector, Wave
 from leaven.data.spec import InputSpec
 
 CHUNK = 512
 STATISTICS_ROWS = 10_000
 STATISTICS_VALUES = 2**24
-STD_FLOOR = 1e-6
+CONSTANT = 1e-7  # of the mean: float32 holds no smaller deviation
 
 
 def content_hash(*parts: bytes) -> int:
@@ -52,6 +52,9 @@ def input_spec(value: Value, train: Tensor) -> InputSpec:
         case Vector(numbers=numbers):
             mean, std = _moments(numbers, train)
             return InputSpec("vector", tuple(numbers.shape[1:]), mean, std)
+        case Counts(counts=counts):
+            mean, std = _moments(counts, train)
+            return InputSpec("counts", tuple(counts.shape[1:]), mean, std)
         case Tokens(ids=ids):
             return InputSpec("tokens", tuple(ids.shape[1:]), vocabulary=int(ids.max()) + 1)
         case Wave(samples=samples, rate=rate) | Signal(samples=samples, rate=rate):
@@ -60,7 +63,10 @@ def input_spec(value: Value, train: Tensor) -> InputSpec:
 
 
 def _moments(tensor: Tensor | Rows, train: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel or dimension; chunk by chunk (Chan et al. 1979), so that large means lose no digits."""
+    """Mean and standard deviation of each channel or dimension (1 where it is constant).
+
+    Chunk by chunk (Chan et al. 1979), so that large means lose no digits.
+    """
     scale = 255.0 if tensor.dtype == torch.uint8 else 1.0
     limit = min(STATISTICS_ROWS, max(CHUNK, STATISTICS_VALUES // max(1, tensor[:1].numel())))
     rows = train[torch.from_numpy(evenly_spaced(len(train), limit))]
@@ -71,4 +77,5 @@ def _moments(tensor: Tensor | Rows, train: Tensor) -> tuple[tuple[float, ...], t
     variances, means = (torch.stack(parts).double() for parts in zip(*moments, strict=True))
     mean = (share * means).sum(0)
     std = (share * (variances + (means - mean).square())).sum(0).sqrt()
-    return tuple((mean / scale).tolist()), tuple((std / scale).clamp_min(STD_FLOOR).tolist())
+    std = torch.where(std <= CONSTANT * mean.abs(), scale, std)  # 1 / 0 would make any other number infinite
+    return tuple((mean / scale).tolist()), tuple((std / scale).tolist())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from leaven.data import labels as labeling
-from leaven.data.batch import Batch, Rows
+from leaven.data.batch import Batch, Pixels, Rows
 from leaven.data.content import content_hashes, input_spec
 from leaven.data.labels import Labels
 from leaven.data.listing import Listing
@@ -85,7 +85,7 @@ class DataSet:
     @property
     def undecoded(self) -> bool:
         """Whether pictures are decoded when they are selected, since the cache would not hold them."""
-        return any(isinstance(tensor, Rows) for value in self.rows.roles.values() for tensor in value.tensors().values())
+        return any(isinstance(value, Pixels) and isinstance(value.pixels, Rows) for value in self.rows.roles.values())
 
     @property
     def nbytes(self) -> int:

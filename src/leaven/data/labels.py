@@ -81,6 +81,8 @@ def folders_are_classes(folders: Sequence[tuple[str, ...]], splits: Sequence[str
 def from_csv(path: Path, files: Sequence[str]) -> Labels:
     """Labels from a csv file with the columns `file` and `label`, matched by relative path, else by a file name that occurs once.
 
+    Where samples come from no files, by their number from 0 (17 or #17).
+
     Raises UserError when columns are missing, or a line's file is unknown, ambiguous or labeled twice differently.
     """
     columns = read_csv(path)
@@ -91,14 +93,14 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
             hint="a labels file needs the columns file,label",
         )
     lines = list(zip(columns["file"], (label.strip() for label in columns["label"]), strict=True))
-    by_path = {file: row for row, file in enumerate(files)}
+    by_path = {file or str(row): row for row, file in enumerate(files)}
     uses = Counter(PurePosixPath(file).name for file in files)
     by_name = {PurePosixPath(file).name: row for row, file in enumerate(files)}
     values: list[str | None] = [None] * len(files)
     unknown: list[str] = []
     for file, label in lines:
         relative = PurePosixPath(file.strip().replace("\\", "/"))
-        row = by_path.get(str(relative))
+        row = by_path.get(str(relative), by_path.get(str(relative).removeprefix("#")))
         if row is None and uses[relative.name] == 1:
             row = by_name[relative.name]
         if row is None:
@@ -109,7 +111,7 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
             values[row] = label
     if unknown:
         what = f"{len(unknown)} of {len(lines)} labels match no file, for example {', '.join(unknown[:3])}"
-        raise UserError(what, where=path, hint=f"write paths relative to the data, such as {files[0] if files else 'cat/001.jpg'}")
+        raise UserError(what, where=path, hint=f"write paths relative to the data, such as {next(iter(by_path), 'cat/001.jpg')}")
     return number(values)
 
 

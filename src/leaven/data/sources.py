@@ -14,9 +14,10 @@ import torch
 
 from leaven.data import arrays, folders, named, samples
 from leaven.data import labels as labeling
-from leaven.data.batch import Batch, Pixels, Value
+from leaven.data.batch import Batch, Counts, Pixels, Value
 from leaven.data.cache import Progress, stored
 from leaven.data.content import content_hash
+from leaven.data.counts import is_sparse, without_counts
 from leaven.data.dataset import Broken, DataSet
 from leaven.data.folders import FileList, Folder
 from leaven.data.huggingface import HuggingFace, is_from_the_library
@@ -59,8 +60,9 @@ def open_data(
 
     source: a folder of pictures (nested; one subfolder a class; train / val / test subfolders), a glob or single picture; a csv file that lists
         them (file, and where there are, label, split, group); parquet files with a picture column; a folder of MNIST-like idx files; .npy or .npz;
-        a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays or tensors: x, (x, y), or a dict of roles (beside them `label` and
-        `group`); a list of paths or PIL pictures; a torch or Hugging Face data set; a Value, Batch or DataSet.
+        a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
+        `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label` and `group`); a list of paths or PIL pictures; a torch
+        or Hugging Face data set; a Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: 1 or 3. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3.
@@ -69,7 +71,8 @@ def open_data(
     cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
         larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
-    Broken pictures are set aside in `.broken`. Raises UserError when the source is not there, holds nothing usable, or an option does not fit.
+    Broken pictures, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds nothing usable,
+    or an option does not fit.
     """
     if channels not in (None, 1, 3):
         raise UserError(f"channels must be 1 or 3, not {channels}")
@@ -215,7 +218,7 @@ def _in_memory(source: Any, options: Options) -> DataSet:
     if isinstance(source, tuple) and len(source) == 2:
         source = {"x": source[0], "label": source[1]}
     if not isinstance(source, Mapping):
-        known = isinstance(source, Value | torch.Tensor | np.ndarray | list | tuple)
+        known = isinstance(source, Value | torch.Tensor | np.ndarray | list | tuple) or is_sparse(source)
         if not known and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
             streamed = isinstance(source, torch.utils.data.IterableDataset) or hasattr(source, "__iter__")
             what = f"a {type(source).__name__} can only be read in order" if streamed else f"a {type(source).__name__} cannot be opened"
@@ -226,7 +229,7 @@ def _in_memory(source: Any, options: Options) -> DataSet:
         raise UserError("no samples: a dict of arrays needs a role, such as x", hint=f"its keys are {', '.join(map(str, source))}")
     given = source.get("label")
     group = None if source.get("group") is None else labeling.number(source["group"]).ids
-    objects = {role: value for role, value in roles.items() if not isinstance(value, Value | torch.Tensor | np.ndarray)}
+    objects = {role: value for role, value in roles.items() if not (isinstance(value, Value | torch.Tensor | np.ndarray) or is_sparse(value))}
     if objects and len(roles) == 1:
         ((role, value),) = objects.items()
         if isinstance(value, list | tuple) and value and all(isinstance(item, str | os.PathLike) for item in value):
@@ -273,7 +276,34 @@ def _arrays(
     labels = labels or Labels.none(count)
     rows = Batch(values, labels.ids, torch.arange(count), Labels.none(count).ids if group is None else group)
     data = DataSet.of(name, rows, splits=None if splits is None else split_rows(splits), class_names=labels.names, files=files)
-    return data if options.labels is None else data.with_labels(options.labels)
+    data = data if options.labels is None else data.with_labels(options.labels)
+    return _without_empty(data)
+
+
+def _without_empty(data: DataSet) -> DataSet:
+    """The data set without samples that have no count in some role: they say nothing, and have no shares and no direction."""
+    rows = data.rows
+    bags = [value for value in rows.roles.values() if isinstance(value, Counts)]
+    if not bags:
+        return data
+    empty = torch.stack([without_counts(value) for value in bags]).any(0)
+    if empty.all():
+        raise UserError("no sample has a count", where=data.name, hint="look whether the words were found in the texts")
+    if not empty.any():
+        return data
+    names = [file or f"#{row}" for row, file in enumerate(data.files)]
+    broken = [Broken(names[row], "no counts") for row in empty.nonzero().flatten().tolist()]
+    kept = (~empty).nonzero().flatten()
+    place = torch.where(empty, -1, (~empty).cumsum(0) - 1)
+    return DataSet.of(
+        data.name,
+        Batch({role: value.take(kept) for role, value in rows.roles.items()}, *(each[kept] for each in (rows.label, rows.index, rows.group))),
+        splits={split: found[found >= 0] for split, part in data.splits.items() for found in [place[part]]},
+        class_names=data.spec.class_names,
+        hashes=data.hashes[kept],
+        files=[names[row] for row in kept.tolist()],
+        broken=[*data.broken, *broken],
+    )
 
 
 def _fitted(value: Value, options: Options) -> Value:

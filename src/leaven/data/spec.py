@@ -11,8 +11,9 @@ from typing import Any
 class InputSpec:
     """One role's input.
 
-    shape: of one sample without the batch: (C, H, W) pixels, (D,) vector, (T,) tokens or wave, (C, T) signal.
-    mean, std: statistics of the training split (a channel each for pixels, in 0-1; a dimension each for vectors).
+    shape: of one sample without the batch: (C, H, W) pixels, (D,) vector or counts, (T,) tokens or wave, (C, T) signal.
+    mean, std: statistics of the training split (a channel each for pixels, in 0-1; a dimension each for vectors,
+        and for counts as they are). The deviation of what is constant is 1: it becomes 0 when it is normalised.
     vocabulary: number of token ids (tokens only). rate: Hz (wave and signal only).
     """
 
@@ -22,6 +23,11 @@ class InputSpec:
     std: tuple[float, ...] = ()
     vocabulary: int | None = None
     rate: float | None = None
+
+    @property
+    def words(self) -> int:
+        """Of counts: how many a sample has together, on average over the training split; at least 1."""
+        return max(1, round(sum(self.mean)))
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -9,14 +9,23 @@ import torch
 from torch import nn
 
 from leaven.data.spec import InputSpec
+from leaven.encoders.causal import Causal
 from leaven.encoders.convnet import ConvNet
+from leaven.encoders.dense import Dense
 from leaven.encoders.encoder import Encoder
 from leaven.encoders.lab import Lab
+from leaven.encoders.masked_dense import MaskedDense
 from leaven.encoders.mlp import MLP
+from leaven.encoders.projected import Projected
+from leaven.encoders.quantized import Quantized
+from leaven.encoders.strided import Strided
+from leaven.encoders.unet import UNet
 from leaven.encoders.vit import ViT
-from leaven.errors import UserError
+from leaven.errors import UserError, unknown_name
 
-OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in (ConvNet, ViT, Lab, MLP)}
+OWN: dict[str, type[Encoder]] = {
+    encoder.name: encoder for encoder in (ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet)
+}
 
 AUTO: list[tuple[str, str, str, int, str, str]] = [
     # modality, wants, device, largest side, encoder, reason
@@ -28,6 +37,7 @@ AUTO: list[tuple[str, str, str, int, str, str]] = [
     ("pixels", "any", "cuda", 64, "resnet18", "small pictures on a GPU"),
     ("pixels", "any", "cuda", 10_000, "resnet50", "larger pictures on a GPU"),
     ("vector", "any", "any", 10_000, "mlp", "plain numbers"),
+    ("counts", "any", "any", 10_000, "mlp", "counts"),
 ]
 
 
@@ -49,8 +59,12 @@ def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None 
     if name in OWN:
         kind = OWN[name]
     else:
+        import timm
+
         from leaven.encoders.timm import Timm
 
+        if not timm.is_model(name):
+            raise unknown_name("encoder", name, [*OWN, *timm.list_models()], "leaven encoders")
         kind, arguments = Timm, {**arguments, "model": name}
     if input.modality not in kind.modalities:
         raise UserError(f"encoder {name} reads {', '.join(kind.modalities)}, not {input.modality}", hint="leave --encoder out to have one chosen")
@@ -72,4 +86,19 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     return {"library": "leaven" if own else "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
 
 
-__all__ = ["MLP", "OWN", "ConvNet", "Encoder", "Lab", "ViT", "build_encoder", "choose_encoder", "describe_encoder"]
+__all__ = [
+    "MLP",
+    "OWN",
+    "ConvNet",
+    "Dense",
+    "Encoder",
+    "Lab",
+    "Projected",
+    "Quantized",
+    "Strided",
+    "UNet",
+    "ViT",
+    "build_encoder",
+    "choose_encoder",
+    "describe_encoder",
+]

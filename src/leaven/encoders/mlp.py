@@ -1,4 +1,4 @@
-"""A perceptron for plain numbers."""
+"""A perceptron for plain numbers and counts."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ class MLP(Encoder):
     """Linear layers with batch norm and ReLU. width: of a layer and of the feature vector. depth: number of layers."""
 
     name = "mlp"
-    modalities = ("vector",)
+    modalities = ("vector", "counts")
 
     def __init__(self, input: InputSpec, *, width: int = 256, depth: int = 2):
         super().__init__(input, width)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from leaven.data.batch import Value
 from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, TokenFeatures
-from leaven.errors import UserError, unknown_name
+from leaven.errors import UserError
 from leaven.modules.patches import gather_tokens, hide_tokens
 
 
@@ -26,10 +26,7 @@ class Timm(Encoder):
     network: Any
 
     def __init__(self, input: InputSpec, *, model: str, pretrained: bool = False, small_stem: bool | None = None):
-        import timm
 
-        if not timm.is_model(model):
-            raise unknown_name("encoder", model, ["convnet", "vit", "lab", "mlp", *timm.list_models()], "leaven encoders")
         side = min(input.shape[1:])
         options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": input.shape[0]}
         network = created(model, [{"img_size": input.shape[1:], "dynamic_img_size": True}, {"img_size": input.shape[1:]}, {}], options)

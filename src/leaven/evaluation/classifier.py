@@ -122,7 +122,7 @@ def evaluate_classifier(
         return {"classifier": linear_accuracy(features(taught), labels[taught], features(rows), truth, seed=seed)}
 
     say("scoring the raw input with the same labels")
-    card.floors["input"] = probe(lambda some: raw(value, some))
+    card.floors["input"] = probe(lambda some: raw(value, some, taught))
     if (before := encoder_before(run)) is not None:
         say("scoring the frozen encoder with the same labels")
         card.floors["frozen"] = probe(lambda some: encode(before, value, some, device=device))

@@ -11,15 +11,17 @@ from torch import Tensor
 from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.evaluation.features import encode, raw
+from leaven.evaluation.features import encode, linear_code, raw
 from leaven.evaluation.few_label import few_label_curve
 from leaven.evaluation.floors import labels_only_curve, untrained
 from leaven.evaluation.knn import knn_accuracy
 from leaven.evaluation.linear import linear_accuracy
+from leaven.evaluation.retrieval import retrieval
 from leaven.evaluation.scorecard import Scorecard, Scores
 from leaven.training.precision import give_back_memory
 
-PROTOCOLS = ("knn", "linear", "few-label")
+USUAL = ("knn", "linear", "few-label")
+PROTOCOLS = (*USUAL, "retrieval")
 
 
 def evaluate_encoder(
@@ -27,7 +29,7 @@ def evaluate_encoder(
     data: DataSet,
     *,
     method: str,
-    protocols: Sequence[str] = PROTOCOLS,
+    protocols: Sequence[str] = USUAL,
     labels_per_class: Sequence[int] = (1, 2, 5, 10),
     draws: int = 10,
     budget: float | None = 120.0,
@@ -35,19 +37,21 @@ def evaluate_encoder(
     device: str = "cpu",
     known_floors: Mapping[str, Scores] | None = None,
     learned: Tensor | None = None,
+    linear_floor: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Scorecard:
-    """kNN, linear probe and few-label curve of an encoder, of the raw input and of the untrained encoder; and training on the labels alone.
+    """kNN, linear probe, few-label curve and retrieval of an encoder, the raw input and the untrained encoder; and training on the labels alone.
 
     known_floors: those measured before (by the same protocols, on the same data), which are not measured again. learned: content hashes of samples
-    whose labels the encoder has learned from; they are not tested on.
+    whose labels the encoder has learned from; they are not tested on. linear_floor: also a linear code of the input as long as the features, fitted
+    to the training part: "pca 256", or of counts "lsa 256".
     Probes learn on the data's train split and are scored once on its test split (else val, else a held-out fifth).
     Raises UserError without labels on both sides, or for an unknown protocol.
     """
     for protocol in protocols:
         if protocol not in PROTOCOLS:
-            raise UserError(f"no protocol is named {protocol!r}", hint=f"choose from {', '.join(PROTOCOLS)}, classifier")
+            raise UserError(f"no protocol is named {protocol!r}", hint=f"choose from {', '.join(PROTOCOLS)}, classifier, samples")
     if data.spec.classes < 2:
         raise UserError(
             "scores need labels of two classes or more", where=data.name, hint="say where they are with --labels COLUMN, FILE.csv or folder"
@@ -72,6 +76,8 @@ def evaluate_encoder(
             found["linear"] = linear_accuracy(a, labels[train], b, labels[test], groups=groups(data.rows.group[train]))
         if "few-label" in protocols:
             found["few-label"] = few_label_curve(a, labels[train], b, labels[test], labels_per_class=labels_per_class, draws=draws, seed=seed)
+        if "retrieval" in protocols:
+            found["retrieval"] = retrieval(a, labels[train], b, labels[test], seed=seed)
         return found
 
     say("scoring the pre-trained encoder")
@@ -79,11 +85,15 @@ def evaluate_encoder(
     floors = dict(known_floors or {})
     if "input" not in floors:
         say("scoring the raw input")
-        floors["input"] = scores(lambda rows: raw(value, rows))
+        floors["input"] = scores(lambda rows: raw(value, rows, train))
     if "untrained" not in floors:
         say("scoring the untrained encoder")
         fresh = untrained(encoder, seed)
         floors["untrained"] = scores(lambda rows: encode(fresh, value, rows, device=device, progress=progress))
+    if linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
+        say("scoring a linear code of the input")
+        name, code = linear_code(value, train, encoder.dim, seed)
+        floors[name] = scores(code)
     if "few-label" in protocols and "labels-only" not in floors and (budget is None or budget > 0):
         say("training on the labels alone")
         target = own["few-label"][-1]["accuracy"]
@@ -100,4 +110,4 @@ def groups(group: Tensor) -> Tensor | None:
     return group if (group >= 0).any() else None
 
 
-__all__ = ["PROTOCOLS", "evaluate_encoder"]
+__all__ = ["PROTOCOLS", "USUAL", "evaluate_encoder"]

@@ -36,6 +36,16 @@ def bootstrap_interval(correct: Bool[Tensor, "n"] | Float[Tensor, "n"], *, level
     return float(low), float(high)
 
 
+def bootstrap_intervals(values: Float[Tensor, "n columns"], *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> list[Interval]:
+    """Percentile bootstrap of the mean of each column, all from the same resamples of the rows."""
+    rows, draw = _numbers(values), np.random.default_rng(seed)
+    if not len(rows):
+        raise UserError("an interval needs at least one sample")
+    means = np.array([np.bincount(draw.integers(len(rows), size=len(rows)), minlength=len(rows)) @ rows / len(rows) for _ in range(resamples)])
+    tail = (1 - level) / 2
+    return [(float(low), float(high)) for low, high in np.quantile(means, [tail, 1 - tail], axis=0).T]
+
+
 def seeds_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
     """Student-t interval of the mean of independent runs, two at least. Not clipped to 0-1."""
     runs = np.asarray(values, dtype=np.float64)

@@ -106,7 +106,7 @@ def nearest_neighbours(
     if available < 1 or len(test_features) == 0:
         raise UserError("nearest neighbours need samples on both sides", where=f"{len(train_features)} training, {len(test_features)} test")
     k = min(k, available)
-    train, test = _unit_rows(train_features), _unit_rows(test_features)
+    train, test = unit_rows(train_features), unit_rows(test_features)
     chunk = max(1, SIMILARITIES_AT_ONCE // len(train))
     similarities, indices = [], []
     for start in range(0, len(test), chunk):
@@ -151,7 +151,8 @@ def _largest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return similarity.gather(1, index), index
 
 
-def _unit_rows(features: Tensor) -> Tensor:
+def unit_rows(features: Tensor) -> Tensor:
+    """Features at unit length, in fp32. UserError where they are not finite."""
     rows = features.detach().flatten(1).float()
     if not torch.isfinite(rows).all():
         raise UserError("features are not finite", hint="the encoder gave NaN or infinity; look at the health verdicts of its run")

@@ -9,9 +9,23 @@ from typing import Any, Self
 
 from leaven.errors import UserError
 
-FLOOR_NAMES = {"input": "raw input", "untrained": "untrained encoder", "frozen": "frozen probe", "labels-only": "labels only"}
-PROTOCOL_NAMES = {"knn": "nearest neighbours", "linear": "linear probe", "few-label": "few labels", "classifier": "classifier"}
+FLOOR_NAMES = {
+    "input": "raw input", "untrained": "untrained encoder", "frozen": "frozen probe", "labels-only": "labels only", "real": "real samples",
+    "gaussian": "a Gaussian",
+}  # fmt: skip
+PROTOCOL_NAMES = {
+    "knn": "nearest neighbours", "linear": "linear probe", "few-label": "few labels", "retrieval": "retrieval (mAP)", "classifier": "classifier",
+    "samples": "samples",
+}  # fmt: skip
 CLASSIFIER_ROWS = {"balanced_accuracy": "balanced accuracy", "calibration_error": "calibration error"}
+SAMPLE_ROWS = {
+    "precision": "precision: samples like real ones",
+    "recall": "recall: real ones like samples",
+    "density": "density",
+    "coverage": "coverage: real ones with a sample near",
+    "frechet_distance": "Fréchet distance of the judge's features",
+    "recognised": "of the class that is asked for",
+}
 
 Scores = dict[str, Any]
 Point = Mapping[str, Any]
@@ -22,7 +36,8 @@ class Scorecard:
     """Scores of one encoder on one data set, in the JSON shapes that `leaven evaluate --json` promises.
 
     scores: {protocol: {accuracy, interval: [low, high], ...}}; "few-label" is a list of {labels_per_class, accuracy, interval}. Fractions 0-1.
-    floors: {"input" | "untrained" | "frozen" | "labels-only": the same shape as scores}. notes: what a reader of the numbers must know.
+    floors: {"input" | "untrained" | "frozen" | "labels-only": the same shape as scores}; of samples, "gaussian", and their ceiling "real"; "pca N" or
+    "lsa N", a linear code of N numbers. notes: what a reader of the numbers must know.
     """
 
     method: str
@@ -56,6 +71,9 @@ class Scorecard:
         """
         if "classifier" in self.scores:
             return self._classifier()
+        if "samples" in self.scores:
+            rest = dataclasses.replace(self, scores={name: score for name, score in self.scores.items() if name != "samples"})
+            return " ".join([*([rest.sentence()] if rest.scores else []), self._samples()])
         ours = _curve(self.scores)
         reference = self._reference()
         if not ours or reference is None:
@@ -82,12 +100,19 @@ class Scorecard:
         floors = [name for name in FLOOR_NAMES if name in self.floors] + [name for name in self.floors if name not in FLOOR_NAMES]
         arms = [self.scores, *(self.floors[name] for name in floors)]
         classifier = self.scores.get("classifier", {})
-        rows = [["", "fine-tuned" if classifier else "pre-trained", *(FLOOR_NAMES.get(name, name) for name in floors)]]
-        for protocol in dict.fromkeys(name for arm in arms for name in arm if name != "few-label"):
+        head = "fine-tuned" if classifier else "generated" if set(self.scores) == {"samples"} else "pre-trained"
+        rows = [["", head, *(FLOOR_NAMES.get(name, name) for name in floors)]]
+        for protocol in dict.fromkeys(name for arm in arms for name in arm if name not in ("few-label", "samples")):
             rows.append([PROTOCOL_NAMES.get(protocol, protocol), *(cell(arm.get(protocol)) for arm in arms)])
         for name, told in CLASSIFIER_ROWS.items():
             if name in classifier:
                 rows.append([told, percent(classifier[name]), *("" for _ in floors)])
+        for place, first in enumerate(self.scores.get("retrieval", {}).get("precision", [])):
+            rows.append([f"precision at {first['at']}", *(_precision_cell(arm.get("retrieval"), place) for arm in arms)])
+        sampled = [arm.get("samples", {}) for arm in arms]
+        for name, told in SAMPLE_ROWS.items():
+            if name in sampled[0]:
+                rows.append([told, *(measure_cell(name, arm.get(name)) for arm in sampled)])
         curves = [_curve(arm) for arm in arms]
         for count in sorted(set().union(*curves)):
             rows.append([f"{_labels(count)} a class", *(cell(curve.get(count)) for curve in curves)])
@@ -112,6 +137,23 @@ class Scorecard:
         if floors[best]["interval"][0] > ours["interval"][1]:
             return f"{told} It is worse than what they give {_INSTEAD[best]}."
         return told if ours["interval"][0] > floors[best]["interval"][1] else f"{told} Against the best of these the difference is within the noise."
+
+    def _samples(self) -> str:
+        """What a judge finds in generated samples, beside the ceiling and the floor."""
+        ours, real, floor = self.scores["samples"], self.floors["real"]["samples"], self.floors["gaussian"]["samples"]
+
+        def beside(name: str) -> str:
+            return ", ".join(percent(arm[name]["value"]) for arm in (real, floor))
+
+        told = f"To the judge {percent(ours['precision']['value'])} of {ours['generated']:,} samples look real (real ones and those of a Gaussian: "
+        told += f"{beside('precision')}), and {percent(ours['coverage']['value'])} of the real ones have such a sample near ({beside('coverage')})."
+        if ours["coverage"]["interval"][0] <= floor["coverage"]["interval"][1]:
+            told += " A Gaussian with the mean and covariance of the data covers as much."
+        if "recognised" in ours:
+            right = f"; it names {percent(real['recognised']['value'])} of real ones rightly" if "recognised" in real else ""
+            told += f" It recognises {percent(ours['recognised']['value'])} as the class that was asked for{right}."
+        missing = ours["missing"]
+        return f"{told} Hardly ever made: {', '.join(missing)}." if missing else f"{told} No class is missing."
 
     def _reference(self) -> str | None:
         """The floor that the sentence compares with: the labels alone, else the floor that is best at its largest label count."""
@@ -146,13 +188,13 @@ class Scorecard:
         """One protocol that both have, when there is no few-label curve to read labels from."""
         for protocol in ("linear", "knn", *self.scores):
             ours = self.scores.get(protocol)
-            if protocol == "few-label" or not isinstance(ours, Mapping) or "accuracy" not in ours:
+            if protocol == "few-label" or not isinstance(ours, Mapping) or headline(ours) is None:
                 continue
-            floors = {name: scores[protocol] for name, scores in self.floors.items() if "accuracy" in scores.get(protocol, {})}
+            floors = {name: scores[protocol] for name, scores in self.floors.items() if headline(scores.get(protocol, {})) is not None}
             label = PROTOCOL_NAMES.get(protocol, protocol)
             if not floors:
                 return f"{label.capitalize()}: {percent(ours)}; no floor was measured, so what the pre-training adds cannot be told."
-            name = max(floors, key=lambda floor: floors[floor]["accuracy"])
+            name = max(floors, key=lambda floor: headline(floors[floor]) or 0.0)
             told = f"{percent(ours)} against {percent(floors[name])} ({label})"
             if ours["interval"][0] > floors[name]["interval"][1]:
                 return f"This pre-training is better than {_THAN.get(name, name)}: {told}."
@@ -197,18 +239,39 @@ def labels_needed(curve: Mapping[int, Point], accuracy: float) -> float:
 
 
 def percent(score: Point | float) -> str:
-    """84.2 %, from a fraction or from the accuracy of a score."""
-    return f"{100 * (score['accuracy'] if isinstance(score, Mapping) else score):.1f} %"
+    """84.2 %, from a fraction or from the number that a score is told by."""
+    return f"{100 * ((headline(score) or 0.0) if isinstance(score, Mapping) else score):.1f} %"
+
+
+def headline(score: Point) -> float | None:
+    """What a score is told by: its accuracy, or mean average precision; None for other measures."""
+    return score.get("accuracy", score.get("map"))
 
 
 def cell(score: Point | None) -> str:
     """A score with its interval, as in 84.2 % (83.0-85.4); other measures than accuracy by name."""
     if not score:
         return ""
-    if "accuracy" not in score:
+    if headline(score) is None:
         return ", ".join(f"{name} {value:.3g}" for name, value in score.items() if isinstance(value, float))
     interval = score.get("interval")
     return percent(score) + (f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else "")
+
+
+def _precision_cell(score: Point | None, place: int) -> str:
+    """Of retrieval, the precision among the first ones."""
+    points = (score or {}).get("precision", [])
+    return cell({**points[place], "accuracy": points[place]["precision"]}) if place < len(points) else ""
+
+
+def measure_cell(name: str, measure: Mapping[str, Any] | None) -> str:
+    """A measure of samples with its interval: a share in %, a density or a distance as it is."""
+    if measure is None:
+        return ""
+    if name in ("density", "frechet_distance"):
+        interval = measure.get("interval")
+        return f"{measure['value']:.3g}" + (f" ({interval[0]:.3g}-{interval[1]:.3g})" if interval else "")
+    return cell({"accuracy": measure["value"], "interval": measure["interval"]})
 
 
 def _curve(scores: Scores) -> dict[int, Point]:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from leaven.data import DataSet, Pixels, Value, open_data
+from leaven.data import Counts, DataSet, Pixels, Value, open_data
 from leaven.data.pictures import Unusable, decode
 from leaven.encoders import Encoder
 from leaven.errors import UserError
@@ -41,7 +41,7 @@ def read_query(asked: Any, data: DataSet, value: Value, encoder: Encoder, option
     value: the data's samples. options: how pictures are opened for the encoder. Raises UserError for anything else.
     """
     if isinstance(asked, np.ndarray | Tensor):
-        given = open_data(asked[None], **options)
+        given = open_data(Counts(torch.as_tensor(asked)[None]) if isinstance(value, Counts) else asked[None], **options)
         check_input(encoder, given.spec.roles["x"], "the query")
         return Query("array", given.rows["x"])
     if (row := row_of(asked, data)) is not None:

@@ -108,9 +108,12 @@ def difference(encoder: Encoder, read: Callable[[Tensor], Tensor]) -> Difference
 
 
 def random_input(input: InputSpec, count: int, generator: torch.Generator) -> Tensor:
-    """Raw input as an encoder takes it: (count, C, H, W) uint8 pixels, or (count, D) float32 numbers spread as those of the training data."""
+    """Raw input as an encoder takes it: (count, C, H, W) uint8 pixels, (count, D) float32 numbers spread as those of the training data,
+    or counts as frequent as there."""
     if input.modality == "pixels":
         return torch.randint(256, (count, *input.shape), generator=generator, dtype=torch.uint8)
+    if input.modality == "counts":
+        return torch.poisson(torch.tensor(input.mean or 1.0).expand(count, *input.shape), generator=generator)
     if input.modality == "vector":
         numbers = torch.randn(count, *input.shape, generator=generator)
         return numbers * torch.tensor(input.std or 1.0) + torch.tensor(input.mean or 0.0)

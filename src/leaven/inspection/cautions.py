@@ -15,7 +15,7 @@ Found = dict[str, Any]
 
 
 def cautions(found: Found) -> list[str]:
-    told = [few(found), *copies(found), *overlap(found), *labels(found), groups(found), *pictures(found)]
+    told = [few(found), *copies(found), *overlap(found), *labels(found), groups(found), constant(found), *pictures(found)]
     return [line for line in told if line]
 
 
@@ -74,6 +74,13 @@ def labels(found: Found) -> list[str | None]:
 def groups(found: Found) -> str | None:
     crossing = found["groups"]["across_splits"]
     return f"{several(crossing, 'group')} with samples in more than one split: what belongs together should be on one side" if crossing else None
+
+
+def constant(found: Found) -> str | None:
+    spec = next(iter(found["channels"].values()))
+    if not spec["constant"]:
+        return None
+    return f"{spec['constant']:,} of the {spec['shape'][0]:,} columns are the same in all training samples: encoders read them as 0"
 
 
 def pictures(found: Found) -> list[str | None]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from leaven.data import DataSet
+from leaven.data import Counts, DataSet, Value, Vector
+from leaven.data.content import CHUNK
 
 
 def splits_of(data: DataSet) -> dict[str, int]:
@@ -45,8 +47,19 @@ def groups_of(data: DataSet) -> dict[str, int]:
 
 
 def channels_of(data: DataSet) -> dict[str, Any]:
-    """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split."""
-    return {
-        role: {"modality": spec.modality, "shape": list(spec.shape), "mean": list(spec.mean), "std": list(spec.std)}
-        for role, spec in data.spec.roles.items()
-    }
+    """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split, and
+    how many columns of numbers or counts are constant there."""
+    told = {}
+    for role, spec in data.spec.roles.items():
+        same = constant(data.rows[role], data.train())
+        told[role] = {"modality": spec.modality, "shape": list(spec.shape), "mean": list(spec.mean), "std": list(spec.std), "constant": same}
+    return told
+
+
+def constant(value: Value, rows: Tensor) -> int:
+    """How many dimensions of plain numbers or counts are the same in all these rows; 0 for other kinds."""
+    if not isinstance(value, Vector | Counts):
+        return 0
+    (first,) = value[rows[:1]].tensors().values()
+    same = torch.stack([(part == first).all(0) for some in rows.split(CHUNK) for part in value[some].tensors().values()])
+    return int(same.all(0).sum())

@@ -13,7 +13,7 @@ class Inspection:
 
     samples: all of them, usable and broken; broken: list of {file, why}. splits: samples by name.
     formats, sizes: of the picture headers that were read: pictures by format; {read, width and height {min, median, max}}, None without files.
-    channels: {role: {modality, shape, mean, std}}. labels, groups: see `labels_of` and `groups_of`.
+    channels: {role: {modality, shape, mean, std, constant}}. labels, groups: see `labels_of` and `groups_of`.
     duplicates: sets of equal samples, list of {rows, files, splits (where there are any), labels (where they differ)}. near_duplicates: the same,
     with the similarity of its first two, which are the most alike; None without pictures. thumbnails: {compared, flat, alike}: pictures compared,
     those too flat for it, and the least similarity of near copies.

@@ -102,7 +102,8 @@ class Method(nn.Module):
     couples: ClassVar[bool] = True
     """Whether `loss` compares samples with each other. If not, it must be a mean over samples, and is never gathered."""
     players: tuple[str, ...] = ()
-    """Names of submodules that are trained in turn, one a step (("discriminator", "generator")); empty when all parameters move together."""
+    """Names of submodules that are trained in turn, one a step (("discriminator", "generator")), while the others' parameters take no gradient. A
+    name given several times has as many turns a round. Empty when all parameters move together."""
     pools: ClassVar[dict[str, int]] = {}
     """For semi-supervised methods: the proportion of "labeled" and "unlabeled" samples; `views` then gets a dict of batches."""
     rules: Mapping[str, Rule] = {}
@@ -111,10 +112,16 @@ class Method(nn.Module):
     """What keeps the method from collapsing: the hyper-parameter that takes it away when it is false, 0 or empty, and what it is, in words."""
     classifies: ClassVar[bool] = False
     """Whether it learns from labels to name classes: `classify` then gives logits."""
-    learns_labels: ClassVar[bool] = False
-    """Whether labels, where samples have them, teach it although it names no classes: what it saw the label of is then not tested on."""
+    learns_labels: bool = False
+    """Whether labels, where samples have them, teach it although it names no classes: what it saw the label of is then not tested on. A method that a
+    setting keeps from it says so of itself in `__init__`."""
     continues: ClassVar[bool] = False
     """Whether it goes on from a trained encoder, and is no way to begin."""
+    log_prob_is: ClassVar[str] = ""
+    """What `log_prob` gives, in words: "log-likelihood", "lower bound of it" or "estimate of it"; empty where there is none."""
+
+    judged_by: ClassVar[str] = "loss"
+    """What falls in the log while it learns: the loss, or one of its `measures` where the loss of a batch says little of that."""
 
     config: dict[str, Any]
     stage: int = 0
@@ -164,6 +171,36 @@ class Method(nn.Module):
     def classify(self, value: Value) -> Tensor:
         """(B, classes) logits, whose softmax are the probabilities of the classes."""
         raise NotImplementedError(f"{self.name} names no classes")
+
+    def log_prob(self, value: Value, draw: Draw) -> Tensor:
+        """(B,) nats of each sample, summed over its values: what `log_prob_is` says."""
+        raise NotImplementedError(f"{self.name} gives no likelihood")
+
+    def decode(self, codes: Tensor) -> Value:
+        """Samples from the encoder's features of them."""
+        raise NotImplementedError(f"{self.name} makes nothing from its features")
+
+    def sample(self, count: int, draw: Draw, label: Tensor | None = None) -> Value:
+        """New samples; of the classes (count,) int64, which are asked of methods that learn labels."""
+        raise NotImplementedError(f"{self.name} makes no new samples")
+
+    @classmethod
+    def abilities(cls) -> list[str]:
+        """What a trained one does beside giving features: some of log_prob, decode and sample."""
+        return [name for name in ("log_prob", "decode", "sample") if getattr(cls, name) is not getattr(Method, name)]
+
+    def measures(self, outputs: Outputs) -> dict[str, float]:
+        """Numbers of its own that tell how it fares, for the log, whenever health is looked at."""
+        return {}
+
+    def examine(self, views: Any) -> dict[str, float]:
+        """More such numbers, of views of the same clean samples with the same draw at every look, so that looks compare. Called as in training,
+        without gradients unless it asks for them; batch norm and other buffers are put back afterwards."""
+        return {}
+
+    def ailments(self, measures: dict[str, float]) -> dict[str, str]:
+        """What such numbers say is wrong: a verdict, and why with its usual causes. It is given when seen at two looks in a row."""
+        return {}
 
     def held_out(self, encode: Encode) -> dict[str, float]:
         """How samples that are not trained on are met, where some are held out: numbers for the log, of which the first is to become small.

@@ -1,11 +1,20 @@
-"""From an encoder's maps back to the size of a picture."""
+"""From an encoder's maps or codes back to samples."""
 
+import itertools
 import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from leaven.encoders.dense import Dense
+from leaven.encoders.encoder import Encoder
+from leaven.encoders.masked_dense import follows
+from leaven.encoders.projected import Projected
+from leaven.modules.heads import mlp
+
+LARGEST_MAP = 7  # a code is first spread over a map whose side is at most this, and doubles to that of the picture
 
 
 class Everywhere(nn.Module):
@@ -55,3 +64,97 @@ def map_shape(encoder: nn.Module) -> tuple[int, int, int]:
     channels, height, width = encoder.eval().maps(torch.zeros(1, *encoder.input.shape)).shape[1:]  # type: ignore[operator, union-attr, misc]
     encoder.train(was_training)
     return channels, height, width
+
+
+class PictureDecoder(nn.Module):
+    """Codes -> `per_value` numbers for each value of a picture of `shape`: a linear layer to a small map, then a `MapDecoder` (Radford et al. 2016).
+
+    width: channels of the small map.
+    """
+
+    def __init__(self, size: int, shape: tuple[int, int, int], per_value: int = 1, *, width: int = 128):
+        super().__init__()
+        channels, *sides = shape
+        self.per_value = per_value
+        height, breadth = (halved(side, max(sides)) for side in sides)
+        maps = width // 2, height, breadth
+        self.spread = nn.Sequential(nn.Linear(size, math.prod(maps)), nn.ReLU(inplace=True), nn.Unflatten(1, maps))
+        self.grow = MapDecoder(maps, channels * per_value, (sides[0], sides[1]), width=width)
+
+    def forward(self, codes: Float[Tensor, "batch size"]) -> Float[Tensor, "batch values per_value"]:
+        return self.grow(self.spread(codes)).unflatten(1, (-1, self.per_value)).movedim(2, -1).flatten(1, 3)
+
+
+class ValueDecoder(nn.Module):
+    """Codes through fully connected layers -> `per_value` numbers for each of `values` values."""
+
+    def __init__(self, layers: nn.Sequential, per_value: int = 1):
+        super().__init__()
+        self.layers, self.per_value = layers, per_value
+
+    def forward(self, codes: Float[Tensor, "batch size"]) -> Float[Tensor, "batch values per_value"]:
+        return self.layers(codes).unflatten(1, (-1, self.per_value))
+
+
+class MaskedDecoder(nn.Module):
+    """Codes, and the values themselves, -> `per_value` numbers for each value: from the code and the values before it (a MADE told of a code).
+
+    width: of its hidden layer, whose units see between one and all but one of the values.
+    """
+
+    def __init__(self, size: int, values: int, per_value: int = 1, *, width: int = 500):
+        super().__init__()
+        self.per_value = per_value
+        self.read, self.told, self.write = nn.Linear(values, width), nn.Linear(size, width), nn.Linear(width, values * per_value)
+        self.own = nn.Linear(size, values * per_value, bias=False)
+        places = torch.arange(values) + 1.0
+        degrees = torch.arange(width) * max(1, values - 1) // width + 1.0
+        self.register_buffer("reads", follows(degrees + 1, places), persistent=False)
+        self.register_buffer("writes", follows(places.repeat_interleave(per_value), degrees), persistent=False)
+
+    reads: Tensor
+    writes: Tensor
+
+    def forward(self, codes: Float[Tensor, "batch size"], values: Float[Tensor, "batch values"]) -> Float[Tensor, "batch values per_value"]:
+        hidden = F.relu(F.linear(values, self.read.weight * self.reads, self.read.bias) + self.told(codes))
+        outputs = F.linear(hidden, self.write.weight * self.writes, self.write.bias) + self.own(codes)
+        return outputs.unflatten(1, (-1, self.per_value))
+
+
+def halved(side: int, largest: int) -> int:
+    """This side, halved (and rounded up) as often as it takes the largest side to get to `LARGEST_MAP`."""
+    while largest > LARGEST_MAP:
+        side, largest = -(-side // 2), -(-largest // 2)
+    return side
+
+
+def dense_layers(widths: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
+    """Linear layers from widths[0] to widths[-1], with the activation between them."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Linear(before, after), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def linear_layers(network: nn.Module) -> list[nn.Linear]:
+    """Those within it, in order."""
+    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+
+
+def code_decoder(encoder: Encoder, size: int, per_value: int = 1) -> nn.Module:
+    """From codes (batch, size) to what a likelihood takes, (batch, values, per_value): the encoder's opposite.
+
+    Convolutions for pictures, a mirrored stack of layers where the encoder is dense or the input plain numbers. Values are in the order of
+    `flatten(1)` of a sample.
+    """
+    inner = encoder.inner if isinstance(encoder, Projected) else encoder
+    shape = inner.input.shape
+    values = math.prod(shape) * per_value
+    widths = [layer.out_features for layer in linear_layers(inner)]
+    if isinstance(inner, Dense):
+        if inner is encoder and size == widths[-1]:  # its last layer is the code
+            widths.pop()
+        return ValueDecoder(dense_layers((size, *reversed(widths), values), type(inner.between)), per_value)
+    if inner.input.modality == "pixels":
+        return PictureDecoder(size, (shape[0], shape[1], shape[2]), per_value)
+    return ValueDecoder(mlp(size, *reversed(widths), values), per_value)

@@ -17,9 +17,10 @@ class Teacher(nn.Module):
     It starts as a copy. Parameters move by `teacher = m * teacher + (1 - m) * student`, with m rising from `momentum` to 1 along a cosine
     (Grill et al. 2020, section 3.2); buffers (running statistics, counters) are copied. `update` is called once an optimiser step.
     It drops nothing: dropout and stochastic depth are for students. `network` holds the copies in order, to be called under `torch.no_grad()`.
+    warming: m is at most (1 + n) / (10 + n) after n updates, so that a short training does not end with an average of its beginning.
     """
 
-    def __init__(self, *students: nn.Module, momentum: float = 0.99, rising: bool = True):
+    def __init__(self, *students: nn.Module, momentum: float = 0.99, rising: bool = True, warming: bool = False):
         super().__init__()
         self.network = nn.Sequential(*(copy.deepcopy(student) for student in students)).requires_grad_(False)
         for module in self.network.modules():
@@ -27,12 +28,18 @@ class Teacher(nn.Module):
                 if type(module).__name__ == kind if isinstance(kind, str) else isinstance(module, kind):
                     setattr(module, name, 0.0)
         self.momentum, self.rising = momentum, rising
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64) if warming else None)
         self._students = (students,)  # in a tuple, so that they are not registered a second time
 
+    updates: Tensor | None
+
     def momentum_at(self, progress: float) -> float:
-        if not self.rising:
-            return self.momentum
-        return 1 - (1 - self.momentum) * (math.cos(math.pi * min(progress, 1.0)) + 1) / 2
+        momentum = self.momentum
+        if self.rising:
+            momentum = 1 - (1 - momentum) * (math.cos(math.pi * min(progress, 1.0)) + 1) / 2
+        if self.updates is None:
+            return momentum
+        return min(momentum, (1 + self.updates.item()) / (10 + self.updates.item()))
 
     @torch.no_grad()
     def update(self, progress: float) -> None:
@@ -43,6 +50,8 @@ class Teacher(nn.Module):
         torch._foreach_lerp_(own, theirs, 1 - self.momentum_at(progress))
         if buffers := list(self.network.buffers()):
             torch._foreach_copy_(buffers, [buffer for student in students for buffer in student.buffers()])
+        if self.updates is not None:
+            self.updates += 1
 
     @torch.no_grad()
     def forward(self, *inputs: Any) -> Any:

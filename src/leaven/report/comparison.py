@@ -12,14 +12,14 @@ from typing import Any
 from leaven.data import DataSet, Pixels
 from leaven.encoders.store import load_encoder
 from leaven.evaluation.comparison import DIED, FINISHED, Cell, Comparison, cost_cells, over_untrained
-from leaven.evaluation.features import encode
+from leaven.evaluation.features import encode, spread
 from leaven.evaluation.scorecard import PROTOCOL_NAMES
 from leaven.report.facts import described, idea
 from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
 from leaven.report.page import duration, score_cell, time_parts
 from leaven.report.render import render
 from leaven.report.sheets import class_name, data_uri, dots, view_strips
-from leaven.report.story import seen_views, spread
+from leaven.report.story import seen_views
 from leaven.run import Run
 
 SHOWN, MAPPED, ITERATIONS = 3, 500, 500

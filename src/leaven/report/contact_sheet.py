@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from leaven.data import DataSet, Pixels, Value
+from leaven.errors import UserError
 from leaven.evaluation.search import Query
 from leaven.report.sheets import OTHER, SAME, rgb
 from leaven.run import write_whole
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SIDE, FRAME, GAP, MARGIN = 160, 4, 14, 28
 CELL = SIDE + 2 * FRAME
+GRID_GAP = 4
 FONT, LINE = 15, 20
 PAPER, INK, FAINT, RULE = "#fbfaf7", "#1f2328", "#68707b", "#dcd9d2"
 
@@ -77,6 +79,34 @@ def contact_sheet(path: Path, groups: Sequence[tuple[Shown, Sequence[Shown]]], *
             sheet.paste(other, (beside + number % columns * step, top + number // columns * row))
         top += height + 2 * GAP
     write_whole(path, lambda partial: sheet.save(partial, format="PNG", optimize=True))
+
+
+def picture_grid(path: Path, rows: Sequence[Value], *, columns: int) -> None:
+    """Pictures of one size close together, `columns` in a row, and nothing else. With several values each row of the first stands above its row of
+    the others, and a gap parts such groups of rows."""
+    from PIL import Image
+
+    pictures = [[rgb(picture) for picture in pixels_of(value)] for value in rows]
+    height, width = pictures[0][0].shape[:2]
+    scale = max(1, round(56 / max(height, width)))
+    step_x, step_y, gap = width * scale + GRID_GAP, height * scale + GRID_GAP, 3 * GRID_GAP
+    columns = min(columns, len(pictures[0]))
+    groups = -(-len(pictures[0]) // columns)
+    tall = groups * len(pictures) * step_y + (groups - 1) * (gap if len(pictures) > 1 else 0)
+    sheet = Image.new("RGB", (2 * MARGIN + columns * step_x - GRID_GAP, 2 * MARGIN + tall - GRID_GAP), PAPER)
+    for kind, several in enumerate(pictures):
+        for number, picture in enumerate(several):
+            group, column = divmod(number, columns)
+            top = MARGIN + (group * len(pictures) + kind) * step_y + (group * gap if len(pictures) > 1 else 0)
+            tiny = Image.fromarray(picture).resize((width * scale, height * scale), Image.Resampling.NEAREST)
+            sheet.paste(tiny, (MARGIN + column * step_x, top))
+    write_whole(path, lambda partial: sheet.save(partial, format="PNG", optimize=True))
+
+
+def pixels_of(value: Value) -> Tensor:
+    if not isinstance(value, Pixels):
+        raise UserError(f"a sheet shows pictures, and this data is {value.modality}", hint="leave the .png out")
+    return value.pixels
 
 
 def tile(shown: Shown) -> Image.Image:

@@ -14,11 +14,14 @@ from leaven.report.render import FIGURE
 from leaven.report.sheets import class_name
 
 # Middle tones that hold on white and on near-black; dashes and markers tell the arms apart without colour.
+FEWEST_PLACED = 5  # on a map
 ARMS = {
     "pre-trained": {"color": "#e07b26", "dash": "solid", "symbol": "circle", "width": 3.5},
     "labels only": {"color": "#3f8fd2", "dash": "solid", "symbol": "square", "width": 2.25},
     "untrained encoder": {"color": "#a678c8", "dash": "dash", "symbol": "diamond", "width": 2},
     "raw input": {"color": "#8b949e", "dash": "dot", "symbol": "triangle-up", "width": 2},
+    "pca": {"color": "#35a36b", "dash": "dashdot", "symbol": "cross", "width": 2},
+    "lsa": {"color": "#35a36b", "dash": "dashdot", "symbol": "cross", "width": 2},
 }
 CLASS_COLOURS = ("#e07b26", "#3f8fd2", "#35a36b", "#c9506a", "#9a6fd0", "#b59410", "#2aa5a5", "#d06fb0", "#8a7560", "#7f8c99")
 METRIC_NAMES = {
@@ -38,6 +41,11 @@ CELLS_NUMBERED = 12  # classes up to which each cell of a confusion matrix has r
 POINTS = 600  # of a metric curve: more cannot be told apart on a screen
 
 
+def look_of(arm: str) -> dict[str, Any]:
+    """Colour, dash, symbol and width of an arm's line; "pca 256" goes by its first word."""
+    return ARMS.get(arm) or ARMS.get(arm.partition(" ")[0]) or ARMS["raw input"]
+
+
 def few_label_figure(scorecard: Mapping[str, Any]) -> str:
     """Accuracy against labels a class on a log axis with intervals, one line an arm; empty when no arm has a curve."""
     import plotly.graph_objects as go
@@ -49,7 +57,7 @@ def few_label_figure(scorecard: Mapping[str, Any]) -> str:
     figure, counts = go.Figure(), set()
     for name in sorted((name for name in curves if curves[name]), key=lambda name: list(ARMS).index(name) if name in ARMS else len(ARMS)):
         points = sorted(curves[name], key=lambda point: point["labels_per_class"])
-        look = ARMS.get(name, ARMS["raw input"])
+        look = look_of(name)
         labels, accuracy = [point["labels_per_class"] for point in points], [point["accuracy"] for point in points]
         counts.update(labels)
         figure.add_scatter(
@@ -71,9 +79,39 @@ def few_label_figure(scorecard: Mapping[str, Any]) -> str:
     return fragment(figure, height=400, top=36, label="Accuracy against labels a class, a line for each arm; the table below has the numbers")
 
 
-def error_bars(points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def retrieval_figure(scorecard: Mapping[str, Any]) -> str:
+    """Precision against recall, one line an arm; empty when no arm was searched by."""
+    import plotly.graph_objects as go
+
+    from leaven.evaluation.scorecard import FLOOR_NAMES
+
+    arms = {"pre-trained": scorecard.get("scores", {})}
+    arms |= {FLOOR_NAMES.get(name, name): scores for name, scores in scorecard.get("floors", {}).items()}
+    figure = go.Figure()
+    for name, scores in arms.items():
+        if points := scores.get("retrieval", {}).get("curve"):
+            look = look_of(name)
+            figure.add_scatter(
+                x=[point["recall"] for point in points],
+                y=[point["precision"] for point in points],
+                name=name,
+                mode="lines+markers",
+                line={"color": look["color"], "dash": look["dash"], "width": look["width"]},
+                marker={"symbol": look["symbol"], "size": 7},
+                error_y=error_bars(points, "precision"),
+                hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
+            )
+    if not figure.data:
+        return ""
+    figure.update_layout(hovermode="x unified", legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    figure.update_xaxes(tickformat=".0%", title="share of a query's class that is found (recall)")
+    figure.update_yaxes(tickformat=".0%", title="share that is right (precision)")
+    return fragment(figure, height=400, top=36, label="Precision against recall, a line for each arm; the table below has the means")
+
+
+def error_bars(points: Iterable[Mapping[str, Any]], value: str = "accuracy") -> dict[str, Any]:
     """The intervals of {accuracy, interval} as plotly draws them around the accuracies; none where there is no interval."""
-    found = [(point["accuracy"], *point.get("interval", (point["accuracy"],) * 2)) for point in points]
+    found = [(point[value], *(point.get("interval") or (point[value],) * 2)) for point in points]
     above, below = [high - value for value, _, high in found], [value - low for value, low, _ in found]
     return {"type": "data", "symmetric": False, "thickness": 1.25, "width": 4, "array": above, "arrayminus": below}
 
@@ -129,7 +167,7 @@ def embedding_map(
     """t-SNE of at most `most` samples (van der Maaten and Hinton 2008; PCA start), coloured by class where there are labels; empty below 5."""
     import plotly.graph_objects as go
 
-    if len(features) < 5:
+    if len(features) < FEWEST_PLACED:
         return ""
     rows = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:most]
     place = placed(features[rows], seed=seed)
@@ -155,16 +193,20 @@ def embedding_map(
 
 
 def placed(features: Float[Tensor, "n dim"], *, seed: int = 0, iterations: int = 1000) -> Shaped[np.ndarray, "n 2"]:
-    """Where t-SNE lays the samples, five at least; from at most 50 principal directions."""
+    """Where t-SNE lays the samples, five at least; from at most 50 principal directions. Samples that are all but equal lie in one place."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     picked = features.detach().cpu().float().nan_to_num().numpy()
     if picked.shape[1] > 50 and len(picked) > 50:
         picked = PCA(50, random_state=seed, svd_solver="randomized").fit_transform(picked)
+    distinct, where = np.unique((picked / (picked.std() or 1)).round(4), axis=0, return_inverse=True)  # many copies make scikit-learn's t-SNE crash
+    if len(distinct) < FEWEST_PLACED:
+        return np.pad(distinct, ((0, 0), (0, 1)))[:, :2][where]
+    picked = distinct
     # The start by PCA needs two directions, and a spread to scale by.
     start = "pca" if picked.shape[1] > 1 and picked.std() > 0 else "random"
-    return TSNE(perplexity=min(30.0, (len(picked) - 1) / 3), init=start, random_state=seed, max_iter=iterations).fit_transform(picked)
+    return TSNE(perplexity=min(30.0, (len(picked) - 1) / 3), init=start, random_state=seed, max_iter=iterations).fit_transform(picked)[where]
 
 
 def confusion_figure(score: Mapping[str, Any]) -> str:

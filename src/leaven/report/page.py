@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from leaven.evaluation.scorecard import FLOOR_NAMES, Scorecard
-from leaven.report.figures import confusion_figure, embedding_map, few_label_figure, metric_figures
+from leaven.report.figures import confusion_figure, embedding_map, few_label_figure, metric_figures, retrieval_figure
 from leaven.report.render import render
 from leaven.report.sheets import neighbour_strips, view_strips
 
@@ -35,6 +35,7 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         "health": health,
         "learned": _learned(payload.get("metrics") or []),
         "few_label": "",
+        "retrieval": "",
         "confusion": "",
         "confused": [],
         "scores": None,
@@ -50,6 +51,7 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         page |= {
             "summary": page["summary"] or card.sentence(),
             "few_label": Markup(few_label_figure(scorecard)),
+            "retrieval": Markup(retrieval_figure(scorecard)),
             "confusion": Markup(confusion_figure(card.scores.get("classifier", {}))),
             "confused": card.scores.get("classifier", {}).get("confused", []),
             "scores": _scores(card),

@@ -60,6 +60,24 @@ def bar_figure(scores: Mapping[str, Mapping[str, Any]]) -> Any:
     return figure
 
 
+def numbers_figure(numbers: Mapping[str, Mapping[str, Any]], axis: str, *, log: bool = False) -> Any:
+    """Measured numbers {mean, interval} with their intervals, a bar for each name; `log`: on a log axis."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    points = list(numbers.values())
+    figure.add_bar(
+        x=[name.replace(" (", "<br>(") for name in numbers],
+        y=[number["mean"] for number in points],
+        marker={"color": CLASS_COLOURS[0]},
+        width=0.5,
+        error_y=error_bars(points, "mean"),
+        hovertemplate="%{x}: %{y:.4g}<extra></extra>",
+    )
+    figure.update_yaxes(title=axis, type="log" if log else "linear")
+    return figure
+
+
 def curves_figure(panels: Mapping[str, Mapping[str, Sequence[Sequence[tuple[int, float]]]]]) -> Any:
     """Measures against steps, one panel below another: panel -> name -> (step, value) of each of several trainings, all in the name's colour."""
     from plotly.subplots import make_subplots
@@ -115,9 +133,13 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
         else:
             columns[PROTOCOL_NAMES.get(protocol, protocol)] = (protocol, None)
 
+    measures = content["measures"]
+    numbers = list(next(iter(measures.values()), {}))
+
     def row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
         found = [scores.get(protocol) if place is None else at(scores.get(protocol), place) for protocol, place in columns.values()]
-        return {"name": name, "scores": [score_cell(cell(score)) for score in found]}
+        own = [number_cell(measures.get(name, {}).get(what)) for what in numbers]
+        return {"name": name, "scores": [*(score_cell(cell(score)) for score in found), *own]}
 
     heatmap = figure.data and figure.data[0].type == "heatmap"
     return render(
@@ -128,12 +150,21 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
             "subtitle": [content["data"], "one seed" if content["seeds"] == 1 else f"{content['seeds']} seeds", *described(content["machine"])],
             **{name: content[name] for name in ("says", "source", "rule", "verdict", "because", "notes", "health")},
             "figure": Markup(fragment(figure, height=460 if heatmap else 400, top=36, label=f"{content['says']} {content['because']}")),
-            "head": list(columns),
-            "rows": [row(name, scores) for name, scores in content["scores"].items()],
+            "accuracies": bool(columns),
+            "head": [*columns, *numbers],
+            "rows": [row(name, content["scores"].get(name, {})) for name in {**content["scores"], **measures}],
             "floors": [row(FLOOR_NAMES.get(name, name), scores) for name, scores in content["floors"].items()],
             "command": command,
         },
     )
+
+
+def number_cell(number: Mapping[str, Any] | None) -> dict[str, str]:
+    """A measured number with its interval, for a cell of the table."""
+    if number is None:
+        return {"value": "", "interval": ""}
+    low, high = number["interval"] or (None, None)
+    return {"value": f"{number['mean']:.4g}", "interval": "" if low is None else f"{low:.4g} to {high:.4g}"}
 
 
 def at(curve: Sequence[Any] | None, place: int) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from leaven.data import DataSet, Draw, Pixels
 from leaven.encoders import Encoder
 from leaven.encoders.encoder import fitted
-from leaven.evaluation.features import encode
+from leaven.evaluation.features import encode, spread
 from leaven.evaluation.knn import nearest_neighbours
 from leaven.evaluation.scorecard import Scorecard
 from leaven.report.facts import facts
@@ -74,8 +74,3 @@ def as_bytes(value: Pixels) -> Tensor:
 
 def bytes_of(value: Pixels, rows: Tensor) -> Tensor:
     return as_bytes(value[rows])
-
-
-def spread(rows: Tensor, count: int) -> Tensor:
-    """At most `count` rows, evenly spaced."""
-    return rows if len(rows) <= count else rows[torch.linspace(0, len(rows) - 1, count).long()]

@@ -6,9 +6,17 @@ import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from leaven.data import DataSet
+from leaven.data.draw import Draw
 from leaven.evaluation.comparison import difference, mean, points
+from leaven.evaluation.intervals import seeds_interval
 from leaven.evaluation.scorecard import percent
 from leaven.methods.method import Method
 from leaven.run import Run
@@ -18,12 +26,17 @@ HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the trainings that a claim compares. Lengths and batch are the claim's where they are not given."""
+    """One of the trainings that a claim compares. Length and batch are the claim's where they are not given.
+
+    per_class: how many training samples of each class it sees, drawn anew for each seed (None: all there are); its batch is then the method's, or all
+    of them where they are fewer.
+    """
 
     method: str | type[Method]
     settings: Mapping[str, Any] = field(default_factory=dict)
     steps: int | None = None
     batch: int | None = None
+    per_class: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,10 +66,10 @@ class Outcome:
 
 
 class Found:
-    """All cells of a claim."""
+    """All cells of a claim. measures: what it measured itself, seed -> arm -> what -> number; arms there need no training of their own."""
 
-    def __init__(self, cells: Sequence[Cell]):
-        self.cells = list(cells)
+    def __init__(self, cells: Sequence[Cell], measures: Mapping[int, Mapping[str, Mapping[str, float]]] | None = None):
+        self.cells, self.measures = list(cells), dict(measures or {})
         self.arms = list(dict.fromkeys(cell.arm for cell in cells))
         self.seeds = list(dict.fromkeys(cell.seed for cell in cells))
 
@@ -78,10 +91,36 @@ class Found:
         """{accuracy, interval}: how much more the first arm scores, paired over seeds."""
         return difference(list(zip(self.points(arm, protocol), self.points(other, protocol), strict=True)))
 
+    def numbers(self, arm: str, what: str) -> list[float]:
+        """What the claim measured of an arm, a number for each seed."""
+        return [measured[arm][what] for measured in self.measures.values()]
+
+    def number(self, arm: str, what: str) -> dict[str, Any]:
+        """{mean, interval, seeds} of what was measured; one seed gives no interval."""
+        return over_seeds(self.numbers(arm, what))
+
+    def gap(self, arm: str, other: str, what: str) -> dict[str, Any]:
+        """{mean, interval, seeds}: how much larger what was measured is of the first arm, paired over seeds."""
+        return over_seeds([first - second for first, second in zip(self.numbers(arm, what), self.numbers(other, what), strict=True)])
+
     def told(self, arm: str, other: str, protocol: str = "knn") -> str:
         """A gain in words: 61.2 % against 40.3 %, +20.9 (+18.0 to +23.8)."""
         gain = points(self.gain(arm, other, protocol))
         return f"{percent(self.score(arm, protocol))} against {percent(self.score(other, protocol))}, {gain} points"
+
+
+def few(samples: DataSet, per_class: int, seed: int) -> Int64[Tensor, " rows"]:
+    """So many training rows of each class (all, where there are fewer), drawn by the seed, in order."""
+    train = samples.train()
+    of_class = [train[samples.rows.label[train] == label] for label in range(samples.spec.classes)]
+    drawn = [rows[Draw(seed, "few", label).permutations(len(rows), 1)[0][:per_class]] for label, rows in enumerate(of_class) if len(rows)]
+    return torch.cat(drawn).sort().values
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """{mean, interval, seeds} of numbers in any unit."""
+    interval = list(seeds_interval(values)) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "interval": interval, "seeds": list(values)}
 
 
 def sign(gain: Mapping[str, Any]) -> int:
@@ -128,6 +167,17 @@ class Claim(ABC):
     def arms(self) -> dict[str, Arm]:
         """The trainings that are compared, by the words that tell them apart."""
 
+    def given(self, root: str | Path | None) -> Any:
+        """What the claim is checked on, as `open_data` takes it: the named data set, or data made here. root: where named data sets lie."""
+        return self.data
+
+    def measure(self, runs: Mapping[str, Run], samples: DataSet, seed: int) -> Mapping[str, Mapping[str, float]]:
+        """What the claim measures itself, of the trainings of one seed: arm -> what -> number. Done once, and kept on disk.
+
+        It may tell of arms without a training, such as PCA. Every arm has the same numbers.
+        """
+        return {}
+
     @abstractmethod
     def decide(self, found: Found) -> Outcome:
         """What the rule says of what was found."""
@@ -137,4 +187,4 @@ class Claim(ABC):
         """A plotly figure of it."""
 
 
-__all__ = ["FAILS", "HOLDS", "UNDECIDED", "Arm", "Cell", "Claim", "Found", "Outcome", "decided", "sign"]
+__all__ = ["FAILS", "HOLDS", "UNDECIDED", "Arm", "Cell", "Claim", "Found", "Outcome", "decided", "few", "over_seeds", "sign"]

@@ -8,7 +8,8 @@ import pkgutil
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from leaven.errors import UserError, unknown_name
 from leaven.evaluation.comparison import mean
 from leaven.evaluation.scorecard import percent
 from leaven.report.reproduction import report_reproduction
-from leaven.reproductions.claim import Cell, Claim, Found
+from leaven.reproductions.claim import Cell, Claim, Found, few
 from leaven.run import FORMAT, Run, read_json, write_json
 from leaven.training.continuing import kept_plan
 from leaven.training.devices import choose_device, describe_machine
@@ -77,7 +78,7 @@ def reproduce(
     seeds = asked_claim.seeds if seeds is None else seeds
     if seeds < 1 or (steps is not None and steps < 1):
         raise UserError("a reproduction needs one seed and one step at least")
-    given = asked_claim.data if data is None else data
+    given = asked_claim.given(data_root) if data is None else data
     opened = open_data(given, root=data_root, size=asked_claim.size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     if opened.spec.classes < 2:
         raise UserError("a claim is checked by labels of two classes or more", where=opened.name, hint="say where they are with --labels")
@@ -86,7 +87,11 @@ def reproduce(
     machine = settle(folder, asked_claim, samples, seeds, steps, device)
     say(f"The claim: {asked_claim.says}")
     say(f"The rule: {asked_claim.rule}")
-    found = Found(list(cells(asked_claim, samples, folder, seeds, steps, device, say, progress)))
+    trainings = Trainings(asked_claim, samples, folder, seeds, steps, device, say, progress)
+    for seed in range(seeds):  # so that a slow hour of the machine touches all arms alike
+        trainings.train(seed)
+        trainings.measure(seed)
+    found = Found(trainings.cells, trainings.measures)
     outcome = asked_claim.decide(found)
     _, test, part, note = samples.held_out()
     content = {
@@ -96,6 +101,7 @@ def reproduce(
         "rule": asked_claim.rule,
         **outcome.to_dict(),
         "scores": {arm: {protocol: over_seeds(found, arm, protocol) for protocol in asked_claim.protocols} for arm in found.arms},
+        "measures": {arm: {what: found.number(arm, what) for what in numbers} for arm, numbers in found.measures[0].items()},
         "floors": found.cells[0].floors,
         "data": f"{samples.name}: {len(samples.train()):,} samples to train on, scored on {len(test):,} ({part})",
         "seeds": seeds,
@@ -135,7 +141,10 @@ def settle(folder: Path, claim: Claim, samples: DataSet, seeds: int, steps: int 
         "claim": claim.name or type(claim).__name__,
         "data": {"name": samples.name, "fingerprint": samples.fingerprint},
         "steps": steps or claim.steps,
-        "arms": {name: {"settings": dict(arm.settings), "steps": arm.steps, "batch": arm.batch} for name, arm in claim.arms().items()},
+        "arms": {
+            name: {"settings": dict(arm.settings), "steps": arm.steps, "batch": arm.batch, "per_class": arm.per_class}
+            for name, arm in claim.arms().items()
+        },
     }
     plan = kept_plan(folder, asked, "reproduction")
     if plan is None:
@@ -144,28 +153,52 @@ def settle(folder: Path, claim: Claim, samples: DataSet, seeds: int, steps: int 
     return dict(plan["machine"])
 
 
-def cells(claim: Claim, samples: DataSet, folder: Path, seeds: int, steps: int | None, device: str, say: Say, progress: Progress) -> Iterator[Cell]:
-    """Every arm with every seed, trained and scored where that is not done yet; seed by seed, so that a slow hour touches all arms alike."""
-    arms = claim.arms()
-    floors: dict[str, Any] | None = None
-    for number, (seed, (name, arm)) in enumerate((seed, item) for seed in range(seeds) for item in arms.items()):
-        place = Run(folder / slug(name) / str(seed))
-        told = f"[{number + 1}/{seeds * len(arms)}] {name}, seed {seed}"
-        run = pretrain(
-            samples, method=arm.method, encoder=claim.encoder, out=place.path, steps=steps or arm.steps or claim.steps,
-            batch=arm.batch or claim.batch, settings=dict(arm.settings), seed=seed, device=device, keep_going=True, report=False,
-            progress=partial(progress_of, progress, told),
-        )  # fmt: skip
-        if not place.scorecard_path.is_file():
-            evaluate(
-                run, samples, protocols=claim.protocols, labels_per_class=claim.labels_per_class or (1,), seed=seed, device=device, report=False,
-                budget=claim.floor_seconds, known_floors=floors if "few-label" not in claim.protocols else None,
+@dataclass
+class Trainings:
+    """Every arm of a claim with every seed, and what is measured on them; kept on disk as soon as it is done, and never made twice."""
+
+    claim: Claim
+    samples: DataSet
+    folder: Path
+    seeds: int
+    steps: int | None
+    device: str
+    say: Say
+    progress: Progress
+    cells: list[Cell] = field(default_factory=list)
+    measures: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    def train(self, seed: int) -> None:
+        """Every arm with this seed, trained and scored."""
+        claim, arms = self.claim, self.claim.arms()
+        for name, arm in arms.items():
+            place = Run(self.folder / slug(name) / str(seed))
+            told = f"[{len(self.cells) + 1}/{self.seeds * len(arms)}] {name}, seed {seed}"
+            seen = self.samples if arm.per_class is None else self.samples.subset(few(self.samples, arm.per_class, seed))
+            run = pretrain(
+                seen, method=arm.method, encoder=claim.encoder, out=place.path, steps=self.steps or arm.steps or claim.steps,
+                batch=arm.batch or (claim.batch if arm.per_class is None else None), settings=dict(arm.settings), seed=seed, device=self.device,
+                keep_going=True, report=False, progress=partial(progress_of, self.progress, told),
             )  # fmt: skip
-        card = read_json(place.scorecard_path)
-        cell = Cell(name, seed, card["scores"], card["floors"], run)
-        floors = floors or cell.floors
-        say(f"{told}: {', '.join(shown(cell, protocol) for protocol in claim.protocols)}")
-        yield cell
+            if claim.protocols and not place.scorecard_path.is_file():
+                known = self.cells[0].floors if self.cells and "few-label" not in claim.protocols else None
+                evaluate(
+                    run, self.samples, protocols=claim.protocols, labels_per_class=claim.labels_per_class or (1,), seed=seed, device=self.device,
+                    report=False, budget=claim.floor_seconds, known_floors=known,
+                )  # fmt: skip
+            card = read_json(place.scorecard_path) if claim.protocols else {"scores": {}, "floors": {}}
+            self.cells.append(Cell(name, seed, card["scores"], card["floors"], run))
+            self.say(f"{told}: {', '.join(shown(self.cells[-1], protocol) for protocol in claim.protocols) or 'trained'}")
+
+    def measure(self, seed: int) -> None:
+        """What the claim measures itself on the trainings of this seed, kept in measures/SEED.json."""
+        kept = self.folder / "measures" / f"{seed}.json"
+        if not kept.is_file():
+            found = self.claim.measure({cell.arm: cell.run for cell in self.cells if cell.seed == seed}, self.samples, seed)
+            write_json(kept, {arm: dict(numbers) for arm, numbers in found.items()})
+        self.measures[seed] = read_json(kept)
+        for arm, numbers in self.measures[seed].items():
+            self.say(f"{arm}, seed {seed}: {', '.join(f'{what} {number:.4g}' for what, number in numbers.items())}")
 
 
 def progress_of(progress: Progress, told: str, what: str, *numbers: Any) -> None:

@@ -13,9 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.data.batch import Batch
+from leaven.data.draw import Draw
 from leaven.encoders.encoder import Encoder, fitted
 from leaven.methods.method import Method, Outputs
-from leaven.training.step import Autocast
+from leaven.training.precision import in_double
+from leaven.training.step import Autocast, unchanged_buffers
+
+EXAMINED = 256  # samples that a method's own numbers are of
 
 
 @dataclass(frozen=True)
@@ -162,10 +166,25 @@ class Monitor:
                 collapsed.append(f"all samples are assigned alike: what that tells of a sample fell from {most:.3f} to {told:.3f} nats")
         why = f"{'; '.join(collapsed)}; {self.causes()}"
         self.suspect(step, "collapsed", bool(collapsed), why, fatal=True)
+        own = {**self.method.measures(outputs), **self.examined()} if outputs else {}
+        measures |= own
+        ailments = self.method.ailments(own) if own else {}
+        for verdict in {*self.suspicions, *ailments} - {"collapsed", "not learning"}:
+            self.suspect(step, verdict, verdict in ailments, ailments.get(verdict, ""), fatal=False)
         seen = outputs.get("features")
         if isinstance(seen, list) and len(seen) >= 2:
             measures["alignment"] = alignment(seen[0], seen[1])
         return measures
+
+    def examined(self) -> dict[str, float]:
+        """The method's own numbers of some of the clean samples."""
+        if type(self.method).examine is Method.examine:
+            return {}
+        some = self.probe.select(torch.arange(min(EXAMINED, len(self.probe)), device=self.probe.index.device))
+        views = self.method.views(some, Draw("look", device=some.index.device))
+        double = any(parameter.dtype == torch.float64 for parameter in self.method.parameters())
+        with unchanged_buffers(self.method), self.autocast():
+            return self.method.examine(in_double(views) if double else views)
 
     def causes(self) -> str:
         """Why a collapse is likely: the part that should prevent it is switched off, or what else usually does it."""

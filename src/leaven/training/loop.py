@@ -145,6 +145,8 @@ class Training:
         views = [self._views(batch, number) for number, batch in enumerate(batches)]
         clock = self._spent("views", clock)
         player = self._turn()
+        if player:
+            self._let_move(self.moving[player])
         optimizer = self.optimizers[player]
         optimizer.zero_grad()
         self.method.train()
@@ -195,9 +197,12 @@ class Training:
             self.optimizers[player] = build_optimizer(self.recipe, groups, rate)
         self.rate = rate
         if stage.trains is not None:
-            moving = {id(parameter) for parameters in self.moving.values() for parameter in parameters}
-            for parameter in self.trainable:
-                parameter.requires_grad_(id(parameter) in moving)
+            self._let_move([parameter for parameters in self.moving.values() for parameter in parameters])
+
+    def _let_move(self, parameters: list[torch.nn.Parameter]) -> None:
+        moving = {id(parameter) for parameter in parameters}
+        for parameter in self.trainable:
+            parameter.requires_grad_(id(parameter) in moving)
 
     def _set_rates(self, optimizer: torch.optim.Optimizer) -> None:
         middle = (self._stage_progress(self.step) + self._stage_progress(self.step + 1)) / 2
@@ -254,19 +259,18 @@ class Training:
             return
         values = {name: term.double() for name, term in terms.items()}
         values |= {"loss": torch.stack(list(values.values())).sum(), "grad_norm": norm.double()}
-        for name, value in values.items():
-            self.window[name] = self.window.get(name, torch.zeros_like(value)) + value
-        self.window[".steps"] = self.window.get(".steps", torch.zeros((), dtype=torch.float64)) + 1
+        for name, value in values.items():  # counted by name, since players have terms of their own
+            sum_and_count = torch.stack([value, torch.ones_like(value)])
+            self.window[name] = self.window.get(name, torch.zeros_like(sum_and_count)) + sum_and_count
         if self.step % self.plan.log_every and self.plan.progress(self.step) < 1:
             return
-        steps = self.window.pop(".steps").item()
         row: dict[str, Any] = {
             "step": self.step,
             "stage": self.stages[self.stage].name,
             "progress": self.plan.progress(self.step),
             "lr": self.rate_now(),
         }
-        row |= {name: value.item() / steps for name, value in self.window.items()}
+        row |= {name: (total / count).item() for name, (total, count) in self.window.items()}
         self.window = {}
         if self.step % self.plan.look_every == 0 or self.plan.progress(self.step) >= 1:
             row |= self.monitor.look(self.step, outputs)
@@ -310,14 +314,18 @@ class Training:
         self.save_plan(self.plan)
 
     def rehearse(self, seconds: float) -> float:
-        """Seconds that a step takes: the median of a few real steps, four at least, which are then undone."""
+        """Seconds that a step takes: the median of a few real steps, four rounds at least, which are then undone.
+
+        Where several players take turns of different lengths, the mean of their medians.
+        """
         before, planned = copy.deepcopy(self.method.state_dict()), self.plan.steps
         self.plan.steps = planned or 1_000_000
         self._begin_stage(self.stages[0], prepare=True)
         begin = time.monotonic()
         durations: list[float] = []
         self.rehearsing = True
-        while len(durations) < 4 or agree(time.monotonic() - begin < seconds and len(durations) < 200):
+        turns = max(1, len(self.method.players))
+        while len(durations) < 4 * turns or agree(time.monotonic() - begin < seconds and len(durations) < 200):
             clock = time.monotonic()
             self._one_step()
             durations.append(time.monotonic() - clock)
@@ -325,7 +333,8 @@ class Training:
         self.step, self.plan.steps = 0, planned
         self.times.clear()
         self.method.load_state_dict(before)
-        return sorted(durations[1:])[len(durations[1:]) // 2]
+        rounds = [durations[1:][turn::turns] for turn in range(turns)]  # the first step is slower than any other
+        return sum(sorted(each)[len(each) // 2] for each in rounds) / turns
 
     def _between_steps(self) -> None:
         if not self.rehearsing:

@@ -7,20 +7,21 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import torch
 
 from leaven.data import Batch, DataSet
 from leaven.data.draw import seed_of
 from leaven.data.spec import DataSpec, InputSpec
-from leaven.encoders import Encoder, build_encoder, choose_encoder, describe_encoder
+from leaven.encoders import OWN, Encoder, build_encoder, choose_encoder, describe_encoder
 from leaven.encoders.store import load_encoder, save_encoder, weights_digest
+from leaven.encoders.timm import Timm
 from leaven.errors import TrainingStopped, UserError
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, find_method, given_arguments, known_method
+from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters, known_method
 from leaven.modules.batchnorm import across_processes, has_batch_norm
 from leaven.run import Run
 from leaven.training.checkpoint import Checkpoints
@@ -81,6 +82,13 @@ def input_of(spec: InputSpec, size: int | None) -> InputSpec:
     return InputSpec(spec.modality, (spec.shape[0], side, side), spec.mean, spec.std)
 
 
+def as_read(kind: type[Method], data: DataSpec, size: int | None) -> DataSpec:
+    """The data as a method's networks read it: one that brings its own is told of pictures of the training size, not of that they are stored in."""
+    if {"encoder", "encoders"} & set(given_arguments(kind)):
+        return data
+    return replace(data, roles={role: input_of(spec, size) for role, spec in data.roles.items()})
+
+
 def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe, list[dict[str, Any]]]:
     """The method around fresh encoders, its recipe, and the choices that were made for `auto`."""
     kind = find_method(request.method)
@@ -111,7 +119,7 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
             if name == "auto":
                 name, why = choose_encoder(spec, inputs[role], device)
                 choices.append({"what": "encoder" if len(inputs) == 1 else f"encoder of {role}", "value": name, "why": why})
-            encoders[role] = build_encoder(name, spec, {key: parsed(value) for key, value in arguments.items()})
+            encoders[role] = build_encoder(name, spec, arguments_of(name, arguments))
             if inputs[role] not in encoders[role].offers:
                 raise UserError(
                     f"{kind.name} needs an encoder with {inputs[role]}, and {name} offers {', '.join(encoders[role].offers)}",
@@ -119,22 +127,20 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
                 )
     elif request.encoder != "auto":
         raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
-    size = next((encoder.input.shape[1] for encoder in encoders.values() if encoder.input.modality == "pixels"), None)
+    read = as_read(kind, data, request.size)
+    taken = [encoder.input for encoder in encoders.values()] or ([read.roles[first]] if "views" in hyperparameters(kind) else [])
+    size = next((input.shape[1] for input in taken if input.modality == "pixels"), None)
     settings = dict(rest)
     if size is not None and len(inputs) == 1 and data.roles[first].shape[1:] != (size, size):
         settings.setdefault("views.size", size)
-    method, recipe = build_method(kind, data, encoders, settings)
+    method, recipe = build_method(kind, read, encoders, settings)
     return method, recipe, choices
 
 
-def parsed(value: Any) -> Any:
-    """A number or truth value from the text of a `--set`."""
-    import json
-
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError:
-        return value
+def arguments_of(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's arguments, perhaps texts of `--set`, as the types that it takes. Those that it does not know are left as they are."""
+    kinds = get_type_hints((OWN.get(name) or Timm).__init__)
+    return {key: convert(value, kinds[key], f"encoder.{key}") if key in kinds else value for key, value in given.items()}
 
 
 def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tuple[Plan, list[dict[str, Any]]]:
@@ -237,7 +243,7 @@ def _train(
     method, recipe, built = build(request, spec, device)
     plan, planned = plan_of(request, recipe, len(members), device)
     choices += built + planned + (used.choices if used else [])
-    asked = describe(request, method, recipe, plan, data, spec, used, precision)
+    asked = describe(request, method, recipe, plan, data, as_read(type(method), spec, request.size), used, precision)
     trackers = Trackers.of(request.track, folder, asked, say)
     config = agree_with_earlier(folder, asked, request.accept_data, say)
     if config is not None and folder.finished:

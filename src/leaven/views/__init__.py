@@ -1,6 +1,7 @@
 """Random views of batches, one kind per modality, with parameters of each sample's own."""
 
 from leaven.views.color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, color_jitter, grayscale, sample_jitter
+from leaven.views.counts import CountViews
 from leaven.views.crop import resized_crop, rotate, sample_boxes, turn_inside
 from leaven.views.defaults import default_views
 from leaven.views.distort import cutout, gaussian_noise, solarize
@@ -12,6 +13,7 @@ from leaven.views.vectors import VectorViews
 from leaven.views.views import Views
 
 __all__ = [
+    "CountViews",
     "MultiCropViews",
     "PictureViews",
     "TokenViews",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leaven.errors import UserError
+from leaven.views.counts import CountViews
 from leaven.views.multicrop import MultiCropViews
 from leaven.views.pictures import PictureViews
 from leaven.views.sentences import TokenViews
@@ -12,19 +13,24 @@ from leaven.views.views import Views
 MILD = PictureViews(count=1, jitter=0, grey=0)
 MIRRORED = PictureViews(count=1, crop_min=1, jitter=0, grey=0)
 UNCHANGED = PictureViews(count=1, crop_min=1, flip=0, jitter=0, grey=0)
+WHOLE: dict[str, Views] = {
+    "vector": VectorViews(count=1, noise=0, drop=0),
+    "counts": CountViews(count=1, drop=0),
+    "tokens": TokenViews(count=1, drop=0),
+}
 
 DEFAULTS: dict[str, dict[str, Views]] = {
     # Chen et al. 2020, with its settings for small pictures.
-    "contrast": {"pixels": PictureViews(), "vector": VectorViews(), "tokens": TokenViews()},
+    "contrast": {"pixels": PictureViews(), "vector": VectorViews(), "counts": CountViews(), "tokens": TokenViews()},
     # Grill et al. 2020, table 6, without its blur, which small pictures do not survive.
-    "byol": {"pixels": PictureViews(saturation=0.2, solarize=(0.0, 0.2)), "vector": VectorViews(), "tokens": TokenViews()},
-    # Caron et al. 2020 and 2021, without the blur; plain numbers and text have no small crops.
-    "multicrop": {"pixels": MultiCropViews(), "vector": VectorViews(), "tokens": TokenViews()},
+    "byol": {"pixels": PictureViews(saturation=0.2, solarize=(0.0, 0.2)), "vector": VectorViews(), "counts": CountViews(), "tokens": TokenViews()},
+    # Caron et al. 2020 and 2021, without the blur; plain numbers, counts and text have no small crops.
+    "multicrop": {"pixels": MultiCropViews(), "vector": VectorViews(), "counts": CountViews(), "tokens": TokenViews()},
     # He et al. 2022: a crop and a flip.
-    "reconstruction": {"pixels": MILD, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
+    "reconstruction": {"pixels": MILD, **WHOLE},
     # Crops would make things look larger in training than they are in use (Touvron et al. 2019).
-    "labels": {"pixels": MIRRORED, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
-    "plain": {"pixels": UNCHANGED, "vector": VectorViews(count=1, noise=0, drop=0), "tokens": TokenViews(count=1, drop=0)},
+    "labels": {"pixels": MIRRORED, **WHOLE},
+    "plain": {"pixels": UNCHANGED, **WHOLE},
 }
 
 

@@ -1,0 +1,123 @@
+"""Models of the data beside their peers, the same sizes and epochs, in turns on one machine: RBM and scikit-learn's BernoulliRBM, VAE and pythae's.
+
+    uv run --with pythae python benchmarks/latent_peers.py [--data MNIST] [--epochs 3] [--rounds 3] [--peers rbm,vae]
+
+Times are those of whole trainings without opening the data; ratios are medians over rounds. Pseudo-likelihoods are measured by scikit-learn, of both
+machines on the test samples, binarised once. The bounds of VAEs are of one code a sample, likewise of both.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import leaven
+from leaven.data import open_data
+from leaven.training.pretraining import trained_method
+
+HIDDEN, WIDTH, CODE = 500, 512, 32
+
+
+def our_seconds(data, folder: Path, method: str, epochs: int, **settings):
+    run = leaven.pretrain(data, method=method, epochs=epochs, out=folder, report=False, keep_going=True, **settings)
+    return run.config["result"]["seconds"], trained_method(run)
+
+
+def boltzmann(data, epochs: int, folder: Path, number: int) -> list[tuple[str, float, float]]:
+    """(name, seconds, pseudo-likelihood) of every way."""
+    import numpy as np
+    from sklearn.neural_network import BernoulliRBM
+
+    pixels = data.rows["x"].unit().flatten(1)
+    _, test, _, _ = data.held_out()
+    seen = (pixels[test] > 0.5).float().numpy()
+    train = pixels[data.train()].numpy()
+
+    def pseudo(weights, visible, hidden):
+        judge = BernoulliRBM(n_components=len(hidden), random_state=0)
+        judge.components_, judge.intercept_visible_, judge.intercept_hidden_ = weights, visible, hidden
+        judge._n_features_out, judge.n_features_in_ = len(hidden), weights.shape[1]
+        return float(np.mean([judge.score_samples(seen).mean() for _ in range(5)]))
+
+    found = []
+    for batch in (100, 10):
+        theirs = BernoulliRBM(n_components=HIDDEN, batch_size=batch, learning_rate=0.05 if batch == 100 else 0.01, n_iter=epochs, random_state=number)
+        begin = time.perf_counter()
+        theirs.fit(train)
+        spent = time.perf_counter() - begin
+        found.append((f"scikit-learn, batch {batch}", spent, pseudo(theirs.components_, theirs.intercept_visible_, theirs.intercept_hidden_)))
+    for precision, batch in (("fp32", 100), ("bf16", 100), ("fp32", 10)):
+        name = f"leaven {precision}, batch {batch}"
+        settings = {"hidden": HIDDEN, "ais_runs": 2, "ais_temperatures": 2}
+        spent, method = our_seconds(
+            data, folder / f"rbm-{precision}-{batch}-{number}", "rbm", epochs, precision=precision, batch=batch, settings=settings
+        )
+        machine = method.stack.machines[0]
+        found.append((name, spent, pseudo(*(each.detach().numpy() for each in (machine.layer.weight, machine.visible_bias, machine.layer.bias)))))
+    return found
+
+
+def variational(data, epochs: int, folder: Path, number: int) -> list[tuple[str, float, float]]:
+    """(name, seconds, bound in nats) of every way."""
+    from pythae.models import VAE, VAEConfig
+    from pythae.pipelines import TrainingPipeline
+    from pythae.trainers import BaseTrainerConfig
+
+    pixels = data.rows["x"].unit().flatten(1)
+    _, test, _, _ = data.held_out()
+    seen = (pixels[test] > 0.5).float()
+    found = []
+    trainer = BaseTrainerConfig(
+        output_dir=str(folder / f"pythae-{number}"), num_epochs=epochs, per_device_train_batch_size=100, learning_rate=1e-3, no_cuda=True, seed=number
+    )
+    theirs = VAE(VAEConfig(input_dim=(seen.shape[1],), latent_dim=CODE, reconstruction_loss="bce"))
+    begin = time.perf_counter()
+    TrainingPipeline(model=theirs, training_config=trainer)(train_data=(pixels[data.train()] > 0.5).float())
+    spent = time.perf_counter() - begin
+    with torch.no_grad():
+        from pythae.data.datasets import BaseDataset
+
+        bound = -theirs.eval()(BaseDataset(seen, torch.zeros(len(seen)))[:]).loss.item()
+    found.append(("pythae", spent, bound))
+    for precision in ("fp32", "bf16"):
+        settings = {"encoder.widths": (WIDTH,), "code": CODE}
+        spent, method = our_seconds(
+            data, folder / f"vae-{precision}-{number}", "vae", epochs, encoder="dense", precision=precision, batch=100, settings=settings
+        )
+        with torch.no_grad():
+            outputs = method({"target": seen, "noise": torch.randn(len(seen), 1, CODE, generator=torch.Generator().manual_seed(0))})
+            bound = -sum(term.item() for term in method.loss(outputs).values())
+        found.append((f"leaven {precision}", spent, bound))
+    return found
+
+
+PEERS = {"rbm": (boltzmann, "pseudo-likelihood"), "vae": (variational, "bound, nats")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="MNIST")
+    parser.add_argument("--data-root")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", default="rbm,vae")
+    arguments = parser.parse_args()
+    data = open_data(arguments.data, root=arguments.data_root)
+    for peer in arguments.peers.split(","):
+        measure, what = PEERS[peer]
+        with tempfile.TemporaryDirectory() as folder:
+            rounds = [measure(data, arguments.epochs, Path(folder), number) for number in range(arguments.rounds)]
+        names = [name for name, _, _ in rounds[0]]
+        times = {name: [spent for found in rounds for each, spent, _ in found if each == name] for name in names}
+        print(f"\n| {peer} | seconds for {arguments.epochs} epochs | times the speed of {names[0]} | {what} |\n|---|---|---|---|")
+        for place, name in enumerate(names):
+            ratio = statistics.median(first / own for first, own in zip(times[names[0]], times[name], strict=True))
+            score = statistics.median(found[place][2] for found in rounds)
+            print(f"| {name} | {statistics.median(times[name]):.1f} | {ratio:.2f} | {score:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Test nats of the models of binary digits, each trained for the same time: Boltzmann machines, MADE, variational auto-encoders.
+
+    uv run python benchmarks/likelihoods.py --out runs/likelihoods [--data MNIST] [--budget 10m] [--arms all]
+
+Grey values are probabilities of a 1: drawn anew at every step, and once, the same for every model, for the test samples. Intervals are over test
+samples; beside an estimate by annealed importance sampling stand three errors of its log Z. A finished training is kept; the same command goes on.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import leaven
+from leaven.api.sayings import seconds
+from leaven.data import open_data
+from leaven.run import read_json, write_json
+from leaven.training.pretraining import trained_method
+
+DENSE = {"encoder.widths": (500, 500), "bound_samples": 500}
+ARMS = {
+    "RBM, 500 hidden units, CD-1": ("rbm", {"settings": {"persistent": False, "gibbs_steps": 1}}),
+    "RBM, 500 hidden units, CD-3": ("rbm", {"settings": {"persistent": False, "gibbs_steps": 3}}),
+    "RBM, 500 hidden units, CD-25": ("rbm", {"settings": {"persistent": False, "gibbs_steps": 25}}),
+    "RBM, 500 hidden units, persistent chains": ("rbm", {"settings": {}}),
+    "MADE, 500 units, one ordering": ("made", {"settings": {}}),
+    "MADE, 500 units, 8 orderings": ("made", {"settings": {"orderings": 8}}),
+    "VAE, two layers of 500 units": ("vae", {"encoder": "dense", "settings": DENSE}),
+    "IWAE of 5 samples, two layers of 500 units": ("vae", {"encoder": "dense", "settings": {**DENSE, "samples": 5}}),
+}
+"""What is compared: a method and its settings."""
+
+
+def measured(name: str, data, folder: Path, budget: float | None, steps: int | None) -> dict:
+    kept = folder / "nats.json"
+    if not kept.is_file():
+        method, asked = ARMS[name]
+        run = leaven.pretrain(data, method=method, budget=budget, steps=steps, out=folder, keep_going=True, **asked)
+        test = data.subset(data.held_out()[1])
+        found = leaven.score(run, test).mean()
+        result = run.config["result"]
+        more = {"steps": result["steps"], "seconds": result["seconds"], "what": trained_method(run).log_prob_is, "health": run.health}
+        if method == "rbm":
+            more["log_partition"] = trained_method(run).log_partition._asdict()
+        write_json(kept, {**found, **more})
+    return read_json(kept)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="MNIST")
+    parser.add_argument("--data-root")
+    parser.add_argument("--budget", default="10m")
+    parser.add_argument("--steps", type=int, help="in place of a time")
+    parser.add_argument("--arms", default="all", help="parts of their names, with semicolons between them")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    data = open_data(arguments.data, root=arguments.data_root)
+    chosen = [name for name in ARMS if arguments.arms == "all" or any(part.strip() in name for part in arguments.arms.split(";"))]
+    rows = []
+    for name in chosen:
+        folder = arguments.out / name.lower().replace(",", "").replace(" ", "-")
+        found = measured(name, data, folder, None if arguments.steps else seconds(arguments.budget), arguments.steps)
+        low, high = found["interval"]
+        partition = found.get("log_partition")
+        told = f"{found['what']}" + (f", log Z within {3 * partition['error']:.1f}" if partition and np.isfinite(partition["error"]) else "")
+        rows.append(f"| {name} | {-found['nats']:.1f} ({-high:.1f} to {-low:.1f}) | {told} | {found['steps']:,} | {found['seconds']:.0f} s |")
+        print(rows[-1], flush=True)
+    print("\n".join(["", "| model | test nats | what it is | steps | time |", "|---" * 5 + "|", *rows]))
+
+
+if __name__ == "__main__":
+    main()

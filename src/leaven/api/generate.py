@@ -1,0 +1,261 @@
+"""What methods that model the data can do beside giving features: new samples, likelihoods, reconstructions, ways from one sample to another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leaven.api.sayings import Progress, quiet
+from leaven.api.use import load_encoder_of, picture_options
+from leaven.api.vectors import counted, opened
+from leaven.data import Counts, DataSet, Pixels, Value, Vector, open_data
+from leaven.encoders.encoder import fitted
+from leaven.errors import UserError
+from leaven.evaluation.features import check_input
+from leaven.evaluation.generation import new_samples
+from leaven.evaluation.likelihood import Likelihoods, log_probs, reconstructed
+from leaven.evaluation.search import read_query
+from leaven.methods.method import Method
+from leaven.methods.registry import registry
+from leaven.report.contact_sheet import picture_grid
+from leaven.run import Run, write_whole
+from leaven.training.devices import choose_device
+from leaven.training.pretraining import trained_method
+
+ABILITIES = {"sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features"}
+
+
+def sample(
+    run: str | Path | Run,
+    count: int = 64,
+    *,
+    label: str | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    method: str | type[Method] | None = None,
+    device: str = "auto",
+) -> np.ndarray:
+    """New samples from a run: (count, channels, height, width) float32 in 0-1, or (count, numbers).
+
+    label: the class of them, where the method makes one that is asked for. out: a .png of all of them, or a .npy. The same seed gives the same.
+    method: as in `leaven.load`. Raises UserError where the run's method makes no samples, or knows no such class.
+    """
+    place = checked_out(out)
+    if count < 1:
+        raise UserError(f"count must be at least 1, not {count}")
+    given = run if isinstance(run, Run) else Run.open(run)
+    made, kind = able(given, "sample", method), choose_device(device)
+    if label is not None and not made.learns_labels:
+        raise UserError(f"{made.name} makes no samples of a class that is asked for", where=given.path, hint="leave --label out")
+    labels = None if label is None else torch.full((count,), class_number(given, label))
+    parts = list(new_samples(made, count, labels, seed=seed, device=kind))
+    samples = parts[0].cat(parts)
+    written(place, samples)
+    return plain(samples)
+
+
+def score(
+    run: str | Path | Run,
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    sheet: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    seed: int = 0,
+    method: str | type[Method] | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    progress: Progress = quiet,
+) -> Likelihoods:
+    """How likely every sample of the data is under a run's model, in nats: `what` says whether that is the log-likelihood, a bound or an estimate.
+
+    out: a .csv with a line a sample. sheet: a .png of the least likely pictures, and the likeliest below them. seed: of what is random in it (grey
+    pictures are binarised by a draw, where the model is of binary ones). Raises UserError where the run's method gives no likelihood.
+    """
+    checked(out, ".csv", "likelihoods are written as .csv")
+    checked(sheet, ".png", "a sheet of pictures is a .png")
+    given = run if isinstance(run, Run) else Run.open(run)
+    made, kind = able(given, "log_prob", method), choose_device(device)
+    encoder, samples, value, _ = opened(given, data, None, None, columns, data_root, progress)
+    blocks = log_probs(made, value, encoder.input.shape, seed=seed, device=kind)
+    nats = torch.cat(list(counted(blocks, len(samples), partial(progress, "scored")))).numpy()
+    files = tuple(file or str(row) for row, file in enumerate(samples.files))
+    parts = {name: rows.numpy() for name, rows in samples.splits.items()}
+    found = Likelihoods(made.log_prob_is, files, nats, int(np.prod(encoder.input.shape)), parts)
+    if out is not None:
+        found.write(Path(out))
+    if sheet is not None:
+        order, shown = found.ranked(), min(20, len(found))
+        ends = [order[:shown], order[len(order) - shown :][::-1]]
+        picture_grid(Path(sheet), [fitted(value[torch.from_numpy(rows.copy())], encoder.input.shape) for rows in ends], columns=10)
+    return found
+
+
+def reconstruct(
+    run: str | Path | Run,
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    method: str | type[Method] | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    progress: Progress = quiet,
+) -> Reconstruction:
+    """Every sample of the data through the encoder's features and back, with the squared error beside that of the mean sample; counts as shares.
+
+    out: a .png of the first pictures, each above its reconstruction, or a .npy of all. Raises UserError where the run's method decodes nothing.
+    """
+    place = checked_out(out)
+    given = run if isinstance(run, Run) else Run.open(run)
+    made, kind = able(given, "decode", method), choose_device(device)
+    encoder, samples, value, _ = opened(given, data, None, None, columns, data_root, progress)
+    before, after, done = [], [], 0
+    for original, back in reconstructed(made, value, encoder.input.shape, device=kind):
+        before.append(flat(original))
+        after.append(flat(back))
+        done += len(original)
+        progress("reconstructed", done, len(samples))
+    x, again = torch.cat(before), torch.cat(after)
+    rows = samples.splits.get("test", torch.arange(len(x)))
+    train = samples.train()
+    error, floor = (x[rows] - again[rows]).square().mean().item(), (x[rows] - x[train].mean(0)).square().mean().item()
+    numbers = again.view(len(again), *encoder.input.shape)
+    if place is not None and place.suffix.lower() == ".png":
+        shown = rows[:20]
+        pairs = [Pixels(part.view(-1, *encoder.input.shape)[shown]) for part in (x, numbers)]
+        picture_grid(place, pairs, columns=10)
+    elif place is not None:
+        write_npy(place, numbers)
+    return Reconstruction(numbers.numpy(), error, floor, len(rows))
+
+
+def interpolate(
+    run: str | Path | Run,
+    a: Any,
+    b: Any,
+    *,
+    data: Any = None,
+    steps: int = 9,
+    out: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    method: str | type[Method] | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+) -> np.ndarray:
+    """(steps, ...) what is decoded on the straight line from the features of one sample to those of another, both ends included.
+
+    a, b: picture files, arrays of one sample, or samples of `data` by file name or row (17 or "#17"). out: a .png in one row, or a .npy.
+    Raises UserError where the run's method decodes nothing, or what is given is no sample.
+    """
+    place = checked_out(out)
+    if steps < 2:
+        raise UserError(f"steps must be at least 2, both ends, not {steps}")
+    given = run if isinstance(run, Run) else Run.open(run)
+    made, kind = able(given, "decode", method), choose_device(device)
+    encoder = load_encoder_of(given)
+    ends = [end_of(each, data, columns, data_root, encoder) for each in (a, b)]
+    made.to(kind)
+    with torch.no_grad():
+        first, last = (made.encoder(fitted(each.to(kind), encoder.input.shape)).float() for each in ends)
+        share = torch.linspace(0, 1, steps, device=kind)[:, None]
+        found = made.decode(first + share * (last - first)).to("cpu")
+    written(place, found, columns=steps)
+    return plain(found)
+
+
+class Reconstruction:
+    """numbers: (samples, ...) float32. squared_error: the mean over values, on the test split where there is one; that of the mean training sample
+    stands beside it as `of_the_mean`. tested: how many samples that is over."""
+
+    def __init__(self, numbers: np.ndarray, squared_error: float, of_the_mean: float, tested: int):
+        self.numbers, self.squared_error, self.of_the_mean, self.tested = numbers, squared_error, of_the_mean, tested
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"count": len(self.numbers), "squared_error": self.squared_error, "of_the_mean": self.of_the_mean, "tested": self.tested}
+
+
+def able(run: Run, ability: str, method: str | type[Method] | None) -> Method:
+    """The trained method of a run. UserError where it cannot do this, naming those that can."""
+    made = trained_method(run, method)
+    if ability not in made.abilities():
+        others = [name for name, other in registry().items() if ability in other.abilities()]
+        raise UserError(f"{made.name} {ABILITIES[ability]}", where=run.path, hint=f"train one that does: {', '.join(others)}")
+    return made
+
+
+def class_number(run: Run, label: str) -> int:
+    names = [str(name) for name in run.config["asked"]["data"]["spec"]["class_names"]]
+    if str(label) in names:
+        return names.index(str(label))
+    raise UserError(f"this run knows no class {label!r}", where=run.path, hint=f"it knows {', '.join(names)}" if names else "it saw no labels")
+
+
+def end_of(asked: Any, data: Any, columns: Mapping[str, str] | None, data_root: str | Path | None, encoder: Any) -> Value:
+    """One sample to begin or end at."""
+    options = picture_options(encoder)
+    if data is not None:
+        samples = open_data(data, root=data_root, columns=columns, **options)
+        check_input(encoder, samples.spec.roles["x"], samples.name)
+        return read_query(asked, samples, samples.rows["x"], encoder, options).value
+    if isinstance(asked, str | Path) and not Path(asked).expanduser().is_file():
+        raise UserError("no such picture", where=asked, hint="give a picture file, or say with --data which data has this sample")
+    opened_one: DataSet = open_data(asked[None] if isinstance(asked, np.ndarray | Tensor) else asked, **options)
+    check_input(encoder, opened_one.spec.roles["x"], str(asked))
+    return opened_one.rows["x"][torch.arange(1)]
+
+
+def plain(value: Value) -> np.ndarray:
+    return numbers_of(value).float().numpy()
+
+
+def numbers_of(value: Value) -> Tensor:
+    """(samples, ...): pictures in 0-1, plain numbers, or counts."""
+    if isinstance(value, Pixels):
+        return value.unit()
+    if isinstance(value, Counts):
+        return value.counts
+    assert isinstance(value, Vector)
+    return value.numbers
+
+
+def flat(value: Value) -> Tensor:
+    """A row a sample; counts as shares of their sum, which is all that is rebuilt of them."""
+    return value.shares() if isinstance(value, Counts) else numbers_of(value).float().flatten(1)
+
+
+def checked(path: str | Path | None, suffix: str, what: str) -> None:
+    if path is not None and Path(path).suffix.lower() != suffix:
+        raise UserError(what, where=path, hint=f"end it with {suffix}")
+
+
+def checked_out(out: str | Path | None) -> Path | None:
+    if out is not None and Path(out).suffix.lower() not in (".png", ".npy"):
+        raise UserError("samples are written as .png (pictures) or .npy", where=out, hint="end --out with one of them")
+    return None if out is None else Path(out)
+
+
+def written(place: Path | None, samples: Value, columns: int | None = None) -> None:
+    """Samples as a sheet of pictures or as numbers. UserError for a sheet of what are no pictures."""
+    if place is None:
+        return
+    if place.suffix.lower() == ".npy":
+        write_npy(place, numbers_of(samples))
+        return
+    if not isinstance(samples, Pixels):
+        raise UserError(f"a .png shows pictures, and these are {samples.modality}", where=place, hint="end --out with .npy")
+    picture_grid(place, [samples], columns=columns or max(1, min(10, round(len(samples) ** 0.5))))
+
+
+def write_npy(place: Path, numbers: Tensor) -> None:
+    def save(partial: Path) -> None:
+        with open(partial, "wb") as stream:
+            np.save(stream, numbers.float().numpy())
+
+    write_whole(place, save)

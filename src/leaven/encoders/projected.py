@@ -1,0 +1,56 @@
+"""An encoder and a linear layer after it: a code of any length from any network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from leaven.data.batch import Value
+from leaven.data.spec import InputSpec
+from leaven.encoders.dense import ACTIVATIONS
+from leaven.encoders.encoder import Encoder
+from leaven.errors import UserError
+
+
+class Projected(Encoder):
+    """Another encoder's features through a linear layer, as a code of `size` numbers.
+
+    encoder: the other one's name. options: its arguments. size: length of the code. activation: of the code, one that Dense knows.
+    """
+
+    name = "projected"
+    modalities = ("pixels", "vector", "counts")
+
+    def __init__(
+        self, input: InputSpec, *, encoder: str = "dense", options: dict[str, Any] | None = None, size: int = 32, activation: str = "linear"
+    ):
+        from leaven.encoders import build_encoder
+
+        super().__init__(input, size)
+        self.inner = build_encoder(encoder, input, options)
+        self.code = nn.Linear(self.inner.dim, size)
+        self.activation = ACTIVATIONS[activation]()
+
+    @classmethod
+    def around(cls, encoder: Encoder, size: int, activation: str = "linear") -> Projected:
+        """The code after this very encoder, whose weights it shares; or the encoder itself, where it is such a code already."""
+        from leaven.encoders import describe_encoder
+
+        if size < 1:
+            raise UserError(f"a code has 1 number or more, not {size}")
+        if isinstance(encoder, Projected):
+            return encoder
+        described = describe_encoder(encoder)
+        arguments = {"encoder": described["name"], "options": described["arguments"], "size": size, "activation": activation}
+        found = cls(encoder.input, **arguments)
+        found.inner, found.arguments = encoder, arguments
+        return found
+
+    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        return self.activation(self.code(self.inner(x)))
+
+    def depths(self) -> list[list[str]]:
+        inside = [[f"inner.{name}" for name in block] for block in self.inner.depths()]
+        return [*inside[:-1], [*inside[-1], "code.weight", "code.bias"]]

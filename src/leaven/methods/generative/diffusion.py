@@ -1,0 +1,118 @@
+import torch
+from torch.nn import functional as F
+
+from leaven.data.batch import Pixels
+from leaven.data.spec import DataSpec
+from leaven.encoders import UNet, build_encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules import Teacher
+from leaven.views import Views
+
+SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
+
+
+class Diffusion(Method):
+    """Find the noise in noisy pictures; taken away little by little it leaves new ones (Ho et al. 2020, eq. 14; Song et al. 2021, eq. 12).
+
+    Labels, where samples have them, are told to the network for most of the samples, so that it can also be asked for a class (Ho and Salimans 2022,
+    eq. 6). Networks and noise schedules are those of the diffusers library.
+
+    width: channels of the largest maps, a multiple of 4. blocks: residual blocks at each size of maps. levels: of noise, from hardly any to nothing
+    else. schedule: how noise grows over them, "cosine" (Nichol and Dhariwal 2021) or "linear". label_drop: share of samples whose label is not told
+    (1: none are). guidance: how far samples of a class go beyond what the class alone asks for (1: no further; 0: it is not asked for). sample_steps:
+    levels at which noise is taken away, a divisor of all. eta: new noise at each of them, 0 for none (DDIM) to 1 (DDPM). momentum: of the network's
+    moving average, which makes new samples.
+    """
+
+    paper = "Denoising Diffusion Probabilistic Models (Ho et al.)"
+    year = 2020
+    recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.0, betas=(0.9, 0.999), warmup=0.02, clip=1.0)
+    modality = "pixels"
+    purpose = "plain"
+    couples = False
+    learns_labels = True
+    encoder: UNet
+
+    def __init__(
+        self,
+        data: DataSpec,
+        *,
+        width: int = 32,
+        blocks: int = 1,
+        levels: int = 1000,
+        schedule: str = "cosine",
+        label_drop: float = 0.1,
+        guidance: float = 2.0,
+        sample_steps: int = 50,
+        eta: float = 0.0,
+        momentum: float = 0.999,
+        views: Views | None = None,
+    ):
+        arguments = {"width": width, "blocks": blocks, "classes": data.classes, "level": levels // 50}
+        super().__init__(build_encoder("unet", data.roles["x"], arguments), views)
+        if schedule not in SCHEDULES:
+            raise UserError(f"no schedule is named {schedule!r}", hint=f"choose {' or '.join(SCHEDULES)}")
+        if not 0 <= label_drop <= 1 or not 0 <= eta <= 1 or guidance < 0:
+            raise UserError(f"label_drop and eta must be 0 to 1 and guidance 0 or more, not {label_drop}, {eta} and {guidance}")
+        if sample_steps < 1 or levels < 1 or levels % sample_steps:
+            raise UserError(f"sample_steps must divide levels, and {sample_steps} does not divide {levels}")
+        from diffusers import DDIMScheduler
+
+        self.label_drop, self.guidance, self.sample_steps, self.eta = label_drop, guidance, sample_steps, eta
+        ends = min(0.1 / levels, 0.999), min(20 / levels, 0.999)  # those of Ho et al. where there are 1000; as much noise in the end for others
+        self.noising = DDIMScheduler(levels, *ends, beta_schedule=SCHEDULES[schedule], timestep_spacing="trailing")
+        self.average = Teacher(self.encoder, momentum=momentum, rising=False, warming=True)
+        self.learns_labels = data.classes > 0 and label_drop < 1
+
+    def views(self, batch, draw):
+        (x,) = self.augment(batch["x"], draw.child("views"))
+        count, none = len(batch), self.encoder.classes
+        untold = draw.child("labels").chance(self.label_drop, count) | (batch.label < 0)
+        level = draw.integers(self.noising.config.num_train_timesteps, count)
+        return {"x": x, "level": level, "noise": draw.normal(count, *self.encoder.input.shape), "label": batch.label.masked_fill(untold, none)}
+
+    def forward(self, views):
+        noisy = self.noising.add_noise(2 * self.encoder.unit(views["x"]) - 1, views["noise"], views["level"])
+        return Outputs(found=self.encoder.noise(noisy, views["level"], views["label"]), noise=views["noise"])
+
+    def loss(self, outputs):
+        return {"noise": F.mse_loss(outputs.found, outputs.noise)}
+
+    def chance(self, outputs):
+        return 1.0
+
+    def guided(self, noisy, level, label):
+        """The noise that a class leaves in a picture, away from what no class would."""
+        network, none = self.average.network[0], torch.full_like(label, self.encoder.classes)
+        if self.guidance == 1 or torch.equal(label, none):
+            return network.noise(noisy, level, label)
+        asked, any_class = network.noise(noisy.repeat(2, 1, 1, 1), level.repeat(2), torch.cat([label, none])).chunk(2)
+        return any_class + self.guidance * (asked - any_class)
+
+    def sample(self, count, draw, label=None):
+        shape = (count, *self.encoder.input.shape)
+        pictures = draw.normal(*shape).to(self.encoder.scale)
+        label = torch.full((count,), self.encoder.classes, device=pictures.device) if label is None else label
+        self.noising.set_timesteps(self.sample_steps)
+        with torch.no_grad():
+            for level in self.noising.timesteps.tolist():
+                noise = self.guided(pictures, torch.full_like(label, level), label)
+                fresh = draw.normal(*shape).to(pictures) if self.eta else None
+                pictures = self.noising.step(noise, level, pictures, eta=self.eta, variance_noise=fresh).prev_sample
+        return Pixels(((pictures + 1) / 2).clamp(0, 1))
+
+    def examine(self, views):
+        """The loss at an eighth, three, five and seven eighths of the levels."""
+        levels = self.noising.config.num_train_timesteps * torch.arange(1, 8, 2) // 8
+        which = torch.arange(len(views["level"])) % len(levels)
+        outputs = self({**views, "level": levels[which].to(views["level"])})
+        error = (outputs.found - outputs.noise).square().mean((1, 2, 3)).cpu()
+        return {f"loss_at_{level}": error[which == number].mean().item() for number, level in enumerate(levels.tolist())}
+
+    def ailments(self, measures):
+        worst = max((name for name in measures if name.startswith("loss_at_")), key=lambda name: measures[name])
+        if measures[worst] <= 1:
+            return {}
+        why = f"at level {worst.rpartition('_')[2]} the squared error is {measures[worst]:.2f} of what naming no noise at all would give"
+        return {"noise not found": f"{why}; usual causes: too high a learning rate, or pictures that are noise themselves"}

@@ -1,0 +1,285 @@
+"""How likely a sample is under what a decoder gives for each of its values."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leaven.data.batch import Counts, Pixels, Value, Vector
+from leaven.data.draw import Draw
+from leaven.data.spec import InputSpec
+from leaven.errors import UserError
+from leaven.modules.units import drawn_counts
+
+NEARLY_BINARY = 0.75  # of the largest variance that numbers of 0-1 with their mean can have; 0.84 in MNIST, 0.61 in FashionMNIST, 0.25 in cifar10
+
+
+class Likelihood(nn.Module):
+    """p(x | outputs), independent for each value of a sample. All sums are over the values of a sample, in nats: never means.
+
+    per_value: how many outputs a decoder gives for each value. Outputs are (batch, values, per_value), targets (batch, values); `mean` and `sample`
+    take the outputs of any of the values.
+    """
+
+    name: ClassVar[str]
+    per_value: int = 1
+
+    def __init__(self, input: InputSpec):
+        super().__init__()
+        self.input = input
+        self.values = math.prod(input.shape)
+
+    @property
+    def chance(self) -> float | None:
+        """Nats of a sample (as a loss) under a model that knows nothing; None where there is no such number."""
+        return None
+
+    @abstractmethod
+    def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
+        """Samples as what the likelihood is of. A draw makes what is random in that new; without one it depends on the sample alone.
+
+        Raises UserError for numbers outside the likelihood's range.
+        """
+
+    def expected(self, x: Value) -> Float[Tensor, "batch values"]:
+        """What `observe` gives on average."""
+        return self.observe(x)
+
+    @abstractmethod
+    def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
+        """log p(target | outputs), summed over the values of each sample."""
+
+    @abstractmethod
+    def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
+        """The expected target."""
+
+    def unexplained(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> float:
+        """How much of what differs between samples is lost: 1 where the outputs give nothing but the mean sample, 0 where they give each."""
+        error = (self.mean(outputs) - target).square().mean()
+        return (error / (target - target.mean(0)).square().mean().clamp(min=1e-12)).item()
+
+    @abstractmethod
+    def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
+        """A random target."""
+
+    @abstractmethod
+    def value(self, target: Float[Tensor, "batch values"]) -> Value:
+        """Targets as samples of the input's kind: pictures in 0-1, plain numbers, or counts."""
+
+    def shaped(self, numbers: Tensor) -> Value:
+        if self.input.modality == "pixels":
+            return Pixels(numbers.unflatten(1, self.input.shape).clamp(0, 1))
+        return Vector(numbers)
+
+    def within_0_and_1(self, numbers: Tensor) -> Tensor:
+        """The numbers, or UserError where they are not in 0-1."""
+        low, high = (edge.item() for edge in numbers.aminmax()) if numbers.numel() else (0.0, 1.0)
+        if not (low >= 0 and high <= 1):  # so that NaN is refused as well
+            found = "some are NaN" if math.isnan(low) else f"these reach from {low:.3g} to {high:.3g}"
+            raise UserError(f"a {self.name} likelihood needs numbers from 0 to 1, and {found}", hint="use --set likelihood=gaussian")
+        return numbers
+
+
+class Bernoulli(Likelihood):
+    """Binary values. Numbers between 0 and 1 are the probabilities of a 1, drawn anew for each step (Salakhutdinov and Murray 2008, section 5.2).
+
+    outputs: logits.
+    """
+
+    name = "bernoulli"
+
+    @property
+    def chance(self) -> float:
+        return self.values * math.log(2)
+
+    def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
+        numbers = self.within_0_and_1(flat(x))
+        threshold = Draw("binarized").uniform(1, self.values) if draw is None else draw.uniform(*numbers.shape)
+        return (threshold.to(numbers.device) < numbers).float()
+
+    def expected(self, x: Value) -> Float[Tensor, "batch values"]:
+        return self.within_0_and_1(flat(x))
+
+    def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
+        return -F.binary_cross_entropy_with_logits(outputs[..., 0], target.to(outputs.dtype), reduction="none").sum(1)
+
+    def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
+        return outputs[..., 0].sigmoid()
+
+    def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
+        return (draw.uniform(*outputs.shape[:2]).to(outputs.device) < self.mean(outputs)).to(outputs.dtype)
+
+    def value(self, target: Float[Tensor, "batch values"]) -> Value:
+        return self.shaped(target)
+
+
+class Gaussian(Likelihood):
+    """Real values around a mean, with one learned deviation for all of them (Rybkin et al. 2021, section 3), or each with its own.
+
+    Densities are those of pixels in 0-1, and of plain numbers in their own units divided by their deviations. outputs: means; where each value has
+    its `own` deviation, means and logarithms of deviations.
+    """
+
+    name = "gaussian"
+    smallest = -math.log(256)  # pixels are no more exact than that, and a smaller deviation would be rewarded without end
+    haste = 10.0  # Adam moves a parameter by little more than the learning rate a step, which the one that all values wait for cannot afford
+
+    def __init__(self, input: InputSpec, own: bool = False):
+        super().__init__(input)
+        self.per_value = 2 if own else 1
+        plain = input.modality != "pixels"
+        self.start = 0.0 if plain or not input.std else math.log(sum(std**2 for std in input.std) / len(input.std)) / 2
+        self.change = None if own else nn.Parameter(torch.zeros(()))
+        self.register_buffer("center", torch.tensor(input.mean if plain and input.mean else 0.0))
+        self.register_buffer("spread", torch.tensor(input.std if plain and input.std else 1.0))
+
+    center: Tensor
+    spread: Tensor
+
+    def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
+        return (flat(x) - self.center) / self.spread
+
+    def logarithm(self, outputs: Tensor) -> Tensor:
+        """Of the deviation: the one for all, or (batch, values). It starts at that of the data, and nears its smallest softly, to find back."""
+        change = outputs[..., 1] if self.change is None else self.haste * self.change
+        return self.smallest + F.softplus(self.start + change - self.smallest)
+
+    def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
+        logarithm = self.logarithm(outputs)
+        return -(0.5 * ((target - outputs[..., 0]) * (-logarithm).exp()).square() + logarithm + 0.5 * math.log(2 * math.pi)).sum(1)
+
+    def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
+        return outputs[..., 0]
+
+    def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
+        return outputs[..., 0] + self.logarithm(outputs).exp() * draw.normal(*outputs.shape[:2]).to(outputs)
+
+    def value(self, target: Float[Tensor, "batch values"]) -> Value:
+        return self.shaped(target * self.spread + self.center)
+
+
+class Categorical(Likelihood):
+    """Pixels as one of 256 levels each, or of fewer even steps between 0 and 1 (van den Oord et al. 2016, section 3.3). outputs: logits."""
+
+    name = "categorical"
+
+    def __init__(self, input: InputSpec, levels: int = 256):
+        super().__init__(input)
+        if input.modality != "pixels":
+            raise UserError("a categorical likelihood is of pixels", hint="use --set likelihood=gaussian")
+        if levels < 2:
+            raise UserError(f"levels must be 2 or more, not {levels}")
+        self.per_value = self.levels = levels
+
+    @property
+    def chance(self) -> float:
+        return self.values * math.log(self.levels)
+
+    def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
+        return (self.within_0_and_1(flat(x)) * (self.levels - 1)).round()
+
+    def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
+        each = F.cross_entropy(outputs.flatten(0, 1), target.long().flatten(), reduction="none")
+        return -each.unflatten(0, target.shape).sum(1)
+
+    def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
+        return outputs.softmax(2) @ torch.arange(self.levels, device=outputs.device, dtype=outputs.dtype)
+
+    def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
+        noise = draw.uniform(*outputs.shape).to(outputs).clamp(min=1e-20)
+        return (outputs - (-noise.log()).log()).argmax(2).to(outputs.dtype)  # the largest after Gumbel noise falls as the softmax says
+
+    def value(self, target: Float[Tensor, "batch values"]) -> Value:
+        return self.shaped(target / (self.levels - 1))
+
+
+class Multinomial(Likelihood):
+    """The words of a text of known length, each drawn from one softmax over all words (Hinton and Salakhutdinov 2006).
+
+    log p = sum over words of count * log softmax(outputs): that of the words in their order. The number of orders that give the same counts, which
+    no model changes, is left out; so counts need not be whole. `mean` gives shares, which sum to 1; `sample` texts of the data's mean length.
+    outputs: logits.
+    """
+
+    name = "multinomial"
+
+    def __init__(self, input: InputSpec):
+        super().__init__(input)
+        if input.modality != "counts":
+            raise UserError("a multinomial likelihood is of counts", hint="use --set likelihood=gaussian")
+
+    @property
+    def chance(self) -> float:
+        return sum(self.input.mean) * math.log(self.values)
+
+    def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
+        return flat(x)
+
+    def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
+        return (target * outputs[..., 0].log_softmax(1)).sum(1)
+
+    def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
+        return outputs[..., 0].softmax(1)
+
+    def unexplained(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> float:
+        """In nats: of what each text's own shares of words say of it beyond the shares over all texts."""
+        best = torch.xlogy(target, target / target.sum(1, keepdim=True).clamp(min=1e-12)).sum()
+        total = target.sum(0)
+        floor = torch.xlogy(total, total / total.sum().clamp(min=1e-12)).sum()
+        return ((best - self.log_prob(outputs, target).sum()) / (best - floor).clamp(min=1e-12)).item()
+
+    def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
+        return drawn_counts(self.mean(outputs), draw.uniform(len(outputs), self.input.words).to(outputs))
+
+    def value(self, target: Float[Tensor, "batch values"]) -> Value:
+        return Counts(target)
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {likelihood.name: likelihood for likelihood in (Bernoulli, Gaussian, Categorical, Multinomial)}
+
+
+def flat(x: Value) -> Float[Tensor, "batch values"]:
+    """Pictures in 0-1, plain numbers or counts, a row a sample."""
+    if isinstance(x, Pixels):
+        return x.unit().flatten(1)
+    if isinstance(x, Vector):
+        return x.numbers.float().flatten(1)
+    if isinstance(x, Counts):
+        return x.counts.float()
+    raise TypeError(f"there is no likelihood of {x.modality}")
+
+
+def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian", own: bool = False, levels: int = 256) -> Likelihood:
+    """The likelihood of this name; for "auto" Bernoulli where nearly all numbers are at 0 or 1, else `otherwise`; of counts, multinomial.
+
+    Raises UserError for an unknown name, and one that does not fit the input.
+
+    own: whether each value of a Gaussian has a deviation of its own. levels: of a categorical likelihood.
+    """
+    if name != "auto" and name not in LIKELIHOODS:
+        raise UserError(f"no likelihood is named {name!r}", hint=f"choose auto, {', '.join(LIKELIHOODS)}")
+    if input.modality not in ("pixels", "vector", "counts"):
+        raise UserError(f"there is no likelihood of {input.modality}", hint="pictures, plain numbers and counts have one")
+    if input.modality == "counts" and name not in ("auto", "multinomial"):
+        raise UserError(f"a {name} likelihood is not of counts", hint="leave it out, or use --set likelihood=multinomial")
+    if input.modality == "counts" or name == "multinomial":
+        return Multinomial(input)
+    if name == "auto":
+        name = "bernoulli" if nearly_binary(input) else otherwise
+    if name == "gaussian":
+        return Gaussian(input, own)
+    return Categorical(input, levels) if name == "categorical" else Bernoulli(input)
+
+
+def nearly_binary(input: InputSpec) -> bool:
+    """Whether numbers of 0-1 lie near these ends: their variance is then near mean * (1 - mean), the largest that there can be."""
+    pairs = [(mean, std**2, mean * (1 - mean)) for mean, std in zip(input.mean, input.std, strict=True)]
+    inside = all(0 <= mean <= 1 and variance <= 1.001 * most + 1e-9 for mean, variance, most in pairs)
+    most = sum(most for _, _, most in pairs)
+    return inside and most > 0 and sum(variance for _, variance, most in pairs if most > 0) > NEARLY_BINARY * most
