@@ -391,7 +391,7 @@ def test_vit_tokens_of_kept_places_are_those_places():
     assert torch.allclose(encoder.tokens(pictures(4), keep=keep), encoder.tokens(pictures(4))[:, [5, 0]])
 
 
-@pytest.mark.parametrize(("name", "told"), [("resnet19", "did you mean"), ("mlp", "reads vector, not pixels")])
+@pytest.mark.parametrize(("name", "told"), [("resnet19", "did you mean"), ("mlp", "reads vector, counts, not pixels")])
 def test_a_wrong_encoder_is_one_clear_line(name, told):
     with pytest.raises(leaven.UserError, match=told):
         build_encoder(name, SPEC)

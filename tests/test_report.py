@@ -16,7 +16,7 @@ from leaven.errors import TrainingStopped
 from leaven.evaluation.scorecard import Scorecard
 from leaven.report import write_report
 from leaven.report.facts import facts
-from leaven.report.figures import embedding_map, metric_figures
+from leaven.report.figures import embedding_map, metric_figures, placed
 from leaven.report.sheets import CELL, GAP, OTHER, SAME, data_uri, dots, neighbour_strips, strip, view_strips
 
 SECTIONS = ("health", "asked", "few-label", "scores", "curves", "views", "map", "neighbours", "time", "config")
@@ -196,6 +196,16 @@ def test_curves_are_drawn_for_what_was_logged_thinned_and_clock_fields_apart():
     curves = metric_figures(payload()["metrics"], [{"verdict": "x", "since_step": 5, "why": ""}])
     assert [curve["title"] for curve in curves] == ["Loss", "kNN accuracy"]
     assert metric_figures([{"step": 1, "loss": 2.0}]) == []
+
+
+def test_copies_lie_in_one_place_of_the_map():
+    """Sixteen of each were more than scikit-learn's t-SNE survived."""
+    for kinds in (4, 9):
+        features = torch.randn(kinds, 6, generator=torch.Generator().manual_seed(0)).repeat(16, 1)
+        features += 1e-7 * torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
+        place = placed(features)
+        assert place.shape == (16 * kinds, 2) and len(np.unique(place, axis=0)) == kinds
+        assert (place.reshape(16, kinds, 2) == place[:kinds]).all()
 
 
 def test_the_map_copes_with_what_a_collapsed_or_tiny_run_gives():

@@ -139,17 +139,16 @@ def linear_code(value: Value, train: Tensor, size: int, seed: int) -> tuple[str,
     """
     from sklearn.decomposition import PCA, TruncatedSVD
 
-    read: Callable[[Tensor], Any]
-    if isinstance(value, Counts):
-        read = TfIdf(value, train)
-        size = min(size, len(train), math.prod(value.shape[0]))
-        name, found = f"lsa {size}", TruncatedSVD(size, random_state=seed)
-    else:
-        read = lambda rows: raw(value, rows, train).numpy()  # noqa: E731
-        size = min(size, len(train), read(train[:1]).shape[1])
-        name, found = f"pca {size}", PCA(size, random_state=seed)
-    found.fit(read(train))
-    return name, lambda rows: torch.from_numpy(found.transform(read(rows))).float()
+    tf_idf = TfIdf(value, train) if isinstance(value, Counts) else None
+
+    def read(rows: Tensor) -> Any:
+        return raw(value, rows, train).numpy() if tf_idf is None else tf_idf(rows)
+
+    numbers = read(train)
+    size = min(size, *numbers.shape)
+    found = PCA(size, random_state=seed) if tf_idf is None else TruncatedSVD(size, random_state=seed)
+    found.fit(numbers)
+    return f"{'pca' if tf_idf is None else 'lsa'} {size}", lambda rows: torch.from_numpy(found.transform(read(rows))).float()
 
 
 def spread(rows: Int64[Tensor, " rows"], count: int) -> Int64[Tensor, " some"]:

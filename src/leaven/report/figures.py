@@ -14,6 +14,7 @@ from leaven.report.render import FIGURE
 from leaven.report.sheets import class_name
 
 # Middle tones that hold on white and on near-black; dashes and markers tell the arms apart without colour.
+FEWEST_PLACED = 5  # on a map
 ARMS = {
     "pre-trained": {"color": "#e07b26", "dash": "solid", "symbol": "circle", "width": 3.5},
     "labels only": {"color": "#3f8fd2", "dash": "solid", "symbol": "square", "width": 2.25},
@@ -166,7 +167,7 @@ def embedding_map(
     """t-SNE of at most `most` samples (van der Maaten and Hinton 2008; PCA start), coloured by class where there are labels; empty below 5."""
     import plotly.graph_objects as go
 
-    if len(features) < 5:
+    if len(features) < FEWEST_PLACED:
         return ""
     rows = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:most]
     place = placed(features[rows], seed=seed)
@@ -192,16 +193,20 @@ def embedding_map(
 
 
 def placed(features: Float[Tensor, "n dim"], *, seed: int = 0, iterations: int = 1000) -> Shaped[np.ndarray, "n 2"]:
-    """Where t-SNE lays the samples, five at least; from at most 50 principal directions."""
+    """Where t-SNE lays the samples, five at least; from at most 50 principal directions. Samples that are all but equal lie in one place."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     picked = features.detach().cpu().float().nan_to_num().numpy()
     if picked.shape[1] > 50 and len(picked) > 50:
         picked = PCA(50, random_state=seed, svd_solver="randomized").fit_transform(picked)
+    distinct, where = np.unique((picked / (picked.std() or 1)).round(4), axis=0, return_inverse=True)  # many copies make scikit-learn's t-SNE crash
+    if len(distinct) < FEWEST_PLACED:
+        return np.pad(distinct, ((0, 0), (0, 1)))[:, :2][where]
+    picked = distinct
     # The start by PCA needs two directions, and a spread to scale by.
     start = "pca" if picked.shape[1] > 1 and picked.std() > 0 else "random"
-    return TSNE(perplexity=min(30.0, (len(picked) - 1) / 3), init=start, random_state=seed, max_iter=iterations).fit_transform(picked)
+    return TSNE(perplexity=min(30.0, (len(picked) - 1) / 3), init=start, random_state=seed, max_iter=iterations).fit_transform(picked)[where]
 
 
 def confusion_figure(score: Mapping[str, Any]) -> str:

@@ -26,9 +26,10 @@ HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the trainings that a claim compares. Lengths and batch are the claim's where they are not given.
+    """One of the trainings that a claim compares. Length and batch are the claim's where they are not given.
 
-    per_class: how many training samples of each class it sees, drawn anew for each seed (none: all there are).
+    per_class: how many training samples of each class it sees, drawn anew for each seed (None: all there are); its batch is then the method's, or all
+    of them where they are fewer.
     """
 
     method: str | type[Method]

@@ -26,7 +26,7 @@ class DocumentSearch(Claim):
     train = 20_000
     test = 20_000
     protocols = ()
-    steps = 1800
+    steps = 800
     minutes = 15
 
     def given(self, root):
@@ -53,7 +53,7 @@ class DocumentSearch(Claim):
         return DataSet.of(self.data, batch, splits=splits, class_names=tuple(map(str, places)))
 
     def arms(self):
-        return {CODES: Arm("deep_autoencoder", {"widths": (500, 250, NUMBERS), "recipe.lr": 6e-3})}
+        return {CODES: Arm("deep_autoencoder", {"widths": (500, 250, NUMBERS), "recipe.lr": 7e-3})}
 
     def measure(self, runs, samples, seed):
         _, test, _, _ = samples.held_out()

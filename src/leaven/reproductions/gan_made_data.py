@@ -46,7 +46,7 @@ class GanMadeData(Claim):
         return DataSet.of(self.data, Batch.of(x=Vector(band_powers(x, rate)), label=torch.from_numpy(y)), splits=splits, class_names=tuple("ZONFS"))
 
     def arms(self):
-        return {real(count): Arm("wgan_gp", {"conditional": True, "recipe.lr": 5e-4}, batch=min(64, 5 * count), per_class=count) for count in COUNTS}
+        return {real(count): Arm("wgan_gp", {"conditional": True, "recipe.lr": 5e-4}, per_class=count) for count in COUNTS}
 
     def measure(self, runs, samples, seed):
         _, test, _, _ = samples.held_out()

@@ -177,8 +177,8 @@ class Trainings:
             seen = self.samples if arm.per_class is None else self.samples.subset(few(self.samples, arm.per_class, seed))
             run = pretrain(
                 seen, method=arm.method, encoder=claim.encoder, out=place.path, steps=self.steps or arm.steps or claim.steps,
-                batch=arm.batch or claim.batch, settings=dict(arm.settings), seed=seed, device=self.device, keep_going=True, report=False,
-                progress=partial(progress_of, self.progress, told),
+                batch=arm.batch or (claim.batch if arm.per_class is None else None), settings=dict(arm.settings), seed=seed, device=self.device,
+                keep_going=True, report=False, progress=partial(progress_of, self.progress, told),
             )  # fmt: skip
             if claim.protocols and not place.scorecard_path.is_file():
                 known = self.cells[0].floors if self.cells and "few-label" not in claim.protocols else None

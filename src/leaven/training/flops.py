@@ -15,6 +15,12 @@ from leaven.methods.method import Method
 from leaven.training.step import Step
 
 
+class AllTogether(nullcontext):
+    """In place of torch's tracker of modules, whose hooks do not bear gradients of gradients."""
+
+    parents = {"Global"}
+
+
 def flops_a_step(method: Method, rows: Batch, members: Tensor, batch: int) -> float:
     """Floating-point operations of one forward and backward pass over `batch` samples: matrix products and convolutions as torch counts them, a
     multiply-add as two. The mean over players, and over stages by their share. The method's gradients and buffers are not left as they were.
@@ -36,7 +42,9 @@ def flops_a_step(method: Method, rows: Batch, members: Tensor, batch: int) -> fl
                 moving = None if trained is None else {parameter for module in trained for parameter in module.parameters()}
                 for parameter in parameters:
                     parameter.requires_grad_(moving is None or parameter in moving)
-                with FlopCounterMode(display=False) as counter:
+                counter = FlopCounterMode(display=False)
+                counter.mod_tracker = AllTogether()  # type: ignore[assignment]
+                with counter:
                     step.gradients([views], ("flops",), (player,) if player else ())
                 count += stage.share * counter.get_total_flops() / len(players)
     return count

@@ -5,7 +5,7 @@ from leaven.encoders import build_encoder
 from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.methods.latent.autoencoder import Autoencoder
-from leaven.methods.method import Method, Outputs, Stage
+from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.modules.boltzmann import Stack, ailments
 from leaven.modules.decoder import code_decoder, linear_layers
 from leaven.modules.likelihood import choose_likelihood
@@ -24,6 +24,7 @@ class DeepAutoencoder(Autoencoder):
 
     paper = "Reducing the Dimensionality of Data with Neural Networks (Hinton and Salakhutdinov)"
     year = 2006
+    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.0)
     judged_by = "unexplained"
 
     def __init__(

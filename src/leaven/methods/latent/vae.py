@@ -15,7 +15,7 @@ AT_ONCE = 2**22  # values that are decoded together
 
 
 class VAE(Method):
-    """A code with noise from which the sample can be told: log p(x) >= E[log p(x | z)] - KL(q(z | x) || p(z)) (Kingma and Welling 2014, eq. 3).
+    """A code with noise from which the sample can be told: log p(x) >= E log p(x | z) - KL(q(z | x) || p(z)) (Kingma and Welling 2014, eq. 3).
 
     The encoder's features are the mean of q.
 
