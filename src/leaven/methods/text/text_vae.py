@@ -12,7 +12,7 @@ ACTIVE = 0.01  # variance over the data of a code's mean, above which it is used
 
 
 class TextVAE(Method):
-    """A code with noise from which a text can be written: log p(x) >= E[log p(x | z)] - KL(q(z | x) || p(z)) (Bowman et al. 2016, eq. 1).
+    """A code with noise from which a text can be written: log p(x) >= E log p(x | z) - KL(q(z | x) || p(z)) (Bowman et al. 2016, eq. 1).
 
     A decoder that knows the tokens before may leave the code unused: the KL is annealed, parts of it are free, and tokens are hidden from the
     decoder.
