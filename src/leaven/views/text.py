@@ -15,8 +15,8 @@ from leaven.views.views import Views
 
 @dataclass(frozen=True)
 class TextViews(Views):
-    """Tokens deleted, and exchanged with a neighbour, by chance (Wei and Zou 2019). The first and the last one, which begin and end a text, stay, and no
-    text loses all the others.
+    """Tokens deleted, and exchanged with a neighbour, by chance (Wei and Zou 2019). The first and the last one, which begin and end a text, stay, and
+    no text loses all the others.
 
     longest: tokens that are drawn for in every text, so that parts of a batch get the views of the whole (None: as many as the batch has).
     """
