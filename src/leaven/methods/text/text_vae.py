@@ -47,8 +47,8 @@ class TextVAE(Method):
             raise UserError("beta and free_bits must be 0 or more, annealing and word_dropout from 0 to 1, bound_samples 1 or more")
         super().__init__(Projected.around(encoder, code), views)
         self.beta, self.annealing, self.free_bits, self.word_dropout, self.bound_samples = beta, annealing, free_bits, word_dropout, bound_samples
-        self.log_variance = nn.Linear(encoder.dim, code)
-        self.decoder = TextDecoder(encoder, code, depth=depth)
+        self.log_variance = nn.Linear(self.encoder.inner.dim, code)
+        self.decoder = TextDecoder(self.encoder.inner, code, depth=depth)
         self.register_buffer("progress", torch.zeros(()))
 
     def views(self, batch, draw):
