@@ -39,7 +39,7 @@ SETTINGS = {
     "supervised_simcse": {"head": 8},
     "text_vae": {"code": 4},
     "tsdae": {"depth": 1},
-    "word2vec": {"shared": 16, "window": 2},
+    "word2vec": {"shared": 16, "window": 2, "subsample": 0.0},
 }
 """Settings that make the networks small which a method brings itself, or adds to its encoder."""
 BEGINNING = [name for name, method in registry().items() if not method.continues]

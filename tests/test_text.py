@@ -364,7 +364,7 @@ def test_frequent_words_are_left_out_and_random_ones_drawn_by_their_power(tmp_pa
 
 def test_words_in_the_same_places_get_similar_vectors(tmp_path):
     texts = [f"{a} {verb} {b}" for a in ("red", "blue", "green") for verb in ("meets", "sees") for b in ("one", "two", "six")] * 20
-    settings = {"encoder.width": 16, "subsample": 0.0, "window": 2, "recipe.lr": 0.03}
+    settings = {"encoder.width": 16, "subsample": 0.0, "window": 2, "negatives": 1.0, "recipe.lr": 0.03}
     run = leaven.pretrain(texts, method="word2vec", steps=150, batch=64, out=tmp_path / "run", settings=settings, precision="fp32", keep_going=True)
     vectors = F.normalize(torch.from_numpy(leaven.embed(run, ["red", "blue", "green", "one", "two", "six"])), dim=1)
     alike = vectors @ vectors.T

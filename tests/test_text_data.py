@@ -195,6 +195,19 @@ def test_a_tokenizer_is_the_same_after_it_was_kept(tmp_path):
         Tokenizer.load(tmp_path / "tokenizer.json", tokenizer.input)
 
 
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "words"])
+def test_the_same_texts_give_the_same_tokenizer(kind):
+    made = {Tokenizer.trained(SENTENCES * 3, TokenizerChoice(kind=kind, vocabulary=320)).digest() for _ in range(5)}
+    assert len(made) == 1
+
+
+def test_case_and_accents_are_kept_where_that_is_asked_for():
+    odd = ["Ein Café in Köln"]
+    for lowercase, back in ((False, odd[0]), (None, "ein cafe in koln")):
+        tokenizer = Tokenizer.trained(SENTENCES, TokenizerChoice(lowercase=lowercase, longest=64))
+        assert tokenizer.decode(tokenizer(odd)[torch.arange(1)]) == [back]
+
+
 def test_the_longest_text_covers_nearly_all_texts():
     choice = TokenizerChoice(kind="words")
     assert Tokenizer.trained(["a " * 10] * 200 + ["a " * 500], choice).longest == 16  # with those that begin and end it: 12

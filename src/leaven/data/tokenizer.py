@@ -21,7 +21,7 @@ from leaven.errors import UserError
 if TYPE_CHECKING:
     import tokenizers
 
-KINDS = ("wordpiece", "bpe", "bytes", "words")
+KINDS = ("bpe", "wordpiece", "bytes", "words")
 SPECIAL = {"pad": "[PAD]", "unknown": "[UNK]", "begin": "[CLS]", "end": "[SEP]", "mask": "[MASK]"}
 SHORTEST, USUAL_LONGEST, COVERED = 8, 128, 0.99
 
@@ -30,13 +30,13 @@ SHORTEST, USUAL_LONGEST, COVERED = 8, 128, 0.99
 class TokenizerChoice:
     """What tokeniser is trained.
 
-    kind: "wordpiece" (words and their parts, of text without case and accents), "bpe" (byte pairs; keeps all that is written), "bytes" (each byte a
-    token) or "words" (the most frequent words, without case and accents; all others are one unknown word). vocabulary: how many tokens at most.
-    lowercase: without case and accents (None: as is usual for the kind). longest: tokens of a text that are read, with those that begin and end it
-    (None: as many as 99 % of the texts have, at most 128).
+    kind: "bpe" (frequent pairs of bytes, so that everything can be written), "wordpiece" (words and their parts; the library that trains it does not
+    give the same twice), "bytes" (each byte a token) or "words" (the most frequent words; all others are one unknown word). vocabulary: how many
+    tokens at most. lowercase: without case and accents (None: except for bytes). longest: tokens of a text that are read, with those that begin and
+    end it (None: as many as 99 % of the texts have, at most 128).
     """
 
-    kind: str = "wordpiece"
+    kind: str = "bpe"
     vocabulary: int = 8000
     lowercase: bool | None = None
     longest: int | None = None
@@ -97,7 +97,7 @@ class Tokenizer:
         from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
         special = list(SPECIAL.values())
-        lowercase = choice.kind in ("wordpiece", "words") if choice.lowercase is None else choice.lowercase
+        lowercase = choice.kind != "bytes" if choice.lowercase is None else choice.lowercase
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer: Any
         if choice.kind in ("wordpiece", "words"):
@@ -110,8 +110,9 @@ class Tokenizer:
             inner.decoder = decoders.WordPiece()
         else:
             inner = Inner(models.BPE())
-            inner.normalizer = normalizers.Sequence([normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])
-            inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            plain = [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()] if lowercase else []
+            inner.normalizer = normalizers.Sequence([*plain, normalizers.NFC()])
+            inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # a word is the same at the beginning
             inner.decoder = decoders.ByteLevel()
             size = len(special) + len(alphabet) if choice.kind == "bytes" else choice.vocabulary
             trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
@@ -178,7 +179,8 @@ class Tokenizer:
 
     def decode(self, tokens: Tokens) -> list[str]:
         """Texts, without special tokens."""
-        return self.inner.decode_batch([ids[there].tolist() for ids, there in zip(tokens.ids, tokens.mask, strict=True)])
+        found = self.inner.decode_batch([ids[there].tolist() for ids, there in zip(tokens.ids, tokens.mask, strict=True)])
+        return [text.removeprefix(" ") for text in found]
 
 
 def usual_longest(mask: Any) -> int:

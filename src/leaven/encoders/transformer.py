@@ -65,7 +65,7 @@ class TextEncoder(Encoder):
 
     def pooled(self, tokens: Float[Tensor, "batch longest dim"], mask: Bool[Tensor, "batch longest"]) -> Float[Tensor, "batch dim"]:
         if self.pooling == "mean":
-            return tokens.sum(1, dtype=torch.float32) / mask.sum(1, keepdim=True).clamp(min=1)
+            return tokens.sum(1, dtype=torch.promote_types(tokens.dtype, torch.float32)) / mask.sum(1, keepdim=True).clamp(min=1)
         place = torch.arange(mask.shape[1], device=mask.device)
         end = (mask * (place + 1)).argmax(1) if self.pooling == "last" else mask.long().argmax(1)
         return tokens[torch.arange(len(tokens), device=tokens.device), end]
@@ -84,6 +84,11 @@ class TextEncoder(Encoder):
             yield
         finally:
             self.network.config._attn_implementation = before
+
+    def no_weight_decay(self) -> list[str]:
+        """Positions, and which of two texts a token is of."""
+        names = [name for name, _ in self.network.named_parameters()]
+        return [f"network.{name}" for name in names if any(part in name for part in ("position_embeddings", "token_type_embeddings", "wpe"))]
 
     def depths(self) -> list[list[str]]:
         layers = next((module for module in self.network.modules() if isinstance(module, torch.nn.ModuleList) and len(module) > 0), None)

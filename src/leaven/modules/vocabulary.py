@@ -33,7 +33,8 @@ class VocabularyHead(nn.Module):
     ) -> dict[str, Float[Tensor, " batch"]]:
         """nats: of the tokens that are to be told, summed over each text; count: how many these are; right: for how many the likeliest is right."""
         text, place = told.nonzero(as_tuple=True)
-        logits, right = self.logits(tokens[text, place]).float(), ids[text, place]
+        logits, right = self.logits(tokens[text, place]), ids[text, place]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         empty = logits.new_zeros(len(ids))
         return {
             "nats": empty.index_add(0, text, F.cross_entropy(logits, right, reduction="none")),

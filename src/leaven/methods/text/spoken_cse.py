@@ -14,7 +14,7 @@ class SpokenCSE(Method):
     """What was said and what a recogniser made of it agree, all others of the batch disagree (Chang and Chen 2022, eq. 1), while hidden tokens of
     both are told from the others (eq. 2).
 
-    Roles: anchor, the true text, and positive, the recognised one. The contrast is of the last layer's vectors. The paper's second stage, supervised
+    The anchor is the true text, the positive the recognised one. The contrast is of the last layer's vectors. The paper's second stage, supervised
     contrast and self-distillation while labels are learned, is `leaven finetune RUN DATA --set contrast=0.1 --set distillation=10`.
 
     temperature: of the softmax over the batch (above 0). masked_weight: of the nats a hidden token (0: none is hidden). mask_ratio: share of a text's

@@ -114,7 +114,7 @@ class Word2Vec(Method):
 
 
 def softplus(logits):
-    return F.softplus(logits.float())
+    return F.softplus(logits.to(torch.promote_types(logits.dtype, torch.float32)))
 
 
 def closed_up(x):
