@@ -10,7 +10,8 @@ from typing import Any
 
 from leaven.api.judge import evaluate
 from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
-from leaven.data import open_data
+from leaven.data import DataSet, Text, open_data
+from leaven.data.dataset import stacked
 from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
 from leaven.evaluation.scorecard import Scorecard
@@ -67,6 +68,9 @@ def pretrain(
         raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     describe_data(opened, say)
+    if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
+        say(f"{kind.name} reads one text at a time: those of {', '.join(opened.rows.roles)} are all read")
+        opened = pooled
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
     start = Run.open(encoder) if is_run(Path(encoder)) else None
     request = Request(
@@ -84,6 +88,15 @@ def pretrain(
         trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
         report_run(run, opened, trained, device=choose_device(device))
     return run
+
+
+def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
+    """Texts of several roles one after another, for a method that reads them one at a time; other data as it is."""
+    texts = {role: value for role, value in data.rows.roles.items() if isinstance(value, Text)}
+    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
+        return data
+    alone = {role: data.with_role(role, "x") for role in texts}
+    return stacked(data.name, alone)
 
 
 def is_run(folder: Path) -> bool:

@@ -140,6 +140,11 @@ class DataSet:
             self.name, chosen, splits=splits, class_names=self.spec.class_names, hashes=self.hashes[rows], files=files, broken=self.broken
         )
 
+    def with_role(self, role: str, named: str) -> DataSet:
+        """What plays this role alone, under another name."""
+        rows = dataclasses.replace(self.rows, roles={named: self.rows[role]})
+        return DataSet.of(self.name, rows, splits=self.splits, class_names=self.spec.class_names, files=self.files, broken=self.broken)
+
     def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> DataSet:
         """The same samples with other labels: N classes (integers or names; -1 or None = none), or the path of a csv file (file,label).
 

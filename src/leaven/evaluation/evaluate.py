@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data import DataSet
+from leaven.data import DataSet, Text
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode, linear_code, raw
@@ -86,6 +86,9 @@ def evaluate_encoder(
     if "input" not in floors:
         say("scoring the raw input")
         floors["input"] = scores(lambda rows: raw(value, rows, train))
+    if isinstance(value, Text) and "characters" not in floors:
+        say("scoring tf-idf of characters")
+        floors["characters"] = scores(lambda rows: raw(value, rows, train, analyzer="char_wb"))
     if "untrained" not in floors:
         say("scoring the untrained encoder")
         fresh = untrained(encoder, seed)

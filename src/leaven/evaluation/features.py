@@ -74,8 +74,9 @@ def check_input(encoder: Encoder, spec: InputSpec, where: object = None) -> None
         raise UserError(f"this encoder reads {wanted.shape[0]} {what} a sample, and the data has {spec.shape[0]}", where=where)
 
 
-def raw(value: Value, rows: Tensor, train: Tensor) -> Float[Tensor, "rows dim"]:
-    """The input itself as a feature vector: pixels in 0-1 (pictures of more than 64 pixels are shrunk to 32 first), plain numbers, tf-idf of counts.
+def raw(value: Value, rows: Tensor, train: Tensor, *, analyzer: str = "word") -> Float[Tensor, "rows dim"]:
+    """The input itself as a feature vector: pixels in 0-1 (pictures of more than 64 pixels are shrunk to 32 first), plain numbers, tf-idf of counts
+    and of texts, whose `analyzer` is "word" or "char_wb" (see `sparse_tf_idf`).
 
     train: the rows by which words are weighed; of more than 5,000 words, those are taken that stand in most of these.
     """
@@ -91,7 +92,7 @@ def raw(value: Value, rows: Tensor, train: Tensor) -> Float[Tensor, "rows dim"]:
         words = np.sort(np.argsort(-tf_idf.texts, kind="stable")[:MOST_WORDS])
         return torch.from_numpy(tf_idf(rows)[:, words].toarray())
     if isinstance(value, Text):
-        return torch.from_numpy(sparse_tf_idf(value[train].texts, "word", MOST_WORDS)(value[rows].texts).toarray()).float()
+        return torch.from_numpy(sparse_tf_idf(value[train].texts, analyzer, MOST_WORDS)(value[rows].texts).toarray()).float()
     raise TypeError(f"no raw features for {value.modality}")
 
 
