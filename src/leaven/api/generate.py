@@ -218,7 +218,7 @@ def kept(place: Path | None, parts: list[Value], made: Method, columns: int | No
         samples = parts[0].cat(parts)
         written(place, samples, columns)
         return numbers_of(samples).float().numpy()
-    tokenizer = next(iter(made.encoders().values())).tokenizer
+    tokenizer: Any = next(iter(made.encoders().values())).tokenizer
     if tokenizer is None:
         raise UserError("this run was trained on tokens, and cannot say what they stand for", hint="use trained_method(run).sample in Python")
     texts = [text for part in parts if isinstance(part, Tokens) for text in tokenizer.decode(part)]

@@ -20,7 +20,7 @@ class Rows(ABC):
     dtype: torch.dtype
 
     @abstractmethod
-    def __getitem__(self, index: Tensor | slice) -> Tensor | Rows: ...
+    def __getitem__(self, index: Tensor | slice) -> Tensor: ...
 
     def __len__(self) -> int:
         return self.shape[0]

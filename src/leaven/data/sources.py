@@ -216,13 +216,13 @@ def _part(listing: Listing, options: Options) -> Part:
         found = stored(listing, seen.side(options.size), channels, cache_dir=options.cache_dir, progress=options.progress)
         return Part(Pixels(cast(torch.Tensor, found.pixels)), found.hashes, found.kept, found.broken)
     contents = cast(Contents, listing).contents()
-    usable, broken = as_text(contents) if listing.kind == "text" else as_numbers(contents)
-    rows = np.array(list(usable), np.int64)
     if listing.kind == "text":
-        value: Value = Text(Strings.of(usable.values()))
-    else:
-        value = Vector(torch.tensor(list(usable.values()), dtype=torch.float32)[:, None])
-    return Part(value, content_hashes({"x": value}), rows, broken)
+        texts, broken = as_text(contents)
+        value: Value = Text(Strings.of(texts.values()))
+        return Part(value, content_hashes({"x": value}), np.array(list(texts), np.int64), broken)
+    numbers, broken = as_numbers(contents)
+    value = Vector(torch.tensor(list(numbers.values()), dtype=torch.float32)[:, None])
+    return Part(value, content_hashes({"x": value}), np.array(list(numbers), np.int64), broken)
 
 
 def _stored(name: str, listings: Mapping[str, Listing], options: Options) -> DataSet:

@@ -42,7 +42,7 @@ class Strings(Rows):
 
         return cls(pa.array(texts, pa.large_string()))
 
-    def __getitem__(self, index: Tensor | slice) -> Strings:
+    def __getitem__(self, index: Tensor | slice) -> Strings:  # type: ignore[override]
         rows = torch.arange(len(self))[index] if isinstance(index, slice) else index
         return self.take(rows.cpu().numpy())
 
@@ -82,7 +82,7 @@ class Lines(Columns):
     def read(cls, root: Path, files: Sequence[str]) -> Lines:
         """Raises UserError for a file that cannot be read, or whose columns differ from those of the first."""
         columns: dict[str, list[Any]] = {}
-        counts = []
+        counts: list[int] = []
         for name in files:
             found = READERS[Path(name).suffix.lower()](root / name)
             if counts and list(found) != list(columns):

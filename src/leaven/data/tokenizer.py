@@ -117,7 +117,7 @@ class Tokenizer:
             size = len(special) + len(alphabet) if choice.kind == "bytes" else choice.vocabulary
             trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
         inner.train_from_iterator(texts, trainer)
-        ids = {name: inner.token_to_id(token) for name, token in SPECIAL.items()}
+        ids = {name: number for name, token in SPECIAL.items() if (number := inner.token_to_id(token)) is not None}
         begin, end = SPECIAL["begin"], SPECIAL["end"]
         inner.post_processor = processors.TemplateProcessing(single=f"{begin} $A {end}", special_tokens=[(begin, ids["begin"]), (end, ids["end"])])
         found = cls(inner, ids, choice.longest or USUAL_LONGEST)

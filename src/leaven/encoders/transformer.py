@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,7 +27,7 @@ class TextEncoder(Encoder):
     network: its tokens' embeddings, layers and last normalisation. pooling: "mean" of a text's tokens, or its "first" or "last" one.
     """
 
-    offers = ("features", "tokens")
+    offers: ClassVar[tuple[str, ...]] = ("features", "tokens")
     modalities = ("text",)
     network: Any
 
@@ -185,7 +185,8 @@ def attention(config: Any) -> str | None:
     from transformers import AttentionInterface, AutoModel
 
     AttentionInterface.register(NAME, packed_attention)
-    return NAME if AutoModel._model_mapping[type(config)]._supports_attention_backend else None
+    kind: Any = AutoModel._model_mapping[type(config)]
+    return NAME if kind._supports_attention_backend else None
 
 
 def without_pooler(network: Any) -> Any:

@@ -64,9 +64,9 @@ def packed_attention(
     parts = []
     for index, real in groups:
         mask = None if real is None or causal else real[:, None, None, :]  # texts end in padding, which what comes before never looks at
+        q, k, v = (each[index].transpose(1, 2) for each in (queries, keys, values))
         found = F.scaled_dot_product_attention(
-            *(each[index].transpose(1, 2) for each in (queries, keys, values)), attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling,
-            enable_gqa=queries.shape[1] != keys.shape[1],
-        ).transpose(1, 2)  # fmt: skip
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+        ).transpose(1, 2)
         parts.append(found.flatten(0, 1) if real is None else found[real])
     return torch.cat(parts)[None], None

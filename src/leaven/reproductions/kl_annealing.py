@@ -1,3 +1,5 @@
+from typing import Any
+
 from leaven.data import Batch, Draw, Text
 from leaven.report.reproduction import numbers_figure
 from leaven.reproductions.claim import Arm, Claim, Found, Outcome, decided
@@ -12,8 +14,8 @@ class KlAnnealing(Claim):
     says = "A text VAE leaves its code unused; annealing the KL, and giving it free bits, each prevent that."
     source = "Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3.1 (annealing); Kingma et al. 2016, eq. 15 (free bits)"
     rule = (
-        "Holds if annealing and free bits, each by itself, leave more units of the code active (variance of their mean above 0.01, Burda et al. 2016) "
-        "on held-out texts than the plain bound does, each with the whole 95 % interval over seeds above zero; does not hold if either leaves fewer "
+        "Holds if annealing and free bits, each by itself, leave more units of the code active (variance of their mean above 0.01, Burda et al. "
+        "2016) on held-out texts than the plain bound does, each with the whole 95 % interval over seeds above zero; does not hold if either leaves fewer "
         "likewise. Hiding words from the decoder is told beside them and decides nothing."
     )
     data = "stsb"
@@ -34,7 +36,7 @@ class KlAnnealing(Claim):
         texts = Batch.of(x=value[samples.held_out()[1][:LOOKED_AT]])
         found = {}
         for arm, run in runs.items():
-            method = trained_method(run)
+            method: Any = trained_method(run)
             read = Batch.of(x=method.encoder.inner.in_tokens(texts["x"]))
             measures = method.examine(method.views(read, Draw("looked at", seed)))
             found[arm] = {UNITS: float(measures["active_units"]), NATS: measures["kl_nats"]}

@@ -33,6 +33,7 @@ class Finetune(Supervised):
     recipe = Recipe(optimizer="adamw", lr=3e-3, batch=64, weight_decay=0.05, lr_rule="none", warmup=0.1, steps=200)
     purpose = "labels"
     continues = True
+    before: torch.Tensor
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Finetune(Supervised):
         if min(contrast, distillation) < 0:
             raise UserError("contrast and distillation must be 0 or more")
         self.probe_first, self.interpolation, self.contrast, self.distillation = probe_first, interpolation, contrast, distillation
-        self.couples = bool(contrast or distillation)
+        self.couples = bool(contrast or distillation)  # type: ignore[misc]
         if distillation:
             self.register_buffer("before", torch.full((data.samples, data.classes), torch.nan))  # nan: not seen yet
         blocks = encoder.depths()

@@ -39,7 +39,7 @@ class SentenceBERT(Method):
         if self.learns_labels and data.classes < 2:
             hint = "say which column tells it, with --columns a=...,b=...,score=... or --labels COLUMN"
             raise UserError("pairs need a score or a label", hint=hint)
-        self.classifier = nn.Linear(3 * encoder.dim, data.classes) if self.learns_labels else None
+        self.classifier = nn.Linear(3 * encoder.dim, data.classes) if self.learns_labels else nn.Identity()
 
     @classmethod
     def inputs(cls, data):

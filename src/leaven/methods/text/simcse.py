@@ -50,7 +50,8 @@ class SimCSE(Method):
         return [first, self.encoder(x)]
 
     def loss(self, outputs):
-        return {"info_nce": info_nce(*outputs.embeddings, self.temperature, same=outputs.same)}
+        first, second = outputs.embeddings
+        return {"info_nce": info_nce(first, second, self.temperature, same=outputs.same)}
 
     def chance(self, outputs):
         return math.log(len(outputs.same))
