@@ -14,9 +14,9 @@ class KlAnnealing(Claim):
     says = "A text VAE leaves its code unused; annealing the KL, and giving it free bits, each prevent that."
     source = "Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3.1 (annealing); Kingma et al. 2016, eq. 15 (free bits)"
     rule = (
-        "Holds if annealing and free bits, each by itself, leave more units of the code active on held-out texts than the plain bound does, each with "
-        "the whole 95 % interval over seeds above zero; does not hold if either leaves fewer likewise. A unit is active if the variance of its mean is "
-        "above 0.01 (Burda et al. 2016). Hiding words from the decoder is told beside them and decides nothing."
+        "Holds if annealing and free bits, each by itself, leave more units of the code active on held-out texts than the plain bound does, "
+        "each with the whole 95 % interval over seeds above zero; does not hold if either leaves fewer likewise. A unit is active if the "
+        "variance of its mean is above 0.01 (Burda et al. 2016). Hiding words from the decoder is told beside them and decides nothing."
     )
     data = "stsb"
     train = 100_000
