@@ -169,7 +169,9 @@ class Monitor:
         own = {**self.method.measures(outputs), **self.examined()} if outputs else {}
         measures |= own
         ailments = self.method.ailments(own) if own else {}
-        for verdict in {*self.suspicions, *ailments} - {"collapsed", "not learning"}:
+        for verdict in dict.fromkeys([*self.suspicions, *ailments]):  # in an order that every process has
+            if verdict in ("collapsed", "not learning"):
+                continue
             self.suspect(step, verdict, verdict in ailments, ailments.get(verdict, ""), fatal=False)
         seen = outputs.get("features")
         if isinstance(seen, list) and len(seen) >= 2:
