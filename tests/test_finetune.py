@@ -200,6 +200,76 @@ def test_what_is_kept_lies_on_the_line_from_the_probe_to_the_end_of_the_training
     assert not torch.equal(start["classifier.weight"], end["classifier.weight"])
 
 
+def beside(settings, count=12):
+    """A method of fine-tuning over some points, what it sees and what comes of it."""
+    x, y = points(count)
+    data = open_data((x, y))
+    torch.manual_seed(0)
+    encoder = build_encoder("mlp", data.spec.roles["x"], {"width": 8})
+    method, _ = build_method(find_method("finetune"), data.spec, {"x": encoder}, settings)
+    torch.nn.init.normal_(method.classifier.weight, generator=torch.Generator().manual_seed(1))
+    return method, method({"x": data.rows["x"], "label": y, "index": torch.arange(count)}), y
+
+
+def test_contrast_of_classes_is_supervised_contrast_beside_the_cross_entropy():
+    method, outputs, y = beside({"contrast": 0.3})
+    terms = method.loss(outputs)
+    assert set(terms) == {"cross_entropy", "contrast"}
+    z = F.normalize(outputs.features, dim=1)
+    found = [
+        -torch.stack(
+            [
+                (z[i] @ z[j] / 0.2) - torch.stack([z[i] @ z[k] / 0.2 for k in range(12) if k != i]).logsumexp(0)
+                for j in range(12)
+                if j != i and y[j] == y[i]
+            ]
+        ).mean()
+        for i in range(12)
+    ]
+    assert terms["contrast"].item() == pytest.approx(0.3 * torch.stack(found).mean().item(), rel=1e-5)
+
+
+def test_distillation_holds_a_sample_to_the_logits_that_it_had_when_it_was_last_seen():
+    method, outputs, _ = beside({"distillation": 10.0})
+    assert method.loss(outputs)["distillation"] == 0  # nothing was seen yet
+    logits = outputs.logits.detach()
+    seen = torch.arange(12) < 8
+    was = torch.randn(12, 3, generator=torch.Generator().manual_seed(2))
+    method.before[seen] = was[seen]
+    soft = (was / 5).softmax(1)
+    expected = (soft * (soft.log() - (logits / 5).log_softmax(1))).sum(1) * 25
+    assert method.loss(outputs)["distillation"].item() == pytest.approx(10 * expected[seen].sum().item() / 12, rel=1e-4)
+    method.after_step(outputs, 0.5)
+    assert torch.equal(method.before, logits)
+    assert method.loss(outputs)["distillation"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_what_a_sample_was_taken_for_says_what_it_is_like_as_well():
+    method, outputs, y = beside({"contrast": 1.0, "distillation": 2.0})
+    method.before[:] = torch.randn(12, 3, generator=torch.Generator().manual_seed(3))
+    share = method.before.softmax(1)
+    weight = (y[:, None] == y).float() + 2 * share @ share.T
+    z = F.normalize(outputs.features, dim=1)
+    off = ~torch.eye(12, dtype=torch.bool)
+    unlikely = (z @ z.T / 0.2).masked_fill(~off, -torch.inf).logsumexp(1, keepdim=True) - z @ z.T / 0.2
+    each = (unlikely * weight * off).sum(1) / (weight * off).sum(1)
+    assert method.loss(outputs)["contrast"].item() == pytest.approx(each.mean().item(), rel=1e-5)
+
+
+def test_logits_are_kept_of_every_sample_that_is_learned_from(point_run, tmp_path):
+    x, y = points(48)
+    y = torch.where(torch.arange(48) % 4 > 0, y, -1)
+    arguments = {"steps": 8, "batch": 12, "all_labels": True, "precision": "fp32", "settings": {"contrast": 0.1, "distillation": 10.0}}
+    method, *_ = load_classifier(leaven.finetune(point_run, (x, y), out=tmp_path / "run", **arguments))
+    assert method.before.shape == (36, 3) and method.before.isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [{"contrast": -1}, {"distillation": -0.1}])
+def test_weights_below_nothing_are_refused(settings):
+    with pytest.raises(leaven.UserError, match="must be 0 or more"):
+        beside(settings)
+
+
 # --- which labels
 
 

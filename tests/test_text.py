@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import leaven
+from leaven.api.rebuild import words_kept
 from leaven.data import Batch, Draw, Tokens, Vector, open_data
 from leaven.data.spec import DataSpec, InputSpec
 from leaven.encoders import build_encoder
@@ -437,7 +438,7 @@ def test_similarity_is_scored_on_the_test_pairs_beside_its_floors(tmp_path):
     (tmp_path / "pairs.csv").write_text("sentence1,sentence2,score,split\n" + "\n".join(rows) + "\n")
     run = leaven.pretrain(SENTENCES, method="simcse", steps=2, batch=8, out=tmp_path / "run", settings={f"encoder.{k}": v for k, v in SMALL.items()})
     card = leaven.evaluate(run, tmp_path / "pairs.csv")
-    assert card.scores["sts"]["pairs"] == 18 and set(card.floors) == {"input", "characters", "untrained"}
+    assert card.scores["sts"]["pairs"] == 18 and set(card.floors) == {"input", "characters", "words", "untrained"}
     assert {"alignment", "uniformity", "anisotropy"} <= card.scores["sts"].keys() and "Spearman" in card.text()
 
 
@@ -448,3 +449,21 @@ def test_similarity_needs_pairs_and_scores_that_differ():
     same = open_data({"a": SENTENCES, "b": SENTENCES, "score": [1.0] * 18})
     with pytest.raises(leaven.UserError, match="the same score"):
         evaluate_similarity(each, same, method="simcse")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("text_vae", {"code": 8, "word_dropout": 0.0, "beta": 0.0, "recipe.lr": 4e-3}), ("tsdae", {"deleted": 0.0})]
+)
+def test_texts_go_through_a_code_and_back(tmp_path, name, settings):
+    texts = [f"{who} {does} {what}" for who in ("a cat", "the dog") for does in ("watches", "fears") for what in ("rain", "trains", "films")]
+    small = {"tokenizer.kind": "words", "encoder.width": 64, "encoder.depth": 1, "encoder.dropout": 0.0, **settings}
+    run = leaven.pretrain(texts * 4, method=name, steps=150, batch=48, settings=small, out=tmp_path / "run", report=False)
+    found = leaven.reconstruct(run, texts, out=tmp_path / "back.txt")
+    assert found.originals == texts and (tmp_path / "back.txt").read_text().splitlines() == found.texts
+    assert found.words_kept > 0.9 > 0.7 > found.of_another and found.tested == 12
+    assert f"> {found.texts[0]}" in found.text() and found.to_dict()["words_kept"] == found.words_kept
+
+
+def test_words_that_are_kept_are_counted_in_their_order():
+    assert words_kept("a b c d", "a b c d") == 1 and words_kept("a b c d", "x a c y") == 0.5 and words_kept("a b", "b a") == 0.5
+    assert words_kept("a b", "") == 0

@@ -1,8 +1,8 @@
-"""What methods that model the data can do beside giving features: new samples, likelihoods, reconstructions, ways from one sample to another."""
+"""What methods that model the data can do beside giving features: new samples, likelihoods, ways from one sample to another."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input
 from leaven.evaluation.generation import new_samples
-from leaven.evaluation.likelihood import Likelihoods, log_probs, reconstructed
+from leaven.evaluation.likelihood import Likelihoods, log_probs
 from leaven.evaluation.search import read_query
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
@@ -97,45 +97,6 @@ def score(
     return found
 
 
-def reconstruct(
-    run: str | Path | Run,
-    data: Any,
-    *,
-    out: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    method: str | type[Method] | None = None,
-    device: str = "auto",
-    data_root: str | Path | None = None,
-    progress: Progress = quiet,
-) -> Reconstruction:
-    """Every sample of the data through the encoder's features and back, with the squared error beside that of the mean sample; counts as shares.
-
-    out: a .png of the first pictures, each above its reconstruction, or a .npy of all. Raises UserError where the run's method decodes nothing.
-    """
-    place = checked_out(out)
-    given = run if isinstance(run, Run) else Run.open(run)
-    made, kind = able(given, "decode", method), choose_device(device)
-    encoder, samples, value, _ = opened(given, data, None, None, columns, data_root, progress)
-    before, after, done = [], [], 0
-    for original, back in reconstructed(made, value, encoder.input.shape, device=kind):
-        before.append(flat(original))
-        after.append(flat(back))
-        done += len(original)
-        progress("reconstructed", done, len(samples))
-    x, again = torch.cat(before), torch.cat(after)
-    rows = samples.splits.get("test", torch.arange(len(x)))
-    train = samples.train()
-    error, floor = (x[rows] - again[rows]).square().mean().item(), (x[rows] - x[train].mean(0)).square().mean().item()
-    numbers = again.view(len(again), *encoder.input.shape)
-    if place is not None and place.suffix.lower() == ".png":
-        shown = rows[:20]
-        pairs = [Pixels(part.view(-1, *encoder.input.shape)[shown]) for part in (x, numbers)]
-        picture_grid(place, pairs, columns=10)
-    elif place is not None:
-        write_npy(place, numbers)
-    return Reconstruction(numbers.numpy(), error, floor, len(rows))
-
-
 def interpolate(
     run: str | Path | Run,
     a: Any,
@@ -167,17 +128,6 @@ def interpolate(
         share = torch.linspace(0, 1, steps, device=kind)[:, None]
         found = made.decode(first + share * (last - first)).to("cpu")
     return kept(place, [found], made, columns=steps)
-
-
-class Reconstruction:
-    """numbers: (samples, ...) float32. squared_error: the mean over values, on the test split where there is one; that of the mean training sample
-    stands beside it as `of_the_mean`. tested: how many samples that is over."""
-
-    def __init__(self, numbers: np.ndarray, squared_error: float, of_the_mean: float, tested: int):
-        self.numbers, self.squared_error, self.of_the_mean, self.tested = numbers, squared_error, of_the_mean, tested
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"count": len(self.numbers), "squared_error": self.squared_error, "of_the_mean": self.of_the_mean, "tested": self.tested}
 
 
 def able(run: Run, ability: str, method: str | type[Method] | None) -> Method:
@@ -222,11 +172,15 @@ def kept(place: Path | None, parts: list[Value], made: Method, columns: int | No
     if tokenizer is None:
         raise UserError("this run was trained on tokens, and cannot say what they stand for", hint="use trained_method(run).sample in Python")
     texts = [text for part in parts if isinstance(part, Tokens) for text in tokenizer.decode(part)]
-    if place is not None and place.suffix.lower() != ".txt":
-        raise UserError("texts are written as .txt", where=place, hint="end --out with .txt")
+    write_texts(place, texts)
+    return texts
+
+
+def write_texts(place: Path | None, texts: Sequence[str]) -> None:
+    """One a line."""
+    checked(place, ".txt", "texts are written as .txt")
     if place is not None:
         write_whole(place, lambda partial: partial.write_text("".join(f"{' '.join(text.split())}\n" for text in texts)))
-    return texts
 
 
 def values_of(value: Value, encoder: Encoder) -> int | np.ndarray:
@@ -244,11 +198,6 @@ def numbers_of(value: Value) -> Tensor:
         return value.counts
     assert isinstance(value, Vector)
     return value.numbers
-
-
-def flat(value: Value) -> Tensor:
-    """A row a sample; counts as shares of their sum, which is all that is rebuilt of them."""
-    return value.shares() if isinstance(value, Counts) else numbers_of(value).float().flatten(1)
 
 
 def checked(path: str | Path | None, suffix: str, what: str) -> None:

@@ -81,10 +81,8 @@ def reconstruct(
 
     with Watch() as watch:
         found = leaven.reconstruct(run, data, out=out, columns=columns_of(columns), device=device, data_root=data_root, progress=watch)
-    told = found.to_dict()
-    share = f" ({found.squared_error / found.of_the_mean:.1%} of it)" if found.of_the_mean else ""
-    line = f"squared error {found.squared_error:.5f} a value on {found.tested:,} samples; the mean sample has {found.of_the_mean:.5f}{share}"
-    answer(as_json, {"out": None if out is None else str(out), **told}, line if out is None else f"{line}\n{out}")
+    told = {"out": None if out is None else str(out), **found.to_dict()}
+    answer(as_json, told, found.text() if out is None else f"{found.text()}\n{out}")
 
 
 @app.command()

@@ -19,6 +19,7 @@ from leaven.errors import UserError
 from leaven.training.precision import keep_freed_memory
 
 VALUES_AT_ONCE = 2**20
+WORDS = r"\S+"  # any run without a blank
 MOST_WORDS = 5000  # as features; all of a large vocabulary would take gigabytes
 LARGEST_RAW, SHRUNK = 64, 32  # larger pictures would take gigabytes as features, and a probe on their pixels is no better
 
@@ -103,7 +104,7 @@ def sparse_tf_idf(texts: Iterable[str], analyzer: str, most: int | None = None) 
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    runs = {"ngram_range": (2, 4)} if analyzer == "char_wb" else {"token_pattern": r"\S+"}
+    runs = {"ngram_range": (2, 4)} if analyzer == "char_wb" else {"token_pattern": WORDS}
     found = TfidfVectorizer(analyzer=analyzer, max_features=most, sublinear_tf=True, **runs)
     return found.fit(texts).transform
 

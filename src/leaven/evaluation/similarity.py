@@ -11,11 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from leaven.data import DataSet, Text
+from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.evaluation.features import encode, sparse_tf_idf
-from leaven.evaluation.floors import untrained
+from leaven.evaluation.pairs import Rows, beside_floors, cosines
 from leaven.evaluation.scorecard import Scorecard, Scores
 
 ROLES = ("a", "b", "score")
@@ -32,8 +31,8 @@ def evaluate_similarity(
     known_floors: Mapping[str, Scores] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Scorecard:
-    """Spearman's rank correlation of cosines and scores over the test pairs (all of them in one list), with those of tf-idf of words and of
-    characters, whose words are weighed on the training pairs, and of the untrained encoder. Nothing is fitted to the scores.
+    """Spearman's rank correlation of cosines and scores over the test pairs (all of them in one list), beside the floors of pairs. Nothing is fitted
+    to the scores.
 
     data: roles a and b (texts) and score (numbers). Raises UserError where a role is missing, or all scores are the same.
     """
@@ -45,26 +44,15 @@ def evaluate_similarity(
     scores = gold.tensors()["numbers"][test, 0].double()
     if len(scores) < 3 or bool((scores == scores[0]).all()):
         raise UserError("all pairs have the same score", where=data.name)
-    assert isinstance(a, Text) and isinstance(b, Text)
 
-    def of_encoder(each: Encoder) -> dict[str, Any]:
-        first, second = (encode(each, side, test, device=device) for side in (a, b))
-        return {**told(F.cosine_similarity(first, second), scores, seed), **shape(first, second, scores)}
+    def measure(first: Rows, second: Rows) -> Scores:
+        found = told(cosines(first, second), scores, seed)
+        return {"sts": {**found, **shape(first, second, scores)} if isinstance(first, Tensor) and isinstance(second, Tensor) else found}
 
-    say("scoring the pre-trained encoder")
-    own = of_encoder(encoder)
-    floors = {name: dict(floor) for name, floor in (known_floors or {}).items()}
-    for name, analyzer in (("input", "word"), ("characters", "char_wb")):
-        if name not in floors:
-            transform = sparse_tf_idf([*a[train].texts, *b[train].texts], analyzer)
-            first, second = (transform(list(side[test].texts)) for side in (a, b))
-            floors[name] = {"sts": told(torch.from_numpy(np.asarray(first.multiply(second).sum(1)).ravel()), scores, seed)}
-    if "untrained" not in floors:
-        say("scoring the untrained encoder")
-        floors["untrained"] = {"sts": of_encoder(untrained(encoder, seed))}
+    own, floors = beside_floors(encoder, (a, b), train, test, measure, seed=seed, device=device, known_floors=known_floors, say=say)
     name = f"{data.name} ({part}: {len(test):,} pairs)"
     notes = [note.replace("No labeled test split", "No test split")] if note else []
-    return Scorecard(method, encoder.name or encoder.arguments.get("model", ""), name, {"sts": own}, floors, notes)
+    return Scorecard(method, encoder.name or encoder.arguments.get("model", ""), name, own, floors, notes)
 
 
 def told(cosine: Float[Tensor, " pairs"], scores: Float[Tensor, " pairs"], seed: int) -> dict[str, Any]:
