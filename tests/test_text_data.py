@@ -8,7 +8,8 @@ import torch
 import leaven
 from leaven.data import Text, Tokens, Vector, open_data
 from leaven.data.texts import Strings
-from leaven.data.tokenizer import SPECIAL, Tokenizer, TokenizerChoice, tokenized
+from leaven.data.tokenizer import SPECIAL, Tokenizer, TokenizerChoice, in_pieces, tokenized
+from leaven.encoders import build_encoder
 
 SENTENCES = ["a cat sat on the mat", "dogs run in the park", "the cat saw a dog", "it rains today", "a park in the rain", "the mat is wet today"]
 
@@ -234,3 +235,55 @@ def test_equal_tokens_have_equal_keys_whatever_their_padding():
     keys = tokens[torch.arange(9)].keys()
     assert keys[0] == keys[6] and len(keys.unique()) == 8
     assert tokens[torch.tensor([3, 8])].keys()[1] == keys[8]
+
+
+# ---- longer than what is read
+
+
+@pytest.fixture(scope="module")
+def long_texts():
+    words = [f"word{number}" for number in range(40)]
+    return [" ".join(words), "word1 word2", " ".join(words[:11])]
+
+
+def test_pieces_hold_every_token_once_and_in_order(long_texts):
+    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", longest=8))
+    pieces, text = tokenizer.pieces(long_texts)
+    assert text.tolist() == [0] * 7 + [1] + [2] * 2
+    for number, written in enumerate(long_texts):
+        rows = (text == number).nonzero().flatten()
+        assert " ".join(tokenizer.decode(pieces[rows])) == written
+    assert pieces.mask.lengths.max() == 8
+    assert torch.equal(tokenizer(long_texts)[torch.tensor([0])].ids, pieces[torch.tensor([0])].ids)
+
+
+@pytest.mark.parametrize("name", ["transformer", "word_vectors"])
+def test_features_of_a_long_text_are_those_of_its_pieces_by_their_tokens(long_texts, name):
+    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", longest=8))
+    encoder = build_encoder(name, tokenizer.input, {"width": 8}).eval()
+    encoder.tokenizer = tokenizer
+    pieces, _ = tokenizer.pieces(long_texts)
+    with torch.no_grad():
+        each = encoder(pieces[torch.arange(10)])
+        found = encoder(Text(Strings.of(long_texts)))
+    weights = torch.tensor([6.0] * 6 + [4])
+    assert torch.allclose(found[0], (each[:7] * weights[:, None]).sum(0) / 40, atol=1e-6)
+    assert torch.allclose(found[1], each[7], atol=1e-6)
+    assert torch.allclose(found[2], (each[8] * 6 + each[9] * 5) / 11, atol=1e-6)
+
+
+def test_long_texts_are_learned_from_in_pieces_that_keep_label_split_and_file(long_texts, tmp_path):
+    rows = "".join(f"{text},{label},{split}\n" for text, label, split in zip(long_texts, "aba", ("train", "train", "test"), strict=True))
+    (tmp_path / "texts.csv").write_text("text,label,split\n" + rows)
+    data = open_data(tmp_path / "texts.csv")
+    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", longest=8))
+    found = in_pieces(data, tokenizer)
+    assert found.rows.label.tolist() == [0] * 7 + [1] + [0] * 2 and found.spec.labeled == len(found) == found.spec.samples == 10
+    assert {name: rows.tolist() for name, rows in found.splits.items()} == {"train": list(range(8)), "test": [8, 9]}
+    assert found.files[6] == data.files[0] and found.fingerprint == data.fingerprint
+    assert found.rows.index.tolist() == list(range(10))
+    said = []
+    settings = {"tokenizer.kind": "words", "tokenizer.longest": 8, "encoder.width": 16, "encoder.depth": 1}
+    run = leaven.pretrain(tmp_path, method="masked_lm", steps=2, batch=4, settings=settings, out=tmp_path / "run", report=False, say=said.append)
+    assert any(line.startswith("samples: 10 (7 more than texts") for line in said)
+    assert leaven.embed(run, long_texts).shape == (3, 16)

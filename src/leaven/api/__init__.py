@@ -5,6 +5,7 @@ from leaven.api.generate import interpolate, sample, score
 from leaven.api.judge import compare, evaluate
 from leaven.api.look import inspect, list_encoders, list_methods
 from leaven.api.rebuild import reconstruct
+from leaven.api.wordings import rewrite
 from leaven.api.train import demo, pretrain
 from leaven.api.use import export, load
 from leaven.api.vectors import embed, search
@@ -24,6 +25,7 @@ __all__ = [
     "predict",
     "pretrain",
     "reconstruct",
+    "rewrite",
     "sample",
     "score",
     "search",

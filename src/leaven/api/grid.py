@@ -80,6 +80,7 @@ def scored_encoder(request: Request, data: DataSet, device: str) -> dict[str, An
         hint = "give a test split, so that it is scored by labels that it has not seen"
         raise UserError(f"{kind.name} learns from labels, and this data has no test split of its own", where=data.name, hint=hint)
     data, tokenizer, _ = in_tokens(request, data)
+    members = data.train()
     method, recipe, _ = build(request, data.spec_of(members), device, tokenizer)
     plan, _ = plan_of(request, recipe, len(members), device)
     Sampler(data.rows.label[members], plan.batch, request.seed, method.pools, parts=1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from leaven.data.batch import Rows, Text, Tokens
@@ -169,9 +170,19 @@ class Tokenizer:
         return hashlib.blake2b(self.inner.to_str().encode(), digest_size=16).hexdigest()
 
     def __call__(self, texts: Text | Sequence[str]) -> Tokens:
-        """Tokens of all texts, which are padded when they are selected."""
-        written = texts.texts.tolist() if isinstance(texts, Text) else list(texts)
-        found = self.inner.encode_batch_fast(written)
+        """Tokens of all texts, as many of each as are read; they are padded when they are selected."""
+        return self.ragged(self.encoded(texts))
+
+    def pieces(self, texts: Text | Sequence[str]) -> tuple[Tokens, Int64[Tensor, " pieces"]]:
+        """All tokens of all texts, in pieces of as many as are read, and the number of the text that each piece is of."""
+        found = [[each, *each.overflowing] for each in self.encoded(texts)]
+        text = torch.repeat_interleave(torch.tensor([len(pieces) for pieces in found], dtype=torch.int64))
+        return self.ragged([piece for pieces in found for piece in pieces]), text
+
+    def encoded(self, texts: Text | Sequence[str]) -> list[tokenizers.Encoding]:
+        return self.inner.encode_batch_fast(texts.texts.tolist() if isinstance(texts, Text) else list(texts))
+
+    def ragged(self, found: Sequence[tokenizers.Encoding]) -> Tokens:
         lengths = torch.tensor([len(each) for each in found], dtype=torch.int64)
         flat = torch.from_numpy(np.fromiter((token for each in found for token in each.ids), np.int32, int(lengths.sum())))
         ids = Ragged(flat, lengths.cumsum(0) - lengths, lengths, self.special.get("pad", 0))
@@ -195,6 +206,18 @@ def tokenized(data: DataSet, tokenizer: Tokenizer) -> DataSet:
     roles = {role: tokenizer(value) if isinstance(value, Text) else value for role, value in data.rows.roles.items()}
     inputs = {role: tokenizer.input if isinstance(data.rows.roles[role], Text) else spec for role, spec in data.spec.roles.items()}
     return dataclasses.replace(data, rows=dataclasses.replace(data.rows, roles=roles), spec=dataclasses.replace(data.spec, roles=inputs))
+
+
+def in_pieces(data: DataSet, tokenizer: Tokenizer) -> DataSet:
+    """The texts of a data set in tokens, those that are longer than what is read in several samples, each with the label, group, split and file of
+    its text."""
+    pieces, text = tokenizer.pieces(data.rows["x"])  # type: ignore[arg-type]
+    rest = dataclasses.replace(data.rows, roles={}).select(text)
+    rows = dataclasses.replace(rest, roles={"x": pieces}, index=torch.arange(len(text)))
+    splits = {name: torch.isin(text, part).nonzero().flatten() for name, part in data.splits.items()}
+    spec = dataclasses.replace(data.spec, samples=len(text), labeled=int((rows.label >= 0).sum()), roles={"x": tokenizer.input})
+    files = tuple(data.files[row] for row in text.tolist())
+    return dataclasses.replace(data, rows=rows, splits=splits, spec=spec, hashes=data.hashes[text], files=files)
 
 
 def holds_text(data: DataSet) -> bool:

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leaven.data.batch import Value
+from leaven.data.batch import Text, Value
 from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, TokenFeatures, names_within
+from leaven.encoders.pieces import mean_of_pieces
 from leaven.errors import UserError
 from leaven.modules.packing import NAME, Packing, packed_attention
 
@@ -71,6 +72,9 @@ class TextEncoder(Encoder):
         return tokens[torch.arange(len(tokens), device=tokens.device), end]
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        """Of texts as they were written, however long: of tokens, as many as they are."""
+        if isinstance(x, Text):
+            return mean_of_pieces(self, x)
         read = self.in_tokens(x)
         (last,) = self.states(read.mask, input_ids=read.ids)
         return self.pooled(last, read.mask)

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Tokens, Value
+from leaven.data.batch import Text, Tokens, Value
 from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, TokenFeatures
+from leaven.encoders.pieces import mean_of_pieces
 
 
 class WordVectors(Encoder):
@@ -43,4 +44,4 @@ class WordVectors(Encoder):
         return read.mask & ~torch.isin(read.ids, self.special)
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        return self.token_features(x).features
+        return mean_of_pieces(self, x) if isinstance(x, Text) else self.token_features(x).features

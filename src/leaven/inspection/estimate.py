@@ -89,8 +89,8 @@ def rehearse(request: Request, data: DataSet) -> Pace:
     precision, why = choose_precision(request.precision, device)
     fabric = launch(device, 1, NAMES[precision])
     keep_freed_memory()
-    members = data.train()
     data, tokenizer, made_tokens = in_tokens(request, data)
+    members = data.train()
     method, recipe, choices = build(request, data.spec_of(members), device, tokenizer)
     plan, planned = plan_of(request, recipe, len(members), device)
     names = [described["name"] for described in map(describe_encoder, method.encoders().values())]

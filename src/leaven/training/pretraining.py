@@ -251,8 +251,8 @@ def _train(
     keep_freed_memory()
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
-    members = data.train() if used is None else used.members
     data, tokenizer, made = in_tokens(request, data, folder)
+    members = data.train() if used is None else used.members
     choices += made
     spec = data.spec_of(members)
     method, recipe, built = build(request, spec, device, tokenizer)

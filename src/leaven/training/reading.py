@@ -10,7 +10,7 @@ from leaven.data.batch import Text
 from leaven.data.content import evenly_spaced
 from leaven.data.dataset import DataSet
 from leaven.data.spec import InputSpec
-from leaven.data.tokenizer import Tokenizer, holds_text, tokenized
+from leaven.data.tokenizer import Tokenizer, holds_text, in_pieces, tokenized
 from leaven.encoders import OWN
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
@@ -44,7 +44,13 @@ def in_tokens(request: Request, data: DataSet, folder: Run | None = None) -> tup
     if folder is not None:
         keep(tokenizer, folder)
     made = [{"what": "tokeniser", "value": f"{tokenizer.vocabulary:,} tokens, {tokenizer.longest} of a text", "why": why}]
-    return tokenized(data, tokenizer), tokenizer, made
+    if set(data.rows.roles) != {"x"} or find_method(request.method).classifies:
+        return tokenized(data, tokenizer), tokenizer, made
+    read = in_pieces(data, tokenizer)
+    if more := len(read) - len(data):
+        why = f"{more:,} more than texts: longer ones are learned from in pieces"
+        made.append({"what": "samples", "value": f"{len(read):,}", "why": why})
+    return read, tokenizer, made
 
 
 def chosen(request: Request, data: DataSet, own: dict[str, Any], folder: Run | None) -> tuple[Tokenizer, str]:
