@@ -12,7 +12,7 @@ from test_resume import assert_identical, final_state, without_clocks
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import open_data
+from leaven.data import Draw, open_data
 from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
 from leaven.evaluation.calibration import calibration_error
@@ -20,7 +20,7 @@ from leaven.evaluation.classifier import classifier_score, load_classifier
 from leaven.evaluation.predictions import Predictions
 from leaven.methods.registry import build_method, find_method
 from leaven.methods.supervised.finetune import trained_blocks
-from leaven.methods.supervised.supervised import balanced
+from leaven.methods.supervised.supervised import balanced, beta
 from leaven.modules.calibration import best_temperature
 from leaven.report.figures import confusion_figure
 from leaven.training.early_stopping import EarlyStopping
@@ -184,6 +184,27 @@ def test_label_smoothing_spreads_a_share_of_each_target():
     outputs = method({"x": data.rows["x"], "label": y})
     target = 0.7 * F.one_hot(y, 3) + 0.1
     assert torch.allclose(method.loss(outputs)["cross_entropy"], -(target * outputs.logits.log_softmax(1)).sum(1).mean())
+
+
+def test_mixup_mixes_features_and_targets_of_neighbours():
+    x, y = points(7)
+    data = open_data((x, y))
+    method, _ = build_method(find_method("supervised"), data.spec, {"x": build_encoder("mlp", data.spec.roles["x"])}, {"mixup": 0.4})
+    views = method.eval().views({"labeled": data.rows}, Draw(0))
+    share = views["share"]
+    assert share.shape == (7, 1) and ((share >= 0) & (share <= 1)).all()
+    partner = [1, 0, 3, 2, 5, 4, 6]
+    assert views["partner"].tolist() == y[partner].tolist()
+    outputs = method(views)
+    mixed = share * outputs.features + (1 - share) * outputs.features[partner]
+    target = share * F.one_hot(y, 3) + (1 - share) * F.one_hot(y[partner], 3)
+    expected = -(target * method.classifier(mixed).log_softmax(1)).sum(1).mean()
+    assert method.loss(outputs)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_shares_of_mixup_are_drawn_from_beta():
+    found = beta(0.4, torch.rand(20_000, generator=torch.Generator().manual_seed(0)))
+    assert found.mean().item() == pytest.approx(0.5, abs=0.01) and found.var().item() == pytest.approx(1 / (4 * 1.8), rel=0.03)
 
 
 def test_what_is_kept_lies_on_the_line_from_the_probe_to_the_end_of_the_training(point_run, tmp_path):

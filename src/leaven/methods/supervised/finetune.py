@@ -25,7 +25,7 @@ class Finetune(Supervised):
     probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: how far the kept weights lie on
     the line from that start (0) to the end of the training (1). contrast: weight of features of one class agreeing (0: none; Khosla et al. 2020).
     distillation: weight of logits staying near those that a sample had when it was last seen, which then also say what is alike for the contrast (0:
-    none; Chang and Chen 2022). class_weights, label_smoothing: as in `supervised`.
+    none; Chang and Chen 2022). class_weights, label_smoothing, mixup: as in `supervised`.
     """
 
     paper = "Robust Fine-Tuning of Zero-Shot Models (Wortsman et al.)"
@@ -48,9 +48,10 @@ class Finetune(Supervised):
         distillation: float = 0.0,
         class_weights: str = "none",
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
         views: Views | None = None,
     ):
-        super().__init__(encoder, data, class_weights=class_weights, label_smoothing=label_smoothing, views=views)
+        super().__init__(encoder, data, class_weights=class_weights, label_smoothing=label_smoothing, mixup=mixup, views=views)
         if not 0 < layer_decay <= 1:
             raise UserError(f"layer_decay must be above 0 and at most 1, not {layer_decay}")
         if not 0 <= interpolation <= 1:
