@@ -181,7 +181,22 @@ def fresh(config: Any) -> Any:
 def loaded(model: str) -> Any:
     from transformers import AutoConfig, AutoModel
 
-    return without_pooler(AutoModel.from_pretrained(model, attn_implementation=attention(AutoConfig.from_pretrained(model))))
+    with without_bars():
+        return without_pooler(AutoModel.from_pretrained(model, attn_implementation=attention(AutoConfig.from_pretrained(model))))
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Reading and writing weights, which takes a second, draws no progress bars."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def attention(config: Any) -> str | None:

@@ -52,7 +52,7 @@ def evaluate_pairs(
     if roles is None:
         hint = "say which columns they are, as in --columns anchor=said,positive=heard"
         raise UserError("there are no pairs: no anchor and positive, no a and b", where=data.name, hint=hint)
-    train, test, part, note = data.held_out()
+    train, test, part, notes = parts(data)
     a, b = (data.rows[role] for role in roles)
     partner = torch.from_numpy(np.unique(list(b[test].texts), return_inverse=True)[1]) if isinstance(b, Text) else torch.arange(len(test))
 
@@ -61,8 +61,17 @@ def evaluate_pairs(
 
     own, floors = beside_floors(encoder, (a, b), train, test, measure, seed=seed, device=device, known_floors=known_floors, say=say)
     name = f"{data.name} ({part}: {len(test):,} pairs)"
-    notes = [note.replace("No labeled test split", "No test split")] if note else []
     return Scorecard(method, encoder.name or encoder.arguments.get("model", ""), name, own, floors, notes)
+
+
+def parts(data: DataSet) -> tuple[Tensor, Tensor, str, list[str]]:
+    """(rows from whose texts floors learn, rows that are scored, the name of these, notes). Nothing is fitted to pairs, so that without a test split
+    all of them are scored."""
+    for name in ("test", "val"):
+        if name in data.splits:
+            return data.train(), data.splits[name], name, []
+    every = torch.arange(len(data))
+    return every, every, "all", ["No test split: every pair was scored. Did pre-training read these texts?"]
 
 
 def beside_floors(

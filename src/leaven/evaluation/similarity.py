@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.evaluation.pairs import Rows, beside_floors, cosines
+from leaven.evaluation.pairs import Rows, beside_floors, cosines, parts
 from leaven.evaluation.scorecard import Scorecard, Scores
 
 ROLES = ("a", "b", "score")
@@ -39,7 +39,7 @@ def evaluate_similarity(
     if missing := [role for role in ROLES if role not in data.rows.roles]:
         hint = "say which columns they are, as in --columns a=sentence1,b=sentence2,score=score"
         raise UserError(f"similarity needs pairs of texts and their score, and there is no {' and no '.join(missing)}", where=data.name, hint=hint)
-    train, test, part, note = data.held_out()
+    train, test, part, notes = parts(data)
     a, b, gold = (data.rows[role] for role in ROLES)
     scores = gold.tensors()["numbers"][test, 0].double()
     if len(scores) < 3 or bool((scores == scores[0]).all()):
@@ -51,7 +51,6 @@ def evaluate_similarity(
 
     own, floors = beside_floors(encoder, (a, b), train, test, measure, seed=seed, device=device, known_floors=known_floors, say=say)
     name = f"{data.name} ({part}: {len(test):,} pairs)"
-    notes = [note.replace("No labeled test split", "No test split")] if note else []
     return Scorecard(method, encoder.name or encoder.arguments.get("model", ""), name, own, floors, notes)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from leaven.encoders import Encoder, TextEncoder
+from leaven.encoders.transformer import without_bars
 from leaven.exporters.target import Target
 
 TOKENS = {"pad": "pad_token", "unknown": "unk_token", "begin": "cls_token", "end": "sep_token", "mask": "mask_token"}
@@ -33,7 +34,8 @@ class Transformers(Target):
         config._attn_implementation = None
         network: Any = AutoModel.from_config(config)  # with a pooler, where readers expect one
         network.load_state_dict(encoder.network.state_dict(), strict=False)
-        network.save_pretrained(out)
+        with without_bars():
+            network.save_pretrained(out)
         tokenizer, longest = encoder.tokenizer, encoder.input.shape[0]
         names = {TOKENS[name]: tokenizer.inner.id_to_token(number) for name, number in tokenizer.special.items()}
         PreTrainedTokenizerFast(tokenizer_object=tokenizer.inner, model_max_length=longest, **names).save_pretrained(out)
@@ -42,7 +44,8 @@ class Transformers(Target):
     def read(self, out: Path) -> Callable[[Tensor], Tensor]:
         from transformers import AutoModel, AutoTokenizer
 
-        network, pad = AutoModel.from_pretrained(out).eval(), AutoTokenizer.from_pretrained(out).pad_token_id
+        with without_bars():
+            network, pad = AutoModel.from_pretrained(out).eval(), AutoTokenizer.from_pretrained(out).pad_token_id
         pooling = next(pooling for pooling, line in POOLED.items() if line in (out / "README.md").read_text())
 
         @torch.no_grad()
