@@ -287,3 +287,21 @@ def test_long_texts_are_learned_from_in_pieces_that_keep_label_split_and_file(lo
     run = leaven.pretrain(tmp_path, method="masked_lm", steps=2, batch=4, settings=settings, out=tmp_path / "run", report=False, say=said.append)
     assert any(line.startswith("samples: 10 (7 more than texts") for line in said)
     assert leaven.embed(run, long_texts).shape == (3, 16)
+
+
+def test_texts_without_any_token_are_selected_too():
+    tokenizer = Tokenizer.trained(SENTENCES, TokenizerChoice(kind="words"))
+    nothing = tokenizer([])
+    assert nothing[torch.arange(0)].ids.shape[0] == 0
+    plain = Tokenizer(tokenizer.inner, tokenizer.special, tokenizer.longest)
+    plain.inner.post_processor = None
+    assert plain(["", ""])[torch.arange(2)].mask.shape == (2, 0)
+
+
+def test_a_list_with_a_text_that_cannot_be_used_gets_no_vectors_in_another_order(tmp_path):
+    settings = {"tokenizer.kind": "words", "encoder.width": 8}
+    run = leaven.pretrain(SENTENCES, method="word2vec", steps=1, settings=settings, out=tmp_path / "run", report=False)
+    assert leaven.embed(run, SENTENCES[:2]).shape == (2, 8)
+    with pytest.raises(leaven.UserError, match="2 of these 4 samples cannot be used, the first one since it is empty") as refused:
+        leaven.embed(run, ["a cat", "", "  ", "the dog"])
+    assert refused.value.where == "#1"

@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ class Lines(Columns):
             counts.append(len(next(iter(found.values()))))
         return cls(root, tuple(files), columns, tuple(counts))
 
-    @property
+    @cached_property
     def names(self) -> Sequence[str]:  # type: ignore[override]
         """`file.csv#row` for each row."""
         return [f"{name}#{row}" for name, count in zip(self.files, self.rows, strict=True) for row in range(count)]

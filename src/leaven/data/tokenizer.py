@@ -66,8 +66,8 @@ class Ragged(Rows):
         starts, lengths = self.starts[index, None], self.lengths[index, None]
         place = torch.arange(int(lengths.max()) if len(lengths) else 0)
         there = place < lengths
-        if self.real:
-            return there
+        if self.real or not len(self.flat):
+            return there if self.real else torch.full(there.shape, self.pad)
         return torch.where(there, self.flat[(starts + place).clamp(max=len(self.flat) - 1)].long(), self.pad)
 
     def take(self, rows: np.ndarray) -> Ragged:

@@ -89,12 +89,11 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     if not isinstance(encoder, Encoder):
         return {"library": "method", "name": type(encoder).__name__, "arguments": {}}
     arguments = dict(encoder.arguments)
-    own = encoder.name in OWN
-    name = encoder.name if own else arguments.pop("model")
+    name = encoder.name or arguments.pop("model")
     if isinstance(encoder, HuggingFaceText):
         arguments["config"] = encoder.config
     return {
-        "library": "leaven" if own else encoder.name or "timm",
+        "library": encoder.library,
         "name": name,
         "arguments": arguments,
         "input": encoder.input.to_dict(),

@@ -28,10 +28,11 @@ class TokenFeatures(NamedTuple):
 class Encoder(nn.Module):
     """Raw input -> features. It carries its own normalisation, so that it cannot be fed wrongly after export.
 
-    input: what one sample looks like. dim: length of a feature vector. offers: which of features, maps and tokens it has.
-    Pixels may be given as a `Pixels` value or as a tensor (B, C, H, W), uint8 0-255 or float 0-1.
+    library: whose network it is. name: of one of our own. input: what one sample looks like. dim: length of a feature vector. offers: which of
+    features, maps and tokens it has. Pixels may be given as a `Pixels` value or as a tensor (B, C, H, W), uint8 0-255 or float 0-1.
     """
 
+    library: ClassVar[str] = "leaven"
     name: ClassVar[str] = ""
     offers: ClassVar[tuple[str, ...]] = ("features",)
     modalities: ClassVar[tuple[str, ...]] = ("pixels",)

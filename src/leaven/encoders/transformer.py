@@ -147,7 +147,7 @@ class HuggingFaceText(TextEncoder):
     "mean" of its tokens, the "first" or the "last" one. config: the model's own, kept so that it is built again without its source.
     """
 
-    name = "transformers"
+    library = "transformers"
 
     def __init__(self, input: InputSpec, *, model: str, pretrained: bool = True, pooling: str = "mean", config: dict[str, Any] | None = None):
         from transformers import AutoConfig
