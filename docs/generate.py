@@ -23,7 +23,7 @@ from leaven.views.views import KINDS
 
 REFERENCE = Path(__file__).parent / "reference"
 VALUES = {str: "TEXT", Path: "PATH", int: "N", float: "N"}
-MODALITIES = {"pixels": "pictures", "vector": "plain numbers", "counts": "bags of words", "tokens": "text", "any": "any kind of data"}
+MODALITIES = {"pixels": "pictures", "vector": "plain numbers", "counts": "bags of words", "text": "text", "any": "any kind of data"}
 SETTINGS = ["setting", "kind", "default"]
 EXPLAINED = ["setting", "what it is", "kind", "default"]
 

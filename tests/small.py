@@ -1,15 +1,25 @@
 """Every method at a size that trains in a moment, and data that it can be trained on."""
 
+import functools
+
 import torch
 
 from leaven.data import Draw, open_data
 from leaven.data.spec import InputSpec
+from leaven.data.tokenizer import Tokenizer, TokenizerChoice, holds_text, tokenized
 from leaven.encoders import build_encoder
 from leaven.methods.registry import build_method, find_method, given_arguments, registry
 
 SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 
-ENCODERS = {"convnet": {"width": 8, "features": 24}, "vit": {"width": 24, "depth": 1, "heads": 2}, "lab": {"width": 8, "features": 16}}
+ENCODERS = {
+    "convnet": {"width": 8, "features": 24},
+    "vit": {"width": 24, "depth": 1, "heads": 2},
+    "lab": {"width": 8, "features": 16},
+    "transformer": {"width": 16, "depth": 1, "heads": 2},
+    "causal_transformer": {"width": 16, "depth": 1, "heads": 2},
+    "word_vectors": {"width": 16},
+}
 SETTINGS = {
     "rbm": {"hidden": 8},
     "gaussian_rbm": {"hidden": 8},
@@ -25,6 +35,11 @@ SETTINGS = {
     "wgan_gp": {"noise": 4, "width": 4, "critic_steps": 2, "conditional": True, "recipe.lr": 5e-3},
     "diffusion": {"width": 4, "sample_steps": 2},
     "causal_cnn": {"width": 4, "layers": 2, "kernel": 3, "head": 4, "levels": 8},
+    "simcse": {"head": 8},
+    "supervised_simcse": {"head": 8},
+    "text_vae": {"code": 4},
+    "tsdae": {"depth": 1},
+    "word2vec": {"shared": 16, "window": 2, "subsample": 0.0},
 }
 """Settings that make the networks small which a method brings itself, or adds to its encoder."""
 BEGINNING = [name for name, method in registry().items() if not method.continues]
@@ -34,7 +49,13 @@ COLORED = ("cmc", "colorization")
 
 def encoder_for(name):
     """The name of an encoder that offers what the method wants."""
+    if reads_text(name):
+        return {"words": "word_vectors", "causal_tokens": "causal_transformer"}.get(find_method(name).wants, "transformer")
     return {"tokens": "vit", "channel_groups": "lab"}.get(find_method(name).wants, "convnet")
+
+
+def reads_text(name):
+    return find_method(name).modality == "text"
 
 
 def brings_networks(name):
@@ -51,8 +72,20 @@ def pictures(count=32, side=16):
     return torch.randint(256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+SENTENCES = [f"{who} {does} {what}" for who in ("a cat", "the dog") for does in ("sees", "likes", "seeks") for what in ("it", "a tree", "my house")]
+
+
+def texts(name, count=32):
+    """Sentences that are all different, in the roles that the method reads, with labels."""
+    sentences = [f"{sentence} {number}" for number in range(count) for sentence in SENTENCES][:count]
+    changed = [sentence.replace("a ", "the ").replace("my ", "our ") for sentence in sentences]
+    return {**dict(zip(find_method(name).roles, (sentences, changed), strict=False)), "label": torch.arange(count) % 3}
+
+
 def digits_for(name):
-    """The demo's digits, which are grey, or noise in colour for methods that need it."""
+    """The demo's digits, which are grey, or noise in colour, or texts, for methods that need it."""
+    if reads_text(name):
+        return texts(name, 128)
     return pictures(128) if name in COLORED else "demo:digits"
 
 
@@ -68,18 +101,38 @@ def learnable(name):
     return (0.3 * pictures() + 150 * (1 - (place[:, None] ** 2 + place**2) / 2)).to(torch.uint8)
 
 
-def labeled():
-    return open_data((pictures(), torch.arange(32) % 3))
+def samples_for(name):
+    """What the method can be trained on for a few steps, with labels."""
+    return texts(name) if reads_text(name) else (pictures(), torch.arange(32) % 3)
+
+
+def learnable_samples(name):
+    """The same, from which it can learn."""
+    return texts(name) if reads_text(name) else (learnable(name), torch.arange(32) % 3)
+
+
+@functools.cache
+def labeled(name="simclr"):
+    """Labeled samples as the method's views are made of them: texts in tokens."""
+    return in_tokens(open_data(samples_for(name)))
+
+
+def in_tokens(data):
+    if not holds_text(data):
+        return data
+    every = [text for value in data.rows.roles.values() for text in value.texts]
+    return tokenized(data, Tokenizer.trained(every, TokenizerChoice(vocabulary=400)))
 
 
 def small(name, **settings):
     torch.manual_seed(0)
-    method = find_method(name)
-    encoders = {} if brings_networks(name) else {"x": build_encoder(encoder_for(name), SPEC, ENCODERS[encoder_for(name)])}
-    return build_method(method, labeled().spec, encoders, {**SETTINGS.get(name, {}), **settings})
+    method, data = find_method(name), labeled(name).spec
+    spec = data.roles[next(iter(method.inputs(data)))] if reads_text(name) else SPEC
+    encoders = {} if brings_networks(name) else {"x": build_encoder(encoder_for(name), spec, ENCODERS[encoder_for(name)])}
+    return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})
 
 
 def step_views(method, draw=None):
-    data = labeled()
-    batch = data.rows
+    batch = labeled(method.name).rows
+    batch = batch.select(torch.arange(len(batch)))
     return method.views({pool: batch for pool in method.pools} if method.pools else batch, draw or Draw(0, "views"))

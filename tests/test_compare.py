@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from small import digits_for, small_settings
+from small import digits_for, in_tokens, small_settings
 
 import leaven
 from leaven import cli
@@ -138,7 +138,7 @@ def test_the_arithmetic_of_a_step_is_that_of_its_matrix_products():
 
 @pytest.mark.parametrize("name", list(registry()))
 def test_every_method_has_a_count_of_its_arithmetic(name):
-    data = open_data(digits_for(name))
+    data = in_tokens(open_data(digits_for(name)))
     method, _, _ = build(Request(name, settings=small_settings(name)), data.spec, "cpu")
     members = data.train()[:64]
     assert flops_a_step(method, data.rows, members, 16) > 1e5

@@ -291,7 +291,7 @@ class NextToken(Method):
     """A recurrent network predicts each next token; padding is neither read nor predicted."""
 
     recipe = Recipe(lr=1e-2, batch=64, lr_rule="none")
-    modality = "tokens"
+    modality = "text"
     couples = False
 
     def __init__(self, data, *, width: int = 32):

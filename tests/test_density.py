@@ -13,7 +13,7 @@ from leaven.data import Batch, Draw, Pixels, Vector, open_data
 from leaven.data.spec import DataSpec, InputSpec
 from leaven.encoders import build_encoder
 from leaven.encoders.masked_dense import MaskedDense
-from leaven.methods.latent.vae import divergence, log_mean_exp, log_normal
+from leaven.losses.variational import divergence, log_mean_exp, log_normal
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
 from leaven.modules.codebook import Codebook, perplexity, straight_through

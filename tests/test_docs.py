@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def generator():
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """What a reader has: nested pictures, and a csv file with labels for some of them."""
+    """What a reader has: nested pictures, a csv file with labels for some of them, and a file of sentences."""
     random, lines = np.random.default_rng(0), ["file,label"]
     for number in range(60):
         pixels = random.integers(0, 90, (24, 24, 3), dtype=np.uint8)
@@ -46,6 +47,8 @@ def reader(tmp_path, monkeypatch):
         Image.fromarray(pixels).save(place)
         lines.append(f"{file},{['red', 'green', 'blue'][number % 3]}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
+    words = ("a cat", "the dog", "my neighbour"), ("watches", "fears", "likes"), ("the rain", "a train", "old films", "the sea")
+    (tmp_path / "path" / "to" / "sentences.txt").write_text("".join(" ".join(each) + "\n" for each in product(*words)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return monkeypatch

@@ -12,7 +12,7 @@ from test_resume import assert_identical, final_state, without_clocks
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import open_data
+from leaven.data import Draw, open_data
 from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
 from leaven.evaluation.calibration import calibration_error
@@ -20,7 +20,7 @@ from leaven.evaluation.classifier import classifier_score, load_classifier
 from leaven.evaluation.predictions import Predictions
 from leaven.methods.registry import build_method, find_method
 from leaven.methods.supervised.finetune import trained_blocks
-from leaven.methods.supervised.supervised import balanced
+from leaven.methods.supervised.supervised import balanced, beta
 from leaven.modules.calibration import best_temperature
 from leaven.report.figures import confusion_figure
 from leaven.training.early_stopping import EarlyStopping
@@ -186,6 +186,27 @@ def test_label_smoothing_spreads_a_share_of_each_target():
     assert torch.allclose(method.loss(outputs)["cross_entropy"], -(target * outputs.logits.log_softmax(1)).sum(1).mean())
 
 
+def test_mixup_mixes_features_and_targets_of_neighbours():
+    x, y = points(7)
+    data = open_data((x, y))
+    method, _ = build_method(find_method("supervised"), data.spec, {"x": build_encoder("mlp", data.spec.roles["x"])}, {"mixup": 0.4})
+    views = method.eval().views({"labeled": data.rows}, Draw(0))
+    share = views["share"]
+    assert share.shape == (7, 1) and ((share >= 0) & (share <= 1)).all()
+    partner = [1, 0, 3, 2, 5, 4, 6]
+    assert views["partner"].tolist() == y[partner].tolist()
+    outputs = method(views)
+    mixed = share * outputs.features + (1 - share) * outputs.features[partner]
+    target = share * F.one_hot(y, 3) + (1 - share) * F.one_hot(y[partner], 3)
+    expected = -(target * method.classifier(mixed).log_softmax(1)).sum(1).mean()
+    assert method.loss(outputs)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_shares_of_mixup_are_drawn_from_beta():
+    found = beta(0.4, torch.rand(20_000, generator=torch.Generator().manual_seed(0)))
+    assert found.mean().item() == pytest.approx(0.5, abs=0.01) and found.var().item() == pytest.approx(1 / (4 * 1.8), rel=0.03)
+
+
 def test_what_is_kept_lies_on_the_line_from_the_probe_to_the_end_of_the_training(point_run, tmp_path):
     arguments = {"steps": 10, "all_labels": True, "precision": "fp32"}
     ends = {
@@ -198,6 +219,76 @@ def test_what_is_kept_lies_on_the_line_from_the_probe_to_the_end_of_the_training
         if name.startswith("encoder."):
             assert torch.equal(start[name], leaven.load(point_run).state_dict()[name.removeprefix("encoder.")])
     assert not torch.equal(start["classifier.weight"], end["classifier.weight"])
+
+
+def beside(settings, count=12):
+    """A method of fine-tuning over some points, what it sees and what comes of it."""
+    x, y = points(count)
+    data = open_data((x, y))
+    torch.manual_seed(0)
+    encoder = build_encoder("mlp", data.spec.roles["x"], {"width": 8})
+    method, _ = build_method(find_method("finetune"), data.spec, {"x": encoder}, settings)
+    torch.nn.init.normal_(method.classifier.weight, generator=torch.Generator().manual_seed(1))
+    return method, method({"x": data.rows["x"], "label": y, "index": torch.arange(count)}), y
+
+
+def test_contrast_of_classes_is_supervised_contrast_beside_the_cross_entropy():
+    method, outputs, y = beside({"contrast": 0.3})
+    terms = method.loss(outputs)
+    assert set(terms) == {"cross_entropy", "contrast"}
+    z = F.normalize(outputs.features, dim=1)
+    found = [
+        -torch.stack(
+            [
+                (z[i] @ z[j] / 0.2) - torch.stack([z[i] @ z[k] / 0.2 for k in range(12) if k != i]).logsumexp(0)
+                for j in range(12)
+                if j != i and y[j] == y[i]
+            ]
+        ).mean()
+        for i in range(12)
+    ]
+    assert terms["contrast"].item() == pytest.approx(0.3 * torch.stack(found).mean().item(), rel=1e-5)
+
+
+def test_distillation_holds_a_sample_to_the_logits_that_it_had_when_it_was_last_seen():
+    method, outputs, _ = beside({"distillation": 10.0})
+    assert method.loss(outputs)["distillation"] == 0  # nothing was seen yet
+    logits = outputs.logits.detach()
+    seen = torch.arange(12) < 8
+    was = torch.randn(12, 3, generator=torch.Generator().manual_seed(2))
+    method.before[seen] = was[seen]
+    soft = (was / 5).softmax(1)
+    expected = (soft * (soft.log() - (logits / 5).log_softmax(1))).sum(1) * 25
+    assert method.loss(outputs)["distillation"].item() == pytest.approx(10 * expected[seen].sum().item() / 12, rel=1e-4)
+    method.after_step(outputs, 0.5)
+    assert torch.equal(method.before, logits)
+    assert method.loss(outputs)["distillation"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_what_a_sample_was_taken_for_says_what_it_is_like_as_well():
+    method, outputs, y = beside({"contrast": 1.0, "distillation": 2.0})
+    method.before[:] = torch.randn(12, 3, generator=torch.Generator().manual_seed(3))
+    share = method.before.softmax(1)
+    weight = (y[:, None] == y).float() + 2 * share @ share.T
+    z = F.normalize(outputs.features, dim=1)
+    off = ~torch.eye(12, dtype=torch.bool)
+    unlikely = (z @ z.T / 0.2).masked_fill(~off, -torch.inf).logsumexp(1, keepdim=True) - z @ z.T / 0.2
+    each = (unlikely * weight * off).sum(1) / (weight * off).sum(1)
+    assert method.loss(outputs)["contrast"].item() == pytest.approx(each.mean().item(), rel=1e-5)
+
+
+def test_logits_are_kept_of_every_sample_that_is_learned_from(point_run, tmp_path):
+    x, y = points(48)
+    y = torch.where(torch.arange(48) % 4 > 0, y, -1)
+    arguments = {"steps": 8, "batch": 12, "all_labels": True, "precision": "fp32", "settings": {"contrast": 0.1, "distillation": 10.0}}
+    method, *_ = load_classifier(leaven.finetune(point_run, (x, y), out=tmp_path / "run", **arguments))
+    assert method.before.shape == (36, 3) and method.before.isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [{"contrast": -1}, {"distillation": -0.1}])
+def test_weights_below_nothing_are_refused(settings):
+    with pytest.raises(leaven.UserError, match="must be 0 or more"):
+        beside(settings)
 
 
 # --- which labels

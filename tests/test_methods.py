@@ -5,12 +5,12 @@ import math
 
 import pytest
 import torch
-from small import BEGINNING, ENCODERS, SPEC, learnable, pictures, small, small_settings, step_views
+from small import BEGINNING, ENCODERS, SPEC, learnable_samples, pictures, reads_text, samples_for, small, small_settings, step_views
 from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Batch, Pixels
+from leaven.data import Batch, Pixels, open_data
 from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
 from leaven.losses import nt_xent
@@ -42,7 +42,7 @@ def test_a_configuration_builds_the_same_method_again(name):
 def test_every_method_says_what_it_is(name):
     listed = {method["name"]: method for method in leaven.list_methods()}[name]
     assert listed["paper"] and listed["year"] > 1900 and listed["summary"].endswith((".", ")"))
-    assert listed["family"] in {"clustering", "contrastive", "distillation", "generative", "latent", "masked", "pretext", "supervised"}
+    assert listed["family"] in {"clustering", "contrastive", "distillation", "generative", "latent", "masked", "pretext", "supervised", "text"}
 
 
 @pytest.mark.parametrize("name", registry())
@@ -55,7 +55,7 @@ def test_the_documented_parameters_are_exactly_those_that_exist(name):
 @pytest.mark.parametrize("name", BEGINNING)
 def test_every_method_stays_finite_in_bf16_and_overfits_a_few_pictures(name, tmp_path):
     run = leaven.pretrain(
-        (learnable(name), torch.arange(32) % 3),
+        learnable_samples(name),
         method=name,
         steps=60,
         batch=32,
@@ -72,12 +72,14 @@ def test_every_method_stays_finite_in_bf16_and_overfits_a_few_pictures(name, tmp
 
 @pytest.mark.parametrize("name", BEGINNING)
 def test_the_kept_encoder_gives_the_features_of_the_trained_method(name, tmp_path):
-    run = leaven.pretrain(
-        (pictures(), torch.arange(32) % 3), method=name, steps=2, batch=32, out=tmp_path / "run", precision="fp32", settings=small_settings(name)
-    )
-    method = trained_method(run)
-    assert torch.equal(leaven.load(run)(pictures()), method.encoder(pictures()))
-    assert torch.allclose(leaven.load(run)(pictures().float() / 255), method.encoder(pictures()), atol=1e-5)
+    run = leaven.pretrain(samples_for(name), method=name, steps=2, batch=32, out=tmp_path / "run", precision="fp32", settings=small_settings(name))
+    method, kept = trained_method(run), leaven.load(run)
+    if reads_text(name):
+        (_, texts), *_ = open_data(samples_for(name)).rows.roles.items()
+        assert torch.equal(kept(texts), method.encoder(texts))
+        return
+    assert torch.equal(kept(pictures()), method.encoder(pictures()))
+    assert torch.allclose(kept(pictures().float() / 255), method.encoder(pictures()), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", registry())

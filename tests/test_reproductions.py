@@ -62,6 +62,10 @@ def test_every_claim_says_what_it_is_and_by_which_rule(name):
     assert listed["minutes"] <= 30 and listed["seeds"] >= 2
 
 
+WORDS = [f"{who} {does} {number}" for number in range(4) for who in ("a cat", "the dog") for does in ("sees", "hears", "likes")]
+PAIRS = {"a": WORDS, "b": WORDS[::-1], "score": [float(row % 6) for row in range(24)]}
+
+
 @pytest.mark.parametrize("name", claims())
 def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monkeypatch):
     monkeypatch.setattr(augmentation_pairs, "NAMES", ("crop", "colour"))
@@ -71,7 +75,8 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
     monkeypatch.setattr(claims()[name], "labels_per_class", claims()[name].labels_per_class and (1,))
     for counts in ("FEW", "COUNTS"):
         monkeypatch.setattr(f"leaven.reproductions.{name.replace('-', '_')}.{counts}", (1,), raising=False)
-    found = leaven.reproduce(name, data=coloured, out=tmp_path / "out", seeds=1, steps=1)
+    data = PAIRS if claims()[name].data == "stsb" else coloured
+    found = leaven.reproduce(name, data=data, out=tmp_path / "out", seeds=1, steps=1)
     assert found["verdict"] in {HOLDS, FAILS, UNDECIDED} and found["because"].endswith(".")
     assert json.loads((tmp_path / "out" / "reproduction.json").read_text()) == json.loads(json.dumps(found))
     page = (tmp_path / "out" / "report.html").read_text()

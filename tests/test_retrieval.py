@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfTransformer
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from leaven.data import open_data
 from leaven.encoders import build_encoder
@@ -79,12 +79,21 @@ def test_average_precision_is_scikit_learn_s(monkeypatch, block, repeated):
     nearness = torch.nn.functional.normalize(test) @ torch.nn.functional.normalize(train).T
     for row in range(40):
         truth = (labels == asked[row]).numpy()
+        assert found.gain[row] == pytest.approx(ndcg_score(truth[None], nearness[row].double().round(decimals=6).numpy()[None], k=10), abs=1e-9)
         assert found.average[row] == pytest.approx(average_precision_score(truth, nearness[row].numpy()), abs=1e-9)
         if not repeated:
             ranked = truth[nearness[row].argsort(descending=True).numpy()]
             assert found.first[row].tolist() == pytest.approx([ranked[:cut].mean() for cut in AT])
+            assert found.recall[row].tolist() == pytest.approx([ranked[:cut].sum() / ranked.sum() for cut in AT])
             precision, recall = ranked.cumsum() / np.arange(1, 151), ranked.cumsum() / ranked.sum()
             assert found.curve[row].tolist() == pytest.approx([precision[recall >= level - 1e-9].max() for level in RECALLS])
+
+
+def test_gain_of_few_samples_and_of_more_right_ones_than_ten():
+    found = search(directions(10, 20, 30), torch.tensor([0, 1, 0]), directions(0), torch.tensor([1]))
+    assert found.gain.tolist() == pytest.approx([1 / math.log2(3)])
+    all_right = search(directions(*range(1, 21)), torch.ones(20), directions(0), torch.tensor([1]))
+    assert all_right.gain.tolist() == pytest.approx([1.0])
 
 
 def test_scores_are_means_over_queries_with_bootstrap_intervals():

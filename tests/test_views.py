@@ -11,7 +11,7 @@ from leaven import views
 from leaven.data.batch import Pixels, Signal, Tokens, Vector
 from leaven.data.draw import Draw
 from leaven.errors import UserError
-from leaven.views import PictureViews, TokenViews, VectorViews, Views, default_views, rotate, turn_inside
+from leaven.views import PictureViews, TextViews, VectorViews, Views, default_views, rotate, turn_inside
 
 TOLERANCE = 1e-5
 COUNT = 12
@@ -373,7 +373,7 @@ def test_too_small_to_blur_is_a_user_error():
         PictureViews(blur=(1.0,))(Pixels(torch.zeros(2, 3, 1, 1)), Draw(0))
 
 
-@pytest.mark.parametrize("make", [PictureViews(count=3, blur=(0.5, 0.1), size=24), VectorViews(noise=0.3), TokenViews(drop=0.4)])
+@pytest.mark.parametrize("make", [PictureViews(count=3, blur=(0.5, 0.1), size=24), VectorViews(noise=0.3), TextViews(drop=0.4)])
 def test_views_survive_json(make):
     assert Views.from_dict(json.loads(json.dumps(make.to_dict()))) == make
 
@@ -385,12 +385,12 @@ def test_unknown_kinds_and_parameters_name_what_there_is(config, match):
 
 
 @pytest.mark.parametrize("purpose", ["contrast", "byol", "reconstruction", "plain"])
-@pytest.mark.parametrize("modality", ["pixels", "vector", "tokens"])
+@pytest.mark.parametrize("modality", ["pixels", "vector", "text"])
 def test_defaults_make_views_of_their_modality(purpose, modality):
     values = {
         "pixels": Pixels(pictures()),
         "vector": Vector(torch.randn(COUNT, 7)),
-        "tokens": Tokens(torch.arange(COUNT * 5).view(COUNT, 5), torch.ones(COUNT, 5, dtype=torch.bool)),
+        "text": Tokens(torch.arange(COUNT * 5).view(COUNT, 5), torch.ones(COUNT, 5, dtype=torch.bool)),
     }
     make = default_views(purpose, modality)
     out = make(values[modality], Draw(0))
@@ -424,20 +424,45 @@ def test_vector_views_add_noise_of_the_samples_own_size_and_drop_features():
     assert not torch.equal(first.numbers, second.numbers)
 
 
-def test_token_views_hide_tokens_but_never_all():
-    mask = torch.arange(9) < torch.arange(1, 401)[:, None] % 9 + 1
-    ids = torch.arange(400 * 9).view(400, 9)
-    for drop in (0.1, 1.0):
-        first, second = TokenViews(drop=drop)(Tokens(ids, mask), Draw(0))
-        assert torch.equal(first.ids, ids)
-        assert first.mask.any(dim=1).all()
-        assert not (first.mask & ~mask).any()
+def text_batch():
+    mask = torch.arange(9) < torch.arange(400)[:, None] % 7 + 3
+    return Tokens(torch.arange(400 * 9).view(400, 9), mask)
+
+
+def test_text_views_delete_tokens_but_neither_ends_nor_all_others():
+    value = text_batch()
+    ends = torch.zeros_like(value.mask)
+    ends[:, 0] = True
+    ends[torch.arange(400), value.mask.sum(1) - 1] = True
+    for drop in (0.2, 1.0):
+        first, second = TextViews(drop=drop)(value, Draw(0))
+        assert torch.equal(first.ids, value.ids)
+        assert (first.mask & ends).equal(ends) and (first.mask & ~ends).any(dim=1).all() and not (first.mask & ~value.mask).any()
         if drop < 1:
             assert not torch.equal(first.mask, second.mask)
-            assert 1 - first.mask.sum() / mask.sum() == pytest.approx(0.1, abs=0.03)
+            assert 1 - (first.mask & ~ends).sum() / (value.mask & ~ends).sum() == pytest.approx(0.16, abs=0.05)
 
 
-@pytest.mark.parametrize("make", [VectorViews(), TokenViews()])
+def test_text_views_exchange_neighbours_and_nothing_else():
+    value = text_batch()
+    (view,) = TextViews(count=1, drop=0, swap=0.3)(value, Draw(0))
+    assert torch.equal(view.mask, value.mask) and torch.equal(view.ids.sort(1).values, value.ids)
+    moved = view.ids - value.ids
+    assert set(moved.unique().tolist()) == {-1, 0, 1} and not moved[:, 0].any() and not moved[~value.mask].any()
+    assert not moved[torch.arange(400), value.mask.sum(1) - 1].any()
+    long = value.mask.sum(1) > 6
+    assert (moved[long] != 0).sum() / (value.mask[long].sum() - 2 * long.sum()) == pytest.approx(0.25, abs=0.06)
+
+
+def test_text_views_of_a_part_are_those_of_the_whole_whatever_its_longest_text():
+    value, views = text_batch(), TextViews(drop=0.3, swap=0.3).fitted((12,), 1)
+    whole = views(value, Draw(1))
+    part = Tokens(value.ids[:200, :9], value.mask[:200])
+    half = views(part, Draw(1, part=0, parts=2))
+    assert all(torch.equal(a.ids, b.ids[:200]) and torch.equal(a.mask, b.mask[:200]) for a, b in zip(half, whole, strict=True))
+
+
+@pytest.mark.parametrize("make", [VectorViews(), TextViews(swap=0.2)])
 def test_other_views_are_the_same_however_a_batch_is_cut(make):
     numbers = torch.randn(12, 6)
     value = Vector(numbers) if make.modality == "vector" else Tokens(numbers.long(), torch.ones(12, 6, dtype=torch.bool))

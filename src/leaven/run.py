@@ -124,6 +124,10 @@ class Run:
         return self.path / "encoder"
 
     @property
+    def tokenizer_folder(self) -> Path:
+        return self.path / "tokenizer"
+
+    @property
     def config(self) -> dict[str, Any]:
         return read_json(self.config_path)
 
@@ -194,7 +198,7 @@ class Run:
 
     def _clear_partial_files(self) -> None:
         """Remove what `write_whole` left behind in a process that was killed."""
-        for folder in (self.path, self.checkpoints, self.encoder_folder):
+        for folder in (self.path, self.checkpoints, self.encoder_folder, self.tokenizer_folder):
             for path in folder.glob("*.partial"):
                 if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit():
                     path.unlink(missing_ok=True)

@@ -1,12 +1,14 @@
 """The public functions: each a short story over the rooms below."""
 
 from leaven.api.classify import finetune, predict
-from leaven.api.generate import interpolate, reconstruct, sample, score
+from leaven.api.generate import interpolate, sample, score
 from leaven.api.judge import compare, evaluate
 from leaven.api.look import inspect, list_encoders, list_methods
+from leaven.api.rebuild import reconstruct
 from leaven.api.train import demo, pretrain
 from leaven.api.use import export, load
 from leaven.api.vectors import embed, search
+from leaven.api.wordings import rewrite
 
 __all__ = [
     "compare",
@@ -23,6 +25,7 @@ __all__ = [
     "predict",
     "pretrain",
     "reconstruct",
+    "rewrite",
     "sample",
     "score",
     "search",

@@ -23,6 +23,7 @@ from leaven.report.story import report_run
 from leaven.run import Run, write_json
 from leaven.training.flops import flops_a_step
 from leaven.training.pretraining import Request, train, trained_method
+from leaven.training.reading import in_tokens
 
 
 def pace(request: Request, opening: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def train_and_score(request: Request, opening: dict[str, Any], folder: Path, eva
         write_json(folder / "cell.json", {"state": STOPPED, "why": str(stopped)})
         return
     evaluate(run, **opening, **evaluation, say=say)
+    data, _, _ = in_tokens(request, data, run)
     flops = flops_a_step(trained_method(run, request.method), data.rows, data.train(), run.config["plan"]["batch"])
     write_json(folder / "cell.json", {"state": FINISHED, "flops_a_step": flops})
 

@@ -1,8 +1,8 @@
-"""What methods that model the data can do beside giving features: new samples, likelihoods, reconstructions, ways from one sample to another."""
+"""What methods that model the data can do beside giving features: new samples, likelihoods, ways from one sample to another."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from torch import Tensor
 from leaven.api.sayings import Progress, quiet
 from leaven.api.use import load_encoder_of, picture_options
 from leaven.api.vectors import counted, opened
-from leaven.data import Counts, DataSet, Pixels, Value, Vector, open_data
+from leaven.data import Counts, DataSet, Pixels, Text, Tokens, Value, Vector, open_data
+from leaven.data.texts import Strings
+from leaven.encoders import Encoder
 from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input
 from leaven.evaluation.generation import new_samples
-from leaven.evaluation.likelihood import Likelihoods, log_probs, reconstructed
+from leaven.evaluation.likelihood import Likelihoods, log_probs
 from leaven.evaluation.search import read_query
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
@@ -40,10 +42,11 @@ def sample(
     seed: int = 0,
     method: str | type[Method] | None = None,
     device: str = "auto",
-) -> np.ndarray:
-    """New samples from a run: (count, channels, height, width) float32 in 0-1, or (count, numbers).
+) -> np.ndarray | list[str]:
+    """New samples from a run: (count, channels, height, width) float32 in 0-1, (count, numbers), or a list of texts.
 
-    label: the class of them, where the method makes one that is asked for. out: a .png of all of them, or a .npy. The same seed gives the same.
+    label: the class of them, where the method makes one that is asked for. out: a .png of all of them, a .npy, or a .txt with a text a line. The same
+    seed gives the same.
     method: as in `leaven.load`. Raises UserError where the run's method makes no samples, or knows no such class.
     """
     place = checked_out(out)
@@ -54,10 +57,7 @@ def sample(
     if label is not None and not made.learns_labels:
         raise UserError(f"{made.name} makes no samples of a class that is asked for", where=given.path, hint="leave --label out")
     labels = None if label is None else torch.full((count,), class_number(given, label))
-    parts = list(new_samples(made, count, labels, seed=seed, device=kind))
-    samples = parts[0].cat(parts)
-    written(place, samples)
-    return plain(samples)
+    return kept(place, list(new_samples(made, count, labels, seed=seed, device=kind)), made)
 
 
 def score(
@@ -87,7 +87,7 @@ def score(
     nats = torch.cat(list(counted(blocks, len(samples), partial(progress, "scored")))).numpy()
     files = tuple(file or str(row) for row, file in enumerate(samples.files))
     parts = {name: rows.numpy() for name, rows in samples.splits.items()}
-    found = Likelihoods(made.log_prob_is, files, nats, int(np.prod(encoder.input.shape)), parts)
+    found = Likelihoods(made.log_prob_is, files, nats, values_of(value, encoder), parts)
     if out is not None:
         found.write(Path(out))
     if sheet is not None:
@@ -95,45 +95,6 @@ def score(
         ends = [order[:shown], order[len(order) - shown :][::-1]]
         picture_grid(Path(sheet), [fitted(value[torch.from_numpy(rows.copy())], encoder.input.shape) for rows in ends], columns=10)
     return found
-
-
-def reconstruct(
-    run: str | Path | Run,
-    data: Any,
-    *,
-    out: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    method: str | type[Method] | None = None,
-    device: str = "auto",
-    data_root: str | Path | None = None,
-    progress: Progress = quiet,
-) -> Reconstruction:
-    """Every sample of the data through the encoder's features and back, with the squared error beside that of the mean sample; counts as shares.
-
-    out: a .png of the first pictures, each above its reconstruction, or a .npy of all. Raises UserError where the run's method decodes nothing.
-    """
-    place = checked_out(out)
-    given = run if isinstance(run, Run) else Run.open(run)
-    made, kind = able(given, "decode", method), choose_device(device)
-    encoder, samples, value, _ = opened(given, data, None, None, columns, data_root, progress)
-    before, after, done = [], [], 0
-    for original, back in reconstructed(made, value, encoder.input.shape, device=kind):
-        before.append(flat(original))
-        after.append(flat(back))
-        done += len(original)
-        progress("reconstructed", done, len(samples))
-    x, again = torch.cat(before), torch.cat(after)
-    rows = samples.splits.get("test", torch.arange(len(x)))
-    train = samples.train()
-    error, floor = (x[rows] - again[rows]).square().mean().item(), (x[rows] - x[train].mean(0)).square().mean().item()
-    numbers = again.view(len(again), *encoder.input.shape)
-    if place is not None and place.suffix.lower() == ".png":
-        shown = rows[:20]
-        pairs = [Pixels(part.view(-1, *encoder.input.shape)[shown]) for part in (x, numbers)]
-        picture_grid(place, pairs, columns=10)
-    elif place is not None:
-        write_npy(place, numbers)
-    return Reconstruction(numbers.numpy(), error, floor, len(rows))
 
 
 def interpolate(
@@ -148,11 +109,11 @@ def interpolate(
     method: str | type[Method] | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
-) -> np.ndarray:
-    """(steps, ...) what is decoded on the straight line from the features of one sample to those of another, both ends included.
+) -> np.ndarray | list[str]:
+    """(steps, ...) what is decoded on the straight line from the features of one sample to those of another, both ends included; of texts a list.
 
-    a, b: picture files, arrays of one sample, or samples of `data` by file name or row (17 or "#17"). out: a .png in one row, or a .npy.
-    Raises UserError where the run's method decodes nothing, or what is given is no sample.
+    a, b: picture files, texts, arrays of one sample, or samples of `data` by file name or row (17 or "#17"). out: a .png in one row, a .npy, or a
+    .txt. Raises UserError where the run's method decodes nothing, or what is given is no sample.
     """
     place = checked_out(out)
     if steps < 2:
@@ -166,19 +127,7 @@ def interpolate(
         first, last = (made.encoder(fitted(each.to(kind), encoder.input.shape)).float() for each in ends)
         share = torch.linspace(0, 1, steps, device=kind)[:, None]
         found = made.decode(first + share * (last - first)).to("cpu")
-    written(place, found, columns=steps)
-    return plain(found)
-
-
-class Reconstruction:
-    """numbers: (samples, ...) float32. squared_error: the mean over values, on the test split where there is one; that of the mean training sample
-    stands beside it as `of_the_mean`. tested: how many samples that is over."""
-
-    def __init__(self, numbers: np.ndarray, squared_error: float, of_the_mean: float, tested: int):
-        self.numbers, self.squared_error, self.of_the_mean, self.tested = numbers, squared_error, of_the_mean, tested
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"count": len(self.numbers), "squared_error": self.squared_error, "of_the_mean": self.of_the_mean, "tested": self.tested}
+    return kept(place, [found], made, columns=steps)
 
 
 def able(run: Run, ability: str, method: str | type[Method] | None) -> Method:
@@ -200,6 +149,8 @@ def class_number(run: Run, label: str) -> int:
 def end_of(asked: Any, data: Any, columns: Mapping[str, str] | None, data_root: str | Path | None, encoder: Any) -> Value:
     """One sample to begin or end at."""
     options = picture_options(encoder)
+    if data is None and encoder.input.modality == "text":
+        return Text(Strings.of([str(asked)]))
     if data is not None:
         samples = open_data(data, root=data_root, columns=columns, **options)
         check_input(encoder, samples.spec.roles["x"], samples.name)
@@ -211,8 +162,32 @@ def end_of(asked: Any, data: Any, columns: Mapping[str, str] | None, data_root: 
     return opened_one.rows["x"][torch.arange(1)]
 
 
-def plain(value: Value) -> np.ndarray:
-    return numbers_of(value).float().numpy()
+def kept(place: Path | None, parts: list[Value], made: Method, columns: int | None = None) -> np.ndarray | list[str]:
+    """What was made, written where it is asked for: numbers, or texts."""
+    if not isinstance(parts[0], Tokens):
+        samples = parts[0].cat(parts)
+        written(place, samples, columns)
+        return numbers_of(samples).float().numpy()
+    tokenizer: Any = next(iter(made.encoders().values())).tokenizer
+    if tokenizer is None:
+        raise UserError("this run was trained on tokens, and cannot say what they stand for", hint="use trained_method(run).sample in Python")
+    texts = [text for part in parts if isinstance(part, Tokens) for text in tokenizer.decode(part)]
+    write_texts(place, texts)
+    return texts
+
+
+def write_texts(place: Path | None, texts: Sequence[str]) -> None:
+    """One a line."""
+    checked(place, ".txt", "texts are written as .txt")
+    if place is not None:
+        write_whole(place, lambda partial: partial.write_text("".join(f"{' '.join(text.split())}\n" for text in texts)))
+
+
+def values_of(value: Value, encoder: Encoder) -> int | np.ndarray:
+    """How many numbers a sample has; of texts, how many tokens each one's probability is made of."""
+    if isinstance(value, Text) and encoder.tokenizer is not None:
+        return (encoder.tokenizer(value).mask.lengths - 1).numpy()  # type: ignore[attr-defined]
+    return int(np.prod(encoder.input.shape))
 
 
 def numbers_of(value: Value) -> Tensor:
@@ -225,19 +200,14 @@ def numbers_of(value: Value) -> Tensor:
     return value.numbers
 
 
-def flat(value: Value) -> Tensor:
-    """A row a sample; counts as shares of their sum, which is all that is rebuilt of them."""
-    return value.shares() if isinstance(value, Counts) else numbers_of(value).float().flatten(1)
-
-
 def checked(path: str | Path | None, suffix: str, what: str) -> None:
     if path is not None and Path(path).suffix.lower() != suffix:
         raise UserError(what, where=path, hint=f"end it with {suffix}")
 
 
 def checked_out(out: str | Path | None) -> Path | None:
-    if out is not None and Path(out).suffix.lower() not in (".png", ".npy"):
-        raise UserError("samples are written as .png (pictures) or .npy", where=out, hint="end --out with one of them")
+    if out is not None and Path(out).suffix.lower() not in (".png", ".npy", ".txt"):
+        raise UserError("samples are written as .png (pictures), .npy or .txt (texts)", where=out, hint="end --out with one of them")
     return None if out is None else Path(out)
 
 
@@ -245,6 +215,8 @@ def written(place: Path | None, samples: Value, columns: int | None = None) -> N
     """Samples as a sheet of pictures or as numbers. UserError for a sheet of what are no pictures."""
     if place is None:
         return
+    if place.suffix.lower() == ".txt":
+        raise UserError(f"a .txt holds texts, and these are {samples.modality}", where=place, hint="end --out with .npy")
     if place.suffix.lower() == ".npy":
         write_npy(place, numbers_of(samples))
         return

@@ -25,6 +25,7 @@ from leaven.methods.registry import find_method, registry
 from leaven.run import FORMAT, Run, read_json, write_json
 from leaven.training.continuing import kept_plan
 from leaven.training.pretraining import Request, build, plan_of
+from leaven.training.reading import in_tokens
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def scored_encoder(request: Request, data: DataSet, device: str) -> dict[str, An
     if (kind.classifies or kind.learns_labels or "labeled" in kind.pools) and torch.isin(data.held_out()[1], members).any():
         hint = "give a test split, so that it is scored by labels that it has not seen"
         raise UserError(f"{kind.name} learns from labels, and this data has no test split of its own", where=data.name, hint=hint)
-    method, recipe, _ = build(request, data.spec_of(members), device)
+    data, tokenizer, _ = in_tokens(request, data)
+    members = data.train()
+    method, recipe, _ = build(request, data.spec_of(members), device, tokenizer)
     plan, _ = plan_of(request, recipe, len(members), device)
     Sampler(data.rows.label[members], plan.batch, request.seed, method.pools, parts=1)
     kept = list(method.encoders().values())

@@ -35,7 +35,7 @@ def seconds(budget: str | float | None) -> float | None:
 
 def describe_data(data: DataSet, say: Say) -> None:
     splits = ", ".join(f"{len(rows):,} {name}" for name, rows in data.splits.items())
-    shapes = ", ".join(f"{spec.modality} {'x'.join(map(str, spec.shape))}" for spec in data.spec.roles.values())
+    shapes = ", ".join(" ".join([spec.modality, "x".join(map(str, spec.shape))]).strip() for spec in data.spec.roles.values())
     labels = f"{data.spec.classes} classes, {data.spec.labeled:,} labels" if data.spec.classes else "no labels"
     say(f"{data.name}: {len(data):,} samples ({splits}), {shapes}, {labels}")
     if data.undecoded:

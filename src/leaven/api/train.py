@@ -10,14 +10,15 @@ from typing import Any
 
 from leaven.api.judge import evaluate
 from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
-from leaven.data import open_data
+from leaven.data import DataSet, Text, open_data
+from leaven.data.dataset import stacked
 from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method
 from leaven.report.story import report_run
-from leaven.run import Run
+from leaven.run import Run, read_json
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
 from leaven.training.pretraining import Request, train
@@ -53,10 +54,11 @@ def pretrain(
 ) -> Run:
     """Train an encoder on unlabeled data, into the folder `out` (default: leaven-runs/DATA-METHOD).
 
-    data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's or a timm name.
-    budget: a time such as "10m"; or epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts.
-    labels are only watched (a kNN curve), or used by semi-supervised methods. The same call with the same `out` goes on where it stopped.
-    track: "tensorboard" or "wandb", which then get the rows of metrics.jsonl as well. report: write report.html in the end, some seconds.
+    data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's, a model of timm (pictures)
+    or transformers (text; a name or a folder), or the folder of a run whose encoder this training goes on from. budget: a time such as "10m"; or
+    epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts. labels are only watched (a kNN curve),
+    or used by semi-supervised methods. The same call with the same `out` goes on where it stopped. track: "tensorboard" or "wandb", which then get
+    the rows of metrics.jsonl as well. report: write report.html in the end, some seconds.
 
     Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
@@ -66,10 +68,14 @@ def pretrain(
         raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     describe_data(opened, say)
+    if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
+        say(f"{kind.name} reads one text at a time: those of {', '.join(opened.rows.roles)} are all read")
+        opened = pooled
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
+    start = Run.open(encoder) if is_run(Path(encoder)) else None
     request = Request(
-        method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate,
-        keep_going, accept_data, checkpoint_seconds, tuple(track),
+        method, encoder if start is None else "auto", seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device,
+        devices, accumulate, keep_going, accept_data, checkpoint_seconds, tuple(track), start,
     )  # fmt: skip
     try:
         run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
@@ -82,6 +88,20 @@ def pretrain(
         trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
         report_run(run, opened, trained, device=choose_device(device))
     return run
+
+
+def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
+    """Texts of several roles one after another, for a method that reads them one at a time; other data as it is."""
+    texts = {role: value for role, value in data.rows.roles.items() if isinstance(value, Text)}
+    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
+        return data
+    alone = {role: data.with_role(role, "x") for role in texts}
+    return stacked(data.name, alone)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, and not of a model of another library, which has a config.json as well."""
+    return (folder / "config.json").is_file() and "asked" in read_json(folder / "config.json")
 
 
 def demo(

@@ -50,7 +50,8 @@ def embed(
     for, all by `numpy.asarray`. The same call goes on after the last whole shard. Without `out` the features are kept in memory.
     shard_size: samples a shard; default: as many as make 64 MB. precision: fp32, bf16 or auto. role: which of several encoders.
 
-    Raises UserError where `out` holds other vectors or other files, and for features that are not finite.
+    Samples of files that cannot be used are left out (the vectors in a folder name theirs); of a list, which has no other names than its order, they
+    are a UserError. Raises UserError where `out` holds other vectors or other files, and for features that are not finite.
     """
     given = run if isinstance(run, Run) else Run.open(run)
     place = None if out is None else Path(out)
@@ -59,6 +60,9 @@ def embed(
     if shard_size is not None and shard_size < 1:
         raise UserError(f"a shard holds one sample or more, not {shard_size}")
     encoder, samples, value, part = opened(given, data, role, labels, columns, data_root, progress)
+    if samples.broken and isinstance(data, list | tuple):
+        what = f"{len(samples.broken):,} of these {len(data):,} samples cannot be used, the first one since it is {samples.broken[0].why}"
+        raise UserError(what, where=samples.broken[0].file, hint="leave them out, so that vectors are in the order of the list")
     kind = choose_device(device)
     if precision == "fp64":
         raise UserError("vectors are fp32", hint="choose fp32, bf16 or auto")

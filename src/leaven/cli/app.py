@@ -15,7 +15,7 @@ from leaven.cli import completion
 from leaven.errors import UserError
 
 PANELS = {
-    "Raise": ("demo", "inspect", "pretrain", "finetune"),
+    "Raise": ("demo", "inspect", "rewrite", "pretrain", "finetune"),
     "Judge": ("evaluate", "compare", "reproduce"),
     "Use": ("predict", "embed", "search", "export"),
     "Make": ("sample", "score", "reconstruct", "interpolate"),

@@ -8,14 +8,15 @@ import typer
 from leaven.cli.app import AsJson, Columns, Data, Device, Root, RunFolder, answer, app, columns_of
 from leaven.cli.watch import Watch
 
+SHOWN = 10  # texts
 Seed = Annotated[int, typer.Option(help="Seed of what is random in it.")]
-Out = Annotated[Path | None, typer.Option(help="A .png of them, or a .npy of their numbers.")]
+Out = Annotated[Path | None, typer.Option(help="A .png of them, a .npy of their numbers, or a .txt of texts.")]
 
 
 @app.command()
 def sample(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(help="A .png of them, or a .npy of their numbers.")],
+    out: Annotated[Path, typer.Option(help="A .png of them, a .npy of their numbers, or a .txt of texts.")],
     count: Annotated[int, typer.Option("-n", "--count", help="How many.")] = 64,
     label: Annotated[str | None, typer.Option(help="Of which class, where the method makes what is asked for.")] = None,
     seed: Seed = 0,
@@ -26,6 +27,9 @@ def sample(
     import leaven
 
     found = leaven.sample(run, count, label=label, out=out, seed=seed, device=device)
+    if isinstance(found, list):
+        answer(as_json, {"out": str(out), "count": len(found), "texts": found}, "\n".join([*found[:SHOWN], f"{out}: {len(found):,} new texts"]))
+        return
     shape = list(found.shape[1:])
     answer(as_json, {"out": str(out), "count": len(found), "shape": shape}, f"{out}: {len(found):,} new samples of {' x '.join(map(str, shape))}")
 
@@ -55,7 +59,8 @@ def score(
     for name, part in parts.items():
         low, high = part["interval"] or (part["nats"],) * 2
         told = f"{part['nats']:.2f} ({low:.2f} to {high:.2f})"
-        lines.append(f"  {name:8} {told:28} {part['bits_per_value']:.3f} bits a value   {part['samples']:,} samples")
+        bits = f"{part['bits_per_value']:.3f} bits a value" if "perplexity" not in part else f"perplexity {part['perplexity']:.1f} a token"
+        lines.append(f"  {name:8} {told:28} {bits}   {part['samples']:,} samples")
     lines += ["Least likely:", *(f"  {each['nats']:10.2f}  {each['file']}" for each in content["least_likely"][:5])]
     places = {name: None if path is None else str(path) for name, path in (("out", out), ("sheet", sheet))}
     answer(as_json, {**places, **content}, "\n".join(lines))
@@ -76,18 +81,16 @@ def reconstruct(
 
     with Watch() as watch:
         found = leaven.reconstruct(run, data, out=out, columns=columns_of(columns), device=device, data_root=data_root, progress=watch)
-    told = found.to_dict()
-    share = f" ({found.squared_error / found.of_the_mean:.1%} of it)" if found.of_the_mean else ""
-    line = f"squared error {found.squared_error:.5f} a value on {found.tested:,} samples; the mean sample has {found.of_the_mean:.5f}{share}"
-    answer(as_json, {"out": None if out is None else str(out), **told}, line if out is None else f"{line}\n{out}")
+    told = {"out": None if out is None else str(out), **found.to_dict()}
+    answer(as_json, told, found.text() if out is None else f"{found.text()}\n{out}")
 
 
 @app.command()
 def interpolate(
     run: RunFolder,
-    a: Annotated[str, typer.Argument(help="A picture file, or with --data a row (17 or '#17') or a file name of it.")],
+    a: Annotated[str, typer.Argument(help="A picture file, a text, or with --data a row (17 or '#17') or a file name of it.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
-    out: Annotated[Path, typer.Option(help="A .png of the way, or a .npy of its numbers.")],
+    out: Annotated[Path, typer.Option(help="A .png of the way, a .npy of its numbers, or a .txt of texts.")],
     data: Annotated[str | None, typer.Option(help="The data that A and B are samples of.")] = None,
     steps: Annotated[int, typer.Option(help="How many pictures, both ends included.")] = 9,
     columns: Columns = None,
@@ -99,4 +102,6 @@ def interpolate(
     import leaven
 
     found = leaven.interpolate(run, a, b, data=data, steps=steps, out=out, columns=columns_of(columns), device=device, data_root=data_root)
-    answer(as_json, {"out": str(out), "count": len(found), "shape": list(found.shape[1:])}, f"{out}: {len(found)} steps from {a} to {b}")
+    told = {"texts": found} if isinstance(found, list) else {"shape": list(found.shape[1:])}
+    lines = [*(found if isinstance(found, list) else []), f"{out}: {len(found)} steps from {a} to {b}"]
+    answer(as_json, {"out": str(out), "count": len(found), **told}, "\n".join(lines))

@@ -36,8 +36,8 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Any of knn,linear,few-label,retrieval,classifier,samples (default: classifier for a run of finetune, else the first three).",
-            autocompletion=completion.some_of("knn", "linear", "few-label", "retrieval", "classifier", "samples"),
+            help="Any of knn,linear,few-label,retrieval,clusters,pairs,sts,classifier,samples (default: what the data is made for).",
+            autocompletion=completion.some_of("knn", "linear", "few-label", "retrieval", "clusters", "pairs", "sts", "classifier", "samples"),
         ),
     ] = None,
     labels_per_class: Annotated[str, typer.Option(help="Counts of the few-label curve.")] = "1,2,5,10",
@@ -49,7 +49,7 @@ def evaluate(
     data_root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run is worth: kNN, linear probe and few-label curve, a classifier's accuracy, or its samples, beside their floors."""
+    """Say what a run is worth: kNN, linear probe and few-label curve, pairs, a classifier's accuracy, or its samples, beside their floors."""
     import leaven
 
     try:

@@ -43,7 +43,7 @@ def embed(
 def search(
     run: RunFolder,
     data: Data,
-    query: Annotated[list[str], typer.Option(help="A picture file, a row (17 or '#17') or a file name of the data. May be repeated.")],
+    query: Annotated[list[str], typer.Option(help="A picture file, a text, a row (17 or '#17') or a file name of the data. May be repeated.")],
     k: Annotated[int, typer.Option("-k", help="How many to find.")] = 10,
     vectors: Annotated[Path | None, typer.Option(help="What `leaven embed` wrote of this data, so that it is not encoded again.")] = None,
     out: Annotated[Path | None, typer.Option(help="A contact sheet of what was found: a .png file.")] = None,
@@ -54,7 +54,7 @@ def search(
     data_root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the samples that are most like a picture."""
+    """Find the samples that are most like a picture or a text."""
     import leaven
 
     with Watch() as watch:
@@ -65,10 +65,19 @@ def search(
     lines = []
     for asked, neighbours in zip(query, found, strict=True):
         width = max(len(each["file"]) for each in neighbours)
-        told = (f"{each['rank']:4}  {each['similarity']:.4f}  {each['file']:{width}}  {each.get('label') or ''}" for each in neighbours)
+        told = (
+            f"{each['rank']:4}  {each['similarity']:.4f}  {each['file']:{width}}  {each.get('label') or ''}  {shortened(each.get('text', ''))}"
+            for each in neighbours
+        )
         lines += [asked, *(line.rstrip() for line in told)]
     if out is not None:
         lines.append(f"The contact sheet: {out}")
     one = len(query) == 1
     content = {"query": query[0] if one else query, "neighbours": found[0] if one else found, "sheet": None if out is None else str(out)}
     answer(as_json, content, "\n".join(lines))
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """On one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -1,6 +1,6 @@
 """What the user has -> samples that methods can read: folders, tables, arrays and named data sets, decoded once."""
 
-from leaven.data.batch import Batch, Counts, Pixels, Signal, Tokens, Value, Vector, Wave
+from leaven.data.batch import Batch, Counts, Pixels, Signal, Text, Tokens, Value, Vector, Wave
 from leaven.data.dataset import Broken, DataSet
 from leaven.data.draw import Draw
 from leaven.data.sources import open_data
@@ -16,6 +16,7 @@ __all__ = [
     "InputSpec",
     "Pixels",
     "Signal",
+    "Text",
     "Tokens",
     "Value",
     "Vector",

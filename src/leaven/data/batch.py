@@ -91,12 +91,29 @@ class Pixels(Value):
 
 
 @dataclass(frozen=True, eq=False)
-class Tokens(Value):
-    """Text: ids (B, T) int64; mask (B, T) bool, true where there is a token."""
+class Text(Value):
+    """Text as it was written: (B,) `leaven.data.texts.Strings`."""
 
-    modality = "tokens"
-    ids: Tensor
+    modality = "text"
+    texts: Any
+
+    @classmethod
+    def cat(cls, values: Sequence[Self]) -> Self:
+        return cls(values[0].texts.cat([value.texts for value in values]))
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Value):
+    """Text in pieces: ids (B, T) int64; mask (B, T) bool, true where there is a token."""
+
+    modality = "text"
+    ids: Tensor  # or Rows, until rows are selected
     mask: Tensor
+
+    def keys(self) -> Tensor:
+        """(B,) int64: the same for the same tokens, and hardly ever for others."""
+        powers = torch.full((self.ids.shape[1],), 0x5851F42D4C957F2D, device=self.ids.device).cumprod(0)  # modulo 2^64
+        return ((self.ids + 1) * self.mask * powers).sum(1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from leaven.data.content import content_hash, evenly_spaced
-from leaven.data.listing import Listing
+from leaven.data.listing import Pictures
 from leaven.data.pictures import Source, Unusable, decode, quiet
 from leaven.data.undecoded import Undecoded
 from leaven.errors import UserError
@@ -65,7 +65,7 @@ def cache_limit() -> int:
     return int(float(found[1]) * 1000 ** " KMGT".index(found[2] or " "))
 
 
-def stored(listing: Listing, side: int, channels: int, *, cache_dir: str | Path | None = None, progress: Progress | None = None) -> Stored:
+def stored(listing: Pictures, side: int, channels: int, *, cache_dir: str | Path | None = None, progress: Progress | None = None) -> Stored:
     """The listing's pictures at (channels, side, side): decoded now, or found in the cache.
 
     Where they would take more than the cache's limit, each is decoded once to find the broken ones, and again whenever it is selected. Pictures that
@@ -84,7 +84,7 @@ def stored(listing: Listing, side: int, channels: int, *, cache_dir: str | Path 
 class Entry:
     """One folder of the cache: the pictures of one listing at one size. keep: with their pixels."""
 
-    listing: Listing
+    listing: Pictures
     side: int
     channels: int
     keep: bool
@@ -202,7 +202,7 @@ def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> int:
     return stream.tell()
 
 
-def _decoded(listing: Listing, side: int, channels: int) -> Generator[list[tuple[bytes, int] | str], None, None]:
+def _decoded(listing: Pictures, side: int, channels: int) -> Generator[list[tuple[bytes, int] | str], None, None]:
     """Decoded chunks in order, with few of them in memory at a time."""
 
     def work(sources: list[Source]) -> list[tuple[bytes, int] | str]:

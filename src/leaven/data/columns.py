@@ -1,4 +1,4 @@
-"""Pictures in a column of a table, with labels, groups and splits in others: what parquet and Hugging Face data sets share."""
+"""Pictures, texts and numbers in columns of a table, with labels, groups and splits in others: what all kinds of tables share."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ from leaven.data.labels import Labels
 from leaven.data.splits import canonical
 from leaven.errors import UserError
 
+TEXTS = ("text", "sentence", "document", "content", "body", "question", "utterance", "query", "review", "abstract", "title")  # one plays x
+PAIRS = (("sentence1", "sentence2"), ("sentence_A", "sentence_B"), ("sentence_a", "sentence_b"))  # play a and b
+ROLES = ("anchor", "positive", "negative", "a", "b")  # columns of these names play them
+ABOUT = ("label", "labels", "split", "group", "id", "index", "file", "path", "filename")  # columns that tell of samples
+SCORES = ("score", "relatedness_score", "similarity")
+
 
 class Columns(ABC):
-    """A listing (see `Listing`) whose pictures are a column of a table. root: where it lies, for messages. names: one a row."""
+    """A listing (see `Listing`) whose samples are a column of a table. root: where it lies, for messages. names: one a row. column: the samples."""
 
     root: Path | str
     names: Sequence[str]
+    column: str
 
     @abstractmethod
     def with_column(self, column: str) -> Self:
-        """The same table, whose pictures are this column."""
+        """The same table, whose samples are this column."""
 
     @abstractmethod
     def column_names(self) -> list[str]: ...
 
     @abstractmethod
-    def picture_columns(self) -> list[str]:
-        """Columns that hold pictures."""
+    def holds(self, column: str) -> str:
+        """What samples a column makes: "pictures", "text" or "numbers"; empty for anything else."""
 
     @abstractmethod
     def kind_of(self, column: str) -> str:
@@ -52,17 +59,44 @@ class Columns(ABC):
     def usual_splits(self) -> list[str | None]:
         """Each row's split where no column tells it."""
 
+    @property
+    def kind(self) -> str:
+        return self.holds(self.column)
+
+    def contents(self) -> list[Any]:
+        """The samples themselves, of texts and numbers."""
+        return self.values(self.column)
+
     def roles(self, columns: Mapping[str, str] | None) -> dict[str, Self]:
-        """Role -> the listing of its pictures: as asked for, else x is the first column of pictures. UserError where there is no such column."""
-        found = self.picture_columns()
-        for column in (columns or {}).values():
+        """Role -> the listing of its samples: as asked for, else as the columns' names tell. UserError where there is no such column."""
+        chosen = dict(columns or self.usual_roles())
+        for column in chosen.values():
             if column not in self.column_names():
                 raise self.no_column(column)
-            if column not in found:
-                raise UserError(f"the column {column!r} holds {self.kind_of(column)}, not pictures", where=self.root)
-        if not columns and not found:
-            raise UserError("no column of pictures", where=self.root, hint=f"the columns are {', '.join(self.column_names())}")
-        return {role: self.with_column(column) for role, column in (columns or {"x": found[0]}).items()}
+            if not self.holds(column):
+                raise UserError(f"the column {column!r} holds {self.kind_of(column)}, neither pictures nor text nor numbers", where=self.root)
+        return {role: self.with_column(column) for role, column in chosen.items()}
+
+    def usual_roles(self) -> dict[str, str]:
+        """x is the first column of pictures. Without one: roles by their names, two sentences and their score, or x, the column of texts."""
+        names = self.column_names()
+        held = {column: self.holds(column) for column in names}
+        if pictures := [column for column in names if held[column] == "pictures"]:
+            return {"x": pictures[0]}
+        texts = [column for column in names if held[column] == "text" and column.lower() not in ABOUT]
+        if named := [column for column in texts if column in ROLES]:
+            return {column: column for column in named}
+        for a, b in PAIRS:
+            if a in texts and b in texts:
+                score = next((column for column in SCORES if held.get(column) == "numbers"), None)
+                return {"a": a, "b": b} | ({} if score is None else {"score": score})
+        usual = next((column for name in TEXTS for column in texts if column.lower() == name), None)
+        if usual or len(texts) == 1:
+            return {"x": usual or texts[0]}
+        hint = f"the columns are {', '.join(names)}"
+        if not texts:
+            raise UserError("no column of pictures or text", where=self.root, hint=hint)
+        raise UserError("which column holds the text?", where=self.root, hint=f"say so with --columns x={texts[0]}; {hint}")
 
     def splits(self) -> list[str | None]:
         """By the column `split`, else as it is usual for the kind of table; none where no part is called train."""

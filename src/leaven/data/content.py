@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Counts, Pixels, Rows, Signal, Tokens, Value, Vector, Wave
+from leaven.data.batch import Counts, Pixels, Rows, Signal, Text, Tokens, Value, Vector, Wave
 from leaven.data.spec import InputSpec
 
 CHUNK = 512
@@ -27,7 +27,12 @@ def content_hash(*parts: bytes) -> int:
 
 
 def content_hashes(roles: Mapping[str, Value]) -> Tensor:
-    """(N,) int64: one hash a sample, over its tensors in the order of their names. Memory layout does not matter."""
+    """(N,) int64: one hash a sample, over its texts and its tensors in the order of their names. Memory layout does not matter."""
+    written = [value.texts.tolist() for _, value in sorted(roles.items()) if isinstance(value, Text)]
+    if len(written) == len(roles):
+        return torch.tensor([content_hash(*(text.encode() for text in texts)) for texts in zip(*written, strict=True)], dtype=torch.int64)
+    if written:
+        raise TypeError("hashes of texts beside other samples are made of each by itself")
     tensors = [tensor for _, value in sorted(roles.items()) for _, tensor in sorted(value.tensors().items())]
     count = len(tensors[0])
     hashes = torch.empty(count, dtype=torch.int64)
@@ -55,8 +60,10 @@ def input_spec(value: Value, train: Tensor) -> InputSpec:
         case Counts(counts=counts):
             mean, std = _moments(counts, train)
             return InputSpec("counts", tuple(counts.shape[1:]), mean, std)
+        case Text():
+            return InputSpec("text", ())
         case Tokens(ids=ids):
-            return InputSpec("tokens", tuple(ids.shape[1:]), vocabulary=int(ids.max()) + 1)
+            return InputSpec("text", tuple(ids.shape[1:]), vocabulary=int(ids[:].max()) + 1)
         case Wave(samples=samples, rate=rate) | Signal(samples=samples, rate=rate):
             return InputSpec(value.modality, tuple(samples.shape[1:]), rate=rate)
     raise TypeError(f"no input specification for {type(value).__name__}")

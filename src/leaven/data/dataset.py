@@ -17,7 +17,7 @@ from leaven.data import labels as labeling
 from leaven.data.batch import Batch, Pixels, Rows
 from leaven.data.content import content_hashes, input_spec
 from leaven.data.labels import Labels
-from leaven.data.listing import Listing
+from leaven.data.listing import Pictures
 from leaven.data.spec import DataSpec
 from leaven.data.splits import hold_out
 from leaven.errors import UserError
@@ -51,7 +51,7 @@ class DataSet:
     files: tuple[str, ...]
     broken: tuple[Broken, ...]
     fingerprint: str
-    listing: Listing | None = None
+    listing: Pictures | None = None
 
     @classmethod
     def of(
@@ -64,7 +64,7 @@ class DataSet:
         hashes: Tensor | None = None,
         files: Sequence[str] | None = None,
         broken: Sequence[Broken] = (),
-        listing: Listing | None = None,
+        listing: Pictures | None = None,
     ) -> DataSet:
         """A data set from its rows (numbered anew from 0); what is not given is computed. Raises UserError when there are no rows."""
         count = len(rows)
@@ -140,6 +140,11 @@ class DataSet:
             self.name, chosen, splits=splits, class_names=self.spec.class_names, hashes=self.hashes[rows], files=files, broken=self.broken
         )
 
+    def with_role(self, role: str, named: str) -> DataSet:
+        """What plays this role alone, under another name."""
+        rows = dataclasses.replace(self.rows, roles={named: self.rows[role]})
+        return DataSet.of(self.name, rows, splits=self.splits, class_names=self.spec.class_names, files=self.files, broken=self.broken)
+
     def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> DataSet:
         """The same samples with other labels: N classes (integers or names; -1 or None = none), or the path of a csv file (file,label).
 
@@ -156,6 +161,29 @@ class DataSet:
         rows = dataclasses.replace(self.rows, label=found.ids)
         spec = dataclasses.replace(self.spec, classes=len(found.names), labeled=int((found.ids >= 0).sum()), class_names=found.names)
         return dataclasses.replace(self, rows=rows, spec=spec, fingerprint=_fingerprint(rows, spec, self.splits, self.hashes))
+
+
+def stacked(name: str, parts: Mapping[str, DataSet]) -> DataSet:
+    """The samples of several data sets of the same classes one after another; their files are told apart by the parts' names."""
+    found = list(parts.values())
+    starts = np.cumsum([0, *(len(part) for part in found)])
+    splits = {
+        split: torch.cat([part.splits[split] + start for part, start in zip(found, starts, strict=False) if split in part.splits])
+        for split in dict.fromkeys(split for part in found for split in part.splits)
+    }
+    rows = [part.rows for part in found]
+    return DataSet.of(
+        name,
+        Batch(
+            {role: value.cat([each.roles[role] for each in rows]) for role, value in rows[0].roles.items()},
+            *(torch.cat([getattr(each, field) for each in rows]) for field in ("label", "index", "group")),
+        ),
+        splits=splits,
+        class_names=found[0].spec.class_names,
+        hashes=torch.cat([part.hashes for part in found]),
+        files=[f"{file}.{part}" for part, data in parts.items() for file in data.files],
+        broken=[Broken(f"{each.file}.{part}", each.why) for part, data in parts.items() for each in data.broken],
+    )
 
 
 def _fingerprint(rows: Batch, spec: DataSpec, splits: Mapping[str, Tensor], hashes: Tensor) -> str:

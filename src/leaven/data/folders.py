@@ -24,6 +24,8 @@ from leaven.errors import UserError
 class Folder:
     """Picture files below a root; names: their relative paths with `/`, sorted."""
 
+    kind = "pictures"
+
     root: Path
     names: tuple[str, ...]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class HuggingFace(Columns):
-    """Splits of one data set, one after another; column: the pictures."""
+    """Splits of one data set, one after another; column: the samples."""
 
     def __init__(self, name: str, splits: Mapping[str, datasets.Dataset], column: str = ""):
         self.root, self.parts, self.column = name, dict(splits), column
@@ -114,11 +114,16 @@ class HuggingFace(Columns):
     def sample(self) -> Iterator[Source]:
         return iter(self.sources(evenly_spaced(len(self.names), SURVEY).tolist()))
 
-    def picture_columns(self) -> list[str]:
+    def holds(self, column: str) -> str:
         import datasets
 
-        features = self.first.features.items()
-        return [name for name, kind in features if isinstance(kind, datasets.Image) or getattr(kind, "dtype", "") in ("binary", "large_binary")]
+        feature = self.first.features[column]
+        kind = getattr(feature, "dtype", "")
+        if isinstance(feature, datasets.Image) or kind in ("binary", "large_binary"):
+            return "pictures"
+        if kind in ("string", "large_string"):
+            return "text"
+        return "numbers" if isinstance(kind, str) and kind.startswith(("int", "uint", "float")) else ""
 
     def column_names(self) -> list[str]:
         return list(self.first.column_names)

@@ -1,10 +1,10 @@
-"""What pictures lie somewhere, and how they are read: the common face of folders, tables and Hugging Face data sets."""
+"""What samples lie somewhere, and how they are read: the common face of folders, tables and Hugging Face data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -13,15 +13,38 @@ from leaven.data.pictures import Source
 
 
 class Listing(Protocol):
-    """Pictures in a fixed order.
+    """Samples in a fixed order.
 
-    root: where they lie, for messages. names: one a picture, unique.
+    root: where they lie, for messages. names: one a sample, unique. kind: "pictures", "text" or "numbers".
     """
 
     @property
     def root(self) -> Path | str: ...
     @property
     def names(self) -> Sequence[str]: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    def splits(self) -> list[str | None]:
+        """Each sample's split, where it is known."""
+
+    def labels(self, spec: str | Path | None) -> Labels:
+        """The labels that `spec` asks for; None: what is plain."""
+
+    def groups(self) -> Tensor:
+        """(N,) int64: which samples belong together (one patient, one video), -1 = none."""
+
+
+class Contents(Listing, Protocol):
+    """Texts or numbers."""
+
+    def contents(self) -> list[Any]:
+        """All of them, in order."""
+
+
+class Pictures(Listing, Protocol):
+    """Pictures, which are read when they are needed."""
 
     def identity(self) -> str:
         """A text that changes with the pictures."""
@@ -34,12 +57,3 @@ class Listing(Protocol):
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
         """The pictures of these rows."""
-
-    def splits(self) -> list[str | None]:
-        """Each picture's split, where it is known."""
-
-    def labels(self, spec: str | Path | None) -> Labels:
-        """The labels that `spec` asks for; None: what is plain."""
-
-    def groups(self) -> Tensor:
-        """(N,) int64: which pictures belong together (one patient, one video), -1 = none."""

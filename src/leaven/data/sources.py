@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,19 +14,20 @@ import torch
 
 from leaven.data import arrays, folders, named, samples
 from leaven.data import labels as labeling
-from leaven.data.batch import Batch, Counts, Pixels, Value
+from leaven.data.batch import Batch, Counts, Pixels, Text, Value, Vector
 from leaven.data.cache import Progress, stored
-from leaven.data.content import content_hash
+from leaven.data.columns import Columns
+from leaven.data.content import content_hash, content_hashes
 from leaven.data.counts import is_sparse, without_counts
-from leaven.data.dataset import Broken, DataSet
+from leaven.data.dataset import Broken, DataSet, stacked
 from leaven.data.folders import FileList, Folder
 from leaven.data.huggingface import HuggingFace, is_from_the_library
 from leaven.data.labels import Labels
-from leaven.data.listing import Listing
+from leaven.data.listing import Contents, Listing, Pictures
 from leaven.data.pictures import survey
-from leaven.data.splits import split_rows
+from leaven.data.splits import split_of, split_rows
 from leaven.data.tables import Table
-from leaven.data.undecoded import Undecoded
+from leaven.data.texts import DOCUMENTS, LINES, Documents, Lines, Strings, as_numbers, as_text, read_delimited
 from leaven.errors import UserError
 
 TABLES = (".parquet", ".pq")
@@ -59,20 +60,22 @@ def open_data(
     """Open what the user has.
 
     source: a folder of pictures (nested; one subfolder a class; train / val / test subfolders), a glob or single picture; a csv file that lists
-        them (file, and where there are, label, split, group); parquet files with a picture column; a folder of MNIST-like idx files; .npy or .npz;
-        a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
-        `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label` and `group`); a list of paths or PIL pictures; a torch
-        or Hugging Face data set; a Value, Batch or DataSet.
+        them (file, and where there are, label, split, group); a folder or glob of text documents, laid out alike; a .txt file with a text a line;
+        parquet, .csv, .tsv or .jsonl files with a column of pictures or text; a folder of MNIST-like idx files; .npy or .npz; a data set's name
+        (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of `scipy.sparse.save_npz` as
+        well): x, (x, y), or a dict of roles (beside them `label` and `group`); a list of texts, paths or PIL pictures; a torch or Hugging Face data
+        set; a Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: 1 or 3. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3.
     labels: None (found where it is plain), "folder", a csv file (file,label), a table's column, or N classes.
-    columns: role -> column of a table. Default: x is the first picture column.
+    columns: role -> column of a table; "first+second" takes the samples of both. Default: x is the first column of pictures, else that of texts;
+        two columns of sentences are a and b.
     cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
         larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
-    Broken pictures, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds nothing usable,
-    or an option does not fit.
+    Broken pictures, empty texts, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds
+    nothing usable, or an option does not fit.
     """
     if channels not in (None, 1, 3):
         raise UserError(f"channels must be 1 or 3, not {channels}")
@@ -97,7 +100,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
         return _path(path, options)
     if glob.has_magic(text):
         return _files(*folders.expand(str(path)), path.name, options)
-    if len(path.parts) != 1 or path.suffix.lower() in (*TABLES, *ARRAYS, *folders.extensions()):
+    if len(path.parts) != 1 or path.suffix.lower() in (*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *folders.extensions()):
         raise UserError("no such file or folder", where=path)
     place = named.data_root(root)
     folder = named.find_folder(text, place)
@@ -114,7 +117,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
 def _path(path: Path, options: Options) -> DataSet:
     name = path.resolve().name
     if not path.is_dir():
-        if path.suffix.lower() == ".csv":
+        if path.suffix.lower() == ".csv" and _lists_files(path, options):
             return _listed(path, name, options)
         return _files(path.parent, [path.name], name, options)
     if HuggingFace.saved_in(path):
@@ -128,20 +131,29 @@ def _path(path: Path, options: Options) -> DataSet:
 
 
 def _usable(names: list[str]) -> bool:
-    return bool(folders.pictures(names)) or any(name.lower().endswith((*TABLES, *ARRAYS)) for name in names)
+    return bool(folders.pictures(names)) or any(name.lower().endswith((*TABLES, *ARRAYS, *LINES, *DOCUMENTS)) for name in names)
+
+
+def _lists_files(path: Path, options: Options) -> bool:
+    """Whether a csv file names pictures, and does not hold the samples."""
+    column = (options.columns or {}).get("x")
+    files = read_delimited(path).get(column or "file")
+    return files is not None and (column is None or bool(folders.pictures(files)))
 
 
 def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet:
-    """Pictures, tables or an array file, whichever these files are; where pictures and tables lie together, the more numerous."""
+    """Pictures, tables, texts or an array file, whichever these files are; where pictures and tables lie together, the more numerous."""
     pictures = folders.pictures(names)
     tables = tuple(file for file in names if file.lower().endswith(TABLES))
     array_files = [file for file in names if file.lower().endswith(ARRAYS)]
+    documents = tuple(file for file in names if file.lower().endswith(DOCUMENTS))
+    lines = [[file for file in names if file.lower().endswith(ending)] for ending in LINES]
     if len(pictures) > len(tables):
         if options.columns:
             raise UserError("columns are for tables; these are picture files", where=root, hint=f"found {folders.kinds(names)}")
         return _stored(name, {"x": Folder(root, pictures)}, options)
     if tables:
-        return _stored(name, Table(root, tables).roles(options.columns), options)
+        return _table(name, Table(root, tables), options)
     if len(array_files) == 1:
         x, y, splits = arrays.joined(arrays.read_arrays(root / array_files[0]))
         return _arrays(name, {"x": x}, None if y is None else labeling.number(y), options, splits=splits)
@@ -151,8 +163,14 @@ def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet
             where=root,
             hint=f"give one of them, such as {root / array_files[0]}",
         )
-    hint = f"found {folders.kinds(names)}; pictures, .parquet, .npy, .npz and MNIST-like idx files can be read"
-    raise UserError("no pictures or tables here", where=root, hint=hint)
+    if found := max(lines, key=len):
+        return _table(name, Lines.read(root, found), options)
+    if documents and (len(documents) == 1 or all(split_of(file) for file in documents)):
+        return _table(name, Lines.read(root, documents), options)
+    if documents:
+        return _stored(name, {"x": Documents(root, documents)}, options)
+    hint = f"found {folders.kinds(names)}; pictures, .parquet, .csv, .tsv, .jsonl, .txt, .npy, .npz and MNIST-like idx files can be read"
+    raise UserError("no pictures, tables or texts here", where=root, hint=hint)
 
 
 def _listed(path: Path, name: str, options: Options) -> DataSet:
@@ -162,41 +180,73 @@ def _listed(path: Path, name: str, options: Options) -> DataSet:
 
 
 def _columns(data: HuggingFace, options: Options) -> DataSet:
-    return _stored(str(data.root), data.roles(options.columns), options)
+    return _table(str(data.root), data, options)
+
+
+def _table(name: str, table: Columns, options: Options) -> DataSet:
+    """The samples of a table; those of several columns one after another, where one role asks for "first+second"."""
+    asked = options.columns or {}
+    several = [column for column in asked.values() if "+" in column and column not in table.column_names()]
+    if not several:
+        return _stored(name, table.roles(asked), options)
+    if len(asked) > 1:
+        raise UserError(f"{several[0]!r} can play a role only by itself", where=name)
+    ((role, columns),) = asked.items()
+    return stacked(name, {column: _stored(name, table.roles({role: column}), options) for column in columns.split("+")})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """What plays one role: the samples that can be used, their hashes and rows, and why the other rows cannot."""
+
+    value: Value
+    hashes: torch.Tensor
+    kept: np.ndarray
+    broken: Sequence[tuple[int, str]]
+
+
+def _part(listing: Listing, options: Options) -> Part:
+    """Pictures decoded or found in the cache; texts and numbers as they are."""
+    if not listing.names:
+        raise UserError("the table has no rows", where=listing.root)
+    if listing.kind == "pictures":
+        listing = cast(Pictures, listing)
+        seen = survey(listing.sample())
+        channels = options.channels or (1 if seen.grey else 3)
+        found = stored(listing, seen.side(options.size), channels, cache_dir=options.cache_dir, progress=options.progress)
+        return Part(Pixels(cast(torch.Tensor, found.pixels)), found.hashes, found.kept, found.broken)
+    contents = cast(Contents, listing).contents()
+    if listing.kind == "text":
+        texts, broken = as_text(contents)
+        value: Value = Text(Strings.of(texts.values()))
+        return Part(value, content_hashes({"x": value}), np.array(list(texts), np.int64), broken)
+    numbers, broken = as_numbers(contents)
+    value = Vector(torch.tensor(list(numbers.values()), dtype=torch.float32)[:, None])
+    return Part(value, content_hashes({"x": value}), np.array(list(numbers), np.int64), broken)
 
 
 def _stored(name: str, listings: Mapping[str, Listing], options: Options) -> DataSet:
-    """Decode, or find in the cache, one listing of pictures a role; rows that are broken in any role are set aside."""
-    parts = {}
-    for role, listing in listings.items():
-        if not listing.names:
-            raise UserError("the table has no rows", where=listing.root)
-        seen = survey(listing.sample())
-        channels = options.channels or (1 if seen.grey else 3)
-        parts[role] = stored(listing, seen.side(options.size), channels, cache_dir=options.cache_dir, progress=options.progress)
+    """One listing a role; rows that are broken in any role are set aside."""
+    parts = {role: _part(listing, options) for role, listing in listings.items()}
     listing = next(iter(listings.values()))
     why = {row: reason for part in parts.values() for row, reason in part.broken}
     splits = listing.splits()
     kept = np.array([row for row in range(len(listing.names)) if row not in why], np.int64)
+    if not len(kept):
+        first = min(why)
+        raise UserError(f"none of the {len(listing.names)} samples can be used, the first because: {why[first]}", where=name)
     roles: dict[str, Value] = {}
     hashes = []
     for role, part in parts.items():
-        whole = len(part.kept) == len(kept)
-        place = np.searchsorted(part.kept, kept)
-        if whole:
-            pixels = part.pixels
-        elif isinstance(part.pixels, Undecoded):
-            pixels = part.pixels.take(place)
-        else:
-            pixels = part.pixels[torch.from_numpy(place)]
-        roles[role] = Pixels(cast(torch.Tensor, pixels))
-        hashes.append(part.hashes[torch.from_numpy(place)])
+        place = torch.from_numpy(np.searchsorted(part.kept, kept))
+        roles[role] = part.value if len(part.kept) == len(kept) else part.value.take(place)
+        hashes.append(part.hashes[place])
     together = hashes[0] if len(hashes) == 1 else torch.tensor([content_hash(row.tobytes()) for row in torch.stack(hashes, 1).numpy()])
     given = options.labels is None or isinstance(options.labels, str | Path)
     labels = listing.labels(options.labels) if given else labeling.number(options.labels)
     if len(labels.ids) != len(listing.names):
-        what = f"{len(labels.ids)} labels for {len(listing.names)} pictures"
-        raise UserError(what, where=name, hint="give one for each picture, -1 for none")
+        what = f"{len(labels.ids)} labels for {len(listing.names)} samples"
+        raise UserError(what, where=name, hint="give one for each sample, -1 for none")
     rows = torch.from_numpy(kept)
     return DataSet.of(
         name,
@@ -206,7 +256,7 @@ def _stored(name: str, listings: Mapping[str, Listing], options: Options) -> Dat
         hashes=together,
         files=[listing.names[row] for row in kept],
         broken=[Broken(listing.names[row], why[row]) for row in sorted(why)],
-        listing=listing,
+        listing=cast(Pictures, listing) if listing.kind == "pictures" else None,
     )
 
 
@@ -230,6 +280,13 @@ def _in_memory(source: Any, options: Options) -> DataSet:
     given = source.get("label")
     group = None if source.get("group") is None else labeling.number(source["group"]).ids
     objects = {role: value for role, value in roles.items() if not (isinstance(value, Value | torch.Tensor | np.ndarray) or is_sparse(value))}
+    if any(_are_texts(value) for value in objects.values()):
+        columns = {role: list(value) for role, value in roles.items()} | ({} if group is None else {"group": group.tolist()})
+        counts = {role: len(column) for role, column in columns.items()}
+        if len(set(counts.values())) > 1:
+            raise UserError(f"lengths differ: {', '.join(f'{role} {count}' for role, count in counts.items())}", where="texts")
+        table = Lines(Path("texts"), ("",), columns, (next(iter(counts.values())),))
+        return _stored("texts", table.roles({role: role for role in roles}), options if given is None else dataclasses.replace(options, labels=given))
     if objects and len(roles) == 1:
         ((role, value),) = objects.items()
         if isinstance(value, list | tuple) and value and all(isinstance(item, str | os.PathLike) for item in value):
@@ -238,6 +295,13 @@ def _in_memory(source: Any, options: Options) -> DataSet:
         if not isinstance(value, list | tuple) or (value and not isinstance(value[0], int | float | list | tuple)):
             return _samples(role, value, given, group, options)
     return _arrays("arrays", roles, None if given is None else labeling.number(given), options, group=group)
+
+
+def _are_texts(value: Any) -> bool:
+    """Whether it is a list of texts, and not of paths of pictures."""
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
+        return False
+    return len(folders.pictures(list(value))) < len(value)
 
 
 def _samples(role: str, found: Any, given: Any, group: torch.Tensor | None, options: Options) -> DataSet:

@@ -11,10 +11,12 @@ from typing import Any
 class InputSpec:
     """One role's input.
 
-    shape: of one sample without the batch: (C, H, W) pixels, (D,) vector or counts, (T,) tokens or wave, (C, T) signal.
+    shape: of one sample without the batch: (C, H, W) pixels, (D,) vector or counts, (T,) tokens (at most) or wave, (C, T) signal; () text that is not
+        in tokens yet.
     mean, std: statistics of the training split (a channel each for pixels, in 0-1; a dimension each for vectors,
         and for counts as they are). The deviation of what is constant is 1: it becomes 0 when it is normalised.
-    vocabulary: number of token ids (tokens only). rate: Hz (wave and signal only).
+    vocabulary: number of token ids; special: those of "pad", "unknown", "begin", "end" and "mask", where there are such (tokens only).
+    rate: Hz (wave and signal only).
     """
 
     modality: str
@@ -22,6 +24,7 @@ class InputSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     vocabulary: int | None = None
+    special: dict[str, int] = field(default_factory=dict)
     rate: float | None = None
 
     @property

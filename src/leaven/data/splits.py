@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,6 +28,12 @@ HELD_OUT_PARTS = 5
 def canonical(name: str) -> str | None:
     """`train`, `val` or `test` for the usual spellings of these, None for anything else."""
     return CANONICAL.get(name.strip().lower())
+
+
+def split_of(file: str) -> str | None:
+    """`train`, `val` or `test` where a file's name begins so, or its folder's name is so."""
+    path = Path(file)
+    return canonical(path.stem.replace("_", "-").split("-")[0]) or canonical(path.parent.name)
 
 
 def split_rows(names: Sequence[str | None]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Parquet tables with a column of pictures, in the convention of Hugging Face."""
+"""Parquet tables; pictures in the convention of Hugging Face."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from leaven.data.columns import Columns
 from leaven.data.content import evenly_spaced
 from leaven.data.huggingface import HuggingFace
 from leaven.data.pictures import SURVEY, Source
-from leaven.data.splits import canonical
+from leaven.data.splits import split_of
 from leaven.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SURVEY_GROUPS = 8
 
 @dataclass(frozen=True, eq=False)
 class Table(Columns):
-    """Parquet files of one schema below a root, read row group by row group; column: the pictures."""
+    """Parquet files of one schema below a root, read row group by row group; column: the samples."""
 
     root: Path
     files: tuple[str, ...]
@@ -103,26 +103,23 @@ class Table(Columns):
         """One column of all files."""
         return [value for table in self.opened for value in table.read([column]).column(0).to_pylist()]
 
-    def picture_columns(self) -> list[str]:
-        """Columns that hold pictures: struct{bytes, path}, or bytes."""
+    def holds(self, column: str) -> str:
+        """Pictures are struct{bytes, path}, or bytes."""
         import pyarrow as pa
 
-        def holds_bytes(kind: pa.DataType) -> bool:
-            return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-        def holds_pictures(kind: pa.DataType) -> bool:
-            return any(field.name == "bytes" and holds_bytes(field.type) for field in kind) if pa.types.is_struct(kind) else holds_bytes(kind)
-
-        return [field.name for field in self.schema if holds_pictures(field.type)]
+        kind = self.schema.field(column).type
+        if pa.types.is_struct(kind):
+            kind = next((field.type for field in kind if field.name == "bytes"), pa.null())
+            return "pictures" if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else ""
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return "pictures"
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return "text"
+        return "numbers" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else ""
 
     def usual_splits(self) -> list[str | None]:
         """By the beginning of each file's name (`train-00000.parquet`), else by its folder's name."""
-        found: list[str | None] = []
-        for name, table in zip(self.files, self.opened, strict=True):
-            path = Path(name)
-            beginning = path.stem.replace("_", "-").split("-")[0]
-            found += [canonical(beginning) or canonical(path.parent.name)] * table.metadata.num_rows
-        return found
+        return [split_of(name) for name, table in zip(self.files, self.opened, strict=True) for _ in range(table.metadata.num_rows)]
 
     def with_column(self, column: str) -> Table:
         return Table(self.root, self.files, column)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from leaven.data.batch import Rows
-from leaven.data.listing import Listing
+from leaven.data.listing import Pictures
 from leaven.data.pictures import Unusable, decode, quiet
 from leaven.errors import UserError
 
@@ -25,7 +25,7 @@ def decoders() -> ThreadPoolExecutor:
 class Undecoded(Rows):
     """(N, C, S, S) uint8 pictures of a listing, each decoded when it is selected. kept: (N,) rows of the listing, all known to be whole."""
 
-    def __init__(self, listing: Listing, kept: np.ndarray, side: int, channels: int):
+    def __init__(self, listing: Pictures, kept: np.ndarray, side: int, channels: int):
         self.listing, self.kept, self.side, self.channels = listing, kept, side, channels
         self.shape, self.dtype = torch.Size((len(kept), channels, side, side)), torch.uint8
 

@@ -19,13 +19,16 @@ from leaven.encoders.mlp import MLP
 from leaven.encoders.projected import Projected
 from leaven.encoders.quantized import Quantized
 from leaven.encoders.strided import Strided
+from leaven.encoders.transformer import CausalTransformer, HuggingFaceText, TextEncoder, TextTransformer
 from leaven.encoders.unet import UNet
 from leaven.encoders.vit import ViT
+from leaven.encoders.word_vectors import WordVectors
 from leaven.errors import UserError, unknown_name
 
-OWN: dict[str, type[Encoder]] = {
-    encoder.name: encoder for encoder in (ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet)
-}
+KINDS = (
+    ConvNet, ViT, Lab, MLP, Dense, MaskedDense, Causal, Projected, Quantized, Strided, UNet, TextTransformer, CausalTransformer, WordVectors,
+)  # fmt: skip
+OWN: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in KINDS}
 
 AUTO: list[tuple[str, str, str, int, str, str]] = [
     # modality, wants, device, largest side, encoder, reason
@@ -38,6 +41,9 @@ AUTO: list[tuple[str, str, str, int, str, str]] = [
     ("pixels", "any", "cuda", 10_000, "resnet50", "larger pictures on a GPU"),
     ("vector", "any", "any", 10_000, "mlp", "plain numbers"),
     ("counts", "any", "any", 10_000, "mlp", "counts"),
+    ("text", "words", "any", 10_000, "word_vectors", "the method learns vectors of words"),
+    ("text", "causal_tokens", "any", 10_000, "causal_transformer", "the method predicts what comes next"),
+    ("text", "any", "any", 10_000, "transformer", "a small transformer for text"),
 ]
 
 
@@ -51,13 +57,15 @@ def choose_encoder(input: InputSpec, wants: str, device: str) -> tuple[str, str]
 
 
 def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None = None) -> Encoder:
-    """An encoder with fresh weights: one of our own by its name, else a timm model.
+    """An encoder: one of our own by its name, else a model of timm or, for text, of transformers. Weights are fresh unless it is asked for others.
 
     Raises UserError for an unknown name, an unknown argument or an input that the encoder does not read.
     """
     arguments = dict(arguments or {})
     if name in OWN:
         kind = OWN[name]
+    elif input.modality == "text":
+        kind, arguments = HuggingFaceText, {**arguments, "model": name}
     else:
         import timm
 
@@ -81,9 +89,16 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     if not isinstance(encoder, Encoder):
         return {"library": "method", "name": type(encoder).__name__, "arguments": {}}
     arguments = dict(encoder.arguments)
-    own = encoder.name in OWN
-    name = encoder.name if own else arguments.pop("model")
-    return {"library": "leaven" if own else "timm", "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
+    name = encoder.name or arguments.pop("model")
+    if isinstance(encoder, HuggingFaceText):
+        arguments["config"] = encoder.config
+    return {
+        "library": encoder.library,
+        "name": name,
+        "arguments": arguments,
+        "input": encoder.input.to_dict(),
+        "dim": encoder.dim,
+    }
 
 
 __all__ = [
@@ -96,6 +111,7 @@ __all__ = [
     "Projected",
     "Quantized",
     "Strided",
+    "TextEncoder",
     "UNet",
     "ViT",
     "build_encoder",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Counts, Pixels, Value, Vector
+from leaven.data.batch import Counts, Pixels, Text, Tokens, Value, Vector
 from leaven.data.spec import InputSpec
+
+if TYPE_CHECKING:
+    from leaven.data.tokenizer import Tokenizer
 
 
 class TokenFeatures(NamedTuple):
@@ -25,21 +28,24 @@ class TokenFeatures(NamedTuple):
 class Encoder(nn.Module):
     """Raw input -> features. It carries its own normalisation, so that it cannot be fed wrongly after export.
 
-    input: what one sample looks like. dim: length of a feature vector. offers: which of features, maps and tokens it has.
-    Pixels may be given as a `Pixels` value or as a tensor (B, C, H, W), uint8 0-255 or float 0-1.
+    library: whose network it is. name: of one of our own. input: what one sample looks like. dim: length of a feature vector. offers: which of
+    features, maps and tokens it has. Pixels may be given as a `Pixels` value or as a tensor (B, C, H, W), uint8 0-255 or float 0-1.
     """
 
+    library: ClassVar[str] = "leaven"
     name: ClassVar[str] = ""
     offers: ClassVar[tuple[str, ...]] = ("features",)
     modalities: ClassVar[tuple[str, ...]] = ("pixels",)
 
     arguments: dict[str, Any]
+    tokenizer: Tokenizer | None = None
+    """Of those that read text: by what they take it apart."""
 
     def __init__(self, input: InputSpec, dim: int):
         super().__init__()
         self.input, self.dim = input, dim
         shape = (1, -1, 1, 1) if input.modality == "pixels" else (1, -1)
-        channels, counts = input.shape[0], input.modality == "counts"
+        channels, counts = 1 if input.modality == "text" else input.shape[0], input.modality == "counts"
         mean = torch.tensor((0.0,) * channels if counts or not input.mean else input.mean).view(shape)
         std = torch.tensor((1.0,) * channels if counts or not input.std else input.std).view(shape)
         self.register_buffer("scale", 1 / std)
@@ -57,6 +63,19 @@ class Encoder(nn.Module):
         if isinstance(x, Counts):
             return x.counts
         if isinstance(x, Value):
+            raise TypeError(f"{type(self).__name__} reads {self.input.modality}, not {x.modality}")
+        return x
+
+    def in_tokens(self, x: Value | Tensor) -> Tokens:
+        """Texts in tokens. Numbers (batch, tokens) are their ids; those of padding are left out."""
+        if isinstance(x, Tensor):
+            return Tokens(x, x != self.input.special.get("pad", -1))
+        if isinstance(x, Text):
+            if self.tokenizer is None:
+                raise TypeError("this encoder has no tokeniser: give it tokens")
+            found = self.tokenizer(x)
+            return found[torch.arange(len(found))].to(self.scale.device)
+        if not isinstance(x, Tokens):
             raise TypeError(f"{type(self).__name__} reads {self.input.modality}, not {x.modality}")
         return x
 

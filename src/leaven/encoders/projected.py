@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from leaven.encoders.dense import ACTIVATIONS
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
 
+if TYPE_CHECKING:
+    from leaven.data.tokenizer import Tokenizer
+
 
 class Projected(Encoder):
     """Another encoder's features through a linear layer, as a code of `size` numbers.
@@ -21,7 +24,7 @@ class Projected(Encoder):
     """
 
     name = "projected"
-    modalities = ("pixels", "vector", "counts")
+    modalities = ("pixels", "vector", "counts", "text")
 
     def __init__(
         self, input: InputSpec, *, encoder: str = "dense", options: dict[str, Any] | None = None, size: int = 32, activation: str = "linear"
@@ -47,6 +50,14 @@ class Projected(Encoder):
         found = cls(encoder.input, **arguments)
         found.inner, found.arguments = encoder, arguments
         return found
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:  # type: ignore[override]
+        return self.inner.tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Tokenizer | None) -> None:
+        self.inner.tokenizer = tokenizer
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         return self.activation(self.code(self.inner(x)))

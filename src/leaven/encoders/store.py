@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from leaven.data.spec import InputSpec
+from leaven.data.tokenizer import Tokenizer
 from leaven.encoders import Encoder, build_encoder, describe_encoder
 from leaven.errors import UserError
 from leaven.run import read_json, write_json, write_whole
@@ -18,6 +19,8 @@ from leaven.run import read_json, write_json, write_whole
 def save_encoder(folder: Path, encoder: nn.Module) -> None:
     weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     write_whole(folder / "model.safetensors", lambda partial: save_file(weights, partial))
+    if isinstance(encoder, Encoder) and encoder.tokenizer is not None:
+        write_whole(folder / "tokenizer.json", encoder.tokenizer.save)
     write_json(folder / "config.json", describe_encoder(encoder))
 
 
@@ -48,4 +51,6 @@ def load_encoder(folder: Path) -> Encoder:
         encoder.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError("model.safetensors does not fit its config.json", where=folder, hint=str(error).splitlines()[0]) from None
+    if (path := folder / "tokenizer.json").is_file():
+        encoder.tokenizer = Tokenizer.load(path, encoder.input)
     return encoder.eval()

@@ -22,6 +22,7 @@ class Timm(Encoder):
     small_stem: for residual networks, a 3x3 stem of stride 1 without pooling (None: when the side is 64 or less), as is usual on CIFAR.
     """
 
+    library = "timm"
     offers = ("features", "maps", "tokens")
     network: Any
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data import DataSet
+from leaven.data import DataSet, Text
 from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.evaluation.clusters import clusters
 from leaven.evaluation.features import encode, linear_code, raw
 from leaven.evaluation.few_label import few_label_curve
 from leaven.evaluation.floors import labels_only_curve, untrained
@@ -21,7 +22,7 @@ from leaven.evaluation.scorecard import Scorecard, Scores
 from leaven.training.precision import give_back_memory
 
 USUAL = ("knn", "linear", "few-label")
-PROTOCOLS = (*USUAL, "retrieval")
+PROTOCOLS = (*USUAL, "retrieval", "clusters")
 
 
 def evaluate_encoder(
@@ -41,17 +42,15 @@ def evaluate_encoder(
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Scorecard:
-    """kNN, linear probe, few-label curve and retrieval of an encoder, the raw input and the untrained encoder; and training on the labels alone.
+    """kNN, linear probe, few-label curve, retrieval and clusters of an encoder, the raw input and the untrained encoder; and training on the labels
+    alone.
 
     known_floors: those measured before (by the same protocols, on the same data), which are not measured again. learned: content hashes of samples
     whose labels the encoder has learned from; they are not tested on. linear_floor: also a linear code of the input as long as the features, fitted
     to the training part: "pca 256", or of counts "lsa 256".
     Probes learn on the data's train split and are scored once on its test split (else val, else a held-out fifth).
-    Raises UserError without labels on both sides, or for an unknown protocol.
+    Raises UserError without labels on both sides.
     """
-    for protocol in protocols:
-        if protocol not in PROTOCOLS:
-            raise UserError(f"no protocol is named {protocol!r}", hint=f"choose from {', '.join(PROTOCOLS)}, classifier, samples")
     if data.spec.classes < 2:
         raise UserError(
             "scores need labels of two classes or more", where=data.name, hint="say where they are with --labels COLUMN, FILE.csv or folder"
@@ -78,6 +77,8 @@ def evaluate_encoder(
             found["few-label"] = few_label_curve(a, labels[train], b, labels[test], labels_per_class=labels_per_class, draws=draws, seed=seed)
         if "retrieval" in protocols:
             found["retrieval"] = retrieval(a, labels[train], b, labels[test], seed=seed)
+        if "clusters" in protocols:
+            found["clusters"] = clusters(b, labels[test], seed=seed)
         return found
 
     say("scoring the pre-trained encoder")
@@ -86,6 +87,9 @@ def evaluate_encoder(
     if "input" not in floors:
         say("scoring the raw input")
         floors["input"] = scores(lambda rows: raw(value, rows, train))
+    if isinstance(value, Text) and "characters" not in floors:
+        say("scoring tf-idf of characters")
+        floors["characters"] = scores(lambda rows: raw(value, rows, train, analyzer="char_wb"))
     if "untrained" not in floors:
         say("scoring the untrained encoder")
         fresh = untrained(encoder, seed)

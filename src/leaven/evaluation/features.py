@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from leaven.data.batch import Counts, Pixels, Value, Vector
+from leaven.data.batch import Counts, Pixels, Text, Value, Vector
 from leaven.data.spec import InputSpec
 from leaven.encoders import Encoder
 from leaven.encoders.encoder import fitted
@@ -19,6 +19,7 @@ from leaven.errors import UserError
 from leaven.training.precision import keep_freed_memory
 
 VALUES_AT_ONCE = 2**20
+WORDS = r"\S+"  # any run without a blank
 MOST_WORDS = 5000  # as features; all of a large vocabulary would take gigabytes
 LARGEST_RAW, SHRUNK = 64, 32  # larger pictures would take gigabytes as features, and a probe on their pixels is no better
 
@@ -74,8 +75,9 @@ def check_input(encoder: Encoder, spec: InputSpec, where: object = None) -> None
         raise UserError(f"this encoder reads {wanted.shape[0]} {what} a sample, and the data has {spec.shape[0]}", where=where)
 
 
-def raw(value: Value, rows: Tensor, train: Tensor) -> Float[Tensor, "rows dim"]:
-    """The input itself as a feature vector: pixels in 0-1 (pictures of more than 64 pixels are shrunk to 32 first), plain numbers, tf-idf of counts.
+def raw(value: Value, rows: Tensor, train: Tensor, *, analyzer: str = "word") -> Float[Tensor, "rows dim"]:
+    """The input itself as a feature vector: pixels in 0-1 (pictures of more than 64 pixels are shrunk to 32 first), plain numbers, tf-idf of counts
+    and of texts, whose `analyzer` is "word" or "char_wb" (see `sparse_tf_idf`).
 
     train: the rows by which words are weighed; of more than 5,000 words, those are taken that stand in most of these.
     """
@@ -90,7 +92,21 @@ def raw(value: Value, rows: Tensor, train: Tensor) -> Float[Tensor, "rows dim"]:
         tf_idf = TfIdf(value, train)
         words = np.sort(np.argsort(-tf_idf.texts, kind="stable")[:MOST_WORDS])
         return torch.from_numpy(tf_idf(rows)[:, words].toarray())
+    if isinstance(value, Text):
+        return torch.from_numpy(sparse_tf_idf(value[train].texts, analyzer, MOST_WORDS)(value[rows].texts).toarray()).float()
     raise TypeError(f"no raw features for {value.modality}")
+
+
+def sparse_tf_idf(texts: Iterable[str], analyzer: str, most: int | None = None) -> Callable[[Iterable[str]], Any]:
+    """What gives texts their sparse (rows, words) tf-idf at unit length, with the inverse document frequencies of these texts.
+
+    analyzer: "word", or "char_wb" for runs of two to four characters within words. most: only so many, which are in the most texts.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    runs = {"ngram_range": (2, 4)} if analyzer == "char_wb" else {"token_pattern": WORDS}
+    found = TfidfVectorizer(analyzer=analyzer, max_features=most, sublinear_tf=True, **runs)
+    return found.fit(texts).transform
 
 
 class TfIdf:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leaven.data import DataSet
 from leaven.data.draw import seed_of
+from leaven.data.tokenizer import tokenized
 from leaven.encoders import Encoder, build_encoder, describe_encoder
 from leaven.evaluation.features import encode
 from leaven.evaluation.few_label import few_label_point, label_draws
@@ -30,12 +31,17 @@ def untrained(encoder: Encoder, seed: int) -> Encoder:
     torch.manual_seed(seed_of(seed, "untrained"))
     described = describe_encoder(encoder)
     arguments = {name: value for name, value in described["arguments"].items() if name != "pretrained"}
-    return build_encoder(described["name"], encoder.input, arguments).eval()
+    fresh = build_encoder(described["name"], encoder.input, arguments).eval()
+    if encoder.tokenizer is not None:
+        fresh.tokenizer = encoder.tokenizer
+    return fresh
 
 
 def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int = LABELS_ONLY_STEPS) -> Tensor:
     """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
     size = encoder.input.shape[1] if encoder.input.modality == "pixels" and data.spec.roles["x"].shape[1:] != encoder.input.shape[1:] else None
+    if encoder.tokenizer is not None:
+        data = tokenized(data, encoder.tokenizer)
     method, recipe = build_method(
         find_method("supervised"), data.spec_of(labeled), {"x": untrained(encoder, seed)}, {} if size is None else {"views.size": size}
     )

@@ -27,23 +27,25 @@ AT_ONCE = 250  # a constant, since what is random in a block is drawn for the bl
 @dataclass(frozen=True, eq=False)
 class Likelihoods:
     """what: which number it is (a log-likelihood, a bound of one, an estimate). files: where each sample came from. nats: of each sample.
-    values: how many numbers a sample has. parts: rows of each split, where the data has some."""
+    values: how many numbers a sample has, or of texts how many tokens each. parts: rows of each split, where the data has some."""
 
     what: str
     files: tuple[str, ...]
     nats: Float[np.ndarray, " samples"]
-    values: int
+    values: int | np.ndarray
     parts: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.nats)
 
     def mean(self, rows: np.ndarray | None = None) -> dict[str, Any]:
-        """{nats, interval (95 %, bootstrap over samples), bits_per_value, samples} of some rows, or of all."""
+        """{nats, interval (95 %, bootstrap over samples), bits_per_value, perplexity (of a token, of texts), samples} of some rows, or of all."""
         nats = self.nats if rows is None else self.nats[rows]
+        values = self.values if rows is None or isinstance(self.values, int) else self.values[rows]
         interval = bootstrap_interval(torch.from_numpy(nats)) if len(nats) > 1 else None
-        bits = -float(nats.mean()) / self.values / math.log(2)
-        return {"nats": float(nats.mean()), "interval": interval, "bits_per_value": bits, "samples": len(nats)}
+        bits = -float(nats.mean()) / float(np.mean(values)) / math.log(2)
+        tokens = {} if isinstance(self.values, int) else {"perplexity": 2**bits}
+        return {"nats": float(nats.mean()), "interval": interval, "bits_per_value": bits, **tokens, "samples": len(nats)}
 
     def ranked(self) -> np.ndarray:
         """Rows, the least likely sample first: what is unusual."""

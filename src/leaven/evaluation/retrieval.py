@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,16 +15,20 @@ from leaven.evaluation.intervals import bootstrap_intervals
 from leaven.evaluation.knn import SIMILARITIES_AT_ONCE, unit_rows
 
 AT = (1, 10, 100)
+GAIN_AT = 10
 RECALLS = tuple(level / 10 for level in range(11))
 STEPS = 2**28  # to which 1 - cosine is rounded: as fine as fp32 products are
 
 
 class Found(NamedTuple):
-    """For each query: average precision; precision among the first `AT` (as far as there are training samples); precision at `RECALLS`."""
+    """For each query: average precision; precision and recall among the first `AT` (as far as there are training samples); precision at `RECALLS`;
+    nDCG of the first ten."""
 
     average: Float[np.ndarray, " queries"]
     first: Float[np.ndarray, "queries at"]
+    recall: Float[np.ndarray, "queries at"]
     curve: Float[np.ndarray, "queries levels"]
+    gain: Float[np.ndarray, " queries"]
 
 
 def retrieval(
@@ -34,52 +39,63 @@ def retrieval(
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Mean average precision over queries by cosine, as {map, interval, precision: [{at, precision, interval}], curve: [{recall, precision,
-    interval}], queries} and a note where queries were left out.
+    """Mean average precision over queries by cosine, as {map, interval, precision: [{at, precision, interval}], recall: [{at, recall, interval}],
+    curve: [{recall, precision, interval}], ndcg: [{at, ndcg, interval}], queries} and a note where queries were left out.
 
     Samples labeled -1 (none) are left out on both sides, and queries of a class that no training sample has. Intervals: 95 %, bootstrap over queries.
-    Precision at a recall is interpolated: the highest at this recall or a larger one (Manning et al. 2008, section 8.4). Raises UserError without
-    queries.
+    Precision at a recall is interpolated: the highest at this recall or a larger one (Manning et al. 2008, section 8.4). nDCG: of the first ten, the
+    sum of 1 / log2(1 + place) over those that should be found, as a share of the largest that it can be (Jarvelin and Kekalainen 2002). Raises
+    UserError without queries.
     """
     known = train_labels >= 0
     train_features, train_labels = train_features[known], train_labels[known]
     there = torch.isin(test_labels, train_labels)
     if not there.any():
         raise UserError("no labels to search by", hint="give labels for some training and some test samples")
-    found = search(train_features, train_labels, test_features[there], test_labels[there])
-    columns = np.column_stack([found.average, found.first, found.curve])
-    intervals = [list(interval) for interval in bootstrap_intervals(torch.from_numpy(columns), seed=seed)]
-    means = columns.mean(axis=0).tolist()
-    at = [count for count in AT if count <= len(train_labels)]
-    score: dict[str, Any] = {
-        "map": means[0],
-        "interval": intervals[0],
-        "precision": [
-            {"at": count, "precision": mean, "interval": interval} for count, mean, interval in zip(at, means[1:], intervals[1:], strict=False)
-        ],
-        "curve": [
-            {"recall": level, "precision": mean, "interval": interval}
-            for level, mean, interval in zip(RECALLS, means[1 + len(at) :], intervals[1 + len(at) :], strict=True)
-        ],
-        "queries": len(columns),
-    }
+    score = told(search(train_features, train_labels, test_features[there], test_labels[there]), len(train_labels), seed)
     if left := int(((test_labels >= 0) & ~there).sum()):
         score["note"] = f"queries left out, since no training sample is of their class: {left:,}"
     return score
 
 
+def told(found: Found, train: int, seed: int) -> dict[str, Any]:
+    """What `retrieval` gives. train: how many samples were searched."""
+    columns = np.column_stack([*found])
+    intervals = [list(interval) for interval in bootstrap_intervals(torch.from_numpy(columns), seed=seed)]
+    means = zip(columns.mean(axis=0).tolist(), intervals, strict=True)
+    at = [count for count in AT if count <= train]
+
+    def points(place: str, places: Sequence[float], name: str) -> list[dict[str, Any]]:
+        return [{place: each, name: mean, "interval": interval} for each, (mean, interval) in zip(places, means, strict=False)]
+
+    score: dict[str, Any] = dict(zip(("map", "interval"), next(means), strict=True))
+    score["precision"] = points("at", at, "precision")
+    score["recall"] = points("at", at, "recall")
+    score["curve"] = points("recall", RECALLS, "precision")
+    score["ndcg"] = points("at", [GAIN_AT], "ndcg")
+    score["queries"] = len(columns)
+    return score
+
+
 def search(train: Float[Tensor, "train dim"], train_labels: Tensor, queries: Float[Tensor, "queries dim"], query_labels: Tensor) -> Found:
+    """What each query finds by cosine: see `searched`."""
+    train, queries = unit_rows(train), unit_rows(queries)
+    return searched(lambda rows: queries[rows] @ train.T, train_labels, query_labels)
+
+
+def searched(cosine: Callable[[Tensor], Float[Tensor, "some train"]], train_labels: Tensor, query_labels: Tensor) -> Found:
     """What each query finds. Training samples that are equally near count together, as in scikit-learn's `average_precision_score`.
 
-    Each query's class must be that of a training sample. Queries of one class are asked together, a block at a time.
+    cosine: of some queries (rows) with all training samples. Each query's class must be that of a training sample. Queries of one class are asked
+    together, a block at a time.
     """
-    train, queries = unit_rows(train), unit_rows(queries)
-    at = [count for count in AT if count <= len(train)]
-    found = Found(np.empty(len(queries)), np.empty((len(queries), len(at))), np.empty((len(queries), len(RECALLS))))
+    count = len(train_labels)
+    at = [cut for cut in AT if cut <= count]
+    found = Found(*(np.empty((len(query_labels), *wide)) for wide in ((), (len(at),), (len(at),), (len(RECALLS),), ())))
     for label in query_labels.unique():
         relevant = (train_labels == label).int()
-        for rows in (query_labels == label).nonzero().flatten().split(max(1, SIMILARITIES_AT_ONCE // len(train))):
-            distance = (1 - queries[rows] @ train.T).clamp_(0, 2)
+        for rows in (query_labels == label).nonzero().flatten().split(max(1, SIMILARITIES_AT_ONCE // count)):
+            distance = (1 - cosine(rows)).clamp_(0, 2)
             part = ranked(distance.mul_(STEPS).int(), relevant, at)
             for whole, block in zip(found, part, strict=True):
                 whole[rows.numpy()] = block
@@ -99,10 +115,18 @@ def ranked(distance: Tensor, relevant: Tensor, at: list[int]) -> Found:
     precision = (last + 1) / (np.take_along_axis(places, last, axis=1) + 1)
     highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     levels = [max(0, int(np.ceil(level * count - 1e-9)) - 1) for level in RECALLS]
-    first = np.empty((len(keys), len(at)))
-    for column, cut in enumerate(at):
-        border = distances[:, cut - 1 : cut]
-        start, end = (distances < border).sum(1), (distances <= border).sum(1)
-        before, within = ((places < edge[:, None]).sum(1) for edge in (start, end))
-        first[:, column] = (before + (within - before) * (cut - start) / (end - start)) / cut  # what a random order of the equally near gives
-    return Found(precision.mean(axis=1), first, highest[:, levels])
+    hits = np.stack([among_first(cut, distances, places) for cut in at], 1)
+    top = min(GAIN_AT, len(relevant))
+    gains = np.diff(np.stack([among_first(cut, distances, places) for cut in range(1, top + 1)], 1), axis=1, prepend=0)
+    discount = 1 / np.log2(np.arange(top) + 2)
+    gain = gains @ discount / discount[: min(count, top)].sum()
+    return Found(precision.mean(axis=1), hits / at, hits / count, highest[:, levels], gain)
+
+
+def among_first(cut: int, distances: np.ndarray, places: np.ndarray) -> Float[np.ndarray, " queries"]:
+    """How many relevant ones are among the first; of those equally near at the cut, as many as a random order of them gives. distances: (queries,
+    train), nearest first. places: (queries, relevant) of the relevant ones among them, in order."""
+    border = distances[:, cut - 1 : cut]
+    start, end = (distances < border).sum(1), (distances <= border).sum(1)
+    before, within = ((places < edge[:, None]).sum(1) for edge in (start, end))
+    return before + (within - before) * (cut - start) / (end - start)

@@ -11,13 +11,17 @@ from leaven.errors import UserError
 
 FLOOR_NAMES = {
     "input": "raw input", "untrained": "untrained encoder", "frozen": "frozen probe", "labels-only": "labels only", "real": "real samples",
-    "gaussian": "a Gaussian",
+    "gaussian": "a Gaussian", "characters": "tf-idf of characters", "words": "mean of word vectors",
 }  # fmt: skip
 PROTOCOL_NAMES = {
     "knn": "nearest neighbours", "linear": "linear probe", "few-label": "few labels", "retrieval": "retrieval (mAP)", "classifier": "classifier",
-    "samples": "samples",
+    "clusters": "clusters (V-measure)", "samples": "samples", "sts": "similarity (Spearman)", "pairs": "pairs (mean reciprocal rank)",
 }  # fmt: skip
 CLASSIFIER_ROWS = {"balanced_accuracy": "balanced accuracy", "calibration_error": "calibration error"}
+AMONG_FIRST = (
+    ("retrieval", "precision", "precision at"), ("retrieval", "ndcg", "nDCG at"),
+    ("pairs", "recall", "found among the first"), ("pairs", "ndcg", "nDCG at"),
+)  # fmt: skip
 SAMPLE_ROWS = {
     "precision": "precision: samples like real ones",
     "recall": "recall: real ones like samples",
@@ -107,8 +111,9 @@ class Scorecard:
         for name, told in CLASSIFIER_ROWS.items():
             if name in classifier:
                 rows.append([told, percent(classifier[name]), *("" for _ in floors)])
-        for place, first in enumerate(self.scores.get("retrieval", {}).get("precision", [])):
-            rows.append([f"precision at {first['at']}", *(_precision_cell(arm.get("retrieval"), place) for arm in arms)])
+        for protocol, measure, told in AMONG_FIRST:
+            for place, first in enumerate(self.scores.get(protocol, {}).get(measure, [])):
+                rows.append([f"{told} {first['at']}", *(_point_cell(arm.get(protocol), measure, place) for arm in arms)])
         sampled = [arm.get("samples", {}) for arm in arms]
         for name, told in SAMPLE_ROWS.items():
             if name in sampled[0]:
@@ -244,8 +249,8 @@ def percent(score: Point | float) -> str:
 
 
 def headline(score: Point) -> float | None:
-    """What a score is told by: its accuracy, or mean average precision; None for other measures."""
-    return score.get("accuracy", score.get("map"))
+    """What a score is told by: its accuracy, mean average precision, rank correlation or V-measure; None for other measures."""
+    return next((score[name] for name in ("accuracy", "map", "spearman", "v_measure") if name in score), None)
 
 
 def cell(score: Point | None) -> str:
@@ -258,10 +263,10 @@ def cell(score: Point | None) -> str:
     return percent(score) + (f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else "")
 
 
-def _precision_cell(score: Point | None, place: int) -> str:
-    """Of retrieval, the precision among the first ones."""
-    points = (score or {}).get("precision", [])
-    return cell({**points[place], "accuracy": points[place]["precision"]}) if place < len(points) else ""
+def _point_cell(score: Point | None, measure: str, place: int) -> str:
+    """Of a search, what is measured among the first ones."""
+    points = (score or {}).get(measure, [])
+    return cell({**points[place], "accuracy": points[place][measure]}) if place < len(points) else ""
 
 
 def measure_cell(name: str, measure: Mapping[str, Any] | None) -> str:

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from leaven.data import Counts, DataSet, Pixels, Value, open_data
+from leaven.data import Counts, DataSet, Pixels, Text, Value, open_data
 from leaven.data.pictures import Unusable, decode
+from leaven.data.texts import Strings
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input, encode
@@ -36,7 +37,8 @@ class Query:
 
 
 def read_query(asked: Any, data: DataSet, value: Value, encoder: Encoder, options: Mapping[str, Any]) -> Query:
-    """A query from a row, a sample's file name, an array of one sample, or a picture, decoded as the data's were, so that one of them finds itself.
+    """A query from a row, a sample's file name, an array of one sample, a text where the data is text, or a picture, decoded as the data's were, so
+    that one of them finds itself.
 
     value: the data's samples. options: how pictures are opened for the encoder. Raises UserError for anything else.
     """
@@ -46,6 +48,10 @@ def read_query(asked: Any, data: DataSet, value: Value, encoder: Encoder, option
         return Query("array", given.rows["x"])
     if (row := row_of(asked, data)) is not None:
         return Query(name_of(data, row), value[torch.tensor([row])], row)
+    if isinstance(value, Text) and isinstance(asked, str):
+        if not asked.strip():
+            raise UserError("the query is empty", hint="give a text, or a row such as #17")
+        return Query(asked, Text(Strings.of([asked])))
     if not isinstance(value, Pixels):
         raise UserError(f"the data is {value.modality}, and a query for it is a row such as #17, or an array in Python", where=asked)
     if not isinstance(asked, str | Path | Image.Image):
@@ -75,7 +81,7 @@ def row_of(asked: Any, data: DataSet) -> int | None:
 
 
 def neighbours(data: DataSet, queries: Sequence[Query], features: Tensor, blocks: Iterable[Tensor], k: int) -> list[list[dict[str, Any]]]:
-    """For each query {rank, file, index, similarity, label (where the data has labels)} of the k nearest, nearest first.
+    """For each query {rank, file, index, similarity, text (of texts), label (where the data has labels)} of the k nearest, nearest first.
 
     features: (queries, dim). blocks: the features of the data's samples, in order.
     """
@@ -91,8 +97,10 @@ def neighbours(data: DataSet, queries: Sequence[Query], features: Tensor, blocks
 
 
 def told(data: DataSet, row: int, rank: int, similarity: float) -> dict[str, Any]:
+    x = data.rows.roles.get("x")
+    written = {"text": x[torch.tensor([row])].texts.tolist()[0]} if isinstance(x, Text) else {}
     labeled = {"label": class_of(data, row)} if data.spec.classes else {}
-    return {"rank": rank, "file": name_of(data, row), "index": row, "similarity": round(min(1.0, max(-1.0, similarity)), 6), **labeled}
+    return {"rank": rank, "file": name_of(data, row), "index": row, "similarity": round(min(1.0, max(-1.0, similarity)), 6), **written, **labeled}
 
 
 def check_vectors(vectors: np.ndarray | Vectors, path: Path, wanted: Origin, encoder: Encoder, value: Value) -> None:

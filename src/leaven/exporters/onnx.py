@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leaven.encoders import Encoder, describe_encoder
+from leaven.encoders import Encoder, TextEncoder, describe_encoder
 from leaven.errors import UserError
 from leaven.exporters.target import Target, random_input
 
+TAKEN = {"numbers": "float32, (batch, dim)", "ids": "int64, (batch, longest), of tokens; padding as the tokeniser has it"}
 LARGEST = 2_000_000_000  # bytes; what one protobuf message holds is a little more
 
 
 class Onnx(Target):
-    """A graph with the input `pixels` (batch, C, H, W) or `numbers` (batch, D) and the output `features` (batch, dim); any batch size.
+    """A graph with the input `pixels` (batch, C, H, W), `numbers` (batch, D) or `ids` (batch, tokens) and the output `features` (batch, dim); any
+    batch size.
 
     pixels: how pictures are given, "uint8" 0-255 or "float" 0-1. opset: version of ONNX's operators, from 18.
     """
@@ -46,12 +48,13 @@ class Onnx(Target):
         pictures = encoder.input.modality == "pixels"
         if pictures and self.pixels == "float":
             example = example / 255
-        name = "pixels" if pictures else "numbers"
-        with without_chatter():
+        name = "pixels" if pictures else "ids" if encoder.input.modality == "text" else "numbers"
+        dynamic = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("longest", min=2, max=encoder.input.shape[0])} if name == "ids" else {})
+        with without_chatter(), encoder.padded() if isinstance(encoder, TextEncoder) else nullcontext():
             try:
                 program = torch.onnx.export(
                     Features(encoder), (example,), dynamo=True, opset_version=self.opset, input_names=[name], output_names=["features"],
-                    dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+                    dynamic_shapes=(dynamic,), verbose=False,
                 )  # fmt: skip
             except torch.onnx.OnnxExporterError as error:
                 why = str(error.__cause__ or error).strip().splitlines()[0]
@@ -70,7 +73,7 @@ class Onnx(Target):
             "leaven": version("leaven"),
             "encoder": described["name"],
             "arguments": json.dumps(described["arguments"]),
-            "input": f"{name}: {kind + ', (batch, channels, height, width)' if name == 'pixels' else 'float32, (batch, dim)'}",
+            "input": f"{name}: {kind + ', (batch, channels, height, width)' if name == 'pixels' else TAKEN[name]}",
             "shape": json.dumps(input.shape),
             "mean": json.dumps(input.mean),
             "std": json.dumps(input.std),

@@ -108,12 +108,20 @@ def difference(encoder: Encoder, read: Callable[[Tensor], Tensor]) -> Difference
 
 
 def random_input(input: InputSpec, count: int, generator: torch.Generator) -> Tensor:
-    """Raw input as an encoder takes it: (count, C, H, W) uint8 pixels, (count, D) float32 numbers spread as those of the training data,
-    or counts as frequent as there."""
+    """Raw input as an encoder takes it: (count, C, H, W) uint8 pixels, (count, D) float32 numbers spread as those of the training data, counts as
+    frequent as there, or (count, longest) int64 ids of texts of different lengths."""
     if input.modality == "pixels":
         return torch.randint(256, (count, *input.shape), generator=generator, dtype=torch.uint8)
     if input.modality == "counts":
         return torch.poisson(torch.tensor(input.mean or 1.0).expand(count, *input.shape), generator=generator)
+    if input.modality == "text":
+        longest, special = input.shape[0], input.special
+        ids = torch.randint(input.vocabulary or 1, (count, longest), generator=generator)
+        for name, place in (("begin", 0), ("end", -1)):
+            ids[:, place] = special.get(name, ids[0, place].item())
+        ids[ids == special.get("pad", -1)] = special.get("unknown", 1)
+        shorter = torch.randint(3, longest + 1, (count, 1), generator=generator)
+        return torch.where(torch.arange(longest) < shorter, ids, special.get("pad", 0))
     if input.modality == "vector":
         numbers = torch.randn(count, *input.shape, generator=generator)
         return numbers * torch.tensor(input.std or 1.0) + torch.tensor(input.mean or 0.0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leaven.encoders import OWN, Encoder
+from leaven.encoders import Encoder
 from leaven.exporters.target import Target
 
 
@@ -18,8 +18,8 @@ class Timm(Target):
     """A folder in timm's hub format: the network alone, with the normalisation it wants in config.json."""
 
     def unfit(self, encoder: Encoder) -> str:
-        if encoder.name in OWN:
-            return f"{encoder.name} is no timm model: export it to safetensors or onnx"
+        if encoder.library != "timm":
+            return f"{encoder.name or 'this encoder'} is no timm model: export it to safetensors or onnx"
         if has_small_stem(encoder.network):
             return (
                 "timm has no arguments for the small stem (3x3, no pooling) that this network was given for small pictures: "

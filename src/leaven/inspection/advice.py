@@ -16,6 +16,7 @@ from leaven.training.pretraining import Request, training_side
 METHODS = {
     "pixels": ("simclr", "the most accurate after a short training, of the methods measured on pictures"),
     "vector": ("simclr", "its views of plain numbers (noise, left-out values) need no knowledge of what they mean"),
+    "text": ("simcse", "made for finding texts that say the same"),
     "counts": ("deep_autoencoder", "a code from which a text's words can be told, made for finding texts of the same kind"),
 }
 SEEN = {"cpu": 1_000_000, "cuda": 10_000_000}  # samples in all; on CIFAR-10, 20 passes on a CPU reached a linear probe of 73 %

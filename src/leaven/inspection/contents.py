@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from leaven.data import Counts, DataSet, Value, Vector
+from leaven.data import Counts, DataSet, Text, Value, Vector
 from leaven.data.content import CHUNK
 
 
@@ -48,12 +49,21 @@ def groups_of(data: DataSet) -> dict[str, int]:
 
 def channels_of(data: DataSet) -> dict[str, Any]:
     """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split, and
-    how many columns of numbers or counts are constant there."""
+    how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample."""
     told = {}
     for role, spec in data.spec.roles.items():
-        same = constant(data.rows[role], data.train())
+        value = data.rows[role]
+        same = constant(value, data.train())
         told[role] = {"modality": spec.modality, "shape": list(spec.shape), "mean": list(spec.mean), "std": list(spec.std), "constant": same}
+        if isinstance(value, Text):
+            texts = value.texts.tolist()
+            told[role] |= {"characters": spread(map(len, texts)), "words": spread(len(text.split()) for text in texts)}
     return told
+
+
+def spread(lengths: Iterable[int]) -> dict[str, int]:
+    found = sorted(lengths)
+    return {"min": found[0], "median": found[len(found) // 2], "max": found[-1]}
 
 
 def constant(value: Value, rows: Tensor) -> int:

@@ -19,6 +19,7 @@ from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
 from leaven.training.pretraining import Request, build, near, plan_of
+from leaven.training.reading import in_tokens
 
 REHEARSAL = 5.0
 BUSY = 0.5  # of the cores
@@ -88,8 +89,9 @@ def rehearse(request: Request, data: DataSet) -> Pace:
     precision, why = choose_precision(request.precision, device)
     fabric = launch(device, 1, NAMES[precision])
     keep_freed_memory()
+    data, tokenizer, made_tokens = in_tokens(request, data)
     members = data.train()
-    method, recipe, choices = build(request, data.spec_of(members), device)
+    method, recipe, choices = build(request, data.spec_of(members), device, tokenizer)
     plan, planned = plan_of(request, recipe, len(members), device)
     names = [described["name"] for described in map(describe_encoder, method.encoders().values())]
     with tempfile.TemporaryDirectory() as folder:
@@ -102,5 +104,5 @@ def rehearse(request: Request, data: DataSet) -> Pace:
             begin = time.perf_counter()
             training.monitor.look(0, Outputs())
             look = time.perf_counter() - begin
-    made = ({"what": "precision", "value": precision, "why": why}, *choices, *planned)
+    made = ({"what": "precision", "value": precision, "why": why}, *made_tokens, *choices, *planned)
     return Pace(method.name, " and ".join(names), plan.batch, len(members), device, precision, step, look, peak_memory(fabric.device), made)

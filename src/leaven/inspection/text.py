@@ -47,6 +47,10 @@ def title(found: Inspection) -> str:
     if spec["modality"] == "pixels":
         channels, height, width = spec["shape"]
         kind = f"{several(found.usable, 'picture')}, {'in colour' if channels == 3 else 'grey'}, stored at {width} x {height}"
+    elif "words" in spec:
+        words = spec["words"]
+        kind = f"{several(found.usable, 'text' if len(found.channels) == 1 else 'sample')}, {words['min']:,} to {words['max']:,} words, "
+        kind += f"median {words['median']:,}" + (f", of the roles {', '.join(found.channels)}" if len(found.channels) > 1 else "")
     else:
         kind = f"{several(found.usable, 'sample')}, {spec['modality']} of {' x '.join(map(str, spec['shape']))}"
     splits = ", ".join(f"{name} {count:,}" for name, count in found.splits.items() if name != "all")

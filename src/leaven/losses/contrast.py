@@ -1,7 +1,7 @@
 """Losses that compare each sample with the others of its batch."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,19 +20,43 @@ def nt_xent(a: Float[Tensor, "batch dim"], b: Float[Tensor, "batch dim"], temper
     return F.cross_entropy(logits, partner)
 
 
+def weighted_contrast(z: Float[Tensor, "batch dim"], weight: Float[Tensor, "batch batch"], temperature: float) -> Float[Tensor, ""]:
+    """Supervised contrast (Khosla et al. 2020, eq. 2, L_out), where each sample's positives may weigh differently: the mean over samples, and the
+    mean by weight over the others j, of -log exp(sim(i, j) / t) / sum over k != i of exp(sim(i, k) / t). Samples without a positive count as 0.
+
+    weight: 0 or more; that of a sample to itself is not looked at. Needs a batch of at least 2.
+    """
+    if len(z) < 2:
+        raise ValueError("contrast needs at least 2 samples: a batch of 1 has no negatives")
+    z = F.normalize(z, dim=1, eps=1e-6)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    weight = weight.masked_fill(itself, 0)
+    unlikely = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(itself, 0)
+    return ((unlikely * weight).sum(1) / weight.sum(1).clamp(min=1e-12)).mean()
+
+
 def info_nce(
-    queries: Float[Tensor, "batch dim"], keys: Float[Tensor, "batch dim"], temperature: float, negatives: Float[Tensor, "others dim"] | None = None
+    queries: Float[Tensor, "batch dim"],
+    keys: Float[Tensor, "keys dim"],
+    temperature: float,
+    negatives: Float[Tensor, "others dim"] | None = None,
+    same: Int64[Tensor, " keys"] | None = None,
 ) -> Float[Tensor, ""]:
     """InfoNCE (van den Oord et al. 2018, eq. 4): the mean over queries of -log exp(sim(q, k) / t) / sum over k' of exp(sim(q, k') / t), with k the
     key of the query's row and sim the cosine.
 
-    k' is every key of the batch; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq. 1).
-    Identical embeddings everywhere give ln(batch), or ln(1 + others). Needs a batch of at least 2 without `negatives`.
+    k' is every key, of which there may be more than queries; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq.
+    1). same: a key with the number of a query's own is no negative of it. Identical embeddings everywhere give ln(keys), or ln(1 + others). Needs a
+    batch of at least 2 without `negatives`.
     """
     if negatives is None and len(keys) < 2:
         raise ValueError("InfoNCE needs at least 2 samples: a batch of 1 has no negatives")
     q, k = F.normalize(queries, dim=1, eps=1e-6), F.normalize(keys, dim=1, eps=1e-6)
     if negatives is None:
-        return F.cross_entropy(q @ k.T / temperature, torch.arange(len(q), device=q.device))
+        logits, own = q @ k.T / temperature, torch.arange(len(q), device=q.device)
+        if same is not None:
+            logits = logits.masked_fill((same[: len(q), None] == same) & (own[:, None] != torch.arange(len(k), device=q.device)), float("-inf"))
+        return F.cross_entropy(logits, own)
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ F.normalize(negatives, dim=1, eps=1e-6).T], dim=1)
     return F.cross_entropy(logits / temperature, torch.zeros(len(q), dtype=torch.int64, device=q.device))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from leaven.data.batch import Batch, Value
 from leaven.data.draw import Draw
 from leaven.data.spec import DataSpec
+from leaven.data.tokenizer import TokenizerChoice
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
 from leaven.modules.teacher import Teacher
@@ -97,6 +98,8 @@ class Method(nn.Module):
     """Set only where the paper needs one kind of data."""
     wants: ClassVar[str] = "features"
     """What the encoder must offer: features, maps or tokens."""
+    tokens: ClassVar[TokenizerChoice] = TokenizerChoice()
+    """Which tokeniser is trained for it, where it learns from text."""
     purpose: ClassVar[str] = "contrast"
     """Which default views of the input's modality suit the method."""
     couples: ClassVar[bool] = True

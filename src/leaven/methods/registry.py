@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import importlib.util
 import inspect
 import json
 import pkgutil
@@ -20,6 +19,7 @@ from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
 from leaven.errors import UserError, unknown_name
 from leaven.methods.method import Method, Recipe
+from leaven.plugin import from_file
 from leaven.views import Views
 
 
@@ -59,14 +59,8 @@ def find_method(name: str | type[Method]) -> type[Method]:
             GIVEN[name.name] = name
         return name
     if ".py:" in name:
+        method = from_file(name, "--method takes a name or file.py:Class")
         path, _, wanted = name.rpartition(":")
-        if not Path(path).is_file():
-            raise UserError("no such file", where=path, hint="--method takes a name or file.py:Class")
-        spec = importlib.util.spec_from_file_location(f"leaven_user_{Path(path).stem}", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        method = getattr(module, wanted, None)
         if not (isinstance(method, type) and issubclass(method, Method)):
             raise UserError(f"{wanted!r} is not a Method", where=path, hint="derive it from leaven.methods.Method")
         method.name, method.family = f"{Path(path).resolve()}:{wanted}", "own"

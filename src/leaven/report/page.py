@@ -15,10 +15,11 @@ PARTS = {"data": "#e07b26", "views": "#3f8fd2", "forward and backward": "#35a36b
 def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     """Write report.html and return its path. Every key but `title` may be missing; its section is then left out.
 
-    title, summary (one sentence; else the scorecard's), command, config (nested dict); facts: what was asked, as list of {name, value, why};
-    health: list of {verdict, since_step, why}, empty = no warnings; scorecard: Scorecard.to_dict(); metrics: rows of metrics.jsonl; views:
-    {originals (n, C, H, W), views: list of (n, C, h, w)}, uint8 or float 0-1; embedding: {features (n, D), labels (n,) or none, classes};
-    neighbours: {queries, neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`); time_split: {part: seconds}.
+    title, summary (one sentence; else the scorecard's), command, config (nested dict); facts: what was asked, as list of {name, value, why}; health:
+    list of {verdict, since_step, why}, empty = no warnings; scorecard: Scorecard.to_dict(); metrics: rows of metrics.jsonl; views: {originals (n, C,
+    H, W), views: list of (n, C, h, w)}, uint8 or float 0-1; embedding: {features (n, D), labels (n,) or none, classes}; neighbours: {queries,
+    neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`); texts: list of {text, label or none, found: list of {text, label}};
+    time_split: {part: seconds}.
     """
     from markupsafe import Markup
 
@@ -43,6 +44,7 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         "views": view_strips(views["originals"], views["views"]) if views else [],
         "map": Markup(embedding_map(embedding["features"], embedding.get("labels"), embedding.get("classes")) if embedding else ""),
         "neighbours": neighbour_strips(payload["neighbours"]) if payload.get("neighbours") else [],
+        "texts": payload.get("texts") or [],
         "curves": [{**curve, "figure": Markup(curve["figure"])} for curve in metric_figures(payload.get("metrics") or [], health or [])],
         "time": time_parts(payload.get("time_split") or {}),
     }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data import DataSet, Draw, Pixels
+from leaven.data import DataSet, Draw, Pixels, Text
 from leaven.encoders import Encoder
 from leaven.encoders.encoder import fitted
 from leaven.evaluation.features import encode, spread
@@ -18,9 +18,11 @@ from leaven.evaluation.scorecard import Scorecard
 from leaven.report.facts import facts
 from leaven.report.page import write_report
 from leaven.run import Run
+from leaven.vectors import class_of
 from leaven.views import Views
 
 SHOWN, MAPPED, SEARCHED = 8, 1000, 5000
+NEAREST_TEXTS, LONGEST_SHOWN = 5, 300
 
 
 def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard | None = None, *, device: str = "cpu") -> Path:
@@ -57,7 +59,22 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
                 "neighbour_labels": None if labels is None else data.rows.label[train[nearest]],
                 "classes": list(data.spec.class_names),
             }
+        if isinstance(value, Text):
+            queries = spread(torch.arange(len(test)), SHOWN)
+            _, nearest = nearest_neighbours(found, features[queries], k=NEAREST_TEXTS)
+            payload["texts"] = [
+                {**shown_text(data, int(test[query])), "found": [shown_text(data, int(train[row])) for row in rows]}
+                for query, rows in zip(queries, nearest, strict=True)
+            ]
     return write_report(run.path / "report.html", payload)
+
+
+def shown_text(data: DataSet, row: int) -> dict[str, str | None]:
+    """The beginning of a text, and its class."""
+    value = data.rows["x"]
+    assert isinstance(value, Text)
+    (text,) = value[torch.tensor([row])].texts
+    return {"text": text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…", "label": class_of(data, row)}
 
 
 def seen_views(value: Pixels, stored: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class DeepAutoencoderPca(Claim):
         _, test, _, _ = samples.held_out()
         fitted = PCA(min(NUMBERS, pixels.shape[1])).fit(pixels[samples.train()])
         rebuilt = fitted.inverse_transform(fitted.transform(pixels[test]))
-        found = {arm: {ERROR: reconstruct(run, samples).squared_error} for arm, run in runs.items()}
+        found = {arm: {ERROR: reconstruct(run, samples).to_dict()["squared_error"]} for arm, run in runs.items()}
         return {**found, PCA_30: {ERROR: (pixels[test] - torch.from_numpy(rebuilt)).square().mean().item()}}
 
     def decide(self, found: Found):

@@ -80,7 +80,7 @@ def reproduce(
         raise UserError("a reproduction needs one seed and one step at least")
     given = asked_claim.given(data_root) if data is None else data
     opened = open_data(given, root=data_root, size=asked_claim.size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
-    if opened.spec.classes < 2:
+    if asked_claim.protocols and opened.spec.classes < 2:
         raise UserError("a claim is checked by labels of two classes or more", where=opened.name, hint="say where they are with --labels")
     samples = thinned(opened, asked_claim.train, asked_claim.test)
     folder = Path(out or Path("leaven-runs") / (asked_claim.name or kind.__name__))

@@ -16,6 +16,7 @@ import torch
 from leaven.data import Batch, DataSet
 from leaven.data.draw import seed_of
 from leaven.data.spec import DataSpec, InputSpec
+from leaven.data.tokenizer import Tokenizer
 from leaven.encoders import OWN, Encoder, build_encoder, choose_encoder, describe_encoder
 from leaven.encoders.store import load_encoder, save_encoder, weights_digest
 from leaven.encoders.timm import Timm
@@ -32,6 +33,7 @@ from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, give_back_memory, keep_freed_memory
+from leaven.training.reading import in_tokens, kept_tokenizer, split_settings
 from leaven.training.supervision import Supervision, labeled, write_record
 from leaven.training.trackers import Trackers
 
@@ -89,8 +91,8 @@ def as_read(kind: type[Method], data: DataSpec, size: int | None) -> DataSpec:
     return replace(data, roles={role: input_of(spec, size) for role, spec in data.roles.items()})
 
 
-def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe, list[dict[str, Any]]]:
-    """The method around fresh encoders, its recipe, and the choices that were made for `auto`."""
+def build(request: Request, data: DataSpec, device: str, tokenizer: Tokenizer | None = None) -> tuple[Method, Recipe, list[dict[str, Any]]]:
+    """The method around fresh encoders, its recipe, and the choices that were made for `auto`. tokenizer: by which the data's texts became tokens."""
     kind = find_method(request.method)
     inputs = kind.inputs(data)
     for role in inputs:
@@ -102,8 +104,9 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
     if kind.modality is not None and (found := data.roles[first].modality) != kind.modality:
         raise UserError(f"{kind.name} learns from {kind.modality}, and this data is {found}", hint="see `leaven methods` for one that fits")
     choices: list[dict[str, Any]] = []
-    arguments = {name.removeprefix("encoder."): value for name, value in request.settings.items() if name.startswith("encoder.")}
-    rest = {name: value for name, value in request.settings.items() if not name.startswith("encoder.")}
+    _, settings = split_settings(request.settings)
+    arguments = {name.removeprefix("encoder."): value for name, value in settings.items() if name.startswith("encoder.")}
+    rest = {name: value for name, value in settings.items() if not name.startswith("encoder.")}
     if request.start is not None and arguments:
         raise UserError(f"the encoder is that of the run and has no {sorted(arguments)[0]!r} to set", where=request.start.path)
     encoders: dict[str, Encoder] = {}
@@ -134,12 +137,20 @@ def build(request: Request, data: DataSpec, device: str) -> tuple[Method, Recipe
     if size is not None and len(inputs) == 1 and data.roles[first].shape[1:] != (size, size):
         settings.setdefault("views.size", size)
     method, recipe = build_method(kind, read, encoders, settings)
+    attach(tokenizer, method)
     return method, recipe, choices
+
+
+def attach(tokenizer: Tokenizer | None, method: Method) -> None:
+    """Encoders of text read it by this tokeniser."""
+    for encoder in method.encoders().values():
+        if isinstance(encoder, Encoder) and encoder.input.modality == "text":
+            encoder.tokenizer = tokenizer
 
 
 def arguments_of(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """An encoder's arguments, perhaps texts of `--set`, as the types that it takes. Those that it does not know are left as they are."""
-    kinds = get_type_hints((OWN.get(name) or Timm).__init__)
+    kinds = get_type_hints((OWN.get(name) or Timm).__init__)  # those of models of transformers have the same types
     return {key: convert(value, kinds[key], f"encoder.{key}") if key in kinds else value for key, value in given.items()}
 
 
@@ -182,12 +193,14 @@ def describe(
 ) -> dict[str, Any]:
     """What identifies a training: a run is only continued by one that is described the same."""
     start = {} if request.start is None else {"start": {"weights": weights_digest(request.start.encoder_folder)}}
+    of_tokenizer, _ = split_settings(request.settings)
     labels = {} if used is None else {"labels": {**used.to_dict(data), "patience": request.patience}}
     return {
         "method": {"name": method.name, "hyperparameters": method.config},
         "recipe": asdict(recipe),
         "encoder": {name: describe_encoder(encoder) for name, encoder in method.encoders().items()},
         "data": {"name": data.name, "fingerprint": data.fingerprint, "spec": spec.to_dict()},
+        **({"tokenizer": of_tokenizer} if of_tokenizer else {}),
         **start,
         **labels,
         "length": {"budget": plan.budget, "steps": request.steps, "epochs": request.epochs, "batch": plan.batch},
@@ -238,9 +251,11 @@ def _train(
     keep_freed_memory()
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    data, tokenizer, made = in_tokens(request, data, folder)
     members = data.train() if used is None else used.members
+    choices += made
     spec = data.spec_of(members)
-    method, recipe, built = build(request, spec, device)
+    method, recipe, built = build(request, spec, device, tokenizer)
     plan, planned = plan_of(request, recipe, len(members), device)
     choices += built + planned + (used.choices if used else [])
     asked = describe(request, method, recipe, plan, data, as_read(type(method), spec, request.size), used, precision)
@@ -331,6 +346,7 @@ def trained_method(folder: Run, method: str | type[Method] | None = None) -> Met
     if state is None:
         raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
     trained.load_state_dict(state["method"])
+    attach(kept_tokenizer(folder), trained)
     return trained.eval()
 
 

@@ -8,7 +8,7 @@ from leaven.views.distort import cutout, gaussian_noise, solarize
 from leaven.views.filters import gaussian_blur, sobel
 from leaven.views.multicrop import MultiCropViews
 from leaven.views.pictures import PictureViews
-from leaven.views.sentences import TokenViews
+from leaven.views.text import TextViews
 from leaven.views.vectors import VectorViews
 from leaven.views.views import Views
 
@@ -16,7 +16,7 @@ __all__ = [
     "CountViews",
     "MultiCropViews",
     "PictureViews",
-    "TokenViews",
+    "TextViews",
     "VectorViews",
     "Views",
     "adjust_brightness",

@@ -1,9 +1,9 @@
 import torch
-from torch.nn import functional as F
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.losses import weighted_contrast
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import mlp
 from leaven.views import Views
@@ -52,10 +52,5 @@ def sup_con(a, b, label, temperature):
     """
     if len(a) < 2:
         raise ValueError("supervised contrast needs at least 2 samples: a batch of 1 has no negatives")
-    z = F.normalize(torch.cat([a, b]), dim=1, eps=1e-6)
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
     kind = torch.where(label >= 0, label, -1 - torch.arange(len(label), device=label.device)).repeat(2)
-    positive = (kind[:, None] == kind).float().masked_fill(itself, 0)
-    unlikely = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(itself, 0)
-    return ((unlikely * positive).sum(1) / positive.sum(1)).mean()
+    return weighted_contrast(torch.cat([a, b]), (kind[:, None] == kind).float(), temperature)

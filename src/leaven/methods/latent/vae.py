@@ -1,10 +1,9 @@
-import math
-
 import torch
 from torch import nn
 
 from leaven.encoders import Encoder, Projected
 from leaven.errors import UserError
+from leaven.losses.variational import divergence, drawn, log_mean_exp, log_normal
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules.decoder import MaskedDecoder, code_decoder
 from leaven.modules.likelihood import choose_likelihood
@@ -154,23 +153,3 @@ class VAE(Method):
         if self.masked:
             return self.likelihood.value(self.one_by_one(codes, lambda outputs: self.likelihood.sample(outputs, drawn)))
         return self.likelihood.value(self.likelihood.sample(self.decoder(codes), drawn))
-
-
-def drawn(mean, log_variance, noise):
-    """(B, samples, code) codes from noise of that shape (section 2.4)."""
-    return mean[:, None] + (0.5 * log_variance).exp()[:, None] * noise
-
-
-def divergence(mean, log_variance):
-    """(B, code): KL(N(mean, variance) || N(0, 1)) of each number, in nats (appendix B)."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-
-
-def log_normal(codes, mean, log_variance):
-    """(B, samples) log densities of (B, samples, code) under Gaussians (B, code)."""
-    squared = (codes - mean[:, None]).square() * (-log_variance).exp()[:, None]
-    return -0.5 * (squared + log_variance[:, None] + math.log(2 * math.pi)).sum(2)
-
-
-def log_mean_exp(weights):
-    return weights.logsumexp(1) - math.log(weights.shape[1])

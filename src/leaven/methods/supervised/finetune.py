@@ -2,14 +2,17 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.methods.method import Recipe, Rule
+from leaven.losses import weighted_contrast
+from leaven.methods.method import Outputs, Recipe, Rule
 from leaven.methods.supervised.supervised import Supervised
 from leaven.views import Views
 
+CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 2022
 PROBED_ON = 10_000  # labeled samples, at most, that the classifier is first fitted on
 PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels a class on parts of the training splits of two data sets
 
@@ -20,7 +23,9 @@ class Finetune(Supervised):
     train: "all", "last:N" (the last N blocks of the encoder), or "head" (the classifier alone). What does not train stays as it was to the bit,
     running statistics included. layer_decay: each block's learning rate is that of the block after it times this (Clark et al. 2020, section 3.2).
     probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: how far the kept weights lie on
-    the line from that start (0) to the end of the training (1). class_weights, label_smoothing: as in `supervised`.
+    the line from that start (0) to the end of the training (1). contrast: weight of features of one class agreeing (0: none; Khosla et al. 2020).
+    distillation: weight of logits staying near those that a sample had when it was last seen, which then also say what is alike for the contrast (0:
+    none; Chang and Chen 2022). class_weights, label_smoothing, mixup: as in `supervised`.
     """
 
     paper = "Robust Fine-Tuning of Zero-Shot Models (Wortsman et al.)"
@@ -28,6 +33,7 @@ class Finetune(Supervised):
     recipe = Recipe(optimizer="adamw", lr=3e-3, batch=64, weight_decay=0.05, lr_rule="none", warmup=0.1, steps=200)
     purpose = "labels"
     continues = True
+    before: torch.Tensor
 
     def __init__(
         self,
@@ -38,16 +44,24 @@ class Finetune(Supervised):
         layer_decay: float = 0.8,
         probe_first: bool = True,
         interpolation: float = 0.5,
+        contrast: float = 0.0,
+        distillation: float = 0.0,
         class_weights: str = "none",
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
         views: Views | None = None,
     ):
-        super().__init__(encoder, data, class_weights=class_weights, label_smoothing=label_smoothing, views=views)
+        super().__init__(encoder, data, class_weights=class_weights, label_smoothing=label_smoothing, mixup=mixup, views=views)
         if not 0 < layer_decay <= 1:
             raise UserError(f"layer_decay must be above 0 and at most 1, not {layer_decay}")
         if not 0 <= interpolation <= 1:
             raise UserError(f"interpolation must be from 0 to 1, not {interpolation}")
-        self.probe_first, self.interpolation = probe_first, interpolation
+        if min(contrast, distillation) < 0:
+            raise UserError("contrast and distillation must be 0 or more")
+        self.probe_first, self.interpolation, self.contrast, self.distillation = probe_first, interpolation, contrast, distillation
+        self.couples = bool(contrast or distillation)  # type: ignore[misc]
+        if distillation:
+            self.register_buffer("before", torch.full((data.samples, data.classes), torch.nan))  # nan: not seen yet
         blocks = encoder.depths()
         still = len(blocks) - trained_blocks(train, len(blocks))
         self.rules = {f"encoder.{name}": Rule(layer_decay ** (len(blocks) - depth)) for depth, names in enumerate(blocks) for name in names}
@@ -92,6 +106,31 @@ class Finetune(Supervised):
         self.classifier.weight[fit.classes_] = weight.to(self.classifier.weight)
         self.classifier.bias[fit.classes_] = bias.to(self.classifier.bias)
 
+    def views(self, batches, draw):
+        return {**super().views(batches, draw), "index": batches["labeled"].index}
+
+    def forward(self, views):
+        return Outputs(**super().forward(views), index=views["index"])
+
+    def loss(self, outputs):
+        terms = super().loss(outputs)
+        alike = (outputs.label[:, None] == outputs.label).float()
+        if self.distillation:
+            before = self.before[outputs.index]
+            seen = ~before.isnan().any(1)
+            was = torch.where(seen[:, None], before, 0).to(outputs.logits)
+            terms["distillation"] = self.distillation * (seen * softened_divergence(outputs.logits, was)).mean()
+            share = was.softmax(1) * seen[:, None]
+            alike = alike + self.distillation * share @ share.T
+        if self.contrast:
+            terms["contrast"] = self.contrast * weighted_contrast(outputs.features, alike, CONTRAST_TEMPERATURE)
+        return terms
+
+    def after_step(self, outputs, progress):
+        super().after_step(outputs, progress)
+        if self.distillation:
+            self.before[outputs.index] = outputs.logits.to(self.before)
+
     def held_out(self, encode):
         """Judges what would be kept."""
         moved = {name: tensor.clone() for name, tensor in self.state_dict().items()}
@@ -107,6 +146,13 @@ class Finetune(Supervised):
             for name, tensor in self.get_submodule(part).state_dict().items():
                 if tensor.is_floating_point():
                     tensor.copy_(torch.lerp(start[name], tensor, self.interpolation))
+
+
+def softened_divergence(logits, before):
+    """(B,) KL from softened earlier probabilities to the present ones, times the squared temperature, which keeps gradients as large (Hinton et al.
+    2015)."""
+    now, was = (each / SOFTNESS for each in (logits, before))
+    return F.kl_div(now.log_softmax(1), was.log_softmax(1), reduction="none", log_target=True).sum(1) * SOFTNESS**2
 
 
 def trained_blocks(train: str, blocks: int) -> int:

@@ -19,7 +19,8 @@ class Supervised(Method):
     """Predict the label: no pre-training at all, but the floor that pre-training has to beat. Unlabeled samples are left aside.
 
     class_weights: "none", or "balanced", which makes all classes count alike however many samples each has. label_smoothing: share of each target
-    that is spread over all classes (Szegedy et al. 2016).
+    that is spread over all classes (Szegedy et al. 2016). mixup: features and targets of two samples are mixed by shares from Beta(mixup, mixup) (0:
+    not; Guo et al. 2019, section 2, of text; Verma et al. 2019).
     """
 
     paper = "The Regression Analysis of Binary Sequences (Cox), and since then every softmax classifier"
@@ -32,13 +33,24 @@ class Supervised(Method):
     weights: torch.Tensor
     temperature: torch.Tensor
 
-    def __init__(self, encoder: Encoder, data: DataSpec, *, class_weights: str = "none", label_smoothing: float = 0.0, views: Views | None = None):
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: DataSpec,
+        *,
+        class_weights: str = "none",
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        views: Views | None = None,
+    ):
         super().__init__(encoder, views)
         if data.classes < 2:
             raise UserError("supervised learning needs labels of two classes or more", hint="give them with --labels")
         if class_weights not in ("none", "balanced"):
             raise UserError(f"class_weights cannot be {class_weights!r}", hint="choose none or balanced")
-        self.class_weights, self.label_smoothing = class_weights, label_smoothing
+        if mixup < 0:
+            raise UserError(f"mixup must be 0 or more, not {mixup}")
+        self.class_weights, self.label_smoothing, self.mixup = class_weights, label_smoothing, mixup
         self.classifier = nn.Linear(encoder.dim, data.classes)
         self.register_buffer("weights", torch.ones(data.classes))
         self.register_buffer("temperature", torch.ones(()))
@@ -52,16 +64,31 @@ class Supervised(Method):
             self.weights.copy_(balanced(label[label >= 0], len(self.weights)))
 
     def views(self, batches, draw):
-        (view,) = self.augment(batches["labeled"]["x"], draw)
-        return {"x": view, "label": batches["labeled"].label}
+        batch = batches["labeled"]
+        (view,) = self.augment(batch["x"], draw)
+        seen = {"x": view, "label": batch.label}
+        if self.mixup:
+            share = beta(self.mixup, draw.child("mixup").uniform(len(batch), 1))
+            seen |= {"partner": swapped(batch.label), "share": share.to(batch.label.device)}
+        return seen
 
     def forward(self, views):
         features = self.encoder(views["x"])
-        return Outputs(features=features, logits=self.classifier(features), label=views["label"])
+        if not self.mixup:
+            return Outputs(features=features, logits=self.classifier(features), label=views["label"])
+        share = views["share"]
+        mixed = share * features + (1 - share) * swapped(features)
+        return Outputs(features=features, logits=self.classifier(mixed), **{name: views[name] for name in ("label", "partner", "share")})
 
     def loss(self, outputs):
-        each = F.cross_entropy(outputs.logits, outputs.label, reduction="none", label_smoothing=self.label_smoothing)
-        return {"cross_entropy": (self.weights[outputs.label] * each).mean()}
+        def nats(label):
+            each = F.cross_entropy(outputs.logits, label, reduction="none", label_smoothing=self.label_smoothing)
+            return self.weights[label] * each
+
+        if not self.mixup:
+            return {"cross_entropy": nats(outputs.label).mean()}
+        share = outputs.share[:, 0]
+        return {"cross_entropy": (share * nats(outputs.label) + (1 - share) * nats(outputs.partner)).mean()}
 
     def chance(self, outputs):
         return math.log(self.classifier.out_features)
@@ -80,6 +107,19 @@ class Supervised(Method):
             self.temperature.fill_(best_temperature(logits, label))
         cross_entropy = F.cross_entropy(logits / self.temperature, label)
         return {"held_out_cross_entropy": cross_entropy.item(), "held_out_accuracy": (logits.argmax(1) == label).float().mean().item()}
+
+
+def swapped(rows):
+    """Each row in the place of its neighbour, two and two; the last of an odd number stays. Parts of a batch have the pairs of the whole."""
+    place = torch.arange(len(rows), device=rows.device)
+    return rows[(place ^ 1).where((place ^ 1) < len(rows), place)]
+
+
+def beta(sharpness, uniform):
+    """Beta(sharpness, sharpness) where the uniform is so."""
+    from scipy.special import betaincinv
+
+    return torch.from_numpy(betaincinv(sharpness, sharpness, uniform.double().cpu().numpy())).to(uniform)
 
 
 def balanced(labels, classes):

@@ -1,0 +1,151 @@
+"""How well cosines follow what people say of sentence pairs, learned from unlabeled sentences: SimCSE, its masked-LM start, word vectors, tf-idf.
+
+    uv run python benchmarks/similarity.py --data-root DATA --out runs/similarity [--seeds 3] [--minutes 20]
+
+Sentences come from all text below DATA that is not scored here; one that stands in a test pair (STS-B dev and test, STS12-16, SICK test) is left out
+wherever it stands. Nothing is fitted to scores; lengths were settled on STS-B dev. A finished training is kept; the same command goes on.
+"""
+
+import argparse
+import csv
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+import leaven
+from leaven.data import open_data
+from leaven.evaluation.features import sparse_tf_idf
+from leaven.evaluation.intervals import seeds_interval
+from leaven.run import read_json, write_json
+
+SHARES = {"masked_lm": 0.6, "simcse": 0.4}  # of the budget
+STS = ("sts12", "sts13", "sts14", "sts15", "sts16")
+
+
+def rows(path: Path, **options) -> list[list[str]]:
+    with open(path, newline="", encoding="utf-8") as stream:
+        return [*csv.reader(stream, **options)]
+
+
+def pairs(root: Path) -> dict[str, list[tuple[str, str, float]]]:
+    """The scored pairs of each test: STS-B dev and test, each part of STS12-16 by itself, SICK test."""
+    found = {f"stsb {part}": [(a, b, float(score)) for a, b, score in rows(root / "stsb" / f"{part}.csv")[1:]] for part in ("dev", "test")}
+    for path in sorted(path for year in STS for path in (root / "sts" / year).rglob("*.tsv")):
+        if path.parent.name == "sts12" and not path.name.endswith(".test.tsv"):
+            continue
+        lines = rows(path, delimiter="\t", quoting=csv.QUOTE_NONE)
+        found[f"{path.parent.name} {path.name.split('.')[0]}"] = [(a, b, float(score)) for score, a, b, *_ in lines if score.strip()]
+    lines = rows(root / "sts" / "sick" / "test.tsv", delimiter="\t", quoting=csv.QUOTE_NONE)[1:]
+    return found | {"sick test": [(a, b, float(score)) for _, a, b, score, *_ in lines]}
+
+
+def sentences(root: Path, tested: set[str]) -> list[str]:
+    """Unlabeled sentences, each once, none of which is tested."""
+    found: dict[str, None] = {}
+    for path in sorted(path for year in STS for path in (root / "sts" / year).rglob("*.tsv")):
+        found |= dict.fromkeys(text for line in rows(path, delimiter="\t", quoting=csv.QUOTE_NONE) for text in line[1:3])
+    for name, columns in {"stsb/train.csv": (0, 1), "trec6/train.csv": (0,), "sst2/train.csv": (0,), "agnews/train.csv": (0,)}.items():
+        found |= dict.fromkeys(line[column] for line in rows(root / name)[1:] for column in columns)
+    found |= dict.fromkeys(line.strip() for line in (root / "wikitext-2" / "valid.txt").read_text().split(" . ") if "=" not in line)
+    kept = [text.strip() for text in found if 3 <= len(text.split()) <= 60]
+    return [text for text in dict.fromkeys(kept) if plain(text) not in tested]
+
+
+def plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def spearman(cosine: np.ndarray, scores: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    return 100 * float(spearmanr(cosine, scores).statistic)
+
+
+def scored(embed, tests) -> dict[str, float]:
+    """Spearman x 100 of each test. embed: texts -> rows at unit length (dense or sparse)."""
+    found = {}
+    for name, each in tests.items():
+        a, b = (embed([pair[side] for pair in each]) for side in (0, 1))
+        cosine = np.asarray((a.multiply(b) if hasattr(a, "multiply") else a * b).sum(axis=1)).ravel()
+        found[name] = spearman(cosine, np.array([score for *_, score in each]))
+    return summed(found)
+
+
+def summed(found: dict[str, float]) -> dict[str, float]:
+    """STS-B dev and test, the mean of the parts of STS12-16 (each year's mean first), SICK."""
+    years = [statistics.fmean(value for name, value in found.items() if name.startswith(year)) for year in STS]
+    return {"STS-B dev": found["stsb dev"], "STS-B test": found["stsb test"], "STS12-16 (mean)": statistics.fmean(years), "SICK": found["sick test"]}
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+
+
+def of_run(run, tests, whiten: np.ndarray | None = None) -> dict[str, float]:
+    return scored(lambda texts: unit(leaven.embed(run, texts) if whiten is None else whitened(leaven.embed(run, texts), whiten)), tests)
+
+
+def whitened(vectors: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """Without the mean and with equal variance in all directions of a sample (Su et al. 2021)."""
+    center, (_, scale, axes) = sample.mean(0), np.linalg.svd(sample - sample.mean(0), full_matrices=False)
+    return (vectors - center) @ axes.T / scale.clip(1e-6)
+
+
+def trained(method: str, data, folder: Path, budget: float, seed: int, **options):
+    return leaven.pretrain(data, method=method, budget=budget, seed=seed, out=folder, report=False, keep_going=True, **options)
+
+
+def measured(seed: int, data, texts: list[str], tests, out: Path, minutes: float) -> dict[str, dict[str, float]]:
+    kept = out / f"scores-{seed}.json"
+    if not kept.is_file():
+        start = trained("masked_lm", data, out / f"masked_lm-{seed}", 60 * minutes * SHARES["masked_lm"], seed)
+        simcse = trained("simcse", data, out / f"simcse-{seed}", 60 * minutes * SHARES["simcse"], seed, encoder=str(start.path))
+        alone = trained("simcse", data, out / f"alone-{seed}", 60 * minutes, seed)
+        words = trained("word2vec", data, out / f"word2vec-{seed}", 60 * minutes * SHARES["simcse"], seed)
+        sample = texts[:: max(1, len(texts) // 5000)]
+        write_json(kept, {
+            "SimCSE after a masked LM": of_run(simcse, tests),
+            "SimCSE alone": of_run(alone, tests),
+            "the masked LM": of_run(start, tests),
+            "the masked LM, whitened": of_run(start, tests, leaven.embed(start, sample)),
+            "mean of word vectors": of_run(words, tests),
+            "mean of word vectors, whitened": of_run(words, tests, leaven.embed(words, sample)),
+        })  # fmt: skip
+    return read_json(kept)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=20.0, help="for each way of learning")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    tests = pairs(arguments.data_root)
+    texts = sentences(arguments.data_root, {plain(text) for each in tests.values() for pair in each for text in pair[:2]})
+    print(f"{len(texts):,} sentences to learn from; pairs: {', '.join(f'{name} {len(each):,}' for name, each in tests.items())}\n")
+    data = open_data(texts)
+    floors = {
+        "tf-idf of words": scored(sparse_tf_idf(texts, "word"), tests),
+        "tf-idf of characters": scored(sparse_tf_idf(texts, "char_wb"), tests),
+    }
+    found = [measured(seed, data, texts, tests, arguments.out, arguments.minutes) for seed in range(arguments.seeds)]
+    heads = list(next(iter(floors.values())))
+    print(f"| | {' | '.join(heads)} |\n|{'---|' * (1 + len(heads))}")
+    for name in found[0]:
+        print(f"| {name} | {' | '.join(told([seed[name][head] for seed in found]) for head in heads)} |")
+    for name, scores in floors.items():
+        print(f"| {name} | {' | '.join(f'{scores[head]:.1f}' for head in heads)} |")
+
+
+def told(values: list[float]) -> str:
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:.1f}"
+    low, high = seeds_interval(values)
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+
+
+if __name__ == "__main__":
+    main()

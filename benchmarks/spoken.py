@@ -1,0 +1,179 @@
+"""Intents of what a recogniser heard, from text that is clean and text that is not: what unlabeled pairs of both add (Chang and Chen 2022).
+
+    uv run python benchmarks/spoken.py --data-root DATA --out runs/spoken [--data atis-asr,trec6-asr,slurp] [--seeds 3] [--part test]
+
+Every way ends with the same labels: the true text and the recognised text of the training part. It is scored on recognised text alone, beside a
+logistic regression on tf-idf that learned from the same. Everything was chosen with --part valid. slurp has no training part and no recognised text
+beside its devel part: that part trains, its pairs are texts whose words are exchanged as atis-asr and trec6-asr were misheard, and nothing was chosen
+on it. A finished training is kept; the same command goes on.
+"""
+
+import argparse
+import csv
+import json
+import random
+import statistics
+from collections import defaultdict
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline, make_union
+
+import leaven
+from leaven.evaluation.intervals import seeds_interval
+from leaven.run import read_json, write_json
+
+NAMES = ("atis-asr", "trec6-asr", "slurp")
+START, SECOND, LABELS = {"steps": 2000}, {"steps": 1000}, {"steps": 600}
+SECOND_STAGE = {"contrast": 0.1, "distillation": 10.0}
+MISHEARD = 0.2  # of the words that were misheard before
+
+
+class Spoken(NamedTuple):
+    """A line of what was said, what was heard, and what was meant."""
+
+    said: str
+    heard: str
+    meant: str
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as stream:
+        return [*csv.DictReader(stream)]
+
+
+def recognised(path: Path) -> dict[str, list[Spoken]]:
+    parts = defaultdict(list)
+    for row in table(path):
+        parts[row["split"]].append(Spoken(row["text_gold"], row["text_asr"], row["label"]))
+    return parts
+
+
+def parts_of(root: Path, name: str) -> dict[str, list[Spoken]]:
+    """train, valid (but for slurp) and test."""
+    if name != "slurp":
+        return recognised(root / name / f"{name}.csv")
+    heard_as = confusions([line for other in NAMES[:2] for line in parts_of(root, other)["train"]])
+    draw = random.Random(0)
+    train = []
+    for line in (root / name / "devel.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        train.append(Spoken(row["sentence"], misheard(row["sentence"], heard_as, draw), row["intent"]))
+    known = {line.meant for line in train}
+    test = [Spoken(row["text_gold"], row["text_asr"], row["intent"]) for row in table(root / name / "test-asr.csv")]
+    return {"train": train, "test": [line for line in test if line.meant in known]}
+
+
+def confusions(lines: list[Spoken]) -> dict[str, list[str]]:
+    """What words were heard as, where one stands for one."""
+    found = defaultdict(list)
+    for line in lines:
+        said, heard = line.said.lower().split(), line.heard.lower().split()
+        for kind, a, b, c, d in SequenceMatcher(None, said, heard, autojunk=False).get_opcodes():
+            if kind == "replace" and b - a == d - c:
+                for word, other in zip(said[a:b], heard[c:d], strict=True):
+                    found[word].append(other)
+            if kind == "delete":
+                for word in said[a:b]:
+                    found[word].append("")
+    return found
+
+
+def misheard(text: str, heard_as: dict[str, list[str]], draw: random.Random) -> str:
+    words = [draw.choice(heard_as[word]) if word in heard_as and draw.random() < MISHEARD else word for word in text.lower().split()]
+    return " ".join(filter(None, words)) or text
+
+
+def write(path: Path, head: str, rows: list[tuple[str, ...]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([head.split(), *rows])
+    return path
+
+
+def floor(lines: dict[str, list[Spoken]], part: str) -> float:
+    """tf-idf of words and of characters with a logistic regression."""
+    train = [(text, line.meant) for line in lines["train"] for text in (line.said, line.heard)]
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
+    found = make_pipeline(make_union(words, characters), LogisticRegression(C=30, max_iter=2000)).fit(*zip(*train, strict=True))
+    return 100 * found.score([line.heard for line in lines[part]], [line.meant for line in lines[part]])
+
+
+def accuracy(run, lines: list[Spoken]) -> float:
+    """Of what was heard; nothing heard at all counts as wrong."""
+    there = [line for line in lines if line.heard.strip()]
+    found = leaven.predict(run, [line.heard for line in there])
+    return 100 * float(np.sum(np.array(found.labels()) == np.array([line.meant for line in there]))) / len(lines)
+
+
+def measured(name: str, lines: dict[str, list[Spoken]], part: str, seed: int, out: Path) -> dict[str, float]:
+    kept = out / f"{part}-{seed}.json"
+    if kept.is_file():
+        return read_json(kept)
+    train = [line for line in lines["train"] if line.said.strip() and line.heard.strip()]
+    both = write(out / "texts.csv", "text", [(text,) for line in train for text in (line.said, line.heard)])
+    pairs = write(out / "pairs.csv", "anchor positive", [(line.said, line.heard) for line in train])
+    labeled = write(out / "labeled.csv", "text label", [(text, line.meant) for line in train for text in (line.said, line.heard)])
+
+    def learned(way: str, data: Path, length: dict, **options):
+        return leaven.pretrain(data, method=way, out=out / f"{way}-{seed}", seed=seed, report=False, keep_going=True, **length, **options)
+
+    def told(way: str, run, **settings):
+        ended = leaven.finetune(
+            run, labeled, out=out / f"told-{way}-{seed}", seed=seed, all_labels=True, keep_going=True, settings=settings, **LABELS
+        )  # fmt: skip
+        return accuracy(ended, lines[part])
+
+    start = learned("masked_lm", both, START)
+    untold = leaven.pretrain(both, method="masked_lm", steps=1, out=out / f"nothing-{seed}", seed=seed, report=False, keep_going=True)
+    simcse = learned("simcse", both, SECOND, encoder=str(start.path))
+    spoken = learned("spoken_cse", pairs, SECOND, encoder=str(start.path))
+    found = {
+        "labels alone": told("nothing", untold, probe_first=False, interpolation=1.0),
+        "masked LM": told("masked_lm", start),
+        "masked LM, SimCSE": told("simcse", simcse),
+        "masked LM, SpokenCSE": told("spoken_cse", spoken),
+        "masked LM, second stage": told("masked_lm-second", start, **SECOND_STAGE),
+        "masked LM, SpokenCSE, second stage": told("spoken_cse-second", spoken, **SECOND_STAGE),
+    }
+    write_json(kept, found)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data", default=",".join(NAMES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--part", default="test", choices=("valid", "test"))
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    names = arguments.data.split(",")
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"no data set is named {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
+    columns = {}
+    for name in names:
+        lines = parts_of(arguments.data_root, name)
+        found = [measured(name, lines, arguments.part, seed, arguments.out / name) for seed in range(arguments.seeds)]
+        columns[name] = {way: told([each[way] for each in found]) for way in found[0]}
+        columns[name]["tf-idf, logistic regression"] = f"{floor(lines, arguments.part):.1f}"
+    print(f"| {arguments.part}, recognised text | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
+    for way in columns[names[0]]:
+        print(f"| {way} | {' | '.join(column[way] for column in columns.values())} |")
+
+
+def told(values: list[float]) -> str:
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:.1f}"
+    low, high = seeds_interval(values)
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Samples through a code and back, and how much of them is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leaven.api.generate import able, checked_out, numbers_of, write_npy, write_texts
+from leaven.api.sayings import Progress, quiet
+from leaven.api.vectors import opened
+from leaven.data import Counts, DataSet, Pixels, Text, Tokens, Value
+from leaven.encoders import Encoder
+from leaven.evaluation.likelihood import reconstructed
+from leaven.methods.method import Method
+from leaven.report.contact_sheet import picture_grid
+from leaven.run import Run
+from leaven.training.devices import choose_device
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """numbers: (samples, ...) float32. squared_error: the mean over values, on the test split where there is one; that of the mean training sample
+    stands beside it as `of_the_mean`. tested: how many samples that is over."""
+
+    numbers: np.ndarray
+    squared_error: float
+    of_the_mean: float
+    tested: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"count": len(self.numbers), "squared_error": self.squared_error, "of_the_mean": self.of_the_mean, "tested": self.tested}
+
+    def text(self) -> str:
+        share = f" ({self.squared_error / self.of_the_mean:.1%} of it)" if self.of_the_mean else ""
+        return f"squared error {self.squared_error:.5f} a value on {self.tested:,} samples; the mean sample has {self.of_the_mean:.5f}{share}"
+
+
+@dataclass(frozen=True, eq=False)
+class TextReconstruction:
+    """texts: what is written from each code. originals: as the tokeniser knows them. words_kept: share of an original's words that stand in its text
+    in their order, on the test split where there is one; that of the next sample's text stands beside it as `of_another`. tested: how many samples
+    that is over."""
+
+    texts: list[str]
+    originals: list[str]
+    words_kept: float
+    of_another: float
+    tested: int
+
+    def to_dict(self) -> dict[str, Any]:
+        told = {"words_kept": self.words_kept, "of_another": self.of_another, "tested": self.tested}
+        return {"count": len(self.texts), **told, "texts": self.texts}
+
+    def text(self, shown: int = 5) -> str:
+        pairs = [line for pair in zip(self.originals[:shown], self.texts, strict=False) for line in zip(("  ", "> "), pair, strict=True)]
+        line = f"{self.words_kept:.1%} of the words come back in their order on {self.tested:,} samples; {self.of_another:.1%} from another's code"
+        return "\n".join([*map("".join, pairs), line])
+
+
+def reconstruct(
+    run: str | Path | Run,
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    method: str | type[Method] | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    progress: Progress = quiet,
+) -> Reconstruction | TextReconstruction:
+    """Every sample of the data through the encoder's features and back: numbers with their squared error beside that of the mean sample (counts as
+    shares), texts with the share of their words that come back.
+
+    out: a .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with a text a line. Raises UserError where the run's
+    method decodes nothing.
+    """
+    place = checked_out(out)
+    given = run if isinstance(run, Run) else Run.open(run)
+    made, kind = able(given, "decode", method), choose_device(device)
+    encoder, samples, value, _ = opened(given, data, None, None, columns, data_root, progress)
+    before: list[Value] = []
+    after: list[Value] = []
+    for original, back in reconstructed(made, value, encoder.input.shape, device=kind):
+        before.append(original)
+        after.append(back)
+        progress("reconstructed", sum(map(len, before)), len(samples))
+    rows = samples.splits.get("test", torch.arange(len(samples)))
+    if isinstance(value, Text):
+        return of_texts(place, encoder, before, after, rows)
+    return of_numbers(place, encoder, before, after, rows, samples)
+
+
+def of_numbers(
+    place: Path | None, encoder: Encoder, before: Sequence[Value], after: Sequence[Value], rows: Tensor, samples: DataSet
+) -> Reconstruction:
+    x, again = (torch.cat([flat(part) for part in parts]) for parts in (before, after))
+    error, floor = (x[rows] - again[rows]).square().mean().item(), (x[rows] - x[samples.train()].mean(0)).square().mean().item()
+    numbers = again.view(len(again), *encoder.input.shape)
+    if place is not None and place.suffix.lower() == ".png":
+        shown = rows[:20]
+        picture_grid(place, [Pixels(part.view(-1, *encoder.input.shape)[shown]) for part in (x, numbers)], columns=10)
+    elif place is not None:
+        write_npy(place, numbers)
+    return Reconstruction(numbers.numpy(), error, floor, len(rows))
+
+
+def of_texts(place: Path | None, encoder: Encoder, before: Sequence[Value], after: Sequence[Value], rows: Tensor) -> TextReconstruction:
+    tokenizer: Any = encoder.tokenizer
+    originals = [text for part in before for text in tokenizer.decode(encoder.in_tokens(part))]  # type: ignore[operator]
+    texts = [text for part in after if isinstance(part, Tokens) for text in tokenizer.decode(part)]
+    write_texts(place, texts)
+    tested = rows.tolist()
+    kept = [words_kept(originals[row], texts[row]) for row in tested]
+    others = [words_kept(originals[row], texts[other]) for row, other in zip(tested, tested[1:] + tested[:1], strict=True)]
+    return TextReconstruction(texts, originals, float(np.mean(kept)), float(np.mean(others)), len(tested))
+
+
+def words_kept(original: str, text: str) -> float:
+    """Share of a text's words that stand in another one in their order, by matching the longest runs first."""
+    words = original.split()
+    return sum(match.size for match in SequenceMatcher(None, words, text.split(), autojunk=False).get_matching_blocks()) / max(1, len(words))
+
+
+def flat(value: Value) -> Tensor:
+    """A row a sample; counts as shares of their sum, which is all that is rebuilt of them."""
+    return value.shares() if isinstance(value, Counts) else numbers_of(value).float().flatten(1)

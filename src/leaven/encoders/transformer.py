@@ -1,0 +1,215 @@
+"""Transformers that read text: a small one that suits CPUs, and any model of the transformers library."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from leaven.data.batch import Text, Value
+from leaven.data.spec import InputSpec
+from leaven.encoders.encoder import Encoder, TokenFeatures, names_within
+from leaven.encoders.pieces import mean_of_pieces
+from leaven.errors import UserError
+from leaven.modules.packing import NAME, Packing, packed_attention
+
+POOLINGS = ("mean", "first", "last")
+
+
+class TextEncoder(Encoder):
+    """A network of the transformers library over tokens, computed without padding where its attention allows. The feature of a text is made of those
+    of its tokens.
+
+    network: its tokens' embeddings, layers and last normalisation. pooling: "mean" of a text's tokens, or its "first" or "last" one.
+    """
+
+    offers: ClassVar[tuple[str, ...]] = ("features", "tokens")
+    modalities = ("text",)
+    network: Any
+
+    def __init__(self, input: InputSpec, network: Any, pooling: str):
+        if pooling not in POOLINGS:
+            raise UserError(f"features cannot be pooled by {pooling!r}", where="encoder.pooling", hint=f"choose {', '.join(POOLINGS)}")
+        if input.vocabulary is None:
+            raise UserError("this text is not in tokens yet")
+        super().__init__(dataclasses.replace(input, mean=(), std=()), network.config.hidden_size)
+        self.network, self.pooling = network, pooling
+        self.first_position = first_position(network)
+
+    def token_features(
+        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> TokenFeatures:
+        read = self.in_tokens(x)
+        mask = read.mask if keep is None else read.mask & torch.zeros_like(read.mask).scatter_(1, keep, True)
+        embedded = self.network.get_input_embeddings()(read.ids)
+        if hidden is not None:
+            assert mask_token is not None
+            embedded = torch.where(hidden[..., None], mask_token.to(embedded.dtype), embedded)
+        last, *layers = self.states(mask, layers=True, inputs_embeds=embedded)
+        return TokenFeatures(self.pooled(last, mask), last, layers)
+
+    def states(self, mask: Bool[Tensor, "batch longest"], *, layers: bool = False, **inputs: Tensor) -> list[Float[Tensor, "batch longest dim"]]:
+        """The output of the network, and that of each layer where they are asked for; 0 where there is no token. inputs: (batch, longest, ...)."""
+        if self.network.config._attn_implementation != NAME:
+            found = self.network(**inputs, attention_mask=mask.long(), output_hidden_states=layers)
+            return [each * mask[..., None] for each in (found.last_hidden_state, *(found.hidden_states or ())[1:])]
+        packing = Packing.of(mask)
+        packed = {name: value.flatten(0, 1)[packing.flat][None] for name, value in inputs.items()}
+        positions = packing.positions[None] + self.first_position
+        found = self.network(**packed, position_ids=positions, groups=packing.groups, output_hidden_states=layers)
+        return [packing.unpacked(each[0], mask.shape) for each in (found.last_hidden_state, *(found.hidden_states or ())[1:])]
+
+    def pooled(self, tokens: Float[Tensor, "batch longest dim"], mask: Bool[Tensor, "batch longest"]) -> Float[Tensor, "batch dim"]:
+        if self.pooling == "mean":
+            return tokens.sum(1, dtype=torch.promote_types(tokens.dtype, torch.float32)) / mask.sum(1, keepdim=True).clamp(min=1)
+        place = torch.arange(mask.shape[1], device=mask.device)
+        end = (mask * (place + 1)).argmax(1) if self.pooling == "last" else mask.long().argmax(1)
+        return tokens[torch.arange(len(tokens), device=tokens.device), end]
+
+    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        """Of texts as they were written, however long: of tokens, as many as they are."""
+        if isinstance(x, Text):
+            return mean_of_pieces(self, x)
+        read = self.in_tokens(x)
+        (last,) = self.states(read.mask, input_ids=read.ids)
+        return self.pooled(last, read.mask)
+
+    @contextmanager
+    def padded(self) -> Iterator[None]:
+        """Computed with padding, by operations that a graph can hold."""
+        before = self.network.config._attn_implementation
+        self.network.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.network.config._attn_implementation = before
+
+    def no_weight_decay(self) -> list[str]:
+        """Positions, and which of two texts a token is of."""
+        names = [name for name, _ in self.network.named_parameters()]
+        return [f"network.{name}" for name in names if any(part in name for part in ("position_embeddings", "token_type_embeddings", "wpe"))]
+
+    def depths(self) -> list[list[str]]:
+        layers = next((module for module in self.network.modules() if isinstance(module, torch.nn.ModuleList) and len(module) > 0), None)
+        if layers is None:
+            return super().depths()
+        blocks = [names_within(self, layer) for layer in layers]
+        names = [name for name, _ in self.named_parameters()]
+        start, end = names.index(blocks[0][0]), names.index(blocks[-1][-1])
+        return [names[:start], *blocks[:-1], blocks[-1] + names[end + 1 :]]
+
+
+class TextTransformer(TextEncoder):
+    """Pre-norm transformer layers with learned positions: RoBERTa-PreLayerNorm of the transformers library, small and with fresh weights.
+
+    width: of a token. depth: layers. heads: of attention. dropout: of embeddings, layers and attention. pooling: a text's feature is the "mean" of
+    its tokens, the "first" or the "last" one.
+    """
+
+    name = "transformer"
+    causal = False
+
+    def __init__(self, input: InputSpec, *, width: int = 256, depth: int = 4, heads: int = 4, dropout: float = 0.1, pooling: str = "mean"):
+        if width % heads:
+            raise UserError(f"a width of {width} does not divide into {heads} heads", where="encoder.heads")
+        from transformers import RobertaPreLayerNormConfig
+
+        config = RobertaPreLayerNormConfig(
+            vocab_size=input.vocabulary or 1, hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads, intermediate_size=4 * width,
+            hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, max_position_embeddings=input.shape[0] + 2, type_vocab_size=1,
+            pad_token_id=input.special.get("pad", 0), bos_token_id=input.special.get("begin"), eos_token_id=input.special.get("end"),
+            is_decoder=self.causal, use_cache=False,
+        )  # fmt: skip
+        super().__init__(input, fresh(config), pooling)
+
+
+class CausalTransformer(TextTransformer):
+    """The same, of which each token sees only those before it (Radford et al. 2018).
+
+    width: of a token. depth: layers. heads: of attention. dropout: of embeddings, layers and attention. pooling: a text's feature is the "mean" of
+    its tokens, the "first" or the "last" one.
+    """
+
+    name = "causal_transformer"
+    offers = ("features", "tokens", "causal_tokens")
+    causal = True
+
+
+class HuggingFaceText(TextEncoder):
+    """A text model of the transformers library.
+
+    model: its name or folder. pretrained: start from its weights (fetched by transformers where a name is given). pooling: a text's feature is the
+    "mean" of its tokens, the "first" or the "last" one. config: the model's own, kept so that it is built again without its source.
+    """
+
+    library = "transformers"
+
+    def __init__(self, input: InputSpec, *, model: str, pretrained: bool = True, pooling: str = "mean", config: dict[str, Any] | None = None):
+        from transformers import AutoConfig
+
+        try:
+            found = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(model)
+            network = loaded(model) if pretrained and config is None else fresh(found)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"no model {model} can be had: {str(error).splitlines()[0]}", hint="give the name or the folder of a text model"
+            ) from error
+        super().__init__(input, network, pooling)
+        self.config = network.config.to_dict()
+        if any(getattr(module, "is_causal", False) for module in network.modules()):
+            self.offers = CausalTransformer.offers  # type: ignore[misc]
+
+
+def first_position(network: Any) -> int:
+    """The number of a text's first position: RoBERTa and its kin begin after that of padding."""
+    positions = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return 0 if padding is None else padding + 1
+
+
+def fresh(config: Any) -> Any:
+    from transformers import AutoModel
+
+    return without_pooler(AutoModel.from_config(config, attn_implementation=attention(config)))
+
+
+def loaded(model: str) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    with without_bars():
+        return without_pooler(AutoModel.from_pretrained(model, attn_implementation=attention(AutoConfig.from_pretrained(model))))
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Reading and writing weights, which takes a second, draws no progress bars."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+def attention(config: Any) -> str | None:
+    """Attention without padding, where models of this type let theirs be replaced."""
+    from transformers import AttentionInterface, AutoModel
+
+    AttentionInterface.register(NAME, packed_attention)
+    kind: Any = AutoModel._model_mapping[type(config)]
+    return NAME if kind._supports_attention_backend else None
+
+
+def without_pooler(network: Any) -> Any:
+    """Without the pooler, which features do not pass through."""
+    if getattr(network, "pooler", None) is not None:
+        network.pooler = None
+    return network

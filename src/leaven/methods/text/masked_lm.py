@@ -1,0 +1,48 @@
+from leaven.encoders import TextEncoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules.vocabulary import VocabularyHead, chance_of, hidden_tokens, mean_nats
+from leaven.views import Views
+
+
+class MaskedLM(Method):
+    """Hidden tokens are told from those around them (Devlin et al. 2019, section 3.1). Which are hidden is drawn anew in every step.
+
+    mask_ratio: share of a text's tokens that have to be told (above 0, below 1). masked, swapped: shares of these that are read as the mask token,
+    and as any other; the rest is read as it is.
+    """
+
+    paper = "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding (Devlin et al.)"
+    year = 2019
+    modality = "text"
+    wants = "tokens"
+    purpose = "plain"
+    recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
+
+    def __init__(self, encoder: TextEncoder, *, mask_ratio: float = 0.15, masked: float = 0.8, swapped: float = 0.1, views: Views | None = None):
+        super().__init__(encoder, views)
+        if not 0 < mask_ratio < 1:
+            raise UserError(f"mask_ratio must be above 0 and below 1, not {mask_ratio}")
+        if masked < 0 or swapped < 0 or masked + swapped > 1:
+            raise UserError(f"masked and swapped are shares of the hidden tokens, not {masked} and {swapped}")
+        if "mask" not in encoder.input.special:
+            raise UserError("this tokeniser has no token that stands for a hidden one", hint="choose another --encoder, or leave it out")
+        self.mask_ratio, self.masked, self.swapped = mask_ratio, masked, swapped
+        self.head = VocabularyHead(encoder)
+
+    def views(self, batch, draw):
+        (x,) = self.augment(batch["x"], draw)
+        return hidden_tokens(self.encoder.input, x, draw.child("hidden"), self.mask_ratio, self.masked, self.swapped)
+
+    def forward(self, views):
+        found = self.encoder.token_features(views["shown"])
+        return Outputs(features=found.features, **self.head(found.tokens, views["ids"], views["told"]))
+
+    def loss(self, outputs):
+        return {"cross_entropy": mean_nats(outputs)}
+
+    def chance(self, outputs):
+        return chance_of(self.encoder)
+
+    def measures(self, outputs):
+        return {"token_accuracy": (outputs.right.sum() / outputs.count.sum().clamp(min=1)).item()}

@@ -1,0 +1,52 @@
+import torch
+
+from leaven.data.batch import Tokens
+from leaven.encoders import TextEncoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modules.text_decoder import TextDecoder
+from leaven.modules.vocabulary import chance_of, mean_nats
+from leaven.views import Views
+
+
+class TSDAE(Method):
+    """A text is told again from the one vector of what is left of it when tokens are deleted (Wang et al. 2021, section 3).
+
+    The paper's decoder attends to that one vector; attention to a single place adds it everywhere, as is done here.
+
+    deleted: share of a text's tokens that the encoder does not read (from 0 to below 1). depth: layers of the decoder, which is thrown away.
+    """
+
+    paper = "TSDAE: Using Transformer-based Sequential Denoising Auto-Encoder for Unsupervised Sentence Embedding Learning (Wang et al.)"
+    year = 2021
+    modality = "text"
+    wants = "tokens"
+    purpose = "plain"
+    recipe = Recipe(lr=5e-4, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
+
+    def __init__(self, encoder: TextEncoder, *, deleted: float = 0.6, depth: int = 2, views: Views | None = None):
+        super().__init__(encoder, views)
+        if not 0 <= deleted < 1:
+            raise UserError(f"deleted must be a share from 0 to below 1, not {deleted}")
+        self.deleted = deleted
+        self.decoder = TextDecoder(encoder, encoder.dim, depth=depth)
+
+    def views(self, batch, draw):
+        (x,) = self.augment(batch["x"], draw)
+        gone = draw.uniform(len(x), self.encoder.input.shape[0])[:, : x.ids.shape[1]].to(x.ids.device) < self.deleted
+        special = torch.isin(x.ids, torch.tensor(list(self.encoder.input.special.values()), device=x.ids.device))
+        kept = x.mask & (special | ~gone)
+        return {"x": Tokens(x.ids, kept), "text": x}
+
+    def forward(self, views):
+        features = self.encoder(views["x"])
+        return Outputs(features=features, **self.decoder(features, views["text"]))
+
+    def loss(self, outputs):
+        return {"cross_entropy": mean_nats(outputs)}
+
+    def chance(self, outputs):
+        return chance_of(self.encoder)
+
+    def decode(self, codes):
+        return self.decoder.write(codes)

@@ -1,0 +1,68 @@
+"""Which token it is: a softmax over the vocabulary."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leaven.data.batch import Tokens
+from leaven.data.draw import Draw
+from leaven.data.spec import InputSpec
+
+
+class VocabularyHead(nn.Module):
+    """Features of tokens -> how likely the right token is, by its embedding (Devlin et al. 2019; Press and Wolf 2017). plain: no layer before
+    that."""
+
+    def __init__(self, encoder: Any, plain: bool = False):
+        super().__init__()
+        self.layer = nn.Identity() if plain else nn.Sequential(nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.LayerNorm(encoder.dim))
+        self.bias = nn.Parameter(torch.zeros(encoder.input.vocabulary))
+        self.embeddings = [encoder.network.get_input_embeddings()]  # in a list, so that its weights stay the encoder's alone
+
+    def logits(self, features: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens vocabulary"]:
+        return F.linear(self.layer(features), self.embeddings[0].weight, self.bias)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch longest dim"], ids: Int64[Tensor, "batch longest"], told: Bool[Tensor, "batch longest"]
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """nats: of the tokens that are to be told, summed over each text; count: how many these are; right: for how many the likeliest is right."""
+        text, place = told.nonzero(as_tuple=True)
+        logits, right = self.logits(tokens[text, place]), ids[text, place]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        empty = logits.new_zeros(len(ids))
+        return {
+            "nats": empty.index_add(0, text, F.cross_entropy(logits, right, reduction="none")),
+            "count": told.sum(1).to(logits.dtype),
+            "right": empty.index_add(0, text, (logits.argmax(1) == right).to(logits.dtype)),
+        }
+
+
+def hidden_tokens(input: InputSpec, text: Tokens, draw: Draw, ratio: float, masked: float = 0.8, swapped: float = 0.1) -> dict[str, Any]:
+    """shown: the text with some tokens hidden; ids: the tokens that it has; told: (batch, longest) bool, which were hidden (Devlin et al. 2019, A.1).
+
+    ratio: share of the tokens that are, special ones never. masked, swapped: shares of these that are read as the mask token, and as any other.
+    """
+    longest, wide = input.shape[0], text.ids.shape[1]
+    chosen, kind = (draw.uniform(len(text), longest)[:, :wide].to(text.ids.device) for _ in range(2))
+    other = draw.integers(input.vocabulary or 1, len(text), longest)[:, :wide].to(text.ids.device)
+    special = torch.tensor(list(input.special.values()), device=text.ids.device)
+    told = text.mask & (chosen < ratio) & ~torch.isin(text.ids, special)
+    shown = torch.where(told & (kind < masked), input.special["mask"], text.ids)
+    shown = torch.where(told & (kind >= masked) & (kind < masked + swapped), other, shown)
+    return {"shown": Tokens(shown, text.mask), "ids": text.ids, "told": told}
+
+
+def mean_nats(outputs: Any) -> Float[Tensor, ""]:
+    """Nats a token, over all that were to be told in the batch."""
+    return outputs.nats.sum() / outputs.count.sum().clamp(min=1)
+
+
+def chance_of(encoder: Any) -> float:
+    """Nats of a token where all are as likely."""
+    return math.log(encoder.input.vocabulary)

@@ -1,0 +1,23 @@
+"""A user's own code, named as path/to/file.py:Name."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from leaven.errors import UserError
+
+
+def from_file(named: str, hint: str) -> Any:
+    """What a file defines by a name; the file is run. Raises UserError where there is no such file or name, with this hint."""
+    path, _, wanted = named.rpartition(":")
+    if not Path(path).is_file():
+        raise UserError("no such file", where=path, hint=hint)
+    spec = importlib.util.spec_from_file_location(f"leaven_user_{Path(path).stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, wanted):
+        raise UserError(f"this file defines no {wanted!r}", where=path, hint=hint)
+    return getattr(module, wanted)

@@ -1,0 +1,85 @@
+"""Text into tokens before a training: by a tokeniser of the run's own, of the model it starts from, or of the run that it goes on from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from leaven.data.batch import Text
+from leaven.data.content import evenly_spaced
+from leaven.data.dataset import DataSet
+from leaven.data.spec import InputSpec
+from leaven.data.tokenizer import Tokenizer, holds_text, in_pieces, tokenized
+from leaven.encoders import OWN
+from leaven.encoders.store import load_encoder
+from leaven.errors import UserError
+from leaven.methods.registry import find_method, replace_fields
+from leaven.run import Run, read_json, write_json, write_whole
+
+if TYPE_CHECKING:
+    from leaven.training.pretraining import Request
+
+TEXTS_FOR_TOKENS = 1_000_000
+OWN_NAMES = (*OWN, "auto")
+
+
+def split_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of the tokeniser, by what follows "tokenizer.", and the others."""
+    of_tokenizer = {name.removeprefix("tokenizer."): value for name, value in settings.items() if name.startswith("tokenizer.")}
+    return of_tokenizer, {name: value for name, value in settings.items() if not name.startswith("tokenizer.")}
+
+
+def in_tokens(request: Request, data: DataSet, folder: Run | None = None) -> tuple[DataSet, Tokenizer | None, list[dict[str, Any]]]:
+    """The data with its texts in tokens, by which tokeniser, and the choices made; the data itself where it holds no text.
+
+    folder: keeps the tokeniser, so that a training that goes on has the same.
+    """
+    own, _ = split_settings(request.settings)
+    if not holds_text(data):
+        if own:
+            raise UserError("only text has a tokeniser", where=f"tokenizer.{next(iter(own))}")
+        return data, None, []
+    tokenizer, why = chosen(request, data, own, folder)
+    if folder is not None:
+        keep(tokenizer, folder)
+    made = [{"what": "tokeniser", "value": f"{tokenizer.vocabulary:,} tokens, {tokenizer.longest} of a text", "why": why}]
+    if set(data.rows.roles) != {"x"} or find_method(request.method).classifies:
+        return tokenized(data, tokenizer), tokenizer, made
+    read = in_pieces(data, tokenizer)
+    if more := len(read) - len(data):
+        why = f"{more:,} more than texts: longer ones are learned from in pieces"
+        made.append({"what": "samples", "value": f"{len(read):,}", "why": why})
+    return read, tokenizer, made
+
+
+def chosen(request: Request, data: DataSet, own: dict[str, Any], folder: Run | None) -> tuple[Tokenizer, str]:
+    if request.start is not None:
+        encoder = load_encoder(request.start.encoder_folder)
+        if encoder.tokenizer is None:
+            raise UserError("the encoder of this run does not read text", where=request.start.path)
+        return encoder.tokenizer, "that of the run"
+    if folder is not None and (kept := kept_tokenizer(folder)) is not None:
+        return kept, "as before"
+    choice = replace_fields(find_method(request.method).tokens, own, "tokenizer")
+    if request.encoder not in OWN_NAMES:
+        return Tokenizer.of_model(request.encoder, choice.longest), f"that of {request.encoder}"
+    return Tokenizer.trained(training_texts(data), choice), f"{choice.kind}, trained on these texts"
+
+
+def training_texts(data: DataSet) -> list[str]:
+    """The texts of all roles that may be trained on, at most a million of them."""
+    members = data.train()
+    rows = members[torch.from_numpy(evenly_spaced(len(members), TEXTS_FOR_TOKENS))]
+    return [text for value in data.rows.roles.values() if isinstance(value, Text) for text in value[rows].texts]
+
+
+def keep(tokenizer: Tokenizer, folder: Run) -> None:
+    if kept_tokenizer(folder) is None:
+        write_json(folder.tokenizer_folder / "config.json", tokenizer.input.to_dict())
+        write_whole(folder.tokenizer_folder / "tokenizer.json", tokenizer.save)
+
+
+def kept_tokenizer(folder: Run) -> Tokenizer | None:
+    path = folder.tokenizer_folder / "tokenizer.json"
+    return Tokenizer.load(path, InputSpec.from_dict(read_json(path.with_name("config.json")))) if path.is_file() else None

@@ -1,0 +1,62 @@
+"""Random views of text, in tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from leaven.data.batch import Tokens, Value
+from leaven.data.draw import Draw
+from leaven.views.views import Views
+
+
+@dataclass(frozen=True)
+class TextViews(Views):
+    """Tokens deleted, and exchanged with a neighbour, by chance (Wei and Zou 2019). The first and the last one, which begin and end a text, stay, and
+    no text loses all the others.
+
+    longest: tokens that are drawn for in every text, so that parts of a batch get the views of the whole (None: as many as the batch has).
+    """
+
+    kind = "text"
+    modality = "text"
+
+    count: int = 2
+    drop: float = 0.1
+    swap: float = 0.0
+    longest: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_count()
+        self._require_probabilities("drop", "swap")
+
+    def fitted(self, shape: tuple[int, ...], patch: int) -> TextViews:
+        return dataclasses.replace(self, longest=shape[0])
+
+    def __call__(self, value: Value, draw: Draw) -> list[Value]:
+        """`count` views: Tokens with the ids (B, T) in their new order, and a mask that is true where a token stays."""
+        self._expect(value)
+        assert isinstance(value, Tokens)
+        return [self._view(value, view, draw) for view in range(self.count)]
+
+    def _view(self, value: Tokens, view: int, draw: Draw) -> Value:
+        ids, mask = value.ids, value.mask
+        place = torch.arange(mask.shape[1], device=mask.device)
+        inside = mask & (place > 0) & (place < mask.sum(1, keepdim=True) - 1)
+        if self.swap:
+            odd = draw.child("odd", view).integers(2, len(mask), 1).to(mask.device)  # tokens are paired with their next, or with their last
+            first = self._chosen("swap", self.swap, mask, view, draw) & (place % 2 == odd) & inside & inside.roll(-1, 1)
+            ids = ids.gather(1, place + first.long() - first.roll(1, 1).long())
+        if self.drop:
+            kept = ~(self._chosen("drop", self.drop, mask, view, draw) & inside)
+            emptied = ~(kept & inside).any(dim=1, keepdim=True)
+            mask = mask & (kept | emptied)
+        return Tokens(ids, mask)
+
+    def _chosen(self, what: str, share: float, mask: Tensor, view: int, draw: Draw) -> Tensor:
+        wide = max(self.longest or 0, mask.shape[1])
+        return draw.child(what, view).chance(share, len(mask), wide)[:, : mask.shape[1]].to(mask.device)
