@@ -89,6 +89,13 @@ def test_methods_are_ordered_by_score_and_the_sentence_says_what_cannot_be_told_
     assert told.endswith("With 3 seeds it cannot be told apart from b (71.3 %).")
 
 
+def test_where_labels_were_learned_from_the_sentence_names_the_best_without_them_as_well():
+    cells = [cell(name, seed, best + seed / 500) for name, best in (("supcon", 0.78), ("simclr", 0.70), ("byol", 0.60)) for seed in range(3)]
+    told = comparison(cells).sentence()
+    assert told.startswith("supcon scores best") and "Of the methods without labels simclr scores best (linear probe): 70.2 %" in told
+    assert comparison([each for each in cells if each.method != "supcon"]).sentence().count("scores best") == 1
+
+
 def test_the_sentence_does_not_hide_that_nothing_was_gained():
     found = comparison([cell("a", seed, 0.39 + accuracy, fresh=0.4) for seed, accuracy in enumerate((0.0, 0.02, -0.01))])
     assert "not more than its untrained encoder" in found.sentence()

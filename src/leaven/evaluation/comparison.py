@@ -12,6 +12,7 @@ from typing import Any
 
 from leaven.evaluation.intervals import seeds_interval
 from leaven.evaluation.scorecard import PROTOCOL_NAMES, Point, Scores, cell, percent
+from leaven.methods.registry import registry
 
 COMPARED = ("knn", "linear", "few-label")
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
@@ -211,10 +212,18 @@ class Comparison:
         return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:g} minutes"
 
     def sentence(self) -> str:
-        """Which method is best, by how much over its floor, and which others cannot be told apart from it."""
+        """Which method is best, by how much over its floor, and which others cannot be told apart from it; where that one learned from labels, the
+        same of those that did not."""
         ranked = [name for name in self.methods() if self.protocol in self.scores(name)]
         if not ranked:
             return "No method has a score."
+        unlabeled = [name for name in ranked if not learns_labels(name)]
+        if unlabeled and unlabeled != ranked and ranked[0] != unlabeled[0]:
+            return f"{self.best_of(ranked)} Of the methods without labels {self.best_of(unlabeled)}"
+        return self.best_of(ranked)
+
+    def best_of(self, ranked: Sequence[str]) -> str:
+        """Of methods in their order, the best first."""
         best, score = ranked[0], self.scores(ranked[0])[self.protocol]
         if self.protocol == "few-label":
             count = score[-1]["labels_per_class"]
@@ -241,6 +250,12 @@ class Comparison:
         if len(shared) < 2:
             return bool(self.scores(better)[self.protocol]["interval"][0] > self.scores(other)[self.protocol]["interval"][1])
         return bool(difference([(first[seed], second[seed]) for seed in shared])["interval"][0] > 0)
+
+
+def learns_labels(method: str) -> bool:
+    """Of one of Leaven's own."""
+    kind = registry().get(method)
+    return kind is not None and (kind.learns_labels or kind.classifies)
 
 
 def over_seeds(found: Sequence[Scores]) -> Scores:
