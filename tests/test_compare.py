@@ -177,7 +177,8 @@ def test_all_leaves_out_what_does_not_suit_the_data_and_says_why():
 
 def test_what_learns_from_labels_takes_part_where_the_test_labels_are_kept_from_it():
     found, left_out = grid.entries("all", open_data("demo:digits"), "cpu", {}, encoder="auto", steps=1)
-    assert {"supervised", "supcon"} <= {entry.name for entry in found} and list(left_out) == ["cmc", "colorization", "finetune"]
+    assert {"supervised", "supcon"} <= {entry.name for entry in found}
+    assert [name for name in left_out if registry()[name].family != "text"] == ["cmc", "colorization", "finetune"]
 
 
 def test_a_setting_is_for_one_method_or_for_all():

@@ -138,7 +138,7 @@ def test_a_folder_without_pictures_is_one_line(command, tmp_path):
     (tmp_path / "data").mkdir()
     status, _, err = command("pretrain", tmp_path / "data", "--out", tmp_path / "run")
     assert status == 2
-    assert "no pictures or tables here" in one_line(err) and "no files" in err
+    assert "no pictures, tables or texts here" in one_line(err) and "no files" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -172,7 +172,7 @@ def test_what_fits_no_likelihood_is_one_clear_line():
         choose_likelihood("poisson", GREY)
     with pytest.raises(UserError, match="categorical likelihood is of pixels"):
         choose_likelihood("categorical", NUMBERS)
-    with pytest.raises(UserError, match="no likelihood of tokens"):
+    with pytest.raises(UserError, match="no likelihood of text"):
         choose_likelihood("auto", InputSpec("text", (5,), vocabulary=9))
     with pytest.raises(UserError, match="levels must be 2 or more"):
         choose_likelihood("categorical", GREY, levels=1)

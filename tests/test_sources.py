@@ -104,9 +104,8 @@ def test_a_csv_file_may_name_its_columns_otherwise(tmp_path):
     (tmp_path / "list.csv").write_text("where,what\nclass0/000.png,cat\nclass1/001.png,dog\n")
     data = open_data(tmp_path / "list.csv", columns={"x": "where"}, labels="what")
     assert data.spec.class_names == ("cat", "dog")
-    with pytest.raises(UserError, match="no column 'file'") as caught:
+    with pytest.raises(UserError, match="which column"):
         open_data(tmp_path / "list.csv")
-    assert "where, what" in str(caught.value)
     with pytest.raises(UserError, match="no column 'kind'"):
         open_data(tmp_path / "list.csv", columns={"x": "where"}, labels="kind")
 
@@ -142,8 +141,7 @@ def test_hugging_face_data_sets_are_read_with_class_names_and_groups():
     assert torch.equal(pixels(data)[3], torch.from_numpy(np.asarray(picture(3))).permute(2, 0, 1))
     with pytest.raises(UserError, match="no column 'kid'"):
         open_data(found, labels="kid")
-    with pytest.raises(UserError, match=r"holds .*, not pictures"):
-        open_data(found, columns={"x": "kind"})
+    assert open_data(found, columns={"x": "kind"}).spec.roles["x"].modality == "vector"
 
 
 def test_a_saved_hugging_face_data_set_keeps_its_splits(tmp_path):
