@@ -334,16 +334,30 @@ def test_deletion_spares_what_begins_and_ends_a_text():
 
 def test_neighbours_weigh_as_often_as_a_random_window_reaches_them():
     method = made("word2vec", encoder_name="word_vectors", window=3)
-    near = method.near(torch.tensor([[True] * 5 + [False]]))[0]
-    assert near[0].tolist() == pytest.approx([0, 1, 2 / 3, 1 / 3, 0, 0]) and near[5].sum() == 0 and torch.equal(near, near.T)
+    text = torch.tensor([0] * 5 + [1] * 40)
+    near = method.near(text)
+    assert near.shape == (2, 32, 38)
+    whole = torch.zeros(64, 70)
+    whole[:32, :38], whole[32:, 32:] = near
+    whole = whole[:45, 3:48]
+    assert whole[0, :6].tolist() == pytest.approx([0, 1, 2 / 3, 1 / 3, 0, 0]) and torch.equal(whole, whole.T)
+    assert whole[30, 28:36].tolist() == pytest.approx([2 / 3, 1, 0, 1, 2 / 3, 1 / 3, 0, 0])
+    assert near.sum() == whole.sum() and (whole > 0).equal((whole > 0) & (text[:, None] == text))
+
+
+def test_words_in_a_row_have_those_around_their_blocks():
+    method = made("word2vec", encoder_name="word_vectors", window=2)
+    row = torch.arange(1.0, 41)
+    assert method.around(row)[1].tolist() == [31, 32, *range(33, 41), *[0] * 26]
+    assert torch.equal(method.around(row[:, None] * torch.tensor([1.0, 10]))[1, :, 1], 10 * method.around(row)[1])
+    assert method.around(row[:0])[0].tolist() == [0] * 36
 
 
 def test_skip_gram_with_negative_sampling_by_hand():
     method = made("word2vec", encoder_name="word_vectors", window=2, shared=3, negatives=2.0, subsample=0.0)
     nn.init.normal_(method.outputs.weight)
     ids, random = torch.tensor([[5, 6, 7]]), torch.tensor([[8, 6, 9]])
-    x = Tokens(ids, torch.ones(1, 3, dtype=torch.bool))
-    outputs = method({"x": x, "random": random})
+    outputs = method({"ids": ids[0], "text": torch.zeros(3, dtype=torch.int64), "random": random[0], "none": torch.zeros(1)})
     u, v = method.encoder.vectors.weight, method.outputs.weight
     weights = {(0, 1): 1.0, (1, 0): 1.0, (1, 2): 1.0, (2, 1): 1.0, (0, 2): 0.5, (2, 0): 0.5}
     expected = sum(weight * F.softplus(-u[ids[0, i]] @ v[ids[0, j]]) for (i, j), weight in weights.items())
@@ -351,6 +365,20 @@ def test_skip_gram_with_negative_sampling_by_hand():
         odd = [word for word in (8, 6, 9) if word != ids[0, i]]
         expected = expected + pairs * 2.0 / len(odd) * sum(F.softplus(u[ids[0, i]] @ v[word]) for word in odd)
     assert outputs.nats.item() == pytest.approx(expected.item(), abs=1e-4) and outputs.pairs.item() == pytest.approx(5.0)
+
+
+def test_a_bag_of_neighbours_tells_its_word_by_hand():
+    method = made("word2vec", encoder_name="word_vectors", window=2, shared=3, negatives=2.0, subsample=0.0, model="cbow")
+    nn.init.normal_(method.outputs.weight)
+    ids, random = torch.tensor([5, 6, 7, 9]), torch.tensor([8, 6, 9])
+    outputs = method({"ids": ids, "text": torch.tensor([0, 0, 0, 1]), "random": random, "none": torch.zeros(2)})
+    u, v = method.encoder.vectors.weight, method.outputs.weight
+    around = {5: (u[6] + u[7] / 2) / 1.5, 6: (u[5] + u[7]) / 2, 7: (u[6] + u[5] / 2) / 1.5}
+    expected = 0.0
+    for word, mean in around.items():
+        odd = [other for other in (8, 6, 9) if other != word]
+        expected = expected + F.softplus(-mean @ v[word]) + 2.0 / len(odd) * sum(F.softplus(mean @ v[other]) for other in odd)
+    assert outputs.nats.tolist() == pytest.approx([expected.item(), 0], abs=1e-4) and outputs.pairs.tolist() == [3, 0]
 
 
 def test_frequent_words_are_left_out_and_random_ones_drawn_by_their_power(tmp_path):

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Tokens
 from leaven.data.tokenizer import TokenizerChoice
 from leaven.encoders.word_vectors import WordVectors
 from leaven.errors import UserError
@@ -12,6 +11,7 @@ from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.views import Views
 
 MODELS = ("skip_gram", "cbow")
+BLOCK = 32  # words whose neighbours are found by one product of matrices
 
 
 class Word2Vec(Method):
@@ -31,7 +31,7 @@ class Word2Vec(Method):
     wants = "words"
     purpose = "plain"
     tokens = TokenizerChoice(kind="words", vocabulary=30_000)
-    recipe = Recipe(lr=3e-3, batch=512, weight_decay=0.0, warmup=0.02)
+    recipe = Recipe(lr=1e-2, batch=2048, weight_decay=0.0, warmup=0.02)
     chances: torch.Tensor
     kept: torch.Tensor
 
@@ -42,7 +42,7 @@ class Word2Vec(Method):
         model: str = "skip_gram",
         window: int = 5,
         negatives: float = 5.0,
-        shared: int = 512,
+        shared: int = 128,
         subsample: float = 1e-4,
         power: float = 0.75,
         views: Views | None = None,
@@ -73,38 +73,45 @@ class Word2Vec(Method):
             self.kept.copy_((ratio.sqrt() + ratio).clamp(max=1))  # as the authors' program does
 
     def views(self, batch, draw):
+        """The words of all texts in one row, without those that are left out: their ids and the texts that they are of, both (W,)."""
         (x,) = self.augment(batch["x"], draw)
         longest = self.encoder.input.shape[0]
         left = draw.uniform(len(x), longest)[:, : x.ids.shape[1]].to(x.ids.device) < self.kept[x.ids]
+        text, place = (self.encoder.words(x) & left).nonzero(as_tuple=True)
         edges = (self.chances / self.chances.sum()).cumsum(0)
         # random words are the batch's: every part draws all of them
-        place = torch.rand(self.shared, generator=draw.child("random").generator, device=draw.device).to(edges)
-        random = torch.searchsorted(edges, place).clamp(max=len(edges) - 1)
-        return {"x": closed_up(Tokens(x.ids, self.encoder.words(x) & left)), "random": random.expand(len(x), -1)}
+        random = torch.rand(self.shared, generator=draw.child("random").generator, device=draw.device).to(edges)
+        random = torch.searchsorted(edges, random).clamp(max=len(edges) - 1)
+        return {"ids": x.ids[text, place], "text": text, "random": random, "none": torch.zeros(len(x), device=x.ids.device)}
 
     def forward(self, views):
-        x, random = views["x"], views["random"][0]
-        words, others = self.encoder.vectors(x.ids), self.outputs(x.ids)
-        near = self.near(x.mask)
+        ids, text, random = views["ids"], views["text"], views["random"]
+        words, others = self.encoder.vectors(ids), self.outputs(ids)
+        near = self.near(text).to(views["none"])
+        weight = near.sum(2)
         if self.model == "cbow":
-            words = near @ words / near.sum(2, keepdim=True).clamp(min=1e-12)
-            told = (words * others).sum(2)
-            weight = (near.sum(2) > 0).to(told.dtype)
-            nats = (weight * softplus(-told)).sum(1)
+            words = in_row(near @ self.around(words) / weight[..., None].clamp(min=1e-12), len(ids))
+            weight = (in_row(weight, len(ids)) > 0).to(weight)
+            nats = weight * softplus(-(words * others).sum(1))
         else:
-            weight = near.sum(2)
-            nats = (near * softplus(-(words @ others.transpose(1, 2)))).sum((1, 2))
-        odd = softplus(words @ self.outputs(random).T)
-        share = self.negatives / (random != x.ids[..., None]).sum(2).clamp(min=1)
-        nats = nats + (weight[..., None] * share[..., None] * odd * (random != x.ids[..., None])).sum((1, 2))
-        return Outputs(nats=nats, pairs=weight.sum(1))
+            nats = in_row((near * softplus(-(in_blocks(words) @ self.around(others).mT))).sum(2), len(ids))
+            weight = in_row(weight, len(ids))
+        random_nats = softplus((words @ self.outputs(random).T).masked_fill(random == ids[:, None], -torch.inf)).sum(1)
+        nats = nats + weight * self.negatives / (random != ids[:, None]).sum(1).clamp(min=1) * random_nats
+        return Outputs(nats=views["none"].index_add(0, text, nats), pairs=views["none"].index_add(0, text, weight))
 
-    def near(self, mask):
-        """(batch, longest, longest): how often a word is among the neighbours of another, where the window's width is drawn from 1 to `window`."""
-        place = torch.arange(mask.shape[1], device=mask.device)
-        distance = (place[:, None] - place).abs()
+    def near(self, text):
+        """(blocks, 32, 32 + 2 window): how often each word of a block has a word of the block, or of those before and after it, as a neighbour, where
+        the window's width is drawn from 1 to `window`."""
+        place = torch.arange(BLOCK + 2 * self.window, device=text.device)
+        distance = (place[self.window : self.window + BLOCK, None] - place).abs()
         weight = ((self.window + 1 - distance) / self.window).clamp(0, 1) * (distance > 0)
-        return weight * mask[:, :, None] * mask[:, None, :]
+        return weight * (in_blocks(text, -1)[..., None] == self.around(text, -2)[:, None])
+
+    def around(self, row, filling=0):
+        """(blocks, 32 + 2 window, ...): the words of each block with those before and after it."""
+        edge = row.new_full((self.window, *row.shape[1:]), filling)
+        return torch.cat([edge, in_blocks(row, filling).flatten(0, 1), edge]).unfold(0, BLOCK + 2 * self.window, BLOCK).movedim(-1, 1)
 
     def loss(self, outputs):
         return {"negative_sampling": outputs.nats.sum() / outputs.pairs.sum().clamp(min=1e-12)}
@@ -117,8 +124,12 @@ def softplus(logits):
     return F.softplus(logits.to(torch.promote_types(logits.dtype, torch.float32)))
 
 
-def closed_up(x):
-    """Tokens that are left, moved together, so that words stand nearer when those between them are left out."""
-    order = (~x.mask).to(torch.int8).argsort(dim=1, stable=True)
-    longest = max(1, int(x.mask.sum(1).max()))
-    return Tokens(x.ids.gather(1, order)[:, :longest], x.mask.gather(1, order)[:, :longest])
+def in_blocks(row, filling=0):
+    """(W, ...) words in a row as (blocks, 32, ...), filled up."""
+    missing = max(BLOCK, -(-len(row) // BLOCK) * BLOCK) - len(row)
+    return torch.cat([row, row.new_full((missing, *row.shape[1:]), filling)]).unflatten(0, (-1, BLOCK))
+
+
+def in_row(blocks, count):
+    """The inverse of `in_blocks`."""
+    return blocks.flatten(0, 1)[:count]
