@@ -3,7 +3,7 @@
     uv run python benchmarks/similarity.py --data-root DATA --out runs/similarity [--seeds 3] [--minutes 20]
 
 Sentences come from all text below DATA that is not scored here; one that stands in a test pair (STS-B dev and test, STS12-16, SICK test) is left out
-wherever it stands. Nothing is fitted to scores; lengths were settled on STS-B dev. A finished training is kept; the same command goes on.
+wherever it stands. Nothing is fitted to scores. A finished training is kept; the same command goes on.
 """
 
 import argparse

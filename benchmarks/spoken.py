@@ -3,8 +3,8 @@
     uv run python benchmarks/spoken.py --data-root DATA --out runs/spoken [--data atis-asr,trec6-asr,slurp] [--seeds 3] [--part test]
 
 Every way ends with the same labels: the true text and the recognised text of the training part. It is scored on recognised text alone, beside a
-logistic regression on tf-idf that learned from the same. Everything was chosen with --part valid. slurp has no training part and no recognised text
-beside its devel part: that part trains, its pairs are texts whose words are exchanged as atis-asr and trec6-asr were misheard, and nothing was chosen
+logistic regression on tf-idf that learned from the same. Choose with --part valid. slurp has no training part and no recognised text
+beside its devel part: that part trains, its pairs are texts whose words are exchanged as atis-asr and trec6-asr were misheard, and nothing is chosen
 on it. A finished training is kept; the same command goes on.
 """
 
@@ -12,19 +12,18 @@ import argparse
 import csv
 import json
 import random
-import statistics
 from collections import defaultdict
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from similarity import told
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 
 import leaven
-from leaven.evaluation.intervals import seeds_interval
 from leaven.run import read_json, write_json
 
 NAMES = ("atis-asr", "trec6-asr", "slurp")
@@ -123,7 +122,7 @@ def measured(name: str, lines: dict[str, list[Spoken]], part: str, seed: int, ou
     def learned(way: str, data: Path, length: dict, **options):
         return leaven.pretrain(data, method=way, out=out / f"{way}-{seed}", seed=seed, report=False, keep_going=True, **length, **options)
 
-    def told(way: str, run, **settings):
+    def taught(way: str, run, **settings):
         ended = leaven.finetune(
             run, labeled, out=out / f"told-{way}-{seed}", seed=seed, all_labels=True, keep_going=True, settings=settings, **LABELS
         )  # fmt: skip
@@ -134,12 +133,12 @@ def measured(name: str, lines: dict[str, list[Spoken]], part: str, seed: int, ou
     simcse = learned("simcse", both, SECOND, encoder=str(start.path))
     spoken = learned("spoken_cse", pairs, SECOND, encoder=str(start.path))
     found = {
-        "labels alone": told("nothing", untold, probe_first=False, interpolation=1.0),
-        "masked LM": told("masked_lm", start),
-        "masked LM, SimCSE": told("simcse", simcse),
-        "masked LM, SpokenCSE": told("spoken_cse", spoken),
-        "masked LM, second stage": told("masked_lm-second", start, **SECOND_STAGE),
-        "masked LM, SpokenCSE, second stage": told("spoken_cse-second", spoken, **SECOND_STAGE),
+        "labels alone": taught("nothing", untold, probe_first=False, interpolation=1.0),
+        "masked LM": taught("masked_lm", start),
+        "masked LM, SimCSE": taught("simcse", simcse),
+        "masked LM, SpokenCSE": taught("spoken_cse", spoken),
+        "masked LM, second stage": taught("masked_lm-second", start, **SECOND_STAGE),
+        "masked LM, SpokenCSE, second stage": taught("spoken_cse-second", spoken, **SECOND_STAGE),
     }
     write_json(kept, found)
     return found
@@ -165,14 +164,6 @@ def main():
     print(f"| {arguments.part}, recognised text | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
     for way in columns[names[0]]:
         print(f"| {way} | {' | '.join(column[way] for column in columns.values())} |")
-
-
-def told(values: list[float]) -> str:
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{mean:.1f}"
-    low, high = seeds_interval(values)
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def test_columns_joined_by_plus_are_samples_of_one_role(tmp_path):
         ("text,label\na,b\n", {"x": "txet"}, "no column 'txet'"),
         ("number\n1\n2\n", None, "no column of pictures or text"),
         ("", None, "empty"),
-        ("text\n\n", None, "no rows"),
+        ("text\n\n", None, "no samples in it"),
         ('text\n""\n""\n', None, "none of the 2 samples"),
     ],
 )
@@ -305,3 +305,13 @@ def test_a_list_with_a_text_that_cannot_be_used_gets_no_vectors_in_another_order
     with pytest.raises(leaven.UserError, match="2 of these 4 samples cannot be used, the first one since it is empty") as refused:
         leaven.embed(run, ["a cat", "", "  ", "the dog"])
     assert refused.value.where == "#1"
+
+
+def test_one_repeated_text_is_told_and_no_table_goes_without_its_name(tmp_path):
+    said = []
+    settings = {"tokenizer.kind": "words", "encoder.width": 16, "encoder.depth": 1}
+    run = leaven.pretrain(["the same again"] * 20, method="simcse", steps=2, settings=settings, out=tmp_path / "run", say=said.append)
+    assert "all 20 samples are the same: nothing can be learned that tells them apart" in said and (run.path / "report.html").is_file()
+    with pytest.raises(leaven.UserError) as refused:
+        open_data(written(tmp_path, "numbers.csv", "a,b\n1,2\n"))
+    assert str(refused.value.where).endswith("numbers.csv")

@@ -68,6 +68,8 @@ def pretrain(
         raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     describe_data(opened, say)
+    if len(opened) > 1 and len(opened.hashes.unique()) == 1:
+        say(f"all {len(opened):,} samples are the same: nothing can be learned that tells them apart")
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
         say(f"{kind.name} reads one text at a time: those of {', '.join(opened.rows.roles)} are all read")
         opened = pooled

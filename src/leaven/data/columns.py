@@ -22,11 +22,18 @@ SCORES = ("score", "relatedness_score", "similarity")
 
 
 class Columns(ABC):
-    """A listing (see `Listing`) whose samples are a column of a table. root: where it lies, for messages. names: one a row. column: the samples."""
+    """A listing (see `Listing`) whose samples are a column of a table. root: where it lies. files: below it, if it is made of such. names: one a row.
+    column: the samples."""
 
     root: Path | str
+    files: tuple[str, ...]
     names: Sequence[str]
     column: str
+
+    @property
+    def place(self) -> Path | str:
+        """What messages name: the one file, or what holds several."""
+        return Path(self.root) / self.files[0] if len(self.files) == 1 else self.root
 
     @abstractmethod
     def with_column(self, column: str) -> Self:
@@ -74,7 +81,7 @@ class Columns(ABC):
             if column not in self.column_names():
                 raise self.no_column(column)
             if not self.holds(column):
-                raise UserError(f"the column {column!r} holds {self.kind_of(column)}, neither pictures nor text nor numbers", where=self.root)
+                raise UserError(f"the column {column!r} holds {self.kind_of(column)}, neither pictures nor text nor numbers", where=self.place)
         return {role: self.with_column(column) for role, column in chosen.items()}
 
     def usual_roles(self) -> dict[str, str]:
@@ -95,8 +102,8 @@ class Columns(ABC):
             return {"x": usual or texts[0]}
         hint = f"the columns are {', '.join(names)}"
         if not texts:
-            raise UserError("no column of pictures or text", where=self.root, hint=hint)
-        raise UserError("which column holds the text?", where=self.root, hint=f"say so with --columns x={texts[0]}; {hint}")
+            raise UserError("no column of pictures or text", where=self.place, hint=hint)
+        raise UserError("which column holds the text?", where=self.place, hint=f"say so with --columns x={texts[0]}; {hint}")
 
     def splits(self) -> list[str | None]:
         """By the column `split`, else as it is usual for the kind of table; none where no part is called train."""
@@ -115,7 +122,7 @@ class Columns(ABC):
                 return labeling.from_csv(Path(spec).expanduser(), self.names)
             raise self.no_column(column)
         if not self.holds_classes(column):
-            raise UserError(f"the column {column!r} holds {self.kind_of(column)}, not classes", where=self.root)
+            raise UserError(f"the column {column!r} holds {self.kind_of(column)}, not classes", where=self.place)
         return self._classes(column)
 
     def groups(self) -> Tensor:
@@ -123,7 +130,7 @@ class Columns(ABC):
         return self._classes("group").ids if self._tells("group") else Labels.none(len(self.names)).ids
 
     def no_column(self, column: str) -> UserError:
-        return UserError(f"no column {column!r}", where=self.root, hint=f"the columns are {', '.join(self.column_names())}")
+        return UserError(f"no column {column!r}", where=self.place, hint=f"the columns are {', '.join(self.column_names())}")
 
     def _tells(self, column: str) -> bool:
         return column in self.column_names() and self.holds_classes(column)

@@ -21,7 +21,7 @@ class HuggingFace(Columns):
     """Splits of one data set, one after another; column: the samples."""
 
     def __init__(self, name: str, splits: Mapping[str, datasets.Dataset], column: str = ""):
-        self.root, self.parts, self.column = name, dict(splits), column
+        self.root, self.files, self.parts, self.column = name, (), dict(splits), column
 
     @classmethod
     def load(cls, name: str) -> HuggingFace:

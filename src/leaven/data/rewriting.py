@@ -32,7 +32,8 @@ class Synonyms:
 
     @classmethod
     def read(cls, path: Path, share: float = 0.3, seed: int = 0) -> Synonyms:
-        """From a file: on each line words that may stand for each other, with tabs or commas between them. A line that begins with # says nothing."""
+        """From a file: on each line words that may stand for each other, with tabs or commas between them. A line that begins with # says nothing.
+        Only single words are exchanged, but for several if those stand beside them."""
         found: dict[str, list[str]] = {}
         for line in lines_of(path):
             words = [word.strip() for word in re.split(r"[\t,]", line) if word.strip()]

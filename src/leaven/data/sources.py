@@ -208,7 +208,7 @@ class Part:
 def _part(listing: Listing, options: Options) -> Part:
     """Pictures decoded or found in the cache; texts and numbers as they are."""
     if not listing.names:
-        raise UserError("the table has no rows", where=listing.root)
+        raise UserError("there are no samples in it", where=listing.place if isinstance(listing, Columns) else listing.root)
     if listing.kind == "pictures":
         listing = cast(Pictures, listing)
         seen = survey(listing.sample())

@@ -12,6 +12,7 @@ from torch import Tensor
 from leaven.data import DataSet, Draw, Pixels, Text
 from leaven.encoders import Encoder
 from leaven.encoders.encoder import fitted
+from leaven.errors import UserError
 from leaven.evaluation.features import encode, spread
 from leaven.evaluation.knn import nearest_neighbours
 from leaven.evaluation.scorecard import Scorecard
@@ -43,8 +44,8 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
     value = data.rows.roles.get("x")
     if isinstance(value, Pixels) and "views" in asked["method"]["hyperparameters"]:
         payload["views"] = seen_views(value[spread(data.train(), SHOWN)], asked["method"]["hyperparameters"]["views"])
-    if encoder is not None and value is not None:
-        train, test, *_ = data.held_out()
+    if encoder is not None and value is not None and (parts := apart(data)):
+        train, test = parts
         test, train = spread(test, MAPPED), spread(train, SEARCHED)
         features, found = encode(encoder, value, test, device=device), encode(encoder, value, train, device=device)
         labels = data.rows.label[test] if data.spec.classes else None
@@ -67,6 +68,15 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
                 for query, rows in zip(queries, nearest, strict=True)
             ]
     return write_report(run.path / "report.html", payload)
+
+
+def apart(data: DataSet) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Training and test rows; None where nothing can be held out, as of samples that are all the same."""
+    try:
+        train, test, *_ = data.held_out()
+    except UserError:
+        return None
+    return train, test
 
 
 def shown_text(data: DataSet, row: int) -> dict[str, str | None]:
