@@ -105,8 +105,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default="rbm,vae")
     arguments = parser.parse_args()
+    peers = arguments.peers.split(",")
+    if unknown := set(peers) - set(PEERS):
+        parser.error(f"no peer is named {', '.join(sorted(unknown))}; choose from {', '.join(PEERS)}")
     data = open_data(arguments.data, root=arguments.data_root)
-    for peer in arguments.peers.split(","):
+    for peer in peers:
         measure, what = PEERS[peer]
         with tempfile.TemporaryDirectory() as folder:
             rounds = [measure(data, arguments.epochs, Path(folder), number) for number in range(arguments.rounds)]

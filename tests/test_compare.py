@@ -271,6 +271,21 @@ def test_a_comparison_scores_every_method_beside_its_floors(compared):
     assert json.loads((arguments["out"] / "comparison.json").read_text()) == told
 
 
+def test_methods_are_compared_by_what_they_find_and_by_the_groups_that_they_form(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "apart", here)
+    arguments = {"methods": "simclr,byol", "steps": 2, "seeds": 2, "settings": SMALL, "protocols": ("retrieval", "clusters")}
+    found = leaven.compare((POINTS, CLASSES), out=tmp_path / "out", **arguments)
+    for name in ("simclr", "byol"):
+        scores, cells = found.scores(name), found.cells_of(name)
+        for protocol, measure in (("retrieval", "map"), ("clusters", "v_measure")):
+            values = [cell.scores[protocol][measure] for cell in cells]
+            assert scores[protocol][measure] == pytest.approx(np.mean(values))
+            gained = [value - cell.floors["untrained"][protocol][measure] for value, cell in zip(values, cells, strict=True)]
+            assert found.gains(name)[protocol]["seeds"] == pytest.approx(gained)
+    assert found.table()[0][2:4] == ["retrieval (mAP)", "clusters (V-measure)"] and "scores best (retrieval (mAP))" in found.sentence()
+    assert "retrieval (mAP)" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_the_same_call_goes_on_with_what_is_missing(compared, monkeypatch):
     found, arguments, _ = compared
     folder = arguments["out"] / "byol" / "0"

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small import brings_networks, encoder_for, samples_for, small_settings
 
 import leaven
 from leaven.errors import TrainingStopped
 from leaven.evaluation.scorecard import Scorecard
+from leaven.methods.registry import registry
 from leaven.report import write_report
 from leaven.report.facts import facts
 from leaven.report.figures import embedding_map, metric_figures, placed
-from leaven.report.sheets import CELL, GAP, OTHER, SAME, data_uri, dots, neighbour_strips, strip, view_strips
+from leaven.report.sheets import CELL, GAP, OTHER, SAME, data_uri, dots, neighbour_strips, picture_sheet, strip, view_strips
 
-SECTIONS = ("health", "asked", "few-label", "scores", "curves", "views", "map", "neighbours", "time", "config")
+SECTIONS = ("health", "asked", "few-label", "scores", "curves", "views", "made", "rebuilt", "map", "neighbours", "time", "config")
 
 
 def payload():
@@ -37,6 +39,8 @@ def payload():
         "scorecard": card.to_dict(),
         "metrics": [{"step": step, "loss": 1 / (1 + step), "knn": 0.5, "seconds": step, "finite": float("nan")} for step in range(2000)],
         "views": {"originals": pictures, "views": [pictures.float() / 255, pictures[:, :, :4, :4]]},
+        "made": pictures,
+        "rebuilt": {"originals": pictures, "views": [pictures.flip(3)]},
         "embedding": {"features": torch.randn(40, 6, generator=generator), "labels": torch.arange(40) % 3, "classes": ["ant", "bee", "cat"]},
         "neighbours": {
             "queries": pictures[:2],
@@ -109,6 +113,27 @@ def test_every_figure_and_picture_says_what_it_shows(page):
     assert len(labels) == page.count('<script type="application/json">') == 4
     assert all(re.findall(r"<img[^>]*", page)) and all('alt="' in image and 'alt=""' not in image for image in re.findall(r"<img[^>]*", page))
     assert re.findall(r"<h(\d)", page)[0] == "1"
+
+
+def test_a_sheet_shows_every_picture_in_its_place():
+    pictures = torch.tensor([10, 20, 30], dtype=torch.uint8)[:, None, None, None].expand(3, 1, 4, 4)
+    sheet = decoded(picture_sheet(pictures, columns=2))
+    assert sheet.shape == (2 * CELL + GAP, 2 * CELL + GAP, 4)
+    step = CELL + GAP
+    assert [int(sheet[row * step, column * step, 0]) for row, column in ((0, 0), (0, 1), (1, 0))] == [10, 20, 30]
+    assert sheet[step, step, 3] == 0 == sheet[CELL, 0, 3]
+
+
+MAKERS = [name for name, kind in registry().items() if {"sample", "decode"} & set(kind.abilities())]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_page_of_a_method_that_makes_samples_shows_them(name, tmp_path):
+    encoder = "auto" if brings_networks(name) else encoder_for(name)
+    run = leaven.pretrain(samples_for(name), method=name, encoder=encoder, settings=small_settings(name), steps=1, batch=8, out=tmp_path / "run")
+    page, abilities = (run.path / "report.html").read_text(), registry()[name].abilities()
+    assert ('id="made"' in page) == ("sample" in abilities)
+    assert ('id="rebuilt"' in page) == ("decode" in abilities)
 
 
 def test_no_text_can_end_the_element_of_a_figure():

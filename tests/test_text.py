@@ -15,6 +15,7 @@ from leaven.data.spec import DataSpec, InputSpec
 from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder
 from leaven.encoders.transformer import TextEncoder, fresh
+from leaven.evaluation.scorecard import Scorecard
 from leaven.evaluation.similarity import evaluate_similarity, told
 from leaven.losses import info_nce, weighted_contrast
 from leaven.methods.registry import build_method, find_method
@@ -468,6 +469,18 @@ def test_similarity_is_scored_on_the_test_pairs_beside_its_floors(tmp_path):
     card = leaven.evaluate(run, tmp_path / "pairs.csv")
     assert card.scores["sts"]["pairs"] == 18 and set(card.floors) == {"input", "characters", "words", "untrained"}
     assert {"alignment", "uniformity", "anisotropy"} <= card.scores["sts"].keys() and "Spearman" in card.text()
+
+
+def test_classes_of_texts_are_scored_beside_tf_idf_and_the_mean_of_word_vectors(tmp_path):
+    texts = [f"{sentence} {number}" for number in range(4) for sentence in SENTENCES]
+    labels = [int("cat" in text) for text in texts]
+    run = leaven.pretrain(texts, method="masked_lm", steps=1, batch=8, out=tmp_path / "run", settings={f"encoder.{k}": v for k, v in SMALL.items()})
+    card = leaven.evaluate(run, (texts, labels), protocols=("linear", "retrieval"))
+    assert set(card.floors) == {"input", "characters", "words", "untrained"}
+    assert card.floors["words"]["linear"]["accuracy"] == 1.0  # whether a word stands in a text can be read off the mean
+    best = {"characters": {"linear": {"accuracy": 0.9, "interval": [0.88, 0.92]}}}
+    worse = Scorecard("masked_lm", "transformer", "texts", {"linear": {"accuracy": 0.5, "interval": [0.4, 0.6]}}, best)
+    assert "worse than tf-idf of characters" in worse.sentence()
 
 
 def test_similarity_needs_pairs_and_scores_that_differ():

@@ -14,7 +14,7 @@ from leaven.api.use import load_encoder_of, picture_options
 from leaven.data import DataSet, open_data
 from leaven.errors import UserError
 from leaven.evaluation.classifier import evaluate_classifier
-from leaven.evaluation.comparison import COMPARED, Comparison
+from leaven.evaluation.comparison import Comparison
 from leaven.evaluation.evaluate import PROTOCOLS, USUAL, evaluate_encoder
 from leaven.evaluation.pairs import evaluate_pairs, pair_of
 from leaven.evaluation.samples import evaluate_samples
@@ -144,8 +144,8 @@ def compare(
         raise UserError("a comparison needs one seed and one step at least")
     if jobs < 1:
         raise UserError(f"a comparison makes one training at a time or more, not {jobs}")
-    if unknown := sorted(set(protocols) - set(COMPARED)):
-        raise UserError(f"methods are not compared by {unknown[0]!r}", hint=f"choose from {', '.join(COMPARED)}")
+    if unknown := sorted(set(protocols) - set(PROTOCOLS)):
+        raise UserError(f"methods are not compared by {unknown[0]!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
     samples = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))

@@ -88,7 +88,13 @@ def compare(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A hyper-parameter: method:name=value, or name=value for all methods. May be repeated.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="Any of knn,linear,few-label.")] = "knn,linear",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="Any of knn,linear,few-label,retrieval,clusters.",
+            autocompletion=completion.some_of("knn", "linear", "few-label", "retrieval", "clusters"),
+        ),
+    ] = "knn,linear",
     size: Size = None,
     precision: Precision = "auto",
     device: Device = "auto",

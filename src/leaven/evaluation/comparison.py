@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from leaven.evaluation.intervals import seeds_interval
-from leaven.evaluation.scorecard import PROTOCOL_NAMES, Point, Scores, cell, percent
+from leaven.evaluation.scorecard import PROTOCOL_NAMES, Point, Scores, cell, headline, measure_of, percent
 from leaven.methods.registry import registry
 
-COMPARED = ("knn", "linear", "few-label")
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
 PASSES, SLOWER = "forward and backward", 0.7
 
@@ -85,7 +84,7 @@ class Comparison:
         return sorted(names, key=lambda name: -height(self.scores(name).get(self.protocol)))
 
     def scores(self, method: str) -> Scores:
-        """{protocol: {accuracy, interval, ...}} over the finished seeds."""
+        """{protocol: {accuracy (map of retrieval, v_measure of clusters), interval, ...}} over the finished seeds."""
         return over_seeds([found.scores for found in self.cells_of(method) if found.state == FINISHED])
 
     def floors(self) -> dict[str, Scores]:
@@ -98,7 +97,7 @@ class Comparison:
         return {name: over_seeds(list(by_seed.values())) for name, by_seed in arms.items() if by_seed}
 
     def gains(self, method: str) -> Scores:
-        """{protocol: {accuracy, interval}}: what the method adds to its untrained encoder, paired over seeds; one seed gives no interval."""
+        """What the method adds to its untrained encoder, in the shapes of `scores`, paired over seeds; one seed gives no interval."""
         cells = [found for found in self.cells_of(method) if found.state == FINISHED and "untrained" in found.floors]
         pairs = [(found.scores, found.floors["untrained"]) for found in cells]
         return {
@@ -238,7 +237,7 @@ class Comparison:
             names = ", ".join(f"{name} ({percent(self.scores(name)[self.protocol])})" for name in close)
             told += f" With {'one seed' if self.seeds == 1 else f'{self.seeds} seeds'} it cannot be told apart from {names}."
         raw = self.floors().get("input", {}).get(self.protocol)
-        if raw is not None and raw["accuracy"] >= score["accuracy"]:
+        if raw is not None and headline(raw) >= headline(score):
             told += f" But the raw input gives {percent(raw)}."
         return told
 
@@ -276,25 +275,25 @@ def over_seeds(found: Sequence[Scores]) -> Scores:
 
 
 def mean(found: Sequence[Point]) -> dict[str, Any]:
-    values = [score["accuracy"] for score in found]
+    values, measure = [headline(score) for score in found], str(measure_of(found[0]))
     if len(set(values)) == 1 and len({tuple(score["interval"]) for score in found}) == 1:
-        return {"accuracy": values[0], "interval": list(found[0]["interval"]), "interval_over": "test samples", "seeds": values}
+        return {measure: values[0], "interval": list(found[0]["interval"]), "interval_over": "test samples", "seeds": values}
     low, high = seeds_interval(values)
-    return {"accuracy": statistics.fmean(values), "interval": [max(low, 0.0), min(high, 1.0)], "interval_over": "seeds", "seeds": values}
+    return {measure: statistics.fmean(values), "interval": [max(low, 0.0), min(high, 1.0)], "interval_over": "seeds", "seeds": values}
 
 
 def difference(pairs: Sequence[tuple[Point, Point]]) -> dict[str, Any]:
     """Mean of first - second over seeds, with a Student-t interval from two pairs on."""
-    values = [first["accuracy"] - second["accuracy"] for first, second in pairs]
+    values = [headline(first) - headline(second) for first, second in pairs]
     interval = list(seeds_interval(values)) if len(values) > 1 else None
-    return {"accuracy": statistics.fmean(values), "interval": interval, "seeds": values}
+    return {str(measure_of(pairs[0][0])): statistics.fmean(values), "interval": interval, "seeds": values}
 
 
 def height(score: Any) -> float:
     """What arms are ordered by; a few-label curve counts by its last point, an absent score last."""
     if not score:
         return -1.0
-    return float((score[-1] if isinstance(score, list) else score)["accuracy"])
+    return headline(score[-1] if isinstance(score, list) else score)
 
 
 def point_at(scores: Scores, count: int) -> Point | None:
@@ -305,15 +304,15 @@ def points(gain: Mapping[str, Any] | None) -> str:
     """+28.7 (+27.0 to +30.4), in percentage points."""
     if gain is None:
         return ""
-    told = f"{100 * gain['accuracy']:+.1f}"
+    told = f"{100 * headline(gain):+.1f}"
     return told if gain["interval"] is None else f"{told} ({100 * gain['interval'][0]:+.1f} to {100 * gain['interval'][1]:+.1f})"
 
 
 def over_untrained(gain: Mapping[str, Any]) -> str:
     """A gain in words: 28.7 points over its untrained encoder (27.0 to 30.4)."""
-    by, interval = f"{100 * gain['accuracy']:.1f} points", gain["interval"]
+    by, interval = f"{100 * headline(gain):.1f} points", gain["interval"]
     if interval is None:
-        return f"{by} over its untrained encoder" if gain["accuracy"] >= 0 else f"{by.removeprefix('-')} under its untrained encoder"
+        return f"{by} over its untrained encoder" if headline(gain) >= 0 else f"{by.removeprefix('-')} under its untrained encoder"
     bounds = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
     return f"{by} over its untrained encoder ({bounds})" if interval[0] > 0 else f"not more than its untrained encoder ({by}, {bounds})"
 

@@ -19,6 +19,7 @@ from leaven.evaluation.knn import knn_accuracy
 from leaven.evaluation.linear import linear_accuracy
 from leaven.evaluation.retrieval import retrieval
 from leaven.evaluation.scorecard import Scorecard, Scores
+from leaven.evaluation.word_vectors import mean_of_words
 from leaven.training.precision import give_back_memory
 
 USUAL = ("knn", "linear", "few-label")
@@ -42,8 +43,8 @@ def evaluate_encoder(
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Scorecard:
-    """kNN, linear probe, few-label curve, retrieval and clusters of an encoder, the raw input and the untrained encoder; and training on the labels
-    alone.
+    """kNN, linear probe, few-label curve, retrieval and clusters of an encoder, the raw input and the untrained encoder; of texts also of tf-idf of
+    characters and the mean of word vectors; and training on the labels alone.
 
     known_floors: those measured before (by the same protocols, on the same data), which are not measured again. learned: content hashes of samples
     whose labels the encoder has learned from; they are not tested on. linear_floor: also a linear code of the input as long as the features, fitted
@@ -90,6 +91,10 @@ def evaluate_encoder(
     if isinstance(value, Text) and "characters" not in floors:
         say("scoring tf-idf of characters")
         floors["characters"] = scores(lambda rows: raw(value, rows, train, analyzer="char_wb"))
+    if isinstance(value, Text) and "words" not in floors:
+        say("scoring the mean of word vectors")
+        mean = mean_of_words(value[train].texts, encoder.dim, seed)
+        floors["words"] = scores(lambda rows: torch.from_numpy(mean(value[rows].texts)).float())
     if "untrained" not in floors:
         say("scoring the untrained encoder")
         fresh = untrained(encoder, seed)

@@ -90,11 +90,11 @@ class Scorecard:
         better = [count for count in shared if ours[count]["interval"][0] > theirs[count]["interval"][1]]
         against = f"{percent(ours[last])} against {percent(theirs[last])} at {_labels(last)} a class"
         if ours[last]["interval"][1] < theirs[last]["interval"][0]:
-            told = f"This pre-training is worse than {_THAN.get(reference, reference)}: {against}"
+            told = f"This pre-training is worse than {_than(reference)}: {against}"
             told += f", though better with {_labels(better[-1])}." if better else "."
         elif not better:
             does = "do" if reference == "labels-only" else "does"
-            told = f"{_THAN.get(reference, reference).capitalize()} {does} as well: {against}, within the noise."
+            told = f"{_than(reference).capitalize()} {does} as well: {against}, within the noise."
         else:
             told = self._gain(ours, theirs, better, reference)
         return told + self._floor_above(ours, reference)
@@ -168,14 +168,14 @@ class Scorecard:
         return max(curves, key=lambda name: curves[name][max(curves[name])]["accuracy"], default=None)
 
     def _gain(self, ours: dict[int, Point], theirs: dict[int, Point], better: list[int], reference: str) -> str:
-        without = _WITHOUT.get(reference, f"with {reference}")
+        without = _WITHOUT.get(reference, f"with {_than(reference)}")
         for count in reversed(better):
             needed = labels_needed(theirs, ours[count]["accuracy"])
             if math.isfinite(needed):
                 if round(needed) > count:
                     return f"{_here(count)} as well as {round(needed)} {without}."
                 against = f"{percent(ours[count])} against {percent(theirs[count])} at {_labels(count)} a class"
-                return f"A little better than {_THAN.get(reference, reference)}: {against}."
+                return f"A little better than {_than(reference)}: {against}."
         count, most = better[-1], max(theirs)
         return f"{_here(count)} as well as more than {most} {without}: {percent(ours[count])} against {percent(theirs[most])} at {most}."
 
@@ -187,25 +187,25 @@ class Scorecard:
         if not above:
             return ""
         name = max(above, key=lambda floor: above[floor]["accuracy"])
-        return f" But {_THAN.get(name, name)} gives more: {percent(above[name])} against {percent(ours[last])} at {_labels(last)} a class."
+        return f" But {_than(name)} gives more: {percent(above[name])} against {percent(ours[last])} at {_labels(last)} a class."
 
     def _without_curves(self) -> str:
         """One protocol that both have, when there is no few-label curve to read labels from."""
         for protocol in ("linear", "knn", *self.scores):
             ours = self.scores.get(protocol)
-            if protocol == "few-label" or not isinstance(ours, Mapping) or headline(ours) is None:
+            if protocol == "few-label" or not isinstance(ours, Mapping) or measure_of(ours) is None:
                 continue
-            floors = {name: scores[protocol] for name, scores in self.floors.items() if headline(scores.get(protocol, {})) is not None}
+            floors = {name: scores[protocol] for name, scores in self.floors.items() if measure_of(scores.get(protocol, {}))}
             label = PROTOCOL_NAMES.get(protocol, protocol)
             if not floors:
                 return f"{label.capitalize()}: {percent(ours)}; no floor was measured, so what the pre-training adds cannot be told."
-            name = max(floors, key=lambda floor: headline(floors[floor]) or 0.0)
+            name = max(floors, key=lambda floor: headline(floors[floor]))
             told = f"{percent(ours)} against {percent(floors[name])} ({label})"
             if ours["interval"][0] > floors[name]["interval"][1]:
-                return f"This pre-training is better than {_THAN.get(name, name)}: {told}."
+                return f"This pre-training is better than {_than(name)}: {told}."
             if ours["interval"][1] < floors[name]["interval"][0]:
-                return f"This pre-training is worse than {_THAN.get(name, name)}: {told}."
-            return f"This pre-training is no better than {_THAN.get(name, name)}: {told}, within the noise."
+                return f"This pre-training is worse than {_than(name)}: {told}."
+            return f"This pre-training is no better than {_than(name)}: {told}, within the noise."
         return "There are no labels, so what this pre-training is worth cannot be told; a few labels (--labels) are enough to tell."
 
 
@@ -219,9 +219,14 @@ def joined(cards: Sequence[Scorecard]) -> Scorecard:
     return first
 
 
-_THAN = {"labels-only": "your labels alone", "input": "the raw input", "untrained": "the untrained encoder"}
+_THAN = {"labels-only": "your labels alone", "input": "the raw input", "untrained": "the untrained encoder", "words": "the mean of word vectors"}
 _INSTEAD = {"labels-only": "from scratch", "frozen": "with a probe on the frozen encoder", "input": "with a probe on the raw input"}
 _WITHOUT = {"labels-only": "without", "input": "on the raw input", "untrained": "with the untrained encoder"}
+
+
+def _than(floor: str) -> str:
+    """A floor within a sentence."""
+    return _THAN.get(floor, FLOOR_NAMES.get(floor, floor))
 
 
 def labels_needed(curve: Mapping[int, Point], accuracy: float) -> float:
@@ -245,19 +250,24 @@ def labels_needed(curve: Mapping[int, Point], accuracy: float) -> float:
 
 def percent(score: Point | float) -> str:
     """84.2 %, from a fraction or from the number that a score is told by."""
-    return f"{100 * ((headline(score) or 0.0) if isinstance(score, Mapping) else score):.1f} %"
+    return f"{100 * (headline(score) if isinstance(score, Mapping) else score):.1f} %"
 
 
-def headline(score: Point) -> float | None:
-    """What a score is told by: its accuracy, mean average precision, rank correlation or V-measure; None for other measures."""
-    return next((score[name] for name in ("accuracy", "map", "spearman", "v_measure") if name in score), None)
+def measure_of(score: Point) -> str | None:
+    """The name of the number that a score is told by; None for other measures."""
+    return next((name for name in ("accuracy", "map", "spearman", "v_measure") if name in score), None)
+
+
+def headline(score: Point) -> float:
+    """The number that a score is told by: its accuracy, mean average precision, rank correlation or V-measure."""
+    return float(score[measure_of(score) or "accuracy"])
 
 
 def cell(score: Point | None) -> str:
     """A score with its interval, as in 84.2 % (83.0-85.4); other measures than accuracy by name."""
     if not score:
         return ""
-    if headline(score) is None:
+    if measure_of(score) is None:
         return ", ".join(f"{name} {value:.3g}" for name, value in score.items() if isinstance(value, float))
     interval = score.get("interval")
     return percent(score) + (f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else "")

@@ -13,7 +13,7 @@ from leaven.data import DataSet, Pixels
 from leaven.encoders.store import load_encoder
 from leaven.evaluation.comparison import DIED, FINISHED, Cell, Comparison, cost_cells, over_untrained
 from leaven.evaluation.features import encode, spread
-from leaven.evaluation.scorecard import PROTOCOL_NAMES
+from leaven.evaluation.scorecard import PROTOCOL_NAMES, headline, measure_of
 from leaven.report.facts import described, idea
 from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
 from leaven.report.page import duration, score_cell, time_parts
@@ -24,7 +24,8 @@ from leaven.run import Run
 
 SHOWN, MAPPED, ITERATIONS = 3, 500, 500
 DASHES = ("solid", "dash", "dot", "dashdot")
-MARKERS = {"linear": ("#e07b26", "circle"), "knn": ("#3f8fd2", "diamond-open"), "few-label": ("#35a36b", "square-open")}
+MARKERS = {"linear": ("#e07b26", "circle"), "knn": ("#3f8fd2", "diamond-open"), "few-label": ("#35a36b", "square-open"),
+           "retrieval": ("#9a6fd0", "triangle-up-open"), "clusters": ("#b59410", "x")}  # fmt: skip
 
 
 def report_comparison(comparison: Comparison, data: DataSet, *, device: str = "cpu") -> Path:
@@ -73,19 +74,19 @@ def scores_figure(comparison: Comparison) -> str:
         shown = PROTOCOL_NAMES[protocol] + (f" ({next(iter(found.values()))['labels_per_class']} a class)" if protocol == "few-label" else "")
         colour, symbol = MARKERS[protocol]
         figure.add_scatter(
-            x=[score["accuracy"] for score in found.values()],
+            x=[headline(score) for score in found.values()],
             y=[in_two_lines(name) for name in found],
             name=shown,
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
-            error_x={**error_bars(found.values()), "color": colour},
+            error_x={**error_bars(found.values(), str(measure_of(next(iter(found.values()))))), "color": colour},
             hovertemplate="%{y}: %{x:.1%}<extra>" + shown + "</extra>",
         )
     ranked = [in_two_lines(name) for name in arms][::-1]
     figure.update_layout(hovermode="closest", legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"})
-    figure.update_xaxes(tickformat=".0%", title="test accuracy", nticks=7)
+    figure.update_xaxes(tickformat=".0%", title="test score", nticks=7)
     figure.update_yaxes(categoryorder="array", categoryarray=ranked, range=[-0.6, len(ranked) - 0.4], showgrid=True)
-    return fragment(figure, height=110 + 32 * len(arms), top=36, label="Test accuracy of each method and floor; the table below has the numbers")
+    return fragment(figure, height=110 + 32 * len(arms), top=36, label="Test score of each method and floor; the table below has the numbers")
 
 
 def in_two_lines(name: str) -> str:

@@ -22,6 +22,8 @@ ARMS = {
     "raw input": {"color": "#8b949e", "dash": "dot", "symbol": "triangle-up", "width": 2},
     "pca": {"color": "#35a36b", "dash": "dashdot", "symbol": "cross", "width": 2},
     "lsa": {"color": "#35a36b", "dash": "dashdot", "symbol": "cross", "width": 2},
+    "tf-idf of characters": {"color": "#b59410", "dash": "dot", "symbol": "triangle-down", "width": 2},
+    "mean of word vectors": {"color": "#2aa5a5", "dash": "dashdot", "symbol": "x", "width": 2},
 }
 CLASS_COLOURS = ("#e07b26", "#3f8fd2", "#35a36b", "#c9506a", "#9a6fd0", "#b59410", "#2aa5a5", "#d06fb0", "#8a7560", "#7f8c99")
 METRIC_NAMES = {
@@ -34,6 +36,17 @@ METRIC_NAMES = {
     "uniformity": ("Uniformity", "lower: spread more evenly"),
     "embedding_std": ("Embedding deviation", "near 0: the loss sees all samples alike"),
     "grad_norm": ("Gradient norm", "of all parameters, on a log scale"),
+    "reconstruction": ("Reconstruction", "what a sample costs, given its code"),
+    "kl": ("KL divergence", "what the code costs, as the loss weighs it"),
+    "kl_nats": ("Nats in the code", "near 0: the decoder does without it"),
+    "active_units": ("Active units", "numbers of the code that tell samples apart"),
+    "unexplained": ("Unexplained", "1: nothing but the mean sample comes back"),
+    "told_apart": ("Told apart", "by the discriminator, rightly; half is chance"),
+    "sample_spread": ("Spread of samples", "1: as wide as the data"),
+    "sample_distance": ("Distance of samples", "0: like the data; 1: like one other point"),
+    "sample_drift": ("Drift of samples", "from their own average; 0: steady"),
+    "perplexity": ("Perplexity", "choices that are left"),
+    "token_accuracy": ("Token accuracy", "of tokens that were hidden"),
 }
 FROM_ZERO = ("feature_std", "embedding_std", "alignment")  # what is small there must not look large
 NOT_CURVES = ("step", "epoch", "time", "seconds", "samples", "samples_per_second", "elapsed", "progress", "chance")

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from leaven.evaluation.scorecard import FLOOR_NAMES, Scorecard
 from leaven.report.figures import confusion_figure, embedding_map, few_label_figure, metric_figures, retrieval_figure
 from leaven.report.render import render
-from leaven.report.sheets import neighbour_strips, view_strips
+from leaven.report.sheets import neighbour_strips, picture_sheet, view_strips
 
 PARTS = {"data": "#e07b26", "views": "#3f8fd2", "forward and backward": "#35a36b", "optimiser": "#9a6fd0", "health and checkpoints": "#8b949e"}
 
@@ -17,15 +19,17 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
 
     title, summary (one sentence; else the scorecard's), command, config (nested dict); facts: what was asked, as list of {name, value, why}; health:
     list of {verdict, since_step, why}, empty = no warnings; scorecard: Scorecard.to_dict(); metrics: rows of metrics.jsonl; views: {originals (n, C,
-    H, W), views: list of (n, C, h, w)}, uint8 or float 0-1; embedding: {features (n, D), labels (n,) or none, classes}; neighbours: {queries,
-    neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`); texts: list of {text, label or none, found: list of {text, label}};
-    time_split: {part: seconds}.
+    H, W), views: list of (n, C, h, w)}, uint8 or float 0-1; made: new samples, pictures (n, C, H, W) or list of texts; rebuilt: pictures and what is
+    decoded from their features, as views; rebuilt_texts: list of (text, text); embedding: {features (n, D), labels (n,) or none, classes};
+    neighbours: {queries, neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`); texts: list of {text, label or none, found: list
+    of {text, label}}; time_split: {part: seconds}.
     """
     from markupsafe import Markup
 
     health = payload.get("health")
     scorecard = payload.get("scorecard")
     views, embedding = payload.get("views"), payload.get("embedding")
+    made, rebuilt = payload.get("made"), payload.get("rebuilt")
     page = {
         "title": payload["title"],
         "subtitle": [],
@@ -42,6 +46,10 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         "scores": None,
         "notes": [],
         "views": view_strips(views["originals"], views["views"]) if views else [],
+        "made": picture_sheet(made) if isinstance(made, Tensor) else "",
+        "made_texts": made if isinstance(made, list) else [],
+        "rebuilt": view_strips(rebuilt["originals"], rebuilt["views"]) if rebuilt else [],
+        "rebuilt_texts": payload.get("rebuilt_texts") or [],
         "map": Markup(embedding_map(embedding["features"], embedding.get("labels"), embedding.get("classes")) if embedding else ""),
         "neighbours": neighbour_strips(payload["neighbours"]) if payload.get("neighbours") else [],
         "texts": payload.get("texts") or [],

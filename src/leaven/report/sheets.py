@@ -23,6 +23,16 @@ def view_strips(
     return [data_uri(strip([originals[row]], [view[row] for view in views])) for row in range(count)]
 
 
+def picture_sheet(pictures: Shaped[Tensor, "n channels height width"], *, columns: int = 10) -> str:
+    """A data URI of pictures close together, `columns` in a row."""
+    step = CELL + GAP
+    canvas = np.zeros((-(-len(pictures) // columns) * step - GAP, min(columns, len(pictures)) * step - GAP, 4), dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = (place * step for place in divmod(number, columns))
+        canvas[top : top + CELL, left : left + CELL] = _cell(picture)
+    return data_uri(canvas)
+
+
 def neighbour_strips(neighbours: Mapping[str, Any], *, most: int = 8) -> list[dict[str, str]]:
     """{image, query, found} a query: its picture, its nearest training pictures framed green (same class) or red (other), and the names.
 
