@@ -457,9 +457,17 @@ def test_wrong_settings_of_a_vae_are_one_clear_line(settings, told):
     assert "\n" not in str(caught.value)
 
 
-def test_numbers_that_the_likelihood_cannot_take_stop_a_training_with_one_line(tmp_path):
+def test_numbers_that_the_likelihood_cannot_take_are_refused_with_one_line_when_a_model_meets_them(tmp_path):
+    run = leaven.pretrain(torch.rand(64, 5), method="vae", steps=2, batch=32, out=tmp_path, settings={"likelihood": "bernoulli"}, report=False)
     with pytest.raises(leaven.UserError, match="bernoulli likelihood needs numbers from 0 to 1, and these reach from -"):
-        leaven.pretrain(torch.randn(64, 5), method="vae", steps=2, batch=32, out=tmp_path, settings={"likelihood": "bernoulli"})
+        leaven.score(run, torch.randn(64, 5))
+
+
+def test_columns_that_are_the_same_throughout_are_told(tmp_path):
+    said = []
+    points = torch.randn(64, 5).index_fill(1, torch.tensor([1, 3]), 2.0)
+    leaven.pretrain(points, method="vae", steps=2, batch=32, out=tmp_path, say=said.append, report=False)
+    assert "2 of the 5 columns are the same in all training samples: encoders read them as 0" in said
 
 
 @pytest.mark.parametrize(("beta", "verdicts"), [(30.0, ["posterior collapse"]), (1.0, [])])

@@ -190,11 +190,16 @@ def test_an_rbm_learns_bars_and_stripes_and_its_probabilities_sum_to_one(setting
     assert (drawn[:, None] == bars(14)).all(2).any(1).double().mean() > 0.3  # 14 of 512 by chance
 
 
-@pytest.mark.parametrize("bad", [torch.rand(64, 4) * 3, torch.where(torch.arange(4) == 2, torch.nan, torch.rand(64, 4))])
-def test_values_that_are_no_probabilities_are_refused(bad, tmp_path):
-    with pytest.raises(leaven.UserError, match=r"0 to 1|NaN|missing|not finite") as caught:
-        leaven.pretrain(bad, method="rbm", steps=2, out=tmp_path / "run", settings={"hidden": 3})
-    assert "\n" not in str(caught.value)
+ONE_TOO_LARGE = torch.where((torch.arange(20_000)[:, None] == 12_345) & (torch.arange(4) == 1), 1.5, 0.5)
+BINARY = {"rbm": {}, "dbn": {}, **{name: {"likelihood": "bernoulli"} for name in ("vae", "made", "autoencoder", "deep_autoencoder")}}
+
+
+@pytest.mark.parametrize("bad", [ONE_TOO_LARGE, torch.where(torch.arange(4) == 2, torch.nan, torch.rand(64, 4))], ids=["one too large", "nan"])
+@pytest.mark.parametrize("method", BINARY)
+def test_values_that_are_no_probabilities_are_refused_before_anything_is_written(method, bad, tmp_path):
+    with pytest.raises(leaven.UserError, match=r"from 0 to 1, and these reach from 0.5 to 1.5|not finite") as caught:
+        leaven.pretrain(bad, method=method, steps=2, out=tmp_path / "run", settings=BINARY[method])
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
 def test_grey_values_are_drawn_anew_and_have_the_right_mean():

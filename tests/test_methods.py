@@ -20,7 +20,7 @@ from leaven.methods.registry import explained, find_method, hyperparameters, reg
 from leaven.modules import Teacher, mlp
 from leaven.modules.convolution import SideBySideConv2d
 from leaven.modules.patches import patchify, sincos_positions
-from leaven.training.health import Monitor, feature_std, information, rankme, uniformity
+from leaven.training.health import Monitor, choices_used, feature_std, information, rankme, uniformity
 from leaven.training.optimizers import LARS, build_optimizer, parameter_groups
 from leaven.training.plan import rate_factor, scaled_rate
 from leaven.training.pretraining import trained_method
@@ -419,6 +419,12 @@ def test_what_assignments_tell_on_known_cases():
     assert information(half.log()) == pytest.approx(math.log(2) + 0.75 * math.log(0.75) + 0.25 * math.log(0.25), abs=1e-6)
 
 
+def test_the_choices_that_are_used_on_known_cases():
+    assert choices_used(torch.zeros(20, 4)) == pytest.approx(4.0)  # evenly to all
+    assert choices_used(100 * torch.eye(8)[:3].repeat(5, 1)) == pytest.approx(3.0, abs=1e-6)
+    assert choices_used(torch.tensor([[0.5, 0.5, 1e-12]]).log()) == pytest.approx(2.0, abs=1e-6)
+
+
 class Watched(Method):
     """Gives the monitor nothing but outputs; one guard can be switched off."""
 
@@ -456,6 +462,17 @@ def test_assignments_that_come_to_tell_nothing_are_a_collapse(scale, brake, told
     for step in (2, 3):
         restored.look(step, Outputs(assignments=[scale * logits]))
     assert [verdict.verdict for verdict in said] == (["collapsed"] if told else [])
+
+
+@pytest.mark.parametrize(("used", "brake", "told"), [(1, True, True), (2, True, False), (2, False, True), (8, False, False)])
+def test_assignments_to_few_prototypes_are_a_collapse_the_sooner_where_a_guard_is_off(used, brake, told):
+    said = []
+    monitor = Monitor(Watched(brake), Batch.of(x=Pixels(pictures(4))), None, said.append)
+    logits = 50 * torch.eye(128)[torch.arange(256) % used]
+    for step in (1, 2):
+        monitor.look(step, Outputs(assignments=[logits]))
+    assert [verdict.verdict for verdict in said] == (["collapsed"] if told else [])
+    assert not told or f"{used:.1f} of 128 prototypes" in said[0].why
 
 
 def test_a_verdict_needs_two_looks_and_is_given_once():

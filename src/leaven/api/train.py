@@ -15,6 +15,8 @@ from leaven.data.dataset import stacked
 from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
 from leaven.evaluation.scorecard import Scorecard
+from leaven.inspection.cautions import told_constant
+from leaven.inspection.contents import constant
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method
 from leaven.report.story import report_run
@@ -70,6 +72,8 @@ def pretrain(
     describe_data(opened, say)
     if len(opened) > 1 and len(opened.hashes.unique()) == 1:
         say(f"all {len(opened):,} samples are the same: nothing can be learned that tells them apart")
+    elif same := constant(opened.rows.roles.get("x"), opened.train()):
+        say(told_constant(same, opened.spec.roles["x"].shape[0]))
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
         say(f"{kind.name} reads one text at a time: those of {', '.join(opened.rows.roles)} are all read")
         opened = pooled

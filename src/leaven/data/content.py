@@ -56,7 +56,7 @@ def input_spec(value: Value, train: Tensor) -> InputSpec:
             return InputSpec("pixels", tuple(pixels.shape[1:]), mean, std)
         case Vector(numbers=numbers):
             mean, std = _moments(numbers, train)
-            return InputSpec("vector", tuple(numbers.shape[1:]), mean, std)
+            return InputSpec("vector", tuple(numbers.shape[1:]), mean, std, _range(numbers, train))
         case Counts(counts=counts):
             mean, std = _moments(counts, train)
             return InputSpec("counts", tuple(counts.shape[1:]), mean, std)
@@ -67,6 +67,12 @@ def input_spec(value: Value, train: Tensor) -> InputSpec:
         case Wave(samples=samples, rate=rate) | Signal(samples=samples, rate=rate):
             return InputSpec(value.modality, tuple(samples.shape[1:]), rate=rate)
     raise TypeError(f"no input specification for {type(value).__name__}")
+
+
+def _range(tensor: Tensor | Rows, train: Tensor) -> tuple[float, float]:
+    edges = [torch.stack(torch.aminmax(tensor[chunk])) for chunk in train.split(CHUNK)]
+    low, high = torch.stack(edges).unbind(1)
+    return float(low.min()), float(high.max())
 
 
 def _moments(tensor: Tensor | Rows, train: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

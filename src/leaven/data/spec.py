@@ -15,6 +15,7 @@ class InputSpec:
         in tokens yet.
     mean, std: statistics of the training split (a channel each for pixels, in 0-1; a dimension each for vectors,
         and for counts as they are). The deviation of what is constant is 1: it becomes 0 when it is normalised.
+    range: the smallest and the largest number of the training split (vectors only).
     vocabulary: number of token ids; special: those of "pad", "unknown", "begin", "end" and "mask", where there are such (tokens only).
     rate: Hz (wave and signal only).
     """
@@ -23,6 +24,7 @@ class InputSpec:
     shape: tuple[int, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    range: tuple[float, float] | None = None
     vocabulary: int | None = None
     special: dict[str, int] = field(default_factory=dict)
     rate: float | None = None

@@ -78,9 +78,11 @@ def groups(found: Found) -> str | None:
 
 def constant(found: Found) -> str | None:
     spec = next(iter(found["channels"].values()))
-    if not spec["constant"]:
-        return None
-    return f"{spec['constant']:,} of the {spec['shape'][0]:,} columns are the same in all training samples: encoders read them as 0"
+    return told_constant(spec["constant"], spec["shape"][0]) if spec["constant"] else None
+
+
+def told_constant(count: int, columns: int) -> str:
+    return f"{count:,} of the {columns:,} columns are the same in all training samples: encoders read them as 0"
 
 
 def pictures(found: Found) -> list[str | None]:

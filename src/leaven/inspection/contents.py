@@ -66,7 +66,7 @@ def spread(lengths: Iterable[int]) -> dict[str, int]:
     return {"min": found[0], "median": found[len(found) // 2], "max": found[-1]}
 
 
-def constant(value: Value, rows: Tensor) -> int:
+def constant(value: Value | None, rows: Tensor) -> int:
     """How many dimensions of plain numbers or counts are the same in all these rows; 0 for other kinds."""
     if not isinstance(value, Vector | Counts):
         return 0

@@ -15,7 +15,7 @@ from leaven.data.batch import Counts, Pixels, Value, Vector
 from leaven.data.draw import Draw
 from leaven.data.spec import InputSpec
 from leaven.errors import UserError
-from leaven.modules.units import drawn_counts
+from leaven.modules.units import check_within_0_and_1, drawn_counts
 
 NEARLY_BINARY = 0.75  # of the largest variance that numbers of 0-1 with their mean can have; 0.84 in MNIST, 0.61 in FashionMNIST, 0.25 in cifar10
 
@@ -79,11 +79,12 @@ class Likelihood(nn.Module):
 
     def within_0_and_1(self, numbers: Tensor) -> Tensor:
         """The numbers, or UserError where they are not in 0-1."""
-        low, high = (edge.item() for edge in numbers.aminmax()) if numbers.numel() else (0.0, 1.0)
-        if not (low >= 0 and high <= 1):  # so that NaN is refused as well
-            found = "some are NaN" if math.isnan(low) else f"these reach from {low:.3g} to {high:.3g}"
-            raise UserError(f"a {self.name} likelihood needs numbers from 0 to 1, and {found}", hint="use --set likelihood=gaussian")
+        if numbers.numel():
+            self.check(*(edge.item() for edge in numbers.aminmax()))
         return numbers
+
+    def check(self, low: float, high: float) -> None:
+        check_within_0_and_1(low, high, f"a {self.name} likelihood needs", hint="use --set likelihood=gaussian")
 
 
 class Bernoulli(Likelihood):
@@ -93,6 +94,11 @@ class Bernoulli(Likelihood):
     """
 
     name = "bernoulli"
+
+    def __init__(self, input: InputSpec):
+        super().__init__(input)
+        if input.range is not None:
+            self.check(*input.range)
 
     @property
     def chance(self) -> float:
@@ -279,7 +285,8 @@ def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian
 
 def nearly_binary(input: InputSpec) -> bool:
     """Whether numbers of 0-1 lie near these ends: their variance is then near mean * (1 - mean), the largest that there can be."""
+    low, high = input.range or (0.0, 1.0)
     pairs = [(mean, std**2, mean * (1 - mean)) for mean, std in zip(input.mean, input.std, strict=True)]
-    inside = all(0 <= mean <= 1 and variance <= 1.001 * most + 1e-9 for mean, variance, most in pairs)
+    inside = low >= 0 and high <= 1 and all(0 <= mean <= 1 and variance <= 1.001 * most + 1e-9 for mean, variance, most in pairs)
     most = sum(most for _, _, most in pairs)
     return inside and most > 0 and sum(variance for _, variance, most in pairs if most > 0) > NEARLY_BINARY * most

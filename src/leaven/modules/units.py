@@ -14,11 +14,21 @@ from leaven.data.draw import Draw
 from leaven.errors import UserError
 
 
+def check_within_0_and_1(low: float, high: float, need: str, *, hint: str) -> None:
+    """UserError where the smallest and the largest of some numbers are outside."""
+    if not (low >= 0 and high <= 1):  # so that NaN is refused as well
+        found = "some are NaN" if math.isnan(low) else f"these reach from {low:.3g} to {high:.3g}"
+        raise UserError(f"{need} numbers from 0 to 1, and {found}", hint=hint)
+
+
 class Units(ABC):
     """A layer of units with states s, whose probabilities follow from their fields: p(s | field) = exp(field s - energy(s) - log_normalizer(field)).
 
     The normaliser is summed over units.
     """
+
+    def check(self, low: float, high: float) -> None:  # noqa: B027
+        """UserError where the smallest and the largest number of samples are none that `observe` takes."""
 
     @abstractmethod
     def observe(self, numbers: Float[Tensor, "batch units"], draw: Draw) -> Float[Tensor, "batch units"]:
@@ -55,11 +65,11 @@ class Units(ABC):
 class Binary(Units):
     """States 0 and 1. Samples are numbers from 0 to 1, each the probability of a 1. The noise is logistic: s = 1 where the field is above it."""
 
+    def check(self, low, high):
+        check_within_0_and_1(low, high, "binary units need", hint="Gaussian ones take any: --method gaussian_rbm")
+
     def observe(self, numbers, draw):
-        low, high = (edge.item() for edge in numbers.aminmax())
-        if not (low >= 0 and high <= 1):  # so that NaN is refused as well
-            found = "some are NaN" if math.isnan(low) else f"these reach from {low:.3g} to {high:.3g}"
-            raise UserError(f"binary units need numbers from 0 to 1, and {found}", hint="Gaussian ones take any: --method gaussian_rbm")
+        self.check(*(edge.item() for edge in numbers.aminmax()))
         return (draw.uniform(*numbers.shape).to(numbers.device) < numbers).to(numbers.dtype)
 
     def resting(self, total, samples):

@@ -35,6 +35,7 @@ METRIC_NAMES = {
     "alignment": ("Alignment", "distance of two views of one sample"),
     "uniformity": ("Uniformity", "lower: spread more evenly"),
     "embedding_std": ("Embedding deviation", "near 0: the loss sees all samples alike"),
+    "choices_used": ("Prototypes used", "1: all samples are assigned alike"),
     "grad_norm": ("Gradient norm", "of all parameters, on a log scale"),
     "reconstruction": ("Reconstruction", "what a sample costs, given its code"),
     "kl": ("KL divergence", "what the code costs, as the loss weighs it"),

@@ -2,6 +2,7 @@ from leaven.report.reproduction import curves_figure
 from leaven.reproductions.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, sign
 
 WITH, WITHOUT = "with stop-gradient", "without stop-gradient"
+RANK = "effective rank of the outputs"
 COLLAPSED = 0.1  # of 1, which is the spread of outputs that point everywhere
 
 
@@ -19,6 +20,9 @@ class SimsiamCollapse(Claim):
     def arms(self):
         return {WITH: Arm("simsiam"), WITHOUT: Arm("simsiam", {"stop_gradient": False})}
 
+    def measure(self, runs, samples, seed):
+        return {arm: {RANK: [row["embedding_rank"] for row in run.metrics if "embedding_rank" in row][-1]} for arm, run in runs.items()}
+
     def decide(self, found: Found):
         ends = {arm: [last(cell, "embedding_std") for cell in found.of(arm)] for arm in (WITH, WITHOUT)}
         if min(ends[WITHOUT]) >= COLLAPSED:
@@ -27,7 +31,9 @@ class SimsiamCollapse(Claim):
             apart = max(ends[WITHOUT]) < COLLAPSED <= min(ends[WITH])
             verdict = HOLDS if apart and sign(found.gain(WITH, WITHOUT)) == 1 else UNDECIDED
         spreads = " and ".join(f"{min(values):.3f} to {max(values):.3f} {arm}" for arm, values in ends.items())
-        return Outcome(verdict, f"the spread of outputs ends at {spreads}; nearest neighbours: {found.told(WITH, WITHOUT)}.")
+        ranks = " and ".join(f"{found.number(arm, RANK)['mean']:.1f} {arm}" for arm in (WITH, WITHOUT))
+        told = f"the spread of outputs ends at {spreads}, their effective rank at {ranks}"
+        return Outcome(verdict, f"{told}; nearest neighbours: {found.told(WITH, WITHOUT)}.")
 
     def figure(self, found: Found):
         panels = {"spread of the outputs (1: everywhere, 0: all alike)": "embedding_std", "kNN accuracy of training samples": "knn"}

@@ -81,6 +81,13 @@ def information(logits: Float[Tensor, "samples choices"]) -> float:
     return ((log.exp() * log).sum(1).mean() - (mean.exp() * mean).sum()).clamp(min=0).item()
 
 
+def choices_used(logits: Float[Tensor, "samples choices"]) -> float:
+    """To how many choices samples are assigned: exp of the entropy of the mean assignment, from 1 to the number of choices."""
+    log = logits.double().log_softmax(1)
+    mean = log.logsumexp(0) - math.log(len(log))
+    return (-(mean.exp() * mean).sum()).exp().item()
+
+
 class Monitor:
     """Looks at the same clean samples every so often, and at every logged loss.
 
@@ -91,9 +98,11 @@ class Monitor:
     embeddings_collapsed = 0.1  # of 1: embeddings are centred by their loss, and spread over 0.5 in healthy trainings
     rank_collapsed = 2.0
     information_collapsed = 0.1  # of the highest so far
+    choices_collapsed = 1.5
     # Where a guard against collapse is off, less is needed; where none is, a fall as deep can be sound (embeddings of BYOL come down to a tenth).
     unguarded_rank_collapsed = 0.15  # of the highest so far
     unguarded_information_collapsed = 0.35
+    unguarded_choices_collapsed = 0.025  # of all there are; DINO with its centring never uses less than a tenth
     patience = 2
 
     def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None]):
@@ -162,6 +171,10 @@ class Monitor:
         if isinstance(assignments, list):
             measures["information"] = told = information(assignments[0])
             self.most["information"] = most = max(told, self.most.get("information", 0.0))
+            used, choices = choices_used(assignments[0]), assignments[0].shape[1]
+            measures["choices_used"] = used
+            if used < max(self.choices_collapsed, self.unguarded_choices_collapsed * choices if unguarded else 0.0):
+                collapsed.append(f"samples are assigned to {used:.1f} of {choices:,} prototypes")
             if told < (self.unguarded_information_collapsed if unguarded else self.information_collapsed) * most:
                 collapsed.append(f"all samples are assigned alike: what that tells of a sample fell from {most:.3f} to {told:.3f} nats")
         why = f"{'; '.join(collapsed)}; {self.causes()}"

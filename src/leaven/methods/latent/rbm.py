@@ -53,6 +53,8 @@ class RBM(Method):
             raise UserError("ais_runs and ais_temperatures must be 2 or more")
         if sparsity is not None and not 0 < sparsity < 1:
             raise UserError(f"sparsity must be a mean activation between 0 and 1, not {sparsity}")
+        if data.roles["x"].range is not None:
+            self.visible.check(*data.roles["x"].range)
         raw = isinstance(self.visible, Binary)
         super().__init__(build_encoder("dense", data.roles["x"], {"widths": (hidden,), "last": "sigmoid", "raw": raw}), views)
         self.stack = Stack(self.encoder.layers, self.visible, gibbs_steps=gibbs_steps, chains=chains if persistent else 0)
