@@ -361,10 +361,11 @@ def test_skip_gram_with_negative_sampling_by_hand():
     outputs = method({"ids": ids[0], "text": torch.zeros(3, dtype=torch.int64), "random": random[0], "none": torch.zeros(1)})
     u, v = method.encoder.vectors.weight, method.outputs.weight
     weights = {(0, 1): 1.0, (1, 0): 1.0, (1, 2): 1.0, (2, 1): 1.0, (0, 2): 0.5, (2, 0): 0.5}
-    expected = sum(weight * F.softplus(-u[ids[0, i]] @ v[ids[0, j]]) for (i, j), weight in weights.items())
+    shift = math.log(2.0)
+    expected = sum(weight * F.softplus(shift - u[ids[0, i]] @ v[ids[0, j]]) for (i, j), weight in weights.items())
     for i, pairs in enumerate((1.5, 2.0, 1.5)):
         odd = [word for word in (8, 6, 9) if word != ids[0, i]]
-        expected = expected + pairs * 2.0 / len(odd) * sum(F.softplus(u[ids[0, i]] @ v[word]) for word in odd)
+        expected = expected + pairs * 2.0 / len(odd) * sum(F.softplus(u[ids[0, i]] @ v[word] - shift) for word in odd)
     assert outputs.nats.item() == pytest.approx(expected.item(), abs=1e-4) and outputs.pairs.item() == pytest.approx(5.0)
 
 
@@ -375,10 +376,10 @@ def test_a_bag_of_neighbours_tells_its_word_by_hand():
     outputs = method({"ids": ids, "text": torch.tensor([0, 0, 0, 1]), "random": random, "none": torch.zeros(2)})
     u, v = method.encoder.vectors.weight, method.outputs.weight
     around = {5: (u[6] + u[7] / 2) / 1.5, 6: (u[5] + u[7]) / 2, 7: (u[6] + u[5] / 2) / 1.5}
-    expected = 0.0
+    expected, shift = 0.0, math.log(2.0)
     for word, mean in around.items():
         odd = [other for other in (8, 6, 9) if other != word]
-        expected = expected + F.softplus(-mean @ v[word]) + 2.0 / len(odd) * sum(F.softplus(mean @ v[other]) for other in odd)
+        expected = expected + F.softplus(shift - mean @ v[word]) + 2.0 / len(odd) * sum(F.softplus(mean @ v[other] - shift) for other in odd)
     assert outputs.nats.tolist() == pytest.approx([expected.item(), 0], abs=1e-4) and outputs.pairs.tolist() == [3, 0]
 
 
@@ -392,10 +393,21 @@ def test_frequent_words_are_left_out_and_random_ones_drawn_by_their_power(tmp_pa
     assert torch.allclose(method.kept[5:8], ((1e-2 / share).sqrt() + 1e-2 / share).clamp(max=1), atol=1e-5)
 
 
+def test_the_loss_is_least_where_products_are_mutual_information():
+    method = made("word2vec", encoder_name="word_vectors", window=1, negatives=3.0, subsample=0.0)
+    joint = torch.tensor([[0.30, 0.10], [0.10, 0.50]])  # of a word (row) and its neighbour
+    single = joint.sum(0)
+    score = (joint / (joint.sum(1, keepdim=True) * single)).log().requires_grad_()
+    pairs = (joint * F.softplus(method.shift - score)).sum()
+    noise = (joint.sum(1, keepdim=True) * single * method.negatives * F.softplus(score - method.shift)).sum()
+    assert torch.autograd.grad(pairs + noise, score)[0].abs().max() < 1e-6
+    assert method.chance(None) == pytest.approx(F.softplus(torch.tensor(method.shift)).item() + 3 * F.softplus(-torch.tensor(method.shift)).item())
+
+
 def test_words_in_the_same_places_get_similar_vectors(tmp_path):
     texts = [f"{a} {verb} {b}" for a in ("red", "blue", "green") for verb in ("meets", "sees") for b in ("one", "two", "six")] * 20
     settings = {"encoder.width": 16, "subsample": 0.0, "window": 2, "negatives": 1.0, "recipe.lr": 0.03}
-    run = leaven.pretrain(texts, method="word2vec", steps=150, batch=64, out=tmp_path / "run", settings=settings, precision="fp32", keep_going=True)
+    run = leaven.pretrain(texts, method="word2vec", steps=150, batch=64, out=tmp_path / "run", settings=settings, precision="fp32")
     vectors = F.normalize(torch.from_numpy(leaven.embed(run, ["red", "blue", "green", "one", "two", "six"])), dim=1)
     alike = vectors @ vectors.T
     within, between = (alike[:3, :3].sum() - 3) / 6, alike[:3, 3:].mean()

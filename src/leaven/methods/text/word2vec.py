@@ -17,8 +17,10 @@ BLOCK = 32  # words whose neighbours are found by one product of matrices
 class Word2Vec(Method):
     """A word's vector tells the words around it from random ones (Mikolov et al. 2013, eq. 4): skip-gram and CBOW with negative sampling.
 
-    Instead of drawing a window's width for each word, its neighbours weigh as much as they are drawn on average. All words of a batch share their
-    random ones, which then are many; a neighbour is never taken for a random word.
+    The score of a pair is v.u - log(negatives), so that at its best v.u is their mutual information (Levy and Goldberg 2014, eq. 11): that most
+    random pairs are none need not be told by a direction that all vectors share. Instead of drawing a window's width for each word, its neighbours
+    weigh as much as they are drawn on average. All words of a batch share their random ones, which then are many; a neighbour is never taken for a
+    random word.
 
     model: "skip_gram" (each neighbour is told from the word) or "cbow" (the word is told from the mean of its neighbours). window: words on each
     side. negatives: random words for each neighbour, by weight. shared: how many are drawn for a batch. subsample: frequency above which words are
@@ -31,7 +33,7 @@ class Word2Vec(Method):
     wants = "words"
     purpose = "plain"
     tokens = TokenizerChoice(kind="words", vocabulary=30_000)
-    recipe = Recipe(lr=1e-2, batch=2048, weight_decay=0.0, warmup=0.02)
+    recipe = Recipe(lr=3e-2, batch=2048, weight_decay=0.0, warmup=0.02)
     chances: torch.Tensor
     kept: torch.Tensor
 
@@ -53,6 +55,7 @@ class Word2Vec(Method):
         if window < 1 or negatives <= 0 or shared < 1 or subsample < 0:
             raise UserError("window and shared must be 1 or more, negatives above 0, subsample 0 or more")
         self.model, self.window, self.negatives, self.shared, self.subsample, self.power = model, window, negatives, shared, subsample, power
+        self.shift = math.log(negatives)
         self.outputs = nn.Embedding(encoder.input.vocabulary, encoder.dim)
         nn.init.zeros_(self.outputs.weight)
         self.register_buffer("chances", torch.ones(encoder.input.vocabulary))
@@ -92,11 +95,11 @@ class Word2Vec(Method):
         if self.model == "cbow":
             words = in_row(near @ self.around(words) / weight[..., None].clamp(min=1e-12), len(ids))
             weight = (in_row(weight, len(ids)) > 0).to(weight)
-            nats = weight * softplus(-(words * others).sum(1))
+            nats = weight * softplus(self.shift - (words * others).sum(1))
         else:
-            nats = in_row((near * softplus(-(in_blocks(words) @ self.around(others).mT))).sum(2), len(ids))
+            nats = in_row((near * softplus(self.shift - in_blocks(words) @ self.around(others).mT)).sum(2), len(ids))
             weight = in_row(weight, len(ids))
-        random_nats = softplus((words @ self.outputs(random).T).masked_fill(random == ids[:, None], -torch.inf)).sum(1)
+        random_nats = softplus((words @ self.outputs(random).T - self.shift).masked_fill(random == ids[:, None], -torch.inf)).sum(1)
         nats = nats + weight * self.negatives / (random != ids[:, None]).sum(1).clamp(min=1) * random_nats
         return Outputs(nats=views["none"].index_add(0, text, nats), pairs=views["none"].index_add(0, text, weight))
 
@@ -117,7 +120,7 @@ class Word2Vec(Method):
         return {"negative_sampling": outputs.nats.sum() / outputs.pairs.sum().clamp(min=1e-12)}
 
     def chance(self, outputs):
-        return (1 + self.negatives) * math.log(2)
+        return math.log1p(self.negatives) + self.negatives * math.log1p(1 / self.negatives)
 
 
 def softplus(logits):
