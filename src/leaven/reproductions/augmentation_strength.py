@@ -9,7 +9,7 @@ class AugmentationStrength(Claim):
     source = "Tian et al. 2020, What Makes for Good Views for Contrastive Learning?, figure 5 (strength of the colour jitter)"
     rule = "Holds if the best strength between the ends scores higher than both ends, each with the whole 95 % interval over seeds above zero."
     steps = 300
-    minutes = 25
+    minutes = 15
 
     def arms(self):
         return {f"strength {strength:g}": Arm("simclr", jitter(strength)) for strength in STRENGTHS}

@@ -14,7 +14,7 @@ class BatchSize(Claim):
         "Holds if the difference is above zero with its whole 95 % interval over seeds."
     )
     train = 10_000
-    minutes = 30
+    minutes = 20
 
     def arms(self):
         arms: dict[str, Arm] = {}

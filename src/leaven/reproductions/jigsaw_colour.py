@@ -16,7 +16,7 @@ class JigsawColour(Claim):
     )
     batch = 128
     steps = 500
-    minutes = 20
+    minutes = 6
 
     def arms(self):
         return {PLAIN: Arm("jigsaw"), COLOURED: Arm("jigsaw", {"normalize_tiles": False})}

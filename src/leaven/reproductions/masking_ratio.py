@@ -11,7 +11,7 @@ class MaskingRatio(Claim):
     encoder = "vit"
     protocols = ("linear",)
     steps = 300
-    minutes = 30
+    minutes = 20
 
     def arms(self):
         small = {"encoder.width": 128, "encoder.depth": 4, "encoder.heads": 4, "encoder.patch": 4}

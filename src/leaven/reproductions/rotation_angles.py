@@ -19,7 +19,7 @@ class RotationAngles(Claim):
     )
     batch = 128
     steps = 300
-    minutes = 20
+    minutes = 10
 
     def arms(self):
         return {name: Arm("rotation", {"angles": angles, "inside": True}) for name, angles in SETS.items()}

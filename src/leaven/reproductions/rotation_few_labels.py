@@ -18,7 +18,7 @@ class RotationFewLabels(Claim):
     steps = 600
     batch = 128
     floor_seconds = 150.0
-    minutes = 20
+    minutes = 8
 
     def arms(self):
         return {"rotation": Arm("rotation")}

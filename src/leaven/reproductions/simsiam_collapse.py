@@ -16,7 +16,7 @@ class SimsiamCollapse(Claim):
         "Does not hold if the spread ends above it in every seed without stop-gradient."
     )
     steps = 300
-    minutes = 15
+    minutes = 6
 
     def arms(self):
         return {WITH: Arm("simsiam"), WITHOUT: Arm("simsiam", {"stop_gradient": False})}
