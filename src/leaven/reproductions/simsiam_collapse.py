@@ -11,9 +11,8 @@ class SimsiamCollapse(Claim):
     source = "Chen and He 2021, Exploring Simple Siamese Representation Learning, figure 2"
     rule = (
         f"Holds if without stop-gradient the spread of the outputs ends below {COLLAPSED} of 1 in every seed, with it above in every seed, and the "
-        "score is lower without, with the whole 95 % interval over seeds. (Batch norm centres the outputs: where all of a batch of 256 agree but one, "
-        "the spread is 0.125.) "
-        "Does not hold if the spread ends above it in every seed without stop-gradient."
+        "score is lower without, with the whole 95 % interval over seeds. (Batch norm centres the outputs: where all of a batch of 256 agree but "
+        "one, the spread is 0.125.) Does not hold if the spread ends above it in every seed without stop-gradient."
     )
     steps = 300
     minutes = 6
