@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -134,6 +135,14 @@ def test_the_page_of_a_method_that_makes_samples_shows_them(name, tmp_path):
     page, abilities = (run.path / "report.html").read_text(), registry()[name].abilities()
     assert ('id="made"' in page) == ("sample" in abilities)
     assert ('id="rebuilt"' in page) == ("decode" in abilities)
+
+
+def test_a_run_without_its_checkpoints_is_still_scored_and_has_a_page(tmp_path):
+    run = leaven.pretrain("demo:digits", method="vae", encoder="dense", settings={"encoder.widths": (16,)}, steps=2, out=tmp_path / "run")
+    shutil.rmtree(run.checkpoints)
+    leaven.evaluate(run, "demo:digits", protocols=("knn",))
+    page = (run.path / "report.html").read_text()
+    assert 'id="scores"' in page and 'id="made"' not in page
 
 
 def test_no_text_can_end_the_element_of_a_figure():

@@ -78,11 +78,15 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
 
 
 def made(run: Run, data: DataSet, *, device: str) -> dict[str, Any]:
-    """New samples, and test samples beside what is decoded from their features: where Leaven's own method makes them, and they can be shown."""
+    """New samples, and test samples beside what is decoded from their features: where Leaven's own method makes them, its checkpoint is still there,
+    and they can be shown."""
     kind = registry().get(run.config["asked"]["method"]["name"])
     if kind is None or not {"sample", "decode"} & set(kind.abilities()):
         return {}
-    method = trained_method(run)
+    try:
+        method = trained_method(run)
+    except UserError:
+        return {}
     encoder: Any = next(iter(method.encoders().values()))
     found: dict[str, Any] = {}
 
