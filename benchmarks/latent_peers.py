@@ -2,8 +2,8 @@
 
     uv run --with pythae python benchmarks/latent_peers.py [--data MNIST] [--epochs 3] [--rounds 3] [--peers rbm,vae]
 
-Times are those of whole trainings without opening the data; ratios are medians over rounds. Pseudo-likelihoods are measured by scikit-learn, of both
-machines on the test samples, binarised once. The bounds of VAEs are of one code a sample, likewise of both.
+Times are those of whole trainings without opening the data; ratios are medians over rounds, each to the peer at the same batch. Pseudo-likelihoods
+are measured by scikit-learn, of both machines on the test samples, binarised once. The bounds of VAEs are of one code a sample, likewise of both.
 """
 
 import argparse
@@ -26,8 +26,8 @@ def our_seconds(data, folder: Path, method: str, epochs: int, **settings):
     return run.config["result"]["seconds"], trained_method(run)
 
 
-def boltzmann(data, epochs: int, folder: Path, number: int) -> list[tuple[str, float, float]]:
-    """(name, seconds, pseudo-likelihood) of every way."""
+def boltzmann(data, epochs: int, folder: Path, number: int) -> list[tuple[str, str, float, float]]:
+    """(name, its peer, seconds, pseudo-likelihood) of every way."""
     import numpy as np
     from sklearn.neural_network import BernoulliRBM
 
@@ -48,7 +48,8 @@ def boltzmann(data, epochs: int, folder: Path, number: int) -> list[tuple[str, f
         begin = time.perf_counter()
         theirs.fit(train)
         spent = time.perf_counter() - begin
-        found.append((f"scikit-learn, batch {batch}", spent, pseudo(theirs.components_, theirs.intercept_visible_, theirs.intercept_hidden_)))
+        score = pseudo(theirs.components_, theirs.intercept_visible_, theirs.intercept_hidden_)
+        found.append((sklearn_name(batch), sklearn_name(batch), spent, score))
     for precision, batch in (("fp32", 100), ("bf16", 100), ("fp32", 10)):
         name = f"leaven {precision}, batch {batch}"
         settings = {"hidden": HIDDEN, "ais_runs": 2, "ais_temperatures": 2}
@@ -56,12 +57,17 @@ def boltzmann(data, epochs: int, folder: Path, number: int) -> list[tuple[str, f
             data, folder / f"rbm-{precision}-{batch}-{number}", "rbm", epochs, precision=precision, batch=batch, settings=settings
         )
         machine = method.stack.machines[0]
-        found.append((name, spent, pseudo(*(each.detach().numpy() for each in (machine.layer.weight, machine.visible_bias, machine.layer.bias)))))
+        score = pseudo(*(each.detach().numpy() for each in (machine.layer.weight, machine.visible_bias, machine.layer.bias)))
+        found.append((name, sklearn_name(batch), spent, score))
     return found
 
 
-def variational(data, epochs: int, folder: Path, number: int) -> list[tuple[str, float, float]]:
-    """(name, seconds, bound in nats) of every way."""
+def sklearn_name(batch: int) -> str:
+    return f"scikit-learn, batch {batch}"
+
+
+def variational(data, epochs: int, folder: Path, number: int) -> list[tuple[str, str, float, float]]:
+    """(name, its peer, seconds, bound in nats) of every way."""
     from pythae.models import VAE, VAEConfig
     from pythae.pipelines import TrainingPipeline
     from pythae.trainers import BaseTrainerConfig
@@ -81,7 +87,7 @@ def variational(data, epochs: int, folder: Path, number: int) -> list[tuple[str,
         from pythae.data.datasets import BaseDataset
 
         bound = -theirs.eval()(BaseDataset(seen, torch.zeros(len(seen)))[:]).loss.item()
-    found.append(("pythae", spent, bound))
+    found.append(("pythae", "pythae", spent, bound))
     for precision in ("fp32", "bf16"):
         settings = {"encoder.widths": (WIDTH,), "code": CODE}
         spent, method = our_seconds(
@@ -90,7 +96,7 @@ def variational(data, epochs: int, folder: Path, number: int) -> list[tuple[str,
         with torch.no_grad():
             outputs = method({"target": seen, "noise": torch.randn(len(seen), 1, CODE, generator=torch.Generator().manual_seed(0))})
             bound = -sum(term.item() for term in method.loss(outputs).values())
-        found.append((f"leaven {precision}", spent, bound))
+        found.append((f"leaven {precision}", "pythae", spent, bound))
     return found
 
 
@@ -113,12 +119,11 @@ def main():
         measure, what = PEERS[peer]
         with tempfile.TemporaryDirectory() as folder:
             rounds = [measure(data, arguments.epochs, Path(folder), number) for number in range(arguments.rounds)]
-        names = [name for name, _, _ in rounds[0]]
-        times = {name: [spent for found in rounds for each, spent, _ in found if each == name] for name in names}
-        print(f"\n| {peer} | seconds for {arguments.epochs} epochs | times the speed of {names[0]} | {what} |\n|---|---|---|---|")
-        for place, name in enumerate(names):
-            ratio = statistics.median(first / own for first, own in zip(times[names[0]], times[name], strict=True))
-            score = statistics.median(found[place][2] for found in rounds)
+        times = {name: [found[place][2] for found in rounds] for place, (name, *_) in enumerate(rounds[0])}
+        print(f"\n| {peer} | seconds for {arguments.epochs} epochs | times the peer's speed | {what} |\n|---|---|---|---|")
+        for place, (name, base, *_) in enumerate(rounds[0]):
+            ratio = statistics.median(theirs / own for theirs, own in zip(times[base], times[name], strict=True))
+            score = statistics.median(found[place][3] for found in rounds)
             print(f"| {name} | {statistics.median(times[name]):.1f} | {ratio:.2f} | {score:.1f} |", flush=True)
 
 
