@@ -53,7 +53,7 @@ class DocumentSearch(Claim):
         return DataSet.of(self.data, batch, splits=splits, class_names=tuple(map(str, places)))
 
     def arms(self):
-        return {CODES: Arm("deep_autoencoder", {"widths": (500, 250, NUMBERS), "recipe.lr": 7e-3})}
+        return {CODES: Arm("deep_autoencoder", {"widths": (500, 250, NUMBERS)})}
 
     def measure(self, runs, samples, seed):
         _, test, _, _ = samples.held_out()

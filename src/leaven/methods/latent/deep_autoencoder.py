@@ -24,7 +24,7 @@ class DeepAutoencoder(Autoencoder):
 
     paper = "Reducing the Dimensionality of Data with Neural Networks (Hinton and Salakhutdinov)"
     year = 2006
-    recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.0)
+    recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.0)
     judged_by = "unexplained"
 
     def __init__(
