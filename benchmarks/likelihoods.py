@@ -15,6 +15,7 @@ import torch
 import leaven
 from leaven.api.sayings import seconds
 from leaven.data import Draw, open_data
+from leaven.evaluation.intervals import bootstrap_interval
 from leaven.run import read_json, write_json
 from leaven.training.pretraining import trained_method
 
@@ -31,23 +32,30 @@ ARMS = {
     "IWAE of 5 samples, two layers of 500 units": ("vae", {"encoder": "dense", "settings": {**DENSE, "samples": 5}}),
 }
 """What is compared: a method and its settings."""
+PAIRS = {
+    "MADE, 500 units, 2 orderings": "MADE, 500 units, one ordering",
+    "MADE, 500 units, 8 orderings": "MADE, 500 units, one ordering",
+    "IWAE of 5 samples, two layers of 500 units": "VAE, two layers of 500 units",
+}
+"""Whose nats are compared test sample by test sample."""
 
 
 def measured(name: str, data, folder: Path, budget: float | None, steps: int | None) -> dict:
-    kept = folder / "nats.json"
-    if not kept.is_file():
+    kept, each = folder / "nats.json", folder / "nats.npy"
+    if not kept.is_file() or not each.is_file():
         method, asked = ARMS[name]
         run = leaven.pretrain(data, method=method, budget=budget, steps=steps, out=folder, keep_going=True, **asked)
         test = data.subset(data.held_out()[1])
-        found = leaven.score(run, test).mean()
+        scored = leaven.score(run, test)
+        np.save(each, scored.nats)
         result = run.config["result"]
         more = {"steps": result["steps"], "seconds": result["seconds"], "what": trained_method(run).log_prob_is, "health": run.health}
         if method == "rbm":
             more["log_partition"] = trained_method(run).log_partition._asdict()
         if asked["settings"].get("orderings"):
             more["alone"] = orderings_alone(trained_method(run), test.rows["x"])
-        write_json(kept, {**found, **more})
-    return read_json(kept)
+        write_json(kept, {**scored.mean(), **more})
+    return {**read_json(kept), "each": np.load(each)}
 
 
 @torch.no_grad()
@@ -69,10 +77,11 @@ def main():
     arguments = parser.parse_args()
     data = open_data(arguments.data, root=arguments.data_root)
     chosen = [name for name in ARMS if arguments.arms == "all" or any(part.strip() in name for part in arguments.arms.split(";"))]
-    rows = []
+    rows, nats = [], {}
     for name in chosen:
         folder = arguments.out / name.lower().replace(",", "").replace(" ", "-")
         found = measured(name, data, folder, None if arguments.steps else seconds(arguments.budget), arguments.steps)
+        nats[name] = found["each"]
         low, high = found["interval"]
         partition = found.get("log_partition")
         told = f"{found['what']}" + (f", log Z within {3 * partition['error']:.1f}" if partition and np.isfinite(partition["error"]) else "")
@@ -80,6 +89,11 @@ def main():
         rows.append(f"| {name} | {-found['nats']:.1f} ({-high:.1f} to {-low:.1f}) | {told} | {found['steps']:,} | {found['seconds']:.0f} s |")
         print(rows[-1], flush=True)
     print("\n".join(["", "| model | test nats | what it is | steps | time |", "|---" * 5 + "|", *rows]))
+    for name, other in PAIRS.items():
+        if name in nats and other in nats:
+            gain = nats[name] - nats[other]
+            low, high = bootstrap_interval(torch.from_numpy(gain))
+            print(f"\n{name}, beside {other}: {gain.mean():+.2f} nats ({low:+.2f} to {high:+.2f})")
 
 
 if __name__ == "__main__":
