@@ -17,7 +17,8 @@ AT_ONCE = 2**22  # values that are decoded together
 class VAE(Method):
     """A code with noise from which the sample can be told: log p(x) >= E log p(x | z) - KL(q(z | x) || p(z)) (Kingma and Welling 2014, eq. 3).
 
-    The encoder's features are the mean of q.
+    The encoder's features are the mean of q. New pictures are the expected ones at random codes, as papers show them; other new samples, and those of
+    an autoregressive decoder, are drawn from p(x | z).
 
     code: how many numbers (1 or more). beta: weight of the KL (0 or more; 1 gives the bound, Higgins et al. 2017). annealing: share of the training
     (0-1) over which that weight rises from 0 (Bowman et al. 2016). free_bits: nats that each number of the code may carry for nothing, on the mean of
@@ -152,4 +153,6 @@ class VAE(Method):
         drawn = draw.child("values")
         if self.masked:
             return self.likelihood.value(self.one_by_one(codes, lambda outputs: self.likelihood.sample(outputs, drawn)))
+        if self.encoder.input.modality == "pixels":
+            return self.decode(codes)
         return self.likelihood.value(self.likelihood.sample(self.decoder(codes), drawn))
