@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from leaven.data import Draw, Pixels, Vector
+from leaven.data import Draw, Pixels, Vector, open_data
 from leaven.data.spec import InputSpec
 from leaven.errors import UserError
 from leaven.modules.likelihood import Bernoulli, Categorical, Gaussian, choose_likelihood
@@ -157,7 +157,7 @@ def test_samples_have_the_distribution_and_its_mean():
         (InputSpec("pixels", (1, 28, 28), (0.286,), (0.353,)), Gaussian),  # FashionMNIST
         (InputSpec("pixels", (3, 8, 8), (0.5,) * 3, (0.29,) * 3), Gaussian),  # noise
         (InputSpec("vector", (3,), (0.5, 0.01, 0.9), (0.5, 0.0995, 0.3)), Bernoulli),  # binary columns
-        (InputSpec("vector", (3,), (0.5, 0.01, 0.0), (0.5, 0.0995, 1e-6)), Bernoulli),  # of which one is constant
+        (InputSpec("vector", (3,), (0.5, 0.01, 0.0), (0.5, 0.0995, 1.0)), Bernoulli),  # of which one is constant
         (InputSpec("vector", (2,), (1e-3, 1e-3), (1.0, 1.0)), Gaussian),  # standardised numbers
         (InputSpec("vector", (2,), (0.3, 0.3), (0.1, 0.1)), Gaussian),  # shares
         (InputSpec("vector", (2,), (0.5, 3.0), (0.5, 0.5)), Gaussian),  # one binary column among others
@@ -165,6 +165,12 @@ def test_samples_have_the_distribution_and_its_mean():
 )
 def test_the_likelihood_follows_the_data(spec, expected):
     assert type(choose_likelihood("auto", spec)) is expected
+
+
+def test_binary_numbers_have_a_bernoulli_likelihood_though_some_never_change():
+    numbers = (random(200, 6) > 0).float()
+    numbers[:, 0], numbers[:, 1], numbers[:, 2], numbers[0, 2] = 0, 1, 0, 1
+    assert type(choose_likelihood("auto", open_data(numbers.numpy()).spec.roles["x"])) is Bernoulli
 
 
 def test_what_fits_no_likelihood_is_one_clear_line():

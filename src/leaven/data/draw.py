@@ -34,8 +34,8 @@ class Draw:
 
     def uniform(self, rows: int, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(rows, *shape) from U[low, high)."""
-        values = torch.rand(rows * self.parts, *shape, generator=self.generator, device=self.device)
-        return self._rows(values) * (high - low) + low
+        values = self._rows(torch.rand(rows * self.parts, *shape, generator=self.generator, device=self.device))
+        return values if (low, high) == (0.0, 1.0) else values * (high - low) + low
 
     def normal(self, rows: int, *shape: int) -> Tensor:
         """(rows, *shape) from N(0, 1)."""

@@ -284,9 +284,12 @@ def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian
 
 
 def nearly_binary(input: InputSpec) -> bool:
-    """Whether numbers of 0-1 lie near these ends: their variance is then near mean * (1 - mean), the largest that there can be."""
+    """Whether numbers of 0-1 lie near these ends: their variance is then near mean * (1 - mean), the largest that there can be.
+
+    A std of 1 stands for a constant; numbers of 0-1 have none above a half.
+    """
     low, high = input.range or (0.0, 1.0)
-    pairs = [(mean, std**2, mean * (1 - mean)) for mean, std in zip(input.mean, input.std, strict=True)]
+    pairs = [(mean, 0.0 if std == 1 else std**2, mean * (1 - mean)) for mean, std in zip(input.mean, input.std, strict=True)]
     inside = low >= 0 and high <= 1 and all(0 <= mean <= 1 and variance <= 1.001 * most + 1e-9 for mean, variance, most in pairs)
     most = sum(most for _, _, most in pairs)
     return inside and most > 0 and sum(variance for _, variance, most in pairs if most > 0) > NEARLY_BINARY * most

@@ -47,6 +47,13 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def seed_device(seed: int, device: torch.device) -> None:
+    """`torch.manual_seed` for the CPU and this device alone: for each kind that is not in use it would write down a stack trace, at every call."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 def describe_machine(device: str) -> dict[str, Any]:
     """device, its name where it has one, cpu, cores, and the threads that torch uses of them."""
     found: dict[str, Any] = {"device": device}

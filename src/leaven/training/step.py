@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leaven.data.draw import seed_of
 from leaven.methods.method import Method, Outputs, map_tensors, tensors_of
+from leaven.training.devices import seed_device
 from leaven.training.distributed import gather, mean_over_processes
 
 Autocast = Callable[[], AbstractContextManager]
@@ -46,7 +47,7 @@ class Step:
         self.method, self.autocast = method, autocast
 
     def forward(self, views: Any, seed: tuple[object, ...], player: tuple[str, ...]) -> Outputs:
-        torch.manual_seed(seed_of(*seed))  # dropout inside the networks
+        seed_device(seed_of(*seed), next(self.method.parameters()).device)  # dropout inside the networks
         with self.autocast():
             outputs = self.method(views, *player)
         return in_full_precision(outputs)
