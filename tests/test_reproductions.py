@@ -84,6 +84,12 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
     assert found["verdict"] in words and found["because"] in words and 'class="figure"' in page
 
 
+def test_made_predicts_from_what_comes_before_and_the_claim_sees_that(tmp_path):
+    pictures = torch.randint(2, (400, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).float()
+    found = leaven.reproduce("made-orders", data=(pictures, torch.arange(400) % 2), out=tmp_path / "out", seeds=1, steps=1)
+    assert found["verdict"] == HOLDS
+
+
 @pytest.mark.parametrize(
     ("gains", "verdict"),
     [
