@@ -76,6 +76,7 @@ def variational(data, epochs: int, folder: Path, number: int) -> list[tuple[str,
     pixels = (data.rows["x"].unit().flatten(1) > 0.5).float()
     _, test, _, _ = data.held_out()
     train, seen = pixels[data.train()], pixels[test]
+    pictures = (255 * train).byte().unflatten(1, data.spec.roles["x"].shape).numpy()
     found = []
     trainer = BaseTrainerConfig(
         output_dir=str(folder / f"pythae-{number}"), num_epochs=epochs, per_device_train_batch_size=100, learning_rate=1e-3, no_cuda=True, seed=number
@@ -92,7 +93,7 @@ def variational(data, epochs: int, folder: Path, number: int) -> list[tuple[str,
     for precision in ("fp32", "bf16"):
         settings = {"encoder.widths": (WIDTH,), "code": CODE}
         spent, method = our_seconds(
-            train.numpy(), folder / f"vae-{precision}-{number}", "vae", epochs, encoder="dense", precision=precision, batch=100, settings=settings
+            pictures, folder / f"vae-{precision}-{number}", "vae", epochs, encoder="dense", precision=precision, batch=100, settings=settings
         )
         with torch.no_grad():
             outputs = method({"target": seen, "noise": torch.randn(len(seen), 1, CODE, generator=torch.Generator().manual_seed(0))})

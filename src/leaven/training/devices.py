@@ -20,6 +20,8 @@ from leaven.errors import UserError, out_of_memory
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+ASK_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"
+
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
@@ -91,8 +93,11 @@ def peak_memory(device: torch.device) -> int | None:
 
 def launch(device: str, devices: int, precision: Any) -> Fabric:
     """Processes as asked for, or as torchrun or SLURM started them; this function returns in each."""
+    asked = os.environ.get(ASK_DRIVER)
     from lightning_fabric import Fabric
 
+    if asked is None:  # it sets this, and then every optimiser step opens the driver's library to ask whether there is a GPU
+        os.environ.pop(ASK_DRIVER, None)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces precision and processes
     warnings.filterwarnings("ignore", module="lightning_fabric")
 
