@@ -37,6 +37,7 @@ class Arm:
     steps: int | None = None
     batch: int | None = None
     per_class: int | None = None
+    encoder: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,6 @@ class Claim(ABC):
     train: ClassVar[int] = 20_000
     test: ClassVar[int] = 5_000
     size: ClassVar[int | None] = None
-    encoder: ClassVar[str] = "auto"
     steps: ClassVar[int] = 200
     batch: ClassVar[int] = 256
     seeds: ClassVar[int] = 3

@@ -8,14 +8,13 @@ class MaskingRatio(Claim):
     says = "Masking most of a picture teaches a masked auto-encoder more than masking a little of it."
     source = "He et al. 2022, Masked Autoencoders Are Scalable Vision Learners, figure 5: 75 % is best for fine-tuning and linear probe"
     rule = "Holds if a ratio of 75 % scores higher by a linear probe than one of 25 %, with the whole 95 % interval over seeds above zero."
-    encoder = "vit"
     protocols = ("linear",)
     steps = 300
     minutes = 20
 
     def arms(self):
         small = {"encoder.width": 128, "encoder.depth": 4, "encoder.heads": 4, "encoder.patch": 4}
-        return {masked(ratio): Arm("mae", {"mask_ratio": ratio, **small}) for ratio in RATIOS}
+        return {masked(ratio): Arm("mae", {"mask_ratio": ratio, **small}, encoder="vit") for ratio in RATIOS}
 
     def decide(self, found: Found):
         much, little = masked(0.75), masked(0.25)

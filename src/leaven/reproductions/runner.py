@@ -176,7 +176,7 @@ class Trainings:
             told = f"[{len(self.cells) + 1}/{self.seeds * len(arms)}] {name}, seed {seed}"
             seen = self.samples if arm.per_class is None else self.samples.subset(few(self.samples, arm.per_class, seed))
             run = pretrain(
-                seen, method=arm.method, encoder=claim.encoder, out=place.path, steps=self.steps or arm.steps or claim.steps,
+                seen, method=arm.method, encoder=arm.encoder, out=place.path, steps=self.steps or arm.steps or claim.steps,
                 batch=arm.batch or (claim.batch if arm.per_class is None else None), settings=dict(arm.settings), seed=seed, device=self.device,
                 keep_going=True, report=False, progress=partial(progress_of, self.progress, told),
             )  # fmt: skip

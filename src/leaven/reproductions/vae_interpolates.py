@@ -26,11 +26,12 @@ class VaeInterpolates(Claim):
     train = 20_000
     test = 2_000
     protocols = ()
-    steps = 1200
-    minutes = 25
+    steps = 3000
+    minutes = 10
 
     def arms(self):
-        return {VAE: Arm("vae", {"code": 32}), PLAIN: Arm("autoencoder", {"code": 32}), JUDGE: Arm("supervised", steps=300)}
+        same = {"code": 32, "encoder.widths": (512, 256)}
+        return {VAE: Arm("vae", same, encoder="dense"), PLAIN: Arm("autoencoder", same, encoder="dense"), JUDGE: Arm("supervised", steps=300)}
 
     def measure(self, runs, samples, seed):
         _, test, _, _ = samples.held_out()
