@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Batch, Pixels, open_data
+from leaven.data import Batch, Pixels, Vector, open_data
 from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
 from leaven.losses import nt_xent
@@ -473,6 +474,20 @@ def test_assignments_to_few_prototypes_are_a_collapse_the_sooner_where_a_guard_i
         monitor.look(step, Outputs(assignments=[logits]))
     assert [verdict.verdict for verdict in said] == (["collapsed"] if told else [])
     assert not told or f"{used:.1f} of 128 prototypes" in said[0].why
+
+
+@pytest.mark.parametrize(("players", "told"), [((), True), (("discriminator", "generator"), False)])
+def test_features_that_point_one_way_are_a_collapse_but_for_a_discriminator(players, told):
+    said, method = [], Method(build_encoder("mlp", InputSpec("vector", (12,), (0.0,) * 12, (1.0,) * 12), {"width": 8}))
+    method.players = players
+    monitor = Monitor(method, Batch.of(x=Vector(torch.randn(64, 12, generator=torch.Generator().manual_seed(0)))), nullcontext, said.append)
+    monitor.look(0, Outputs())
+    with torch.no_grad():
+        for parameter in method.encoder.parameters():
+            parameter.fill_(1.0 if parameter.ndim == 1 else 0.0)
+    for step in (1, 2):
+        monitor.look(step, Outputs())
+    assert [verdict.verdict for verdict in said] == (["collapsed"] if told else [])
 
 
 def test_a_verdict_needs_two_looks_and_is_given_once():
