@@ -21,7 +21,7 @@ class CodesRetrieve(Claim):
     test = 2_000
     protocols = ()
     steps = 1500
-    minutes = 15
+    minutes = 6
 
     def arms(self):
         return {CODES: Arm("deep_autoencoder", {"widths": (1024, 512, NUMBERS)})}

@@ -21,7 +21,7 @@ class DeepAutoencoderPca(Claim):
     test = 10_000
     protocols = ()
     steps = 1500
-    minutes = 15
+    minutes = 14
 
     def arms(self):
         widths = {"widths": (1000, 500, 250, NUMBERS)}

@@ -27,7 +27,7 @@ class DocumentSearch(Claim):
     test = 20_000
     protocols = ()
     steps = 800
-    minutes = 15
+    minutes = 3
 
     def given(self, root):
         """How often each of the commonest words of the training documents occurs."""

@@ -32,7 +32,7 @@ class GanMadeData(Claim):
     protocols = ()
     seeds = 5
     steps = 3000
-    minutes = 25
+    minutes = 4
 
     def given(self, root):
         """Logarithms of the power in five bands, in each of five parts of a segment; half of the segments of each class are kept for testing."""

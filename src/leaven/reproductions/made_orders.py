@@ -25,7 +25,7 @@ class MadeOrders(Claim):
     test = 1_000
     protocols = ()
     steps = 300
-    minutes = 3
+    minutes = 1
 
     def arms(self):
         unmasked = Arm("deep_autoencoder", {"widths": (500,), "pretraining": 0.0})

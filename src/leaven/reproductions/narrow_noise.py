@@ -25,7 +25,7 @@ class NarrowNoise(Claim):
     protocols = ()
     batch = 128
     steps = 6000
-    minutes = 25
+    minutes = 6
 
     def given(self, root):
         """A random smooth surface: normal numbers through a fixed network of one layer."""

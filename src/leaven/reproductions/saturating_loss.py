@@ -21,7 +21,7 @@ class SaturatingLoss(Claim):
     protocols = ()
     batch = 128
     steps = 3000
-    minutes = 15
+    minutes = 2
 
     def arms(self):
         return {PLAIN: Arm("gan"), SATURATING: Arm("gan", {"saturating": True})}

@@ -27,7 +27,7 @@ class VaeInterpolates(Claim):
     test = 2_000
     protocols = ()
     steps = 3000
-    minutes = 10
+    minutes = 6
 
     def arms(self):
         same = {"code": 32, "encoder.widths": (512, 256)}
