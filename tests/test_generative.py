@@ -395,7 +395,7 @@ def test_with_the_noise_of_a_single_picture_known_exactly_that_picture_is_made(e
     method, target = diffusion(eta=eta, sample_steps=sample_steps), torch.linspace(0, 1, 64).view(1, 1, 8, 8)
 
     def noise(noisy, level, label):
-        kept = method.noising.alphas_cumprod[level][:, None, None, None]
+        kept = method.noising.alphas_cumprod[level].float()[:, None, None, None]
         return (noisy - kept.sqrt() * (2 * target - 1)) / (1 - kept).sqrt()
 
     method.average.network[0].noise = noise

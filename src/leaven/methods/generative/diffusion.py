@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -61,7 +63,8 @@ class Diffusion(Method):
 
         self.label_drop, self.guidance, self.sample_steps, self.eta = label_drop, guidance, sample_steps, eta
         ends = min(0.1 / levels, 0.999), min(20 / levels, 0.999)  # those of Ho et al. where there are 1000; as much noise in the end for others
-        self.noising = DDIMScheduler(levels, *ends, beta_schedule=SCHEDULES[schedule], timestep_spacing="trailing")
+        self.noising: Any = DDIMScheduler(levels, *ends, beta_schedule=SCHEDULES[schedule], timestep_spacing="trailing")
+        self.noising.alphas_cumprod = self.noising.alphas_cumprod.double()  # fp32 rounds to roots of numbers below 0, where nearly all is noise
         self.average = Teacher(self.encoder, momentum=momentum, rising=False, warming=True)
         self.learns_labels = data.classes > 0 and label_drop < 1
 
