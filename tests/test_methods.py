@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import pytest
@@ -21,6 +24,7 @@ from leaven.methods.registry import explained, find_method, hyperparameters, reg
 from leaven.modules import Teacher, mlp
 from leaven.modules.convolution import SideBySideConv2d
 from leaven.modules.patches import patchify, sincos_positions
+from leaven.training.devices import ASK_DRIVER, seed_device
 from leaven.training.health import Monitor, choices_used, feature_std, information, rankme, uniformity
 from leaven.training.optimizers import LARS, build_optimizer, parameter_groups
 from leaven.training.plan import rate_factor, scaled_rate
@@ -591,3 +595,14 @@ def test_the_convnet_reads_pictures_of_any_size(side):
     encoder = build_encoder("convnet", InputSpec("pixels", (3, side, side)), ENCODERS["convnet"]).eval()
     assert encoder(pictures(2, side)).shape == (2, 24)
     assert encoder.maps(pictures(2, side)).shape[2] <= 6
+
+
+def test_a_step_is_seeded_as_by_torch_and_does_not_ask_the_driver_for_gpus():
+    seed_device(3, torch.device("cpu"))
+    drawn = torch.rand(4)
+    torch.manual_seed(3)
+    assert torch.equal(drawn, torch.rand(4))
+    script = f"import os; from leaven.training.devices import launch; launch('cpu', 1, '32-true'); print(os.environ.get({ASK_DRIVER!r}))"
+    environment = {name: value for name, value in os.environ.items() if name != ASK_DRIVER}
+    told = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "None"
