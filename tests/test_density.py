@@ -385,6 +385,15 @@ def test_samples_of_a_linear_model_have_its_moments():
     assert torch.allclose(linear.method.decode(codes).numbers, codes @ weight.T + shift)
 
 
+@torch.no_grad()
+def test_new_pictures_are_the_expected_ones_at_random_codes_and_other_samples_are_drawn():
+    pictures, numbers = (model("vae", input, DENSE, code=2, likelihood="bernoulli") for input in (pictures_of(1, 2, 2), binary_numbers(4)))
+    codes = Draw(0).child("codes").normal(50, 2).double()
+    assert torch.equal(pictures.sample(50, Draw(0)).pixels, pictures.decode(codes).pixels)
+    assert pictures.sample(50, Draw(0)).pixels.unique().numel() > 2
+    assert numbers.sample(50, Draw(0)).numbers.unique().tolist() == [0, 1]
+
+
 def terms_of(method, mean, log_variance):
     """The loss of outputs with this posterior, whose reconstruction says nothing of 4 binary values."""
     rows = len(mean)

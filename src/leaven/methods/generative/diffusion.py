@@ -62,9 +62,12 @@ class Diffusion(Method):
         from diffusers import DDIMScheduler
 
         self.label_drop, self.guidance, self.sample_steps, self.eta = label_drop, guidance, sample_steps, eta
-        ends = min(0.1 / levels, 0.999), min(20 / levels, 0.999)  # those of Ho et al. where there are 1000; as much noise in the end for others
-        self.noising: Any = DDIMScheduler(levels, *ends, beta_schedule=SCHEDULES[schedule], timestep_spacing="trailing")
-        self.noising.alphas_cumprod = self.noising.alphas_cumprod.double()  # fp32 rounds to roots of numbers below 0, where nearly all is noise
+        most = 0.999 * levels  # the ends are those of Ho et al. where there are 1000 levels, and lead to as much noise where there are others
+        ends = {"beta_start": min(0.1, most) / levels, "beta_end": min(20, most) / levels}
+        shape = {"beta_schedule": SCHEDULES[schedule], "timestep_spacing": "trailing"}
+        self.noising: Any = DDIMScheduler(num_train_timesteps=levels, **ends, **shape)
+        self.denoising: Any = DDIMScheduler.from_config(self.noising.config)
+        self.denoising.alphas_cumprod = self.noising.alphas_cumprod.double()  # fp32 rounds to roots of numbers below 0, where nearly all is noise
         self.average = Teacher(self.encoder, momentum=momentum, rising=False, warming=True)
         self.learns_labels = data.classes > 0 and label_drop < 1
 
@@ -97,12 +100,12 @@ class Diffusion(Method):
         shape = (count, *self.encoder.input.shape)
         pictures = draw.normal(*shape).to(self.encoder.scale)
         label = torch.full((count,), self.encoder.classes, device=pictures.device) if label is None else label
-        self.noising.set_timesteps(self.sample_steps)
+        self.denoising.set_timesteps(self.sample_steps)
         with torch.no_grad():
-            for level in self.noising.timesteps.tolist():
+            for level in self.denoising.timesteps.tolist():
                 noise = self.guided(pictures, torch.full_like(label, level), label)
                 fresh = draw.normal(*shape).to(pictures) if self.eta else None
-                pictures = self.noising.step(noise, level, pictures, eta=self.eta, variance_noise=fresh).prev_sample
+                pictures = self.denoising.step(noise, level, pictures, eta=self.eta, variance_noise=fresh).prev_sample
         return Pixels(((pictures + 1) / 2).clamp(0, 1))
 
     def examine(self, views):
