@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import torch
 from torch import nn
 
 from leaven.data.spec import InputSpec
@@ -81,7 +80,7 @@ def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None 
         raise UserError(f"encoder {name} has no argument {sorted(unknown)[0]!r}", hint=f"it has {', '.join(sorted(allowed - {'model'}))}")
     encoder = kind(input, **arguments)
     encoder.arguments = arguments
-    return encoder.to(memory_format=torch.channels_last)
+    return encoder.to(memory_format=kind.memory_format)
 
 
 def describe_encoder(encoder: nn.Module) -> dict[str, Any]:

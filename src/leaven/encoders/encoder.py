@@ -36,6 +36,8 @@ class Encoder(nn.Module):
     name: ClassVar[str] = ""
     offers: ClassVar[tuple[str, ...]] = ("features",)
     modalities: ClassVar[tuple[str, ...]] = ("pixels",)
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
+    """In which its weights and pictures lie."""
 
     arguments: dict[str, Any]
     tokenizer: Tokenizer | None = None
@@ -85,7 +87,7 @@ class Encoder(nn.Module):
         return x.to(self.scale.dtype) / 255 if x.dtype == torch.uint8 else x.to(self.scale.dtype)
 
     def normalize(self, x: Value | Tensor) -> Tensor:
-        """Raw input to zero mean and unit standard deviation over the training split; pictures come out channels-last.
+        """Raw input to zero mean and unit standard deviation over the training split.
 
         Counts become square roots of their shares, with a mean square of 1 in each sample.
         """
@@ -101,7 +103,7 @@ class Encoder(nn.Module):
         if x.ndim == 4:  # one pass for the layout and for the number format of what follows
             kind = x.device.type
             dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-            x = x.to(dtype, memory_format=torch.channels_last)
+            x = x.to(dtype, memory_format=self.memory_format)
         return x
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:

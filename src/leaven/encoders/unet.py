@@ -24,6 +24,7 @@ class UNet(Encoder):
     """
 
     name = "unet"
+    memory_format = torch.contiguous_format  # channels-last, group norm takes 2 (fp32) to 20 (bf16) times as long on a CPU
 
     def __init__(self, input: InputSpec, *, width: int = 32, blocks: int = 1, classes: int = 0, level: int = 20):
         try:
@@ -60,11 +61,11 @@ class UNet(Encoder):
         self, noisy: Float[Tensor, "batch channels height width"], level: Int64[Tensor, " batch"], label: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch channels height width"]:
         """What of a noisy picture in -1 to 1 is noise. label: `classes` means none."""
-        return self.network(noisy.contiguous(memory_format=torch.channels_last), level, label).sample
+        return self.network(noisy.contiguous(), level, label).sample
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         network, pictures = self.network, 2 * self.unit(x) - 1
-        hidden = network.conv_in(pictures.contiguous(memory_format=torch.channels_last))
+        hidden = network.conv_in(pictures.contiguous())
         level, none = (torch.full((len(pictures),), number, device=pictures.device) for number in (self.level, self.classes))
         told = network.time_embedding(network.time_proj(level).to(pictures.dtype)) + network.class_embedding(none)
         for block in network.down_blocks:
