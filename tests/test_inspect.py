@@ -369,10 +369,10 @@ def test_the_steps_that_fit_take_no_longer_than_there_is_time(steps):
     assert each.steps_in(seconds) >= 0.85 * steps
 
 
-def training(folder, steps):
+def training(folder, steps, name="simclr", settings=SMALL):
     """A small training of the digits, not yet run."""
     data = open_data("demo:digits")
-    method, recipe, _ = build(Request("simclr", settings=SMALL), data.spec, "cpu")
+    method, recipe, _ = build(Request(name, settings=settings), data.spec, "cpu")
     return Training(method, recipe, data.rows, data.train(), Plan(steps, 32), Run(folder), Settings(), nullcontext)
 
 
@@ -391,8 +391,9 @@ def test_a_rehearsal_does_real_steps_and_tells_what_was_chosen():
     assert {choice["what"] for choice in found.choices} >= {"encoder", "precision"}
 
 
-def test_a_rehearsal_changes_nothing_of_the_training_that_follows(tmp_path):
-    plain, rehearsed = training(tmp_path / "plain", 3), training(tmp_path / "rehearsed", 3)
+@pytest.mark.parametrize(("method", "settings"), [("simclr", SMALL), ("deep_autoencoder", {"widths": (12, 4)})])
+def test_a_rehearsal_changes_nothing_of_the_training_that_follows(method, settings, tmp_path):
+    plain, rehearsed = (training(tmp_path / name, 3, method, settings) for name in ("plain", "rehearsed"))
     before = {name: value.clone() for name, value in rehearsed.method.state_dict().items()}
     assert rehearsed.rehearse(0.0) > 0 and (rehearsed.step, rehearsed.plan.steps) == (0, 3)
     assert all(torch.equal(value, before[name]) for name, value in rehearsed.method.state_dict().items())
@@ -400,6 +401,15 @@ def test_a_rehearsal_changes_nothing_of_the_training_that_follows(tmp_path):
         each.run()
     losses = [[row["loss"] for row in each.folder.metrics] for each in (plain, rehearsed)]
     assert losses[0] == losses[1] and len(losses[0]) == 3
+
+
+def test_stages_that_train_different_parts_are_rehearsed_one_by_one_and_weigh_as_much_as_they_last(tmp_path, monkeypatch):
+    staged = training(tmp_path / "staged", 3, "deep_autoencoder", {"widths": (12, 4), "pretraining": 0.3})
+    seconds = {0: 1.0, 1: 2.0, 2: 10.0}
+    monkeypatch.setattr(Training, "_rehearsed", lambda self, stage, _: seconds[stage])
+    assert staged.rehearse(0.0) == pytest.approx(0.15 * 1 + 0.15 * 2 + 0.7 * 10)
+    alike = training(tmp_path / "alike", 3, "deepcluster", SMALL)
+    assert len(alike.stages) > 1 and alike.rehearse(0.0) == pytest.approx(1.0)
 
 
 # --- advice ---

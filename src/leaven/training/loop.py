@@ -316,23 +316,34 @@ class Training:
     def rehearse(self, seconds: float) -> float:
         """Seconds that a step takes: the median of a few real steps, four rounds at least, which are then undone.
 
-        Where several players take turns of different lengths, the mean of their medians.
+        Where several players take turns of different lengths, the mean of their medians; where stages train different parts, the mean over the whole
+        training.
         """
         before, planned = copy.deepcopy(self.method.state_dict()), self.plan.steps
         self.plan.steps = planned or 1_000_000
-        self._begin_stage(self.stages[0], prepare=True)
+        shares: dict[tuple[torch.nn.Module, ...] | None, float] = defaultdict(float)
+        first: dict[tuple[torch.nn.Module, ...] | None, int] = {}
+        for number, stage in enumerate(self.stages):
+            shares[stage.trains] += self._stage_end(number) - (self._stage_end(number - 1) if number else 0.0)
+            first.setdefault(stage.trains, number)
+        self.rehearsing = True
+        typical = sum(share * self._rehearsed(first[trains], seconds / len(shares)) for trains, share in shares.items())
+        self.rehearsing = False
+        self.step, self.stage, self.plan.steps = 0, 0, planned
+        self.times.clear()
+        self.method.load_state_dict(before)
+        return typical
+
+    def _rehearsed(self, stage: int, seconds: float) -> float:
+        self.stage = stage
+        self._begin_stage(self.stages[stage], prepare=True)
         begin = time.monotonic()
         durations: list[float] = []
-        self.rehearsing = True
         turns = max(1, len(self.method.players))
         while len(durations) < 4 * turns or agree(time.monotonic() - begin < seconds and len(durations) < 200):
             clock = time.monotonic()
             self._one_step()
             durations.append(time.monotonic() - clock)
-        self.rehearsing = False
-        self.step, self.plan.steps = 0, planned
-        self.times.clear()
-        self.method.load_state_dict(before)
         rounds = [durations[1:][turn::turns] for turn in range(turns)]  # the first step is slower than any other
         return sum(sorted(each)[len(each) // 2] for each in rounds) / turns
 
