@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -304,10 +305,25 @@ def test_the_same_call_goes_on_with_what_is_missing(compared, monkeypatch):
     assert (arguments["out"] / "simclr" / "0" / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+def test_more_seeds_are_added_to_those_that_are_there(compared, monkeypatch, tmp_path):
+    found, arguments, _ = compared
+    shutil.copytree(arguments["out"], tmp_path / "out")
+    made = []
+
+    def counted(task, content, *family, **keywords):
+        made.append((task, content["folder"].parent.name, content["folder"].name))
+        return here(task, content, *family, **keywords)
+
+    monkeypatch.setattr(grid, "apart", counted)
+    more = leaven.compare((POINTS, CLASSES), **{**arguments, "out": tmp_path / "out", "seeds": 2})
+    assert made == [("train_and_score", "simclr", "1"), ("train_and_score", "byol", "1")]
+    assert [cell.scores for cell in more.cells[:2]] == [cell.scores for cell in found.cells]
+
+
 def test_another_comparison_in_the_same_folder_is_refused_with_the_difference(compared):
     _, arguments, _ = compared
-    with pytest.raises(UserError, match="seeds was 1 and is now 2"):
-        leaven.compare((POINTS, CLASSES), **{**arguments, "seeds": 2})
+    with pytest.raises(UserError, match=r"length.steps was 16"):
+        leaven.compare((POINTS, CLASSES), **{**arguments, "steps": 17})
     with pytest.raises(UserError, match=r"data.fingerprint was"):
         leaven.compare((POINTS + 1, CLASSES), **arguments)
 

@@ -133,8 +133,8 @@ def compare(
 
     methods: names, or all that suit the data. budget: time for each training (default 3m), turned into steps once a method, before any is trained;
     or steps. settings: hyper-parameters of all methods by name, or of one as "method:name". Each training is a run in OUT/METHOD/SEED, made by a
-    process of its own; jobs: how many at a time, each on its share of the CPU cores. The same call goes on where it stopped. A training that stops
-    itself is a result; one whose process dies is tried again by the next call.
+    process of its own; jobs: how many at a time, each on its share of the CPU cores. The same call goes on where it stopped, and more seeds may be
+    asked for later. A training that stops itself is a result; one whose process dies is tried again by the next call.
 
     Raises UserError for wrong input, data without labels, or another comparison in `out`; Interrupted after SIGTERM or Ctrl-C.
     """
@@ -163,7 +163,6 @@ def compare(
         "methods": [entry.name for entry in found],
         "data": {"name": samples.name, "fingerprint": samples.fingerprint},
         "length": length,
-        "seeds": seeds,
         "protocols": list(protocols),
         "precision": precision,
         "settings": {entry.name: entry.request.settings for entry in found},
