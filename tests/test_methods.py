@@ -24,6 +24,7 @@ from leaven.methods.registry import explained, find_method, hyperparameters, reg
 from leaven.modules import Teacher, mlp
 from leaven.modules.convolution import SideBySideConv2d
 from leaven.modules.patches import patchify, sincos_positions
+from leaven.run import named, when
 from leaven.training.devices import ASK_DRIVER, seed_device
 from leaven.training.health import Monitor, choices_used, feature_std, information, rankme, uniformity
 from leaven.training.optimizers import LARS, build_optimizer, parameter_groups
@@ -511,6 +512,46 @@ def test_a_verdict_needs_two_looks_and_is_given_once():
     for step in (4, 5):
         monitor.suspect(step, "odd", True, "why", fatal=False)
     assert [(verdict.verdict, verdict.since_step) for verdict in said] == [("odd", 3)]
+
+
+def test_a_verdict_passes_after_two_looks_that_do_not_see_it_and_may_come_back():
+    said = []
+    monitor = Monitor(Method(), Batch.of(x=Pixels(pictures(4))), None, said.append)
+
+    def seen(*steps, holds):
+        for step in steps:
+            monitor.suspect(step, "odd", holds, "why", fatal=False)
+        return [(verdict.since_step, verdict.until_step) for verdict in monitor.verdicts]
+
+    assert seen(1, 2, holds=True) == [(1, None)]
+    assert seen(3, holds=False) == [(1, None)] and seen(4, holds=True) == [(1, None)] and seen(5, holds=False) == [(1, None)]
+    assert seen(6, holds=False) == [(1, 5)] and seen(7, 8, holds=False) == [(1, 5)]
+    assert [verdict.line() for verdict in said] == ["odd: why", "odd: no longer since step 5"]
+    assert [when(verdict.to_dict()) for verdict in said] == ["since step 1", "from step 1 to 5"]
+    assert [named(verdict.to_dict()) for verdict in said] == ["odd", "odd for a while"]
+    kept = monitor.state()
+    again = Monitor(Method(), Batch.of(x=Pixels(pictures(4))), None, said.append)
+    again.load(kept)
+    assert again.verdicts == monitor.verdicts
+    assert seen(9, 10, holds=True) == [(1, None)]
+
+
+def test_what_a_method_says_of_itself_passes_when_it_no_longer_says_so():
+    class Passing(Method):
+        ill = True
+
+        def measures(self, outputs):
+            return {"number": 1.0}
+
+        def ailments(self, measures):
+            return {"odd": "why"} if self.ill else {}
+
+    method = Passing()
+    monitor = Monitor(method, Batch.of(x=Pixels(pictures(4))), nullcontext, lambda verdict: None)
+    for step in range(1, 6):
+        method.ill = step < 3
+        monitor.look(step, Outputs(found=torch.zeros(1)))
+    assert [(verdict.verdict, verdict.since_step, verdict.until_step) for verdict in monitor.verdicts] == [("odd", 1, 3)]
 
 
 DIGITS = {"encoder.width": 16}

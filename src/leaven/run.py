@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -210,3 +210,14 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+
+def when(verdict: Mapping[str, Any]) -> str:
+    """Of a verdict of `Run.health`: since which step, or from which to which."""
+    until = verdict.get("until_step")
+    return f"since step {verdict['since_step']}" if until is None else f"from step {verdict['since_step']} to {until}"
+
+
+def named(verdict: Mapping[str, Any]) -> str:
+    """Of a verdict of `Run.health`: what it is called where only that is told."""
+    return verdict["verdict"] if verdict.get("until_step") is None else f"{verdict['verdict']} for a while"

@@ -29,6 +29,7 @@ from leaven.cli.app import (
     columns_of,
 )
 from leaven.cli.watch import Watch
+from leaven.run import when
 
 
 @app.command()
@@ -93,7 +94,7 @@ def finetune(
     where = f" --labels {labels}" if labels else ""
     lines = [
         f"{made.path}: {len(classes)} classes from {learned:,} labels, {result['steps']} steps, {result['seconds']:.0f} s",
-        *(f"{verdict['verdict']} since step {verdict['since_step']}: {verdict['why']}" for verdict in result["health"]),
+        *(f"{verdict['verdict']} {when(verdict)}: {verdict['why']}" for verdict in result["health"]),
         f"Next: leaven evaluate {made.path} {data}{where}, and leaven predict {made.path} {data} --out predicted.csv",
     ]
     answer(as_json, content, "\n".join(lines))

@@ -31,6 +31,7 @@ from leaven.cli.app import (
     columns_of,
 )
 from leaven.cli.watch import Watch
+from leaven.run import when
 
 
 @app.command()
@@ -101,7 +102,7 @@ def pretrain(
     lines = [
         f"{run.path}: {result['steps']} steps, {result['samples']:,} samples, {result['seconds']:.0f} s, "
         f"{result['samples_per_second']:.0f} samples/s ({split})",
-        *(f"{verdict['verdict']} since step {verdict['since_step']}: {verdict['why']}" for verdict in result["health"]),
+        *(f"{verdict['verdict']} {when(verdict)}: {verdict['why']}" for verdict in result["health"]),
         f"Next: leaven evaluate {run.path} {data}" + (f"; the report: {run.path / 'report.html'}" if (run.path / "report.html").exists() else ""),
     ]
     answer(as_json, content, "\n".join(lines))

@@ -13,6 +13,7 @@ from typing import Any
 from leaven.evaluation.intervals import seeds_interval
 from leaven.evaluation.scorecard import PROTOCOL_NAMES, Point, Scores, cell, headline, measure_of, percent
 from leaven.methods.registry import registry
+from leaven.run import named
 
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
 PASSES, SLOWER = "forward and backward", 0.7
@@ -49,7 +50,7 @@ class Cell:
         if self.state != FINISHED:
             return f"{self.state}: {self.why}"
         scores = [f"{PROTOCOL_NAMES[name]} {percent(score)}" for name, score in self.scores.items() if name != "few-label"]
-        return ", ".join([*scores, f"{self.steps:,} steps in {self.seconds:,.0f} s", *(verdict["verdict"] for verdict in self.health)])
+        return ", ".join([*scores, f"{self.steps:,} steps in {self.seconds:,.0f} s", *map(named, self.health)])
 
 
 @dataclass
@@ -141,7 +142,7 @@ class Comparison:
     def verdicts(self, method: str) -> list[str]:
         """What health said of a method's trainings, with how many seeds it was said of; and those whose process died."""
         cells = self.cells_of(method)
-        said = Counter(verdict["verdict"] for found in cells for verdict in found.health)
+        said = Counter(named(verdict) for found in cells for verdict in found.health)
         said.update(found.why for found in cells if found.state == DIED)
         return [text if len(cells) == 1 else f"{text} ({count} of {len(cells)} seeds)" for text, count in said.items()]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leaven.run import write_whole
+from leaven.run import when, write_whole
 
 
 def render(template: str, path: Path, content: Mapping[str, Any]) -> Path:
@@ -19,6 +19,7 @@ def render(template: str, path: Path, content: Mapping[str, Any]) -> Path:
     environment = Environment(
         loader=PackageLoader("leaven.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["when"] = when
     page = environment.get_template(template).render(content)
     if FIGURE in page:
         page = environment.get_template(template).render({**content, "plotly": packed_plotly()})

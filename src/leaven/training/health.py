@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -24,15 +24,19 @@ EXAMINED = 256  # samples that a method's own numbers are of
 
 @dataclass(frozen=True)
 class Verdict:
-    """Something wrong, since which step, and the usual causes. `fatal`: going on is useless."""
+    """Something wrong, since which step, and the usual causes. `fatal`: going on is useless. until_step: when it was no longer seen, if it passed."""
 
     verdict: str
     since_step: int
     why: str
     fatal: bool = False
+    until_step: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "since_step": self.since_step, "why": self.why}
+        return {"verdict": self.verdict, "since_step": self.since_step, "until_step": self.until_step, "why": self.why}
+
+    def line(self) -> str:
+        return f"{self.verdict}: {self.why if self.until_step is None else f'no longer since step {self.until_step}'}"
 
 
 def feature_std(features: Float[Tensor, "samples dim"]) -> float:
@@ -91,7 +95,7 @@ def choices_used(logits: Float[Tensor, "samples choices"]) -> float:
 class Monitor:
     """Looks at the same clean samples every so often, and at every logged loss.
 
-    A verdict needs two looks in a row, so that one odd moment says nothing; each is given once.
+    A verdict needs two looks in a row, so that one odd moment says nothing, and passes after two that do not see it; each stands once.
     """
 
     features_collapsed = 0.2  # of the spread before training, since what is normal depends on the encoder's last layer
@@ -182,7 +186,8 @@ class Monitor:
         own = {**self.method.measures(outputs), **self.examined()} if outputs else {}
         measures |= own
         ailments = self.method.ailments(own) if own else {}
-        for verdict in dict.fromkeys([*self.suspicions, *ailments]):  # in an order that every process has
+        given = [each.verdict for each in self.verdicts if not each.fatal] if own else []
+        for verdict in dict.fromkeys([*self.suspicions, *ailments, *given]):  # in an order that every process has
             if verdict in ("collapsed", "not learning"):
                 continue
             self.suspect(step, verdict, verdict in ailments, ailments.get(verdict, ""), fatal=False)
@@ -223,18 +228,21 @@ class Monitor:
         self.suspect(step, "not learning", loss > 0.97 * chance, why, fatal=True)
 
     def suspect(self, step: int, verdict: str, holds: bool, why: str, fatal: bool) -> None:
-        if not holds:
+        given = next((each for each in self.verdicts if each.verdict == verdict), None)
+        if holds == (given is not None and given.until_step is None):
             self.suspicions.pop(verdict, None)
             return
         seen = self.suspicions.setdefault(verdict, [])
         seen.append(step)
         if len(seen) >= self.patience:
-            self.give(Verdict(verdict, seen[0], why, fatal))
+            self.give(replace(given, until_step=None if holds else seen[0]) if given else Verdict(verdict, seen[0], why, fatal))
+            del self.suspicions[verdict]
 
     def give(self, verdict: Verdict) -> None:
-        if verdict.verdict not in {given.verdict for given in self.verdicts}:
-            self.verdicts.append(verdict)
-            self.say(verdict)
+        """For the first time, or in place of what it was before."""
+        places = [number for number, each in enumerate(self.verdicts) if each.verdict == verdict.verdict] or [len(self.verdicts)]
+        self.verdicts[places[0] : places[0] + 1] = [verdict]
+        self.say(verdict)
 
     def fatal(self) -> Verdict | None:
         return next((verdict for verdict in self.verdicts if verdict.fatal), None)

@@ -251,8 +251,8 @@ class Training:
             raise TrainingStopped("non-finite loss", why, step=self.step)
 
     def _tell(self, verdict: Verdict) -> None:
-        self.say(f"{verdict.verdict}: {verdict.why}")
-        self.trackers.verdict(self.step, f"{verdict.verdict}: {verdict.why}")
+        self.say(verdict.line())
+        self.trackers.verdict(self.step, verdict.line())
 
     def _log(self, terms: dict[str, Tensor], norm: Tensor, outputs: Outputs) -> None:
         if self.rehearsing or not self.watch:
