@@ -110,15 +110,17 @@ class Boltzmann(nn.Module):
 
         The gradient of the difference of their means is contrastive divergence (Hinton 2002), or that of persistent chains (Tieleman 2008).
         """
-        field = self.hidden_field(data)
         with torch.no_grad():
-            hidden = self.hidden.sample(field, noise["hidden"][:, 0]) if chains is None else chains
+            hidden = self.up(data, noise["hidden"][:, 0]) if chains is None else chains
             model = self.down(hidden, noise["visible"][:, 0])
             for step in range(1, noise["visible"].shape[1]):
                 model = self.down(self.up(model, noise["hidden"][:, step]), noise["visible"][:, step])
-        reached = self.hidden_field(model)
+        both = torch.cat([data, model])  # in one pass, whose gradient is one product as well
+        field = self.hidden_field(both)
+        data_energy, model_energy = self.free_energy(both, field).split(len(data))
+        of_data, reached = field.split(len(data))
         hidden = hidden if chains is None else self.hidden.sample(reached.detach(), noise["hidden"][:, 0])
-        return Contrast(self.free_energy(data, field), self.free_energy(model, reached), data, model, self.hidden.mean(field), hidden)
+        return Contrast(data_energy, model_energy, data, model, self.hidden.mean(of_data), hidden)
 
     @torch.no_grad()
     def measures(self, data: Float[Tensor, "batch visible"], model: Float[Tensor, "batch visible"]) -> dict[str, float]:

@@ -145,12 +145,12 @@ class Monitor:
         for name, encoder in encoders.items():
             role = name if name in self.probe.roles else next(iter(self.probe.roles))
             prefix = "" if len(encoders) == 1 else f"{name}."
-            was_training = encoder.training
+            was_training = self.method.training
             encoder.eval()
             with self.autocast():
                 parts = (self.probe[role][start : start + 256] for start in range(0, len(self.probe), 256))
                 features = torch.cat([encoder(fitted(part, encoder.input.shape) if isinstance(encoder, Encoder) else part) for part in parts]).float()
-            encoder.train(was_training)
+            self.method.train(was_training)  # not the encoder: a method may keep parts of it in eval mode
             if not features.isfinite().all():
                 continue
             measures[f"{prefix}feature_std"] = std = feature_std(features)

@@ -149,7 +149,6 @@ class Training:
             self._let_move(self.moving[player])
         optimizer = self.optimizers[player]
         optimizer.zero_grad()
-        self.method.train()
         seed = (self.settings.seed, "forward", self.stage, self.step, rank())
         terms, outputs = self.stepper.gradients(views, seed, (player,) if player else ())
         average_gradients(self.moving[player])
@@ -196,6 +195,7 @@ class Training:
             self.moving[player] = [parameter for group in groups for parameter in group["params"]]
             self.optimizers[player] = build_optimizer(self.recipe, groups, rate)
         self.rate = rate
+        self.method.train()
         if stage.trains is not None:
             self._let_move([parameter for parameters in self.moving.values() for parameter in parameters])
 
@@ -257,11 +257,9 @@ class Training:
     def _log(self, terms: dict[str, Tensor], norm: Tensor, outputs: Outputs) -> None:
         if self.rehearsing or not self.watch:
             return
-        values = {name: term.double() for name, term in terms.items()}
-        values |= {"loss": torch.stack(list(values.values())).sum(), "grad_norm": norm.double()}
-        for name, value in values.items():  # counted by name, since players have terms of their own
-            sum_and_count = torch.stack([value, torch.ones_like(value)])
-            self.window[name] = self.window.get(name, torch.zeros_like(sum_and_count)) + sum_and_count
+        values = torch.stack([*terms.values(), norm]).double()
+        names = ",".join(terms)  # players have terms of their own
+        self.window[names] = self.window.get(names, 0.0) + torch.cat([values, values.new_ones(1)])
         if self.step % self.plan.log_every and self.plan.progress(self.step) < 1:
             return
         row: dict[str, Any] = {
@@ -270,7 +268,7 @@ class Training:
             "progress": self.plan.progress(self.step),
             "lr": self.rate_now(),
         }
-        row |= {name: (total / count).item() for name, (total, count) in self.window.items()}
+        row |= window_means(self.window)
         self.window = {}
         if self.step % self.plan.look_every == 0 or self.plan.progress(self.step) >= 1:
             row |= self.monitor.look(self.step, outputs)
@@ -417,3 +415,15 @@ class Training:
         if rank() == 0:
             self.folder.cut_metrics(self.step)
         self.say(f"going on from step {self.step}")
+
+
+def window_means(window: dict[str, Tensor]) -> dict[str, float]:
+    """By name: the means of each term, of their sum and of the gradient's norm, over the steps that had them. Sums by the names of their terms."""
+    sums: dict[str, float] = defaultdict(float)
+    steps: dict[str, float] = defaultdict(float)
+    for names, total in window.items():
+        *terms, norm, count = total.tolist()
+        for name, value in [*zip(names.split(","), terms, strict=True), ("loss", sum(terms)), ("grad_norm", norm)]:
+            sums[name] += value
+            steps[name] += count
+    return {name: value / steps[name] for name, value in sums.items()}

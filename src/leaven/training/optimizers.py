@@ -81,7 +81,11 @@ def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> 
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=lr, betas=recipe.betas, fused=True)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, foreach=True)  # fused fails on parameters whose gradients begin later
+        sgd = torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, fused=True)
+        for group in groups:  # its kernel wants a buffer of all or of none, and gradients may begin later
+            for parameter in group["params"]:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     if recipe.optimizer == "lars":
         return LARS(groups, lr=lr, momentum=recipe.momentum)
     if recipe.optimizer == "muon":
