@@ -9,13 +9,16 @@ wherever it stands. Nothing is fitted to scores. "Plus" adds the cosines of both
 import argparse
 import csv
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import leaven
-from leaven.data import open_data
-from leaven.evaluation.features import sparse_tf_idf
+from leaven.data import Text, open_data
+from leaven.data.texts import Strings
+from leaven.evaluation.features import encode, sparse_tf_idf
 from leaven.evaluation.intervals import seeds_interval
 from leaven.run import read_json, write_json
 
@@ -92,6 +95,13 @@ def of_run(run, tests, sample: list[str] | None = None) -> dict[str, np.ndarray]
     return cosines(lambda texts: unit(leaven.embed(run, texts) if by is None else whitened(leaven.embed(run, texts), by)), tests)
 
 
+def plain_mean(run) -> Callable[[list[str]], np.ndarray]:
+    """Word vectors that all weigh the same."""
+    encoder = leaven.load(run)
+    encoder.weights.fill_(1)
+    return lambda texts: unit(encode(encoder, Text(Strings.of(texts)), torch.arange(len(texts))).numpy())
+
+
 def whitened(vectors: np.ndarray, sample: np.ndarray) -> np.ndarray:
     """Without the mean and with equal variance in all directions of a sample (Su et al. 2021)."""
     center, (_, scale, axes) = sample.mean(0), np.linalg.svd(sample - sample.mean(0), full_matrices=False)
@@ -115,10 +125,11 @@ def measured(seed: int, data, texts: list[str], tests, characters: dict[str, np.
             "SimCSE alone": of_run(alone, tests),
             "the masked LM": of_run(start, tests),
             "the masked LM, whitened": of_run(start, tests, sample),
-            "mean of word vectors": of_run(words, tests),
-            "mean of word vectors, whitened": of_run(words, tests, sample),
+            "word vectors, plain mean": cosines(plain_mean(words), tests),
+            "word vectors, SIF": of_run(words, tests),
+            "word vectors, SIF, whitened": of_run(words, tests, sample),
         }
-        for name in ("SimCSE after a masked LM", "mean of word vectors"):
+        for name in ("SimCSE after a masked LM", "word vectors, SIF"):
             found[f"{name}, plus tf-idf of characters"] = {test: cosine + characters[test] for test, cosine in found[name].items()}
         write_json(kept, {name: scored(each, tests) for name, each in found.items()})
     return read_json(kept)

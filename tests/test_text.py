@@ -45,11 +45,11 @@ def encoder(name="transformer", **arguments):
     return build_encoder(name, INPUT, {**SMALL, **arguments})
 
 
-def made(name, data=None, encoder_name="transformer", **settings):
+def made(name, data=None, encoder_name="transformer", rarity=1e-3, **settings):
     spec = data or DataSpec(8, {"x": INPUT})
     torch.manual_seed(0)
     kind = find_method(name)
-    arguments = {"width": 16} if encoder_name == "word_vectors" else SMALL
+    arguments = {"width": 16, "rarity": rarity} if encoder_name == "word_vectors" else SMALL
     return build_method(kind, spec, {next(iter(kind.inputs(spec))): build_encoder(encoder_name, INPUT, arguments)}, settings)[0]
 
 
@@ -391,6 +391,18 @@ def test_frequent_words_are_left_out_and_random_ones_drawn_by_their_power(tmp_pa
     share = counts[0, 5:8] / counts.sum()
     assert torch.allclose(method.chances[5:8], share**0.75) and method.chances[:5].sum() == 0
     assert torch.allclose(method.kept[5:8], ((1e-2 / share).sqrt() + 1e-2 / share).clamp(max=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("rarity", [0.0, 1e-2])
+def test_frequent_words_weigh_less_in_the_mean_of_a_text(rarity):
+    method = made("word2vec", encoder_name="word_vectors", rarity=rarity)
+    counts = torch.zeros(1, 40)
+    counts[0, 5:7] = torch.tensor([90.0, 10.0])
+    method.count(lambda function: counts)
+    read = Tokens(torch.tensor([[2, 5, 6, 3]]), torch.ones(1, 4, dtype=torch.bool))  # between what begins and what ends it
+    often, seldom = method.encoder.vectors.weight[5:7]
+    weight = [1.0, 1.0] if rarity == 0 else [rarity / (rarity + share) for share in (0.9, 0.1)]
+    assert torch.allclose(method.encoder(read)[0], (weight[0] * often + weight[1] * seldom) / sum(weight), atol=1e-6)
 
 
 def test_the_loss_is_least_where_products_are_mutual_information():

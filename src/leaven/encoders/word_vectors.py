@@ -10,33 +10,43 @@ from leaven.data.batch import Text, Tokens, Value
 from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, TokenFeatures
 from leaven.encoders.pieces import mean_of_pieces
+from leaven.errors import UserError
 
 
 class WordVectors(Encoder):
-    """The mean of the vectors of a text's words; 0 where none is known. Tokens that begin, end or fill up a text, and unknown ones, count for
-    nothing.
+    """The mean of the vectors of a text's words, where frequent words weigh less: a / (a + p(w)) (Arora et al. 2017, algorithm 1); 0 where no word is
+    known. Tokens that begin, end or fill up a text, and unknown ones, count for nothing.
 
-    width: length of a vector.
+    width: length of a vector. rarity: the a, the share of all words at which a word weighs half as much as a rare one (0: all weigh the same).
     """
 
     name = "word_vectors"
     offers = ("features", "tokens", "words")
     modalities = ("text",)
 
-    def __init__(self, input: InputSpec, *, width: int = 200):
+    def __init__(self, input: InputSpec, *, width: int = 200, rarity: float = 1e-3):
         super().__init__(input, width)
+        if rarity < 0:
+            raise UserError(f"rarity must be 0 or more, not {rarity}", where="encoder.rarity")
+        self.rarity = rarity
         self.vectors = nn.Embedding(input.vocabulary or 1, width)
         nn.init.uniform_(self.vectors.weight, -0.5 / width, 0.5 / width)  # as the authors' program does
+        self.register_buffer("weights", torch.ones(input.vocabulary or 1))
         self.register_buffer("special", torch.tensor(sorted(input.special.values()), dtype=torch.int64), persistent=False)
 
     special: Tensor
+    weights: Tensor
+
+    def weigh(self, share: Float[Tensor, " vocabulary"]) -> None:
+        """Weights from how often each word comes among all."""
+        self.weights.copy_(self.rarity / (self.rarity + share) if self.rarity else torch.ones_like(share))
 
     def token_features(
         self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
     ) -> TokenFeatures:
         read = self.in_tokens(x)
-        tokens, words = self.vectors(read.ids), self.words(read)
-        features = (tokens * words[..., None]).sum(1) / words.sum(1, keepdim=True).clamp(min=1)
+        tokens, weights = self.vectors(read.ids), self.weights[read.ids] * self.words(read)
+        features = (tokens * weights[..., None]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1e-12)
         return TokenFeatures(features, tokens, [])
 
     def words(self, read: Tokens) -> Tensor:

@@ -66,11 +66,12 @@ class Word2Vec(Method):
 
     @torch.no_grad()
     def count(self, encode):
-        """How often each word comes: by that random words are drawn, and frequent ones left out."""
+        """How often each word comes: by that random words are drawn, frequent ones left out, and the words of a text weighed."""
         size = self.encoder.input.vocabulary
         found = encode(lambda batch: batch["x"].ids[self.encoder.words(batch["x"])].bincount(minlength=size)[None]).sum(0).float()
         share = found / found.sum().clamp(min=1)
         self.chances.copy_(share**self.power)
+        self.encoder.weigh(share)
         if self.subsample:
             ratio = self.subsample / share.clamp(min=1e-12)
             self.kept.copy_((ratio.sqrt() + ratio).clamp(max=1))  # as the authors' program does
