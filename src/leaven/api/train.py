@@ -25,6 +25,8 @@ from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
 from leaven.training.pretraining import Request, train
 
+MANY_COPIES = 0.1  # of the samples, from which on they are told of
+
 
 def pretrain(
     data: Any,
@@ -70,8 +72,11 @@ def pretrain(
         raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     describe_data(opened, say)
-    if len(opened) > 1 and len(opened.hashes.unique()) == 1:
+    copies = len(opened) - len(opened.hashes.unique())
+    if len(opened) > 1 and copies == len(opened) - 1:
         say(f"all {len(opened):,} samples are the same: nothing can be learned that tells them apart")
+    elif copies > MANY_COPIES * len(opened):
+        say(f"{copies:,} of {len(opened):,} samples are copies of others: `leaven inspect` lists them")
     elif same := constant(opened.rows.roles.get("x"), opened.train()):
         say(told_constant(same, opened.spec.roles["x"].shape[0]))
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:

@@ -131,7 +131,7 @@ class Monitor:
     def inputs(self) -> None:
         """Before the first step: inputs that cannot teach anything."""
         for role, value in self.probe.roles.items():
-            tensors = [tensor.double() for tensor in value.tensors().values() if tensor.is_floating_point() or tensor.dtype == torch.uint8]
+            tensors = [tensor.double() for tensor in value.tensors().values()]
             if tensors and len(value) > 1 and all((tensor - tensor[:1]).abs().max() == 0 for tensor in tensors):
                 why = f"all {len(value)} samples looked at are the same ({role}); there is nothing to tell apart. Is the right folder given?"
                 self.give(Verdict("constant data", 0, why, fatal=True))
