@@ -120,16 +120,16 @@ def measured(seed: int, data, texts: list[str], tests, characters: dict[str, np.
         alone = trained("simcse", data, out / f"alone-{seed}", 60 * minutes, seed)
         words = trained("word2vec", data, out / f"word2vec-{seed}", 60 * minutes * SHARES["simcse"], seed)
         sample = texts[:: max(1, len(texts) // 5000)]
-        found = {
-            "SimCSE after a masked LM": of_run(simcse, tests),
-            "SimCSE alone": of_run(alone, tests),
-            "the masked LM": of_run(start, tests),
-            "the masked LM, whitened": of_run(start, tests, sample),
-            "word vectors, plain mean": cosines(plain_mean(words), tests),
-            "word vectors, SIF": of_run(words, tests),
-            "word vectors, SIF, whitened": of_run(words, tests, sample),
-        }
-        for name in ("SimCSE after a masked LM", "word vectors, SIF"):
+        untrained = leaven.pretrain(
+            data, method="simcse", steps=1, seed=seed, out=out / f"untrained-{seed}", report=False, settings={"recipe.lr": 0.0}
+        )
+        runs = {
+            "SimCSE after a masked LM": simcse, "SimCSE alone": alone, "the masked LM": start, "word vectors, SIF": words, "untrained": untrained,
+        }  # fmt: skip
+        found = {"word vectors, plain mean": cosines(plain_mean(words), tests)}
+        for name, run in runs.items():
+            found |= {name: of_run(run, tests), f"{name}, whitened": of_run(run, tests, sample)}
+        for name in ("SimCSE alone, whitened", "word vectors, SIF, whitened"):
             found[f"{name}, plus tf-idf of characters"] = {test: cosine + characters[test] for test, cosine in found[name].items()}
         write_json(kept, {name: scored(each, tests) for name, each in found.items()})
     return read_json(kept)

@@ -107,7 +107,7 @@ def accuracy(run, lines: list[Spoken]) -> float:
     """Of what was heard; nothing heard at all counts as wrong."""
     there = [line for line in lines if line.heard.strip()]
     found = leaven.predict(run, [line.heard for line in there])
-    return 100 * float(np.sum(np.array(found.labels()) == np.array([line.meant for line in there]))) / len(lines)
+    return 100 * float(np.sum(np.array(found.labels) == np.array([line.meant for line in there]))) / len(lines)
 
 
 def measured(name: str, lines: dict[str, list[Spoken]], part: str, seed: int, out: Path) -> dict[str, float]:
