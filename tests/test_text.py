@@ -96,8 +96,10 @@ def test_packing_keeps_every_token_once_in_its_place():
     packing = Packing.of(x.mask)
     assert torch.equal(packing.flat.sort().values, x.mask.flatten().nonzero()[:, 0])
     assert torch.equal(packing.unpacked(x.ids.flatten()[packing.flat].float()[:, None], x.ids.shape)[..., 0].long(), x.ids)
-    kept = [index.flatten() if real is None else index[real] for index, real in packing.groups]
-    assert torch.equal(torch.cat(kept), torch.arange(len(packing.flat)))
+    places = [torch.arange(length).repeat(count) for count, length in packing.groups]
+    assert torch.equal(torch.cat(places), packing.positions)  # whole texts, one after another
+    assert [length for count, length in packing.groups for _ in range(count)] == x.mask.sum(1).sort().values.tolist()
+    assert Packing.of(torch.tensor([[True, True], [False, False]])).groups == [(1, 2)]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "last"])
