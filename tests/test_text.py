@@ -16,7 +16,7 @@ from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder
 from leaven.encoders.transformer import TextEncoder, fresh
 from leaven.evaluation.scorecard import Scorecard
-from leaven.evaluation.similarity import evaluate_similarity, told
+from leaven.evaluation.similarity import evaluate_similarity, shape, told, whitened
 from leaven.losses import info_nce, weighted_contrast
 from leaven.methods.registry import build_method, find_method
 from leaven.modules.packing import Packing
@@ -534,3 +534,19 @@ def test_texts_go_through_a_code_and_back(tmp_path, name, settings):
 def test_words_that_are_kept_are_counted_in_their_order():
     assert words_kept("a b c d", "a b c d") == 1 and words_kept("a b c d", "x a c y") == 0.5 and words_kept("a b", "b a") == 0.5
     assert words_kept("a b", "") == 0
+
+
+def test_whitening_finds_the_similarity_that_one_long_direction_hides():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 200, 4, generator=generator)
+    scores = F.cosine_similarity(a, b).double()
+    turned, _ = torch.linalg.qr(torch.randn(4, 4, generator=generator))
+    stretched = [5 + (each * torch.tensor([30.0, 1, 1, 0.1])) @ turned for each in (a, b)]
+    white = torch.cat(whitened(*stretched))
+    assert torch.allclose(white.T @ white, torch.eye(4).double(), atol=1e-6) and white.mean(0).abs().max() < 1e-6
+    flat = [F.pad(each, (0, 1)) for each in stretched]
+    assert [each.shape[1] for each in whitened(*flat)] == [4, 4]  # nothing varies along the fifth
+    found = shape(*stretched, scores)
+    plain = told(F.cosine_similarity(*stretched), scores, 0)["spearman"]
+    assert found["whitened"] > 0.97 > plain + 0.2
+    assert "whitened" not in shape(*(each[:4] for each in stretched), scores[:4])

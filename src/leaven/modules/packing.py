@@ -55,7 +55,7 @@ def packed_attention(
     Texts of one length are computed together: they lie side by side, so that nothing is copied, padded or masked.
     """
     assert groups is not None
-    options = {"dropout_p": dropout, "is_causal": bool(getattr(module, "is_causal", False)), "scale": scaling}
+    options: dict[str, Any] = {"dropout_p": dropout, "is_causal": bool(getattr(module, "is_causal", False)), "scale": scaling}
     sizes = [count * length for count, length in groups]
     parts = []
     for group, *qkv in zip(groups, *(each[0].split(sizes, 1) for each in (query, key, value)), strict=True):
