@@ -488,10 +488,10 @@ def test_assignments_to_few_prototypes_are_a_collapse_the_sooner_where_a_guard_i
     assert not told or f"{used:.1f} of 128 prototypes" in said[0].why
 
 
-@pytest.mark.parametrize(("players", "told"), [((), True), (("discriminator", "generator"), False)])
-def test_features_that_point_one_way_are_a_collapse_but_for_a_discriminator(players, told):
+@pytest.mark.parametrize("shapes", [True, False])
+def test_features_that_point_one_way_are_a_collapse_where_the_loss_is_of_them(shapes):
     said, method = [], Method(build_encoder("mlp", InputSpec("vector", (12,), (0.0,) * 12, (1.0,) * 12), {"width": 8}))
-    method.players = players
+    method.shapes_features = shapes
     monitor = Monitor(method, Batch.of(x=Vector(torch.randn(64, 12, generator=torch.Generator().manual_seed(0)))), nullcontext, said.append)
     monitor.look(0, Outputs())
     with torch.no_grad():
@@ -499,7 +499,12 @@ def test_features_that_point_one_way_are_a_collapse_but_for_a_discriminator(play
             parameter.fill_(1.0 if parameter.ndim == 1 else 0.0)
     for step in (1, 2):
         monitor.look(step, Outputs())
-    assert [verdict.verdict for verdict in said] == (["collapsed"] if told else [])
+    assert [verdict.verdict for verdict in said] == (["collapsed"] if shapes else [])
+
+
+def test_features_of_language_models_and_discriminators_are_what_no_loss_is_of():
+    names = {name for name, kind in registry().items() if not kind.shapes_features}
+    assert names == {"masked_lm", "causal_lm", "gan", "dcgan", "conditional_gan", "wgan_gp"}
 
 
 def test_a_verdict_needs_two_looks_and_is_given_once():

@@ -15,6 +15,7 @@ from leaven.data.spec import DataSpec, InputSpec
 from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder
 from leaven.encoders.transformer import TextEncoder, fresh
+from leaven.encoders.whitening import Whitening
 from leaven.evaluation.scorecard import Scorecard
 from leaven.evaluation.similarity import evaluate_similarity, shape, told, whitened
 from leaven.losses import info_nce, weighted_contrast
@@ -146,7 +147,7 @@ def test_a_model_of_transformers_is_read_from_its_folder_with_its_tokens(tmp_pat
     model.save_pretrained(tmp_path / "bert")
     run = leaven.pretrain(
         SENTENCES, method="simcse", encoder=str(tmp_path / "bert"), steps=1, batch=8, out=tmp_path / "run", precision="fp32",
-        settings={"recipe.lr": 0.0, "head": 8},
+        settings={"recipe.lr": 0.0, "head": 8, "whiten": False},
     )  # fmt: skip
     read = inner(SENTENCES)[torch.arange(len(SENTENCES))]
     with torch.no_grad():
@@ -550,3 +551,47 @@ def test_whitening_finds_the_similarity_that_one_long_direction_hides():
     plain = told(F.cosine_similarity(*stretched), scores, 0)["spearman"]
     assert found["whitened"] > 0.97 > plain + 0.2
     assert "whitened" not in shape(*(each[:4] for each in stretched), scores[:4])
+
+
+def test_whitened_features_vary_alike_in_all_directions():
+    generator = torch.Generator().manual_seed(0)
+    mixed = 3 + torch.randn(5000, 4, generator=generator) @ torch.randn(4, 4, generator=generator)
+    layer = Whitening(4)
+    assert torch.equal(layer(mixed), mixed) and not layer.fitted
+    layer.fit(mixed)
+    found = layer(mixed)
+    assert layer.fitted and found.mean(0).abs().max() < 1e-4 and torch.allclose(found.T.cov(correction=0), torch.eye(4), atol=0.1)
+    for features in (mixed[:7], mixed[:1].expand(10, -1)):  # too few, and all the same
+        untold = Whitening(4)
+        untold.fit(features)
+        assert not untold.fitted
+
+
+@pytest.mark.parametrize("method", ["simcse", "masked_lm"])
+def test_what_a_training_keeps_is_whitened_by_its_texts_and_exported_so(tmp_path, method):
+    texts = [f"{sentence} {number}" for number in range(6) for sentence in SENTENCES]
+    settings = {f"encoder.{name}": value for name, value in SMALL.items()}
+    run = leaven.pretrain(texts, method=method, steps=3, batch=16, out=tmp_path / "run", settings=settings, precision="fp32", report=False)
+    found = torch.from_numpy(leaven.embed(run, texts))
+    assert found.mean(0).abs().max() < 1e-4
+    plain = leaven.pretrain(
+        texts, method=method, steps=3, batch=16, out=tmp_path / "plain", settings={**settings, "whiten": False}, precision="fp32", report=False
+    )
+    assert not leaven.load(plain).whitening.fitted and leaven.load(run).whitening.fitted
+    longest = [
+        torch.linalg.svdvals(each - each.mean(0))[0] / (each - each.mean(0)).norm() for each in (found, torch.from_numpy(leaven.embed(plain, texts)))
+    ]
+    assert longest[0] < 0.8 * longest[1]
+    out = leaven.export(run, to="sentence-transformers", out=tmp_path / "exported").out
+    from sentence_transformers import SentenceTransformer
+
+    theirs = SentenceTransformer(str(out), device="cpu").encode(texts)
+    assert abs(theirs - found.numpy()).max() < 1e-4
+    lines = leaven.export(run, to="transformers", out=tmp_path / "model").out.joinpath("README.md").read_text().split("```python")[1].split("```")[0]
+    lines = lines.replace('from_pretrained(".")', f'from_pretrained("{tmp_path / "model"}")').replace(
+        '"whitening.', f'"{tmp_path / "model"}/whitening.'
+    )
+    names = {}
+    with torch.no_grad():
+        exec(lines.replace('["a sentence", "another one"]', repr(texts[:2])), names)
+    assert (names["features"] - found[:2]).abs().max() < 1e-4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -11,21 +11,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leaven.data.batch import Text, Value
+from leaven.data.batch import Batch, Text, Value
 from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, TokenFeatures, names_within
 from leaven.encoders.pieces import mean_of_pieces
+from leaven.encoders.whitening import Whitening
 from leaven.errors import UserError
 from leaven.modules.packing import NAME, Packing, packed_attention
 
 POOLINGS = ("mean", "first", "last")
+WHITENED_BY = 5000
 
 
 class TextEncoder(Encoder):
     """A network of the transformers library over tokens, computed without padding where its attention allows. The feature of a text is made of those
     of its tokens.
 
-    network: its tokens' embeddings, layers and last normalisation. pooling: "mean" of a text's tokens, or its "first" or "last" one.
+    network: its tokens' embeddings, layers and last normalisation. pooling: "mean" of a text's tokens, or its "first" or "last" one. What is pooled
+    goes through `whitening`, which a method may fit.
     """
 
     offers: ClassVar[tuple[str, ...]] = ("features", "tokens")
@@ -40,6 +43,7 @@ class TextEncoder(Encoder):
         super().__init__(dataclasses.replace(input, mean=(), std=()), network.config.hidden_size)
         self.network, self.pooling = network, pooling
         self.first_position = first_position(network)
+        self.whitening = Whitening(self.dim)
 
     def token_features(
         self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
@@ -66,10 +70,11 @@ class TextEncoder(Encoder):
 
     def pooled(self, tokens: Float[Tensor, "batch longest dim"], mask: Bool[Tensor, "batch longest"]) -> Float[Tensor, "batch dim"]:
         if self.pooling == "mean":
-            return tokens.sum(1, dtype=torch.promote_types(tokens.dtype, torch.float32)) / mask.sum(1, keepdim=True).clamp(min=1)
+            mean = tokens.sum(1, dtype=torch.promote_types(tokens.dtype, torch.float32)) / mask.sum(1, keepdim=True).clamp(min=1)
+            return self.whitening(mean)
         place = torch.arange(mask.shape[1], device=mask.device)
         end = (mask * (place + 1)).argmax(1) if self.pooling == "last" else mask.long().argmax(1)
-        return tokens[torch.arange(len(tokens), device=tokens.device), end]
+        return self.whitening(tokens[torch.arange(len(tokens), device=tokens.device), end])
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         """Of texts as they were written, however long: of tokens, as many as they are."""
@@ -78,6 +83,17 @@ class TextEncoder(Encoder):
         read = self.in_tokens(x)
         (last,) = self.states(read.mask, input_ids=read.ids)
         return self.pooled(last, read.mask)
+
+    def whiten(self, encode: Callable[[Callable[[Batch], Tensor]], Tensor], samples: int) -> None:
+        """Fit `whitening` by a few thousand training texts. encode: maps a function over the batches of all `samples` of them."""
+        self.whitening.reset()
+        every = max(1, samples // WHITENED_BY)
+
+        def some(batch: Batch) -> Tensor:
+            chosen = batch["x"][batch.index % every == 0]
+            return self(chosen) if len(chosen) else self.whitening.center.new_zeros(0, self.dim)
+
+        self.whitening.fit(encode(some))
 
     @contextmanager
     def padded(self) -> Iterator[None]:

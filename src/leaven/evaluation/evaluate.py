@@ -97,7 +97,7 @@ def evaluate_encoder(
         floors["words"] = scores(lambda rows: torch.from_numpy(mean(value[rows].texts)).float())
     if "untrained" not in floors:
         say("scoring the untrained encoder")
-        fresh = untrained(encoder, seed)
+        fresh = untrained(encoder, seed, value, train)
         floors["untrained"] = scores(lambda rows: encode(fresh, value, rows, device=device, progress=progress))
     if linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
         say("scoring a linear code of the input")

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data import DataSet
+from leaven.data import DataSet, Value
 from leaven.data.draw import seed_of
 from leaven.data.tokenizer import tokenized
-from leaven.encoders import Encoder, build_encoder, describe_encoder
+from leaven.encoders import Encoder, TextEncoder, build_encoder, describe_encoder
+from leaven.encoders.transformer import WHITENED_BY
 from leaven.evaluation.features import encode
 from leaven.evaluation.few_label import few_label_point, label_draws
 from leaven.methods.registry import build_method, find_method
@@ -26,14 +27,16 @@ from leaven.training.precision import NAMES, choose_precision
 LABELS_ONLY_STEPS = 200
 
 
-def untrained(encoder: Encoder, seed: int) -> Encoder:
-    """The same architecture with fresh weights."""
+def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Tensor | None = None) -> Encoder:
+    """The same architecture with fresh weights. Where the encoder whitens its features, so does this one, by some of these rows of the texts."""
     torch.manual_seed(seed_of(seed, "untrained"))
     described = describe_encoder(encoder)
     arguments = {name: value for name, value in described["arguments"].items() if name != "pretrained"}
     fresh = build_encoder(described["name"], encoder.input, arguments).eval()
     if encoder.tokenizer is not None:
         fresh.tokenizer = encoder.tokenizer
+    if value is not None and rows is not None and isinstance(encoder, TextEncoder) and isinstance(fresh, TextEncoder) and encoder.whitening.fitted:
+        fresh.whitening.fit(encode(fresh, value, rows[:: max(1, len(rows) // WHITENED_BY)]))
     return fresh
 
 

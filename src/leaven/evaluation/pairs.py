@@ -111,7 +111,7 @@ def beside_floors(
             floors[name] = measure(*(torch.from_numpy(each).float() if isinstance(each, np.ndarray) else each for each in found))
     if "untrained" not in floors:
         say("scoring the untrained encoder")
-        floors["untrained"] = of_encoder(untrained(encoder, seed))
+        floors["untrained"] = of_encoder(untrained(encoder, seed, a, train))
     return own, floors
 
 

@@ -113,6 +113,9 @@ class Method(nn.Module):
     """Parameters that differ from the recipe, by their name or a prefix of it."""
     guards: ClassVar[Mapping[str, str]] = {}
     """What keeps the method from collapsing: the hyper-parameter that takes it away when it is false, 0 or empty, and what it is, in words."""
+    shapes_features: ClassVar[bool] = True
+    """Whether the loss is of the features that are kept. Where it is not (of tokens, of a discriminator's verdict), features that point one way for a
+    while are no collapse."""
     classifies: ClassVar[bool] = False
     """Whether it learns from labels to name classes: `classify` then gives logits."""
     learns_labels: bool = False

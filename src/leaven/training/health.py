@@ -159,7 +159,7 @@ class Monitor:
             if len(set(self.probe.label[self.probe.label >= 0].tolist())) > 1:
                 measures[f"{prefix}knn"] = neighbour_accuracy(features, self.probe.label)
             before = self.spread_at_start.setdefault(name, std)
-            if std < self.features_collapsed * before and not self.method.players:  # a discriminator may be sure: see its method
+            if std < self.features_collapsed * before and self.method.shapes_features:
                 collapsed.append(f"features of {name} point one way: their spread fell from {before:.3f} to {std:.3f}")
         unguarded = self.unguarded()
         embeddings = outputs.get("embeddings")

@@ -28,6 +28,7 @@ class GAN(Method):
     year = 2014
     recipe = Recipe(lr=5e-4, batch=128, weight_decay=0.0, betas=(0.5, 0.999), lr_rule="none", schedule="constant", warmup=0.0)
     purpose = "plain"
+    shapes_features = False
     couples = False
     judged_by = "sample_distance"
     saturating = False

@@ -14,6 +14,7 @@ class CausalLM(Method):
     modality = "text"
     wants = "causal_tokens"
     purpose = "plain"
+    shapes_features = False
     tokens = TokenizerChoice(lowercase=False)
     recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
     log_prob_is = "log-likelihood"

@@ -1,6 +1,9 @@
+from functools import partial
+
+from leaven.data.spec import DataSpec
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.modules.vocabulary import VocabularyHead, chance_of, hidden_tokens, mean_nats
 from leaven.views import Views
 
@@ -9,7 +12,8 @@ class MaskedLM(Method):
     """Hidden tokens are told from those around them (Devlin et al. 2019, section 3.1). Which are hidden is drawn anew in every step.
 
     mask_ratio: share of a text's tokens that have to be told (above 0, below 1). masked, swapped: shares of these that are read as the mask token,
-    and as any other; the rest is read as it is.
+    and as any other; the rest is read as it is. whiten: whether the features of what is kept vary alike in all directions (Su et al. 2021), as far as
+    some of the training texts tell: a few that all texts share outweigh the others else.
     """
 
     paper = "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding (Devlin et al.)"
@@ -17,9 +21,21 @@ class MaskedLM(Method):
     modality = "text"
     wants = "tokens"
     purpose = "plain"
+    shapes_features = False
     recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
+    encoder: TextEncoder
 
-    def __init__(self, encoder: TextEncoder, *, mask_ratio: float = 0.15, masked: float = 0.8, swapped: float = 0.1, views: Views | None = None):
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        data: DataSpec,
+        *,
+        mask_ratio: float = 0.15,
+        masked: float = 0.8,
+        swapped: float = 0.1,
+        whiten: bool = True,
+        views: Views | None = None,
+    ):
         super().__init__(encoder, views)
         if not 0 < mask_ratio < 1:
             raise UserError(f"mask_ratio must be above 0 and below 1, not {mask_ratio}")
@@ -27,8 +43,14 @@ class MaskedLM(Method):
             raise UserError(f"masked and swapped are shares of the hidden tokens, not {masked} and {swapped}")
         if "mask" not in encoder.input.special:
             raise UserError("this tokeniser has no token that stands for a hidden one", hint="choose another --encoder, or leave it out")
-        self.mask_ratio, self.masked, self.swapped = mask_ratio, masked, swapped
+        self.mask_ratio, self.masked, self.swapped, self.whiten = mask_ratio, masked, swapped, whiten
+        self.samples = data.samples
         self.head = VocabularyHead(encoder)
+
+    def stages(self):
+        yield Stage()
+        if self.whiten:
+            yield Stage("whitened", 0.0, partial(self.encoder.whiten, samples=self.samples))
 
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw)
