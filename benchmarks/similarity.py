@@ -3,7 +3,8 @@
     uv run python benchmarks/similarity.py --data-root DATA --out runs/similarity [--seeds 3] [--minutes 20]
 
 Sentences come from all text below DATA that is not scored here; one that stands in a test pair (STS-B dev and test, STS12-16, SICK test) is left out
-wherever it stands. Nothing is fitted to scores. "Plus" adds the cosines of both. A finished training is kept; the same command goes on.
+wherever it stands. Nothing is fitted to scores. What SimCSE and the masked LM keep is whitened, and so is the untrained encoder beside them; "as
+trained" is before that. "Plus" adds the cosines of both. A finished training is kept; the same command goes on.
 """
 
 import argparse
@@ -89,10 +90,17 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
 
 
-def of_run(run, tests, sample: list[str] | None = None) -> dict[str, np.ndarray]:
-    """Cosines of a run's vectors; whitened by those of a sample of texts, where one is given."""
-    by = None if sample is None else leaven.embed(run, sample)
-    return cosines(lambda texts: unit(leaven.embed(run, texts) if by is None else whitened(leaven.embed(run, texts), by)), tests)
+def embedded(run, tests) -> Callable[[list[str]], np.ndarray]:
+    """What gives texts of the tests their vectors, all of which are made at once."""
+    texts = list(dict.fromkeys(text for each in tests.values() for pair in each for text in pair[:2]))
+    place, vectors = {text: row for row, text in enumerate(texts)}, leaven.embed(run, texts)
+    return lambda some: vectors[[place[text] for text in some]]
+
+
+def as_trained(run, vectors: np.ndarray) -> np.ndarray:
+    """Before the whitening with which the encoder ends."""
+    whitening = leaven.load(run).whitening
+    return vectors @ np.linalg.inv(whitening.axes.numpy()) + whitening.center.numpy()
 
 
 def plain_mean(run) -> Callable[[list[str]], np.ndarray]:
@@ -126,10 +134,17 @@ def measured(seed: int, data, texts: list[str], tests, characters: dict[str, np.
         runs = {
             "SimCSE after a masked LM": simcse, "SimCSE alone": alone, "the masked LM": start, "word vectors, SIF": words, "untrained": untrained,
         }  # fmt: skip
-        found = {"word vectors, plain mean": cosines(plain_mean(words), tests)}
+        found = {}
         for name, run in runs.items():
-            found |= {name: of_run(run, tests), f"{name}, whitened": of_run(run, tests, sample)}
-        for name in ("SimCSE alone, whitened", "word vectors, SIF, whitened"):
+            look = embedded(run, tests)
+            found[name] = cosines(lambda texts, look=look: unit(look(texts)), tests)
+            if run is words:
+                by = leaven.embed(run, sample)
+                found[f"{name}, whitened"] = cosines(lambda texts, look=look, by=by: unit(whitened(look(texts), by)), tests)
+            else:
+                found[f"{name}, as trained"] = cosines(lambda texts, look=look, run=run: unit(as_trained(run, look(texts))), tests)
+        found["word vectors, plain mean"] = cosines(plain_mean(words), tests)
+        for name in ("SimCSE alone", "word vectors, SIF"):
             found[f"{name}, plus tf-idf of characters"] = {test: cosine + characters[test] for test, cosine in found[name].items()}
         write_json(kept, {name: scored(each, tests) for name, each in found.items()})
     return read_json(kept)
