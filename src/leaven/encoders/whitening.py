@@ -37,7 +37,7 @@ class Whitening(nn.Module):
             return
         from sklearn.covariance import ledoit_wolf
 
-        found = features.double().cpu()
+        found = features.cpu().double()  # some devices have no doubles
         center = found.mean(0)
         covariance = torch.from_numpy(ledoit_wolf((found - center).numpy(), assume_centered=True)[0])
         variance, directions = torch.linalg.eigh(covariance)
