@@ -24,6 +24,7 @@ from leaven.evaluation.intervals import seeds_interval
 from leaven.run import read_json, write_json
 
 SHARES = {"masked_lm": 0.6, "simcse": 0.4}  # of the budget
+IN_TOKENS = {"tokenizer.kind": "bpe", "tokenizer.vocabulary": 8000}  # word2vec of the tokens that the transformers read
 STS = ("sts12", "sts13", "sts14", "sts15", "sts16")
 
 
@@ -127,24 +128,26 @@ def measured(seed: int, data, texts: list[str], tests, characters: dict[str, np.
         simcse = trained("simcse", data, out / f"simcse-{seed}", 60 * minutes * SHARES["simcse"], seed, encoder=str(start.path))
         alone = trained("simcse", data, out / f"alone-{seed}", 60 * minutes, seed)
         words = trained("word2vec", data, out / f"word2vec-{seed}", 60 * minutes * SHARES["simcse"], seed)
+        tokens = trained("word2vec", data, out / f"tokens-{seed}", 60 * minutes * SHARES["simcse"], seed, settings=IN_TOKENS)
         sample = texts[:: max(1, len(texts) // 5000)]
         untrained = leaven.pretrain(
             data, method="simcse", steps=1, seed=seed, out=out / f"untrained-{seed}", report=False, settings={"recipe.lr": 0.0}
         )
         runs = {
-            "SimCSE after a masked LM": simcse, "SimCSE alone": alone, "the masked LM": start, "word vectors, SIF": words, "untrained": untrained,
+            "SimCSE after a masked LM": simcse, "SimCSE alone": alone, "the masked LM": start, "untrained": untrained, "word vectors, SIF": words,
+            "vectors of tokens, SIF": tokens,
         }  # fmt: skip
         found = {}
         for name, run in runs.items():
             look = embedded(run, tests)
             found[name] = cosines(lambda texts, look=look: unit(look(texts)), tests)
-            if run is words:
+            if run in (words, tokens):
                 by = leaven.embed(run, sample)
                 found[f"{name}, whitened"] = cosines(lambda texts, look=look, by=by: unit(whitened(look(texts), by)), tests)
             else:
                 found[f"{name}, as trained"] = cosines(lambda texts, look=look, run=run: unit(as_trained(run, look(texts))), tests)
         found["word vectors, plain mean"] = cosines(plain_mean(words), tests)
-        for name in ("SimCSE alone", "word vectors, SIF"):
+        for name in ("SimCSE after a masked LM", "SimCSE alone", "untrained", "word vectors, SIF", "vectors of tokens, SIF"):
             found[f"{name}, plus tf-idf of characters"] = {test: cosine + characters[test] for test, cosine in found[name].items()}
         write_json(kept, {name: scored(each, tests) for name, each in found.items()})
     return read_json(kept)

@@ -20,7 +20,7 @@ from leaven.evaluation.scorecard import Scorecard
 from leaven.evaluation.similarity import evaluate_similarity, shape, told, whitened
 from leaven.losses import info_nce, weighted_contrast
 from leaven.methods.registry import build_method, find_method
-from leaven.modules.packing import Packing
+from leaven.modules.packing import STEP, Packing
 from leaven.modules.vocabulary import hidden_tokens
 
 SPECIAL = {"pad": 0, "unknown": 1, "begin": 2, "end": 3, "mask": 4}
@@ -95,12 +95,29 @@ def test_without_padding_every_token_has_the_features_that_it_has_with_padding(k
 def test_packing_keeps_every_token_once_in_its_place():
     x = tokens(50)
     packing = Packing.of(x.mask)
-    assert torch.equal(packing.flat.sort().values, x.mask.flatten().nonzero()[:, 0])
+    assert torch.equal(packing.flat[packing.real].sort().values, x.mask.flatten().nonzero()[:, 0])
     assert torch.equal(packing.unpacked(x.ids.flatten()[packing.flat].float()[:, None], x.ids.shape)[..., 0].long(), x.ids)
-    places = [torch.arange(length).repeat(count) for count, length in packing.groups]
-    assert torch.equal(torch.cat(places), packing.positions)  # whole texts, one after another
-    assert [length for count, length in packing.groups for _ in range(count)] == x.mask.sum(1).sort().values.tolist()
+    assert all(length % STEP == 0 or length == x.mask.sum(1).max() for _, length in packing.groups)
+    texts = [
+        text for (count, length), each in zip(packing.groups, in_groups(packing, packing.real), strict=True) for text in each.view(count, length)
+    ]
+    assert [int(text.sum()) for text in texts] == x.mask.sum(1).sort().values.tolist()  # whole texts, filled up at their end
+    assert all(bool((text.int().diff() <= 0).all()) for text in texts)
+    places = [
+        place for each, text in zip(packing.positions.split([len(text) for text in texts]), texts, strict=True) for place in each[text].tolist()
+    ]
+    assert places == [place for text in texts for place in range(int(text.sum()))]
     assert Packing.of(torch.tensor([[True, True], [False, False]])).groups == [(1, 2)]
+    assert Packing.of(torch.zeros(2, 3, dtype=torch.bool)).groups == []
+
+
+def test_packing_leaves_few_long_texts_side_by_side():
+    packing = Packing.of(torch.ones(40, 512, dtype=torch.bool))
+    assert packing.groups == [(8, 512)] * 5
+
+
+def in_groups(packing, values):
+    return values.split([count * length for count, length in packing.groups])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "last"])

@@ -65,7 +65,7 @@ class TextEncoder(Encoder):
         packing = Packing.of(mask)
         packed = {name: value.flatten(0, 1)[packing.flat][None] for name, value in inputs.items()}
         positions = packing.positions[None] + self.first_position
-        found = self.network(**packed, position_ids=positions, groups=packing.groups, output_hidden_states=layers)
+        found = self.network(**packed, position_ids=positions, packing=packing, output_hidden_states=layers)
         return [packing.unpacked(each[0], mask.shape) for each in (found.last_hidden_state, *(found.hidden_states or ())[1:])]
 
     def pooled(self, tokens: Float[Tensor, "batch longest dim"], mask: Bool[Tensor, "batch longest"]) -> Float[Tensor, "batch dim"]:

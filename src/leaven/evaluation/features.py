@@ -16,7 +16,7 @@ from leaven.data.spec import InputSpec
 from leaven.encoders import Encoder
 from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
-from leaven.training.precision import keep_freed_memory
+from leaven.training.precision import fast_products, keep_freed_memory
 
 VALUES_AT_ONCE = 2**20
 WORDS = r"\S+"  # any run without a blank
@@ -40,7 +40,8 @@ def encoded(
     keep_freed_memory()
     encoder = encoder.to(device).eval()
     for part in rows.split(batch or batch_of(encoder.input.shape)):
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):  # not across the yield: it would reach the caller
+        # not across the yield: these would reach the caller
+        with fast_products(device, precision), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             features = encoder(fitted(value[part].to(device), encoder.input.shape))
         yield features.float().cpu()
 

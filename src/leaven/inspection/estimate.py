@@ -17,7 +17,7 @@ from leaven.run import Run
 from leaven.training.devices import choose_device, launch, peak_memory
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
-from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
+from leaven.training.precision import NAMES, choose_precision, fast_products, keep_freed_memory
 from leaven.training.pretraining import Request, build, near, plan_of
 from leaven.training.reading import in_tokens
 
@@ -98,7 +98,7 @@ def rehearse(request: Request, data: DataSet) -> Pace:
         settings = Settings(request.seed, device=fabric.device)
         training = Training(method, recipe, near(data, fabric.device), members, plan, Run(folder), settings, fabric.autocast)
         method.to(fabric.device)
-        with closing(training.loader):
+        with closing(training.loader), fast_products(device, precision):
             step = training.rehearse(REHEARSAL)
             training.monitor.look(0, Outputs())
             begin = time.perf_counter()

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leaven.data.batch import Value
 from leaven.errors import UserError
 
+onednn: Any = torch.backends.mkldnn
 NAMES = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
 
 
@@ -31,6 +36,43 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
 def cpu_multiplies_bf16() -> bool:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+@contextmanager
+def fast_products(device: str, precision: str) -> Iterator[None]:
+    """How a CPU multiplies the matrices of a training or an encoding.
+
+    fp32 ones by oneDNN on CPUs whose AVX-512 MKL leaves unused (AMD's): twice as fast, and rounded as before. Attention by a few products of the
+    whole batch where oneDNN multiplies: the fused kernel makes so many small ones that it takes two to eight times as long, in bf16 backwards alone.
+    """
+    with ExitStack() as inside:
+        exact = device == "cpu" and onednn_is_exact()
+        if exact:
+            matmul = onednn.matmul
+            inside.callback(setattr, matmul, "fp32_precision", matmul.fp32_precision)
+            matmul.fp32_precision = "bf16"
+        if (exact and precision == "fp32") or (device == "cpu" and precision == "bf16" and torch.is_grad_enabled()):
+            inside.enter_context(sdpa_kernel(SDPBackend.MATH))
+            inside.callback(torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp, torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed())
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+        yield
+
+
+@cache
+def onednn_is_exact() -> bool:
+    """Whether this CPU multiplies fp32 by oneDNN with all bits where that may round to bf16, as it does with AMX alone: tried on one product."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if not capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or not hasattr(onednn, "matmul"):
+        return False
+    matmul = onednn.matmul
+    x = torch.linspace(-1, 1, 256 * 256).view(256, 256)
+    exact = x.double() @ x.T.double()
+    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+    try:
+        found = (x @ x.T).double()
+    finally:
+        matmul.fp32_precision = before
+    return bool((found - exact).abs().max() < 2e-5 * exact.abs().max())  # from bf16 they would be some 5e-4 off
 
 
 def keep_freed_memory() -> None:

@@ -32,7 +32,7 @@ from leaven.training.distributed import processes, rank
 from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
-from leaven.training.precision import NAMES, choose_precision, give_back_memory, keep_freed_memory
+from leaven.training.precision import NAMES, choose_precision, fast_products, give_back_memory, keep_freed_memory
 from leaven.training.reading import in_tokens, kept_tokenizer, split_settings
 from leaven.training.supervision import Supervision, labeled, write_record
 from leaven.training.trackers import Trackers
@@ -308,7 +308,8 @@ def _train(
         trackers=trackers if rank() == 0 else None, stopping=stopping,
     )  # fmt: skip
     try:
-        result = training.run()
+        with fast_products(device, precision):
+            result = training.run()
     except TrainingStopped:
         if rank() == 0:
             verdicts = [verdict.to_dict() for verdict in training.monitor.verdicts]
