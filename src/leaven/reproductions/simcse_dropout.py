@@ -23,7 +23,7 @@ class SimcseDropout(Claim):
 
     def arms(self):
         settings = {TWO: (0.1, True), MORE: (0.2, True), SAME: (0.1, False), NONE: (0.0, False)}
-        return {name: Arm("simcse", {"encoder.dropout": dropout, "two_masks": two}) for name, (dropout, two) in settings.items()}
+        return {name: Arm("simcse", {"encoder.dropout": dropout, "two_masks": two, "whiten": False}) for name, (dropout, two) in settings.items()}
 
     def measure(self, runs, samples, seed):
         cards = {arm: evaluate(run, samples, protocols=("sts",), seed=seed, report=False) for arm, run in runs.items()}
