@@ -335,6 +335,15 @@ def test_lars_adapts_matrices_and_not_norms_even_without_weight_decay():
     assert torch.allclose(bias, torch.full((2,), 0.75))
 
 
+def test_muon_leaves_embeddings_to_adamw():
+    method, recipe = small("masked_lm", **{"recipe.optimizer": "muon"})
+    optimizer = build_optimizer(recipe, parameter_groups(method, recipe), 0.1)
+    orthogonalised = {id(parameter) for group in optimizer.param_groups if not group["use_fallback"] for parameter in group["params"]}
+    embeddings = {id(module.weight) for module in method.modules() if isinstance(module, nn.Embedding)}
+    matrices = {id(module.weight) for module in method.modules() if isinstance(module, nn.Linear)}
+    assert len(embeddings) >= 2 and orthogonalised == matrices
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars", "muon"])
 def test_every_optimiser_lowers_a_loss(name):
     method, recipe = small("rotation", **{"recipe.optimizer": name, "recipe.lr": 0.02, "recipe.weight_decay": 0})

@@ -24,8 +24,8 @@ WHITENED_BY = 5000
 
 
 class TextEncoder(Encoder):
-    """A network of the transformers library over tokens, computed without padding where its attention allows. The feature of a text is made of those
-    of its tokens.
+    """A network of the transformers library over tokens, computed nearly without padding where its attention allows. The feature of a text is made
+    of those of its tokens.
 
     network: its tokens' embeddings, layers and last normalisation. pooling: "mean" of a text's tokens, or its "first" or "last" one. What is pooled
     goes through `whitening`, which a method may fit.

@@ -1,4 +1,4 @@
-"""Attention over texts of different lengths that lie one after another, without padding."""
+"""Attention over texts of different lengths that lie one after another, nearly without padding."""
 
 from __future__ import annotations
 

@@ -50,13 +50,15 @@ def undecayed(method: nn.Module) -> set[str]:
 
 
 def parameter_groups(method: Method, recipe: Recipe, modules: Iterable[nn.Module] | None = None) -> list[dict[str, Any]]:
-    """Trainable parameters by what they share: decayed or not, and the method's rule for their name or its prefix.
+    """Trainable parameters by what they share: decayed or not, multiplied or looked up, and the method's rule for their name or its prefix.
 
-    Each group has lr_scale and constant (no schedule), which the loop turns into a rate. `modules` narrows to what a stage or player trains.
+    Each group has lr_scale and constant (no schedule), which the loop turns into a rate, and tells whether it is of matrices that multiply, as those
+    of embeddings do not. `modules` narrows to what a stage or player trains.
     """
     chosen = None if modules is None else {id(parameter) for module in modules for parameter in module.parameters()}
     exempt = undecayed(method)
-    groups: dict[tuple[Rule, bool], dict[str, Any]] = {}
+    looked_up = {id(module.weight) for module in method.modules() if isinstance(module, nn.Embedding)}
+    groups: dict[tuple[Rule, bool, bool], dict[str, Any]] = {}
     for name, parameter in method.named_parameters():
         if not parameter.requires_grad or (chosen is not None and id(parameter) not in chosen):
             continue
@@ -64,15 +66,17 @@ def parameter_groups(method: Method, recipe: Recipe, modules: Iterable[nn.Module
         rule = method.rules.get(name) or method.rules.get(prefix, Rule())
         decays = parameter.ndim > 1 and name not in exempt
         decay = (recipe.weight_decay if rule.weight_decay is None else rule.weight_decay) if decays else 0.0
-        group = groups.setdefault(
-            (rule, decays), {"params": [], "weight_decay": decay, "lr_scale": rule.lr_scale, "constant": rule.constant, "adapt": decays}
-        )
-        group["params"].append(parameter)
+        multiplies = decays and id(parameter) not in looked_up
+        empty = {
+            "params": [], "weight_decay": decay, "lr_scale": rule.lr_scale, "constant": rule.constant, "adapt": decays, "multiplies": multiplies
+        }  # fmt: skip
+        groups.setdefault((rule, decays, multiplies), empty)["params"].append(parameter)
     return list(groups.values())
 
 
 def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
-    """adamw; muon (orthogonalised momentum for matrices and convolutions, Jordan et al. 2024, AdamW at a tenth of the rate for the rest); sgd; lars.
+    """adamw; muon (orthogonalised momentum for matrices and convolutions, Jordan et al. 2024, AdamW at a tenth of the rate for embeddings, biases and
+    norms); sgd; lars.
 
     Raises UserError for an unknown name.
     """
@@ -92,7 +96,7 @@ def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> 
         from timm.optim import Muon
 
         for group in groups:
-            group["use_fallback"] = not group["adapt"]
+            group["use_fallback"] = not group["multiplies"]
         return Muon(groups, lr=lr, momentum=recipe.momentum, nesterov=True, fallback_lr_scale=0.1, betas=recipe.betas)
     raise UserError(f"no optimiser is named {recipe.optimizer!r}", hint="recipe.optimizer is adamw, muon, sgd or lars")
 
