@@ -27,7 +27,7 @@ from leaven.modules.patches import patchify, sincos_positions
 from leaven.run import named, when
 from leaven.training.devices import ASK_DRIVER, seed_device
 from leaven.training.health import Monitor, choices_used, feature_std, information, rankme, uniformity
-from leaven.training.optimizers import LARS, build_optimizer, parameter_groups
+from leaven.training.optimizers import LARS, build_optimizer, parameter_groups, restore
 from leaven.training.plan import rate_factor, scaled_rate
 from leaven.training.pretraining import trained_method
 
@@ -342,6 +342,14 @@ def test_muon_leaves_embeddings_to_adamw():
     embeddings = {id(module.weight) for module in method.modules() if isinstance(module, nn.Embedding)}
     matrices = {id(module.weight) for module in method.modules() if isinstance(module, nn.Linear)}
     assert len(embeddings) >= 2 and orthogonalised == matrices
+
+
+def test_an_optimiser_of_other_parameters_is_refused_in_words():
+    method, recipe = small("masked_lm")
+    groups = parameter_groups(method, recipe)
+    fewer = build_optimizer(recipe, groups[:1], 0.1).state_dict()
+    with pytest.raises(leaven.UserError, match="begun by another version"):
+        restore(build_optimizer(recipe, parameter_groups(method, recipe), 0.1), fewer)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars", "muon"])

@@ -57,7 +57,8 @@ def parameter_groups(method: Method, recipe: Recipe, modules: Iterable[nn.Module
     """
     chosen = None if modules is None else {id(parameter) for module in modules for parameter in module.parameters()}
     exempt = undecayed(method)
-    looked_up = {id(module.weight) for module in method.modules() if isinstance(module, nn.Embedding)}
+    embeddings = [module for module in method.modules() if isinstance(module, nn.Embedding)] if recipe.optimizer == "muon" else []
+    looked_up = {id(module.weight) for module in embeddings}  # only Muon moves them otherwise than what multiplies
     groups: dict[tuple[Rule, bool, bool], dict[str, Any]] = {}
     for name, parameter in method.named_parameters():
         if not parameter.requires_grad or (chosen is not None and id(parameter) not in chosen):
@@ -107,8 +108,16 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
 
 
 def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a state, each slot in the memory layout of its parameter: fused kernels want one layout for both."""
-    optimizer.load_state_dict(state)
+    """Load a state, each slot in the memory layout of its parameter: fused kernels want one layout for both.
+
+    Raises UserError for that of other parameters.
+    """
+    try:
+        optimizer.load_state_dict(state)
+    except ValueError as error:
+        raise UserError(
+            f"this checkpoint's optimiser has other parameters ({error})", hint="it was begun by another version: begin anew with another --out"
+        ) from error
     for parameter, slots in optimizer.state.items():
         for name, slot in slots.items():
             if isinstance(slot, Tensor) and slot.shape == parameter.shape:
