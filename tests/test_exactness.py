@@ -13,6 +13,7 @@ from leaven.data.spec import DataSpec
 from leaven.methods.registry import find_method, registry
 from leaven.modules.batchnorm import CrossProcessBatchNorm, across_processes, has_batch_norm
 from leaven.run import Run
+from leaven.training import reading
 from leaven.training.distributed import gather, processes
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
@@ -171,3 +172,22 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
 def test_the_data_spec_survives_json():
     spec = data_for("simclr").spec
     assert DataSpec.from_dict(spec.to_dict()) == spec
+
+
+def tokenizer_of(words, sentences):
+    settings = {"tokenizer.kind": "wordpiece", "tokenizer.vocabulary": words}
+    _, tokenizer, _ = reading.in_tokens(Request("masked_lm", settings=settings), open_data(sentences))
+    return tokenizer.digest()
+
+
+def test_two_processes_read_by_the_tokeniser_of_the_first(pair):
+    """wordpiece is not trained alike twice."""
+    sentences = texts("masked_lm", 96)["x"]
+    first, second = pair.run(tokenizer_of, 300, sentences)
+    assert first == second
+
+
+def test_what_is_wrong_in_the_first_process_is_told_in_both(pair):
+    with pytest.raises(RuntimeError, match=r"UserError: .*vocabulary"):
+        pair.run(tokenizer_of, -1, texts("masked_lm", 96)["x"])
+    assert pair.answers.get(timeout=60)[1].startswith("UserError: ")

@@ -122,7 +122,13 @@ def test_a_method_in_a_file_of_its_own_is_found_and_trained(tmp_path):
         ({"temperature": "hot"}, "temperature takes a float, not 'hot'"),
         ({"views.crop_minimum": 1}, "views has no 'crop_minimum'"),
         ({"views.crop_min": 2}, "crop_min"),
-        ({"recipe.optimizer": "adamz"}, "no optimiser is named 'adamz'"),
+        ({"recipe.optimizer": "adamz"}, "recipe.optimizer cannot be 'adamz': choose adamw"),
+        ({"recipe.schedule": "cosin"}, "recipe.schedule cannot be 'cosin'"),
+        ({"recipe.lr_rule": "cubic"}, "recipe.lr_rule cannot be 'cubic'"),
+        ({"recipe.lr": -1}, "recipe.lr must be 0 or more, not -1"),
+        ({"recipe.lr": "nan"}, "recipe.lr must be 0 or more, not nan"),
+        ({"recipe.warmup": 1}, "recipe.warmup must be from 0 to below 1"),
+        ({"recipe.clip": 0}, "recipe.clip must be above 0"),
         ({"encoder.widht": 1}, "has no argument 'widht'"),
     ],
 )
@@ -130,6 +136,7 @@ def test_a_wrong_setting_is_one_clear_line(settings, told, tmp_path):
     with pytest.raises(leaven.UserError, match=told) as caught:
         leaven.pretrain("demo:digits", steps=1, out=tmp_path / "run", settings=settings)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("name", "told"), [("simcrl", "did you mean simclr"), ("nothing-like-it", "leaven methods")])

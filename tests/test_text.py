@@ -186,6 +186,13 @@ def test_a_training_goes_on_from_the_encoder_of_a_run(tmp_path):
     assert a.tokenizer.digest() == b.tokenizer.digest()
 
 
+def test_a_refused_training_leaves_no_tokeniser_behind(tmp_path):
+    for settings, batch in (({"recipe.optimizer": "adamz"}, 8), ({}, 10_000)):
+        with pytest.raises(leaven.UserError):
+            leaven.pretrain(SENTENCES, method="simcse", steps=1, batch=batch, out=tmp_path / "run", settings=settings)
+        assert not (tmp_path / "run").exists()
+
+
 # --- SimCSE ---
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,11 +22,11 @@ from leaven.views import Views, default_views
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a method likes to be trained. `lr` holds at `batch`; `lr_rule` says how it follows another global batch.
+    """How a method likes to be trained. `lr` holds at `batch`; `lr_rule` says how it follows another global batch ("linear", "sqrt", "none").
 
-    warmup: share of the steps in which the rate rises from 0; schedule: "cosine" (to 0) or "constant"; clip: largest gradient norm;
-    momentum: of SGD and LARS; betas: of AdamW. Weight decay spares biases, norms, positions and tokens. steps: the usual length where none is given,
-    or ten passes where that is longer (None: a usual time).
+    optimizer: "adamw", "muon", "sgd" or "lars". warmup: share of the steps in which the rate rises from 0 (below 1); schedule: "cosine" (to 0) or
+    "constant"; clip: largest gradient norm (None: any); momentum: of Muon, SGD and LARS; betas: of AdamW. Weight decay spares biases, norms,
+    positions and tokens. steps: the usual length where none is given, or ten passes where that is longer (None: a usual time).
     """
 
     optimizer: str = "adamw"
@@ -39,6 +40,27 @@ class Recipe:
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.95)
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in NAMED.items():
+            if (value := getattr(self, name)) not in known:
+                raise UserError(f"recipe.{name} cannot be {value!r}", hint=f"choose {', '.join(known)}")
+        right = {
+            "lr": (0 <= self.lr < math.inf, "0 or more"),
+            "batch": (self.batch >= 1, "1 or more"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "warmup": (0 <= self.warmup < 1, "from 0 to below 1"),
+            "clip": (self.clip is None or self.clip > 0, "above 0"),
+            "momentum": (0 <= self.momentum < 1, "from 0 to below 1"),
+            "betas": (len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas), "two numbers from 0 to below 1"),
+            "steps": (self.steps is None or self.steps >= 1, "1 or more"),
+        }
+        for name, (holds, range_) in right.items():
+            if not holds:
+                raise UserError(f"recipe.{name} must be {range_}, not {getattr(self, name)}")
+
+
+NAMED = {"optimizer": ("adamw", "muon", "sgd", "lars"), "lr_rule": ("sqrt", "linear", "none"), "schedule": ("cosine", "constant")}
 
 
 @dataclass(frozen=True)

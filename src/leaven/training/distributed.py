@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from leaven.errors import UserError
 from leaven.methods.method import map_tensors
+
+Made = TypeVar("Made")
 
 
 def processes() -> int:
@@ -81,6 +84,22 @@ def wait_for_all() -> None:
     """Return when every process has come this far."""
     if processes() > 1:
         dist.barrier()
+
+
+def made_by_first(make: Callable[[], Made]) -> Made:
+    """What the first process makes, in all of them; a UserError that it raises there as well."""
+    if processes() == 1:
+        return make()
+    box: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            box[0] = make()
+        except UserError as error:
+            box[1] = error
+    dist.broadcast_object_list(box)
+    if box[1] is not None:
+        raise box[1]
+    return box[0]
 
 
 def share_state(module: nn.Module) -> None:

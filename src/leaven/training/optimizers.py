@@ -78,8 +78,6 @@ def parameter_groups(method: Method, recipe: Recipe, modules: Iterable[nn.Module
 def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
     """adamw; muon (orthogonalised momentum for matrices and convolutions, Jordan et al. 2024, AdamW at a tenth of the rate for embeddings, biases and
     norms); sgd; lars.
-
-    Raises UserError for an unknown name.
     """
     if not groups:
         raise ValueError("nothing to train")
@@ -93,13 +91,11 @@ def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> 
         return sgd
     if recipe.optimizer == "lars":
         return LARS(groups, lr=lr, momentum=recipe.momentum)
-    if recipe.optimizer == "muon":
-        from timm.optim import Muon
+    from timm.optim import Muon
 
-        for group in groups:
-            group["use_fallback"] = not group["multiplies"]
-        return Muon(groups, lr=lr, momentum=recipe.momentum, nesterov=True, fallback_lr_scale=0.1, betas=recipe.betas)
-    raise UserError(f"no optimiser is named {recipe.optimizer!r}", hint="recipe.optimizer is adamw, muon, sgd or lars")
+    for group in groups:
+        group["use_fallback"] = not group["multiplies"]
+    return Muon(groups, lr=lr, momentum=recipe.momentum, nesterov=True, fallback_lr_scale=0.1, betas=recipe.betas)
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:

@@ -33,7 +33,7 @@ from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, give_back_memory, keep_freed_memory
-from leaven.training.reading import in_tokens, kept_tokenizer, split_settings
+from leaven.training.reading import in_tokens, keep_tokenizer, kept_tokenizer, split_settings
 from leaven.training.supervision import Supervision, labeled, write_record
 from leaven.training.trackers import Trackers
 
@@ -278,6 +278,8 @@ def _train(
         }
         if rank() == 0:
             Checkpoints(folder.checkpoints).keep_newest(0)
+            if tokenizer is not None:
+                keep_tokenizer(tokenizer, folder)
             folder.write_config(config)
             if method.classifies or method.learns_labels:
                 write_record(folder, data, labeled(data, members), used.held_out if used else members[:0])

@@ -16,6 +16,7 @@ from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.methods.registry import find_method, replace_fields
 from leaven.run import Run, read_json, write_json, write_whole
+from leaven.training.distributed import made_by_first
 
 if TYPE_CHECKING:
     from leaven.training.pretraining import Request
@@ -33,16 +34,14 @@ def split_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
 def in_tokens(request: Request, data: DataSet, folder: Run | None = None) -> tuple[DataSet, Tokenizer | None, list[dict[str, Any]]]:
     """The data with its texts in tokens, by which tokeniser, and the choices made; the data itself where it holds no text.
 
-    folder: keeps the tokeniser, so that a training that goes on has the same.
+    folder: of a run, whose training goes on with the tokeniser that it has.
     """
     own, _ = split_settings(request.settings)
     if not holds_text(data):
         if own:
             raise UserError("only text has a tokeniser", where=f"tokenizer.{next(iter(own))}")
         return data, None, []
-    tokenizer, why = chosen(request, data, own, folder)
-    if folder is not None:
-        keep(tokenizer, folder)
+    tokenizer, why = made_by_first(lambda: chosen(request, data, own, folder))
     made = [{"what": "tokeniser", "value": f"{tokenizer.vocabulary:,} tokens, {tokenizer.longest} of a text", "why": why}]
     if set(data.rows.roles) != {"x"} or find_method(request.method).classifies:
         return tokenized(data, tokenizer), tokenizer, made
@@ -59,7 +58,7 @@ def chosen(request: Request, data: DataSet, own: dict[str, Any], folder: Run | N
         if encoder.tokenizer is None:
             raise UserError("the encoder of this run does not read text", where=request.start.path)
         return encoder.tokenizer, "that of the run"
-    if folder is not None and (kept := kept_tokenizer(folder)) is not None:
+    if folder is not None and folder.config_path.is_file() and (kept := kept_tokenizer(folder)) is not None:
         return kept, "as before"
     choice = replace_fields(find_method(request.method).tokens, own, "tokenizer")
     if request.encoder not in OWN_NAMES:
@@ -74,10 +73,9 @@ def training_texts(data: DataSet) -> list[str]:
     return [text for value in data.rows.roles.values() if isinstance(value, Text) for text in value[rows].texts]
 
 
-def keep(tokenizer: Tokenizer, folder: Run) -> None:
-    if kept_tokenizer(folder) is None:
-        write_json(folder.tokenizer_folder / "config.json", tokenizer.input.to_dict())
-        write_whole(folder.tokenizer_folder / "tokenizer.json", tokenizer.save)
+def keep_tokenizer(tokenizer: Tokenizer, folder: Run) -> None:
+    write_json(folder.tokenizer_folder / "config.json", tokenizer.input.to_dict())
+    write_whole(folder.tokenizer_folder / "tokenizer.json", tokenizer.save)
 
 
 def kept_tokenizer(folder: Run) -> Tokenizer | None:
