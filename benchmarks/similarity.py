@@ -9,12 +9,14 @@ trained" is before that. "Plus" adds the cosines of both. A finished training is
 
 import argparse
 import csv
+import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from pyarrow import parquet
 
 import leaven
 from leaven.data import Text, open_data
@@ -26,6 +28,7 @@ from leaven.run import read_json, write_json
 SHARES = {"masked_lm": 0.6, "simcse": 0.4}  # of the budget
 IN_TOKENS = {"tokenizer.kind": "bpe", "tokenizer.vocabulary": 8000}  # word2vec of the tokens that the transformers read
 STS = ("sts12", "sts13", "sts14", "sts15", "sts16")
+QUOTED = re.compile(r"^\s*(\S{0,6}>|[|:}\]]|In article)|.*(writes|wrote):?\s*$")
 
 
 def rows(path: Path, **options) -> list[list[str]]:
@@ -46,15 +49,38 @@ def pairs(root: Path) -> dict[str, list[tuple[str, str, float]]]:
 
 
 def sentences(root: Path, tested: set[str]) -> list[str]:
-    """Unlabeled sentences, each once, none of which is tested."""
+    """Unlabeled sentences of 3 to 60 words, each once, none of which is tested."""
     found: dict[str, None] = {}
     for path in sorted(path for year in STS for path in (root / "sts" / year).rglob("*.tsv")):
         found |= dict.fromkeys(text for line in rows(path, delimiter="\t", quoting=csv.QUOTE_NONE) for text in line[1:3])
-    for name, columns in {"stsb/train.csv": (0, 1), "trec6/train.csv": (0,), "sst2/train.csv": (0,), "agnews/train.csv": (0,)}.items():
+    for name, columns in {"stsb/train.csv": (0, 1), "trec6/train.csv": (0,), "agnews/train.csv": (0,)}.items():
         found |= dict.fromkeys(line[column] for line in rows(root / name)[1:] for column in columns)
+    found |= dict.fromkeys(whole([line[0] for line in rows(root / "sst2" / "train.csv")[1:]]))
     found |= dict.fromkeys(line.strip() for line in (root / "wikitext-2" / "valid.txt").read_text().split(" . ") if "=" not in line)
+    posts = parquet.read_table(next((root / "20newsgroups").glob("*.parquet")), columns=["text", "split"]).to_pylist()
+    found |= dict.fromkeys(sentence for post in posts if post["split"] == "train" for sentence in of_post(post["text"]))
     kept = [text.strip() for text in found if 3 <= len(text.split()) <= 60]
     return [text for text in dict.fromkeys(kept) if plain(text) not in tested]
+
+
+def whole(phrases: list[str]) -> list[str]:
+    """Those that are not part of another: sst2 holds the phrases of a review one within the other, down to single words."""
+    kept, parts = [], set()
+    for words in sorted((phrase.split() for phrase in phrases), key=len, reverse=True):
+        if " ".join(words) not in parts:
+            kept.append(" ".join(words))
+            parts |= {" ".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
+    return kept
+
+
+def of_post(text: str) -> Iterator[str]:
+    """The sentences that its writer wrote, five words or longer and mostly of letters."""
+    written = "\n".join(line for line in text.splitlines() if not QUOTED.match(line))
+    for paragraph in re.split(r"\n\s*\n", written):
+        for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z\"(])", " ".join(paragraph.split())):
+            letters = sum(letter.isalpha() or letter == " " for letter in sentence)
+            if sentence.count(" ") >= 4 and letters >= 0.85 * len(sentence):
+                yield sentence
 
 
 def plain(text: str) -> str:
