@@ -34,8 +34,12 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
 
 
 def cpu_multiplies_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return cpu_has("amx_bf16") or cpu_has("avx512_bf16")
+
+
+def cpu_has(instructions: str) -> bool:
+    """Whether torch finds them; older versions do not tell."""
+    return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get(instructions))
 
 
 @contextmanager
@@ -61,8 +65,7 @@ def fast_products(device: str, precision: str) -> Iterator[None]:
 @cache
 def onednn_is_exact() -> bool:
     """Whether this CPU multiplies fp32 by oneDNN with all bits where that may round to bf16, as it does with AMX alone: tried on one product."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if not capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or not hasattr(onednn, "matmul"):
+    if not cpu_has("avx512_bf16") or cpu_has("amx_bf16") or not hasattr(onednn, "matmul"):
         return False
     matmul = onednn.matmul
     x = torch.linspace(-1, 1, 256 * 256).view(256, 256)
