@@ -36,7 +36,7 @@ def generator():
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """What a reader has: nested pictures, a csv file with labels for some of them, and a file of sentences."""
+    """What a reader has: nested pictures, a csv file with labels for some of them, a file of sentences, and a table of some with labels."""
     random, lines = np.random.default_rng(0), ["file,label"]
     for number in range(60):
         pixels = random.integers(0, 90, (24, 24, 3), dtype=np.uint8)
@@ -49,6 +49,8 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     words = ("a cat", "the dog", "my neighbour"), ("watches", "fears", "likes"), ("the rain", "a train", "old films", "the sea")
     (tmp_path / "path" / "to" / "sentences.txt").write_text("".join(" ".join(each) + "\n" for each in product(*words)))
+    labeled = "".join(f"{' '.join(each)},{each[1]}\n" for each in product(*words))
+    (tmp_path / "path" / "to" / "labeled.csv").write_text(f"text,label\n{labeled}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return monkeypatch
