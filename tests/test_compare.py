@@ -103,6 +103,13 @@ def test_the_sentence_does_not_hide_that_nothing_was_gained():
     assert "But the raw input gives 40.0 %" in found.sentence()
 
 
+def test_of_texts_every_floor_is_told_and_the_highest_of_the_input_named():
+    floors = {name: {"linear": score(height)} for name, height in {"input": 0.4, "characters": 0.6, "words": 0.55, "untrained": 0.45}.items()}
+    found = comparison([cell("a", seed, 0.5, floors=floors) for seed in range(2)], seeds=2)
+    assert [row[0] for row in found.table()][2:] == ["raw input", "tf-idf of characters", "mean of word vectors, convnet", "untrained convnet"]
+    assert found.sentence().endswith("But tf-idf of characters gives 60.0 %.")
+
+
 def test_a_training_that_stopped_itself_is_a_result_and_one_that_died_is_told():
     verdict = {"verdict": "collapsed", "since_step": 7, "why": "one way"}
     cells = [cell("a", 0, 0.7), Cell("a", 1, STOPPED, "a/1", health=[verdict], why="collapsed at step 9"), Cell("b", 0, DIED, "b/0", why="killed")]

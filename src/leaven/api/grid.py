@@ -19,7 +19,7 @@ from leaven.data import DataSet
 from leaven.data.sampler import Sampler
 from leaven.encoders import Encoder, describe_encoder
 from leaven.errors import Interrupted, UserError
-from leaven.evaluation.comparison import DIED, FINISHED, STOPPED, Cell
+from leaven.evaluation.comparison import DIED, FINISHED, OF_INPUT, STOPPED, Cell
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
 from leaven.run import FORMAT, Run, read_json, write_json
@@ -220,7 +220,7 @@ class Grid:
         return Cell(**at, state=FINISHED, scores=card["scores"], floors=card["floors"], flops_per_second=speed, **measured)
 
     def known_floors(self, entry: Entry, seed: int, all_entries: list[Entry], cells: list[Cell]) -> dict[str, Any]:
-        """Floors that finished cells have measured: all of them for the same encoder and seed; of the raw input, also for the same input."""
+        """Floors that finished cells have measured: all of them for the same encoder and seed; those of the input, also for the same input."""
         finished = [found for found in cells if found.state == FINISHED]
         encoders = {other.name: other.encoder for other in all_entries}
         for found in finished:
@@ -228,5 +228,5 @@ class Grid:
                 return found.floors
         for found in finished:
             if encoders[found.method]["input"] == entry.encoder["input"] and (found.seed == seed or "few-label" not in found.scores):
-                return {"input": found.floors["input"]}
+                return {name: found.floors[name] for name in OF_INPUT if name in found.floors}
         return {}

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from leaven.evaluation.intervals import seeds_interval
-from leaven.evaluation.scorecard import PROTOCOL_NAMES, Point, Scores, cell, headline, measure_of, percent
+from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, Point, Scores, cell, headline, measure_of, percent
 from leaven.methods.registry import registry
 from leaven.run import named
 
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
 PASSES, SLOWER = "forward and backward", 0.7
+OF_INPUT = ("input", "characters")  # floors that no seed and no encoder changes
+OF_ENCODER = {"words": "mean of word vectors, {}", "untrained": "untrained {}"}  # word vectors are as long as its features
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,16 @@ class Comparison:
         return over_seeds([found.scores for found in self.cells_of(method) if found.state == FINISHED])
 
     def floors(self) -> dict[str, Scores]:
-        """{"input": scores, "untrained NAME": scores for each encoder}; an encoder that several methods share was measured once a seed."""
+        """{"input": scores, "untrained NAME": scores for each encoder}, of texts also "characters" and "mean of word vectors, NAME"; an encoder that
+        several methods share was measured once a seed."""
         finished = [found for found in self.cells if found.state == FINISHED]
-        arms = {"input": {found.seed: found.floors["input"] for found in finished if "input" in found.floors}}
-        for found in finished:
-            if "untrained" in found.floors:
-                arms.setdefault(f"untrained {found.encoder}", {})[found.seed] = found.floors["untrained"]
-        return {name: over_seeds(list(by_seed.values())) for name, by_seed in arms.items() if by_seed}
+        arms: dict[str, dict[int, Scores]] = {}
+        for name in (*OF_INPUT, *OF_ENCODER):
+            for found in finished:
+                if name in found.floors:
+                    arm = OF_ENCODER.get(name, name).format(found.encoder)
+                    arms.setdefault(arm, {})[found.seed] = found.floors[name]
+        return {name: over_seeds(list(by_seed.values())) for name, by_seed in arms.items()}
 
     def gains(self, method: str) -> Scores:
         """What the method adds to its untrained encoder, in the shapes of `scores`, paired over seeds; one seed gives no interval."""
@@ -187,9 +192,8 @@ class Comparison:
                 ]
             )
         for name, scores in self.floors().items():
-            shown = "raw input" if name == "input" else name
             values = [*(cell(scores.get(protocol)) for _, protocol in scored), *(cell(point_at(scores, count)) for count in counts)]
-            rows.append([shown, "", *values, *[""] * 7])
+            rows.append([FLOOR_NAMES.get(name, name), "", *values, *[""] * 7])
         return rows
 
     def text(self) -> str:
@@ -237,9 +241,10 @@ class Comparison:
         if close:
             names = ", ".join(f"{name} ({percent(self.scores(name)[self.protocol])})" for name in close)
             told += f" With {'one seed' if self.seeds == 1 else f'{self.seeds} seeds'} it cannot be told apart from {names}."
-        raw = self.floors().get("input", {}).get(self.protocol)
-        if raw is not None and headline(raw) >= headline(score):
-            told += f" But the raw input gives {percent(raw)}."
+        floors = {name: found for name, scores in self.floors().items() if name in OF_INPUT and (found := scores.get(self.protocol))}
+        highest = max(floors, key=lambda name: headline(floors[name]), default=None)
+        if highest is not None and headline(floors[highest]) >= headline(score):
+            told += f" But {'the raw input' if highest == 'input' else FLOOR_NAMES[highest]} gives {percent(floors[highest])}."
         return told
 
     def apart(self, better: str, other: str) -> bool:

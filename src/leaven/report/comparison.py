@@ -13,7 +13,7 @@ from leaven.data import DataSet, Pixels
 from leaven.encoders.store import load_encoder
 from leaven.evaluation.comparison import DIED, FINISHED, Cell, Comparison, cost_cells, over_untrained
 from leaven.evaluation.features import encode, spread
-from leaven.evaluation.scorecard import PROTOCOL_NAMES, headline, measure_of
+from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, headline, measure_of
 from leaven.report.facts import described, idea
 from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
 from leaven.report.page import duration, score_cell, time_parts
@@ -65,7 +65,7 @@ def scores_figure(comparison: Comparison) -> str:
     import plotly.graph_objects as go
 
     arms = {method: comparison.scores(method) for method in comparison.methods()}
-    arms |= {"raw input" if name == "input" else name: scores for name, scores in comparison.floors().items()}
+    arms |= {FLOOR_NAMES.get(name, name): scores for name, scores in comparison.floors().items()}
     figure = go.Figure()
     for protocol in comparison.protocols:
         found = {name: scores[protocol][-1] if protocol == "few-label" else scores[protocol] for name, scores in arms.items() if scores.get(protocol)}
