@@ -99,10 +99,14 @@ def pretrain(
     }
     spent = sum(result["time_split"].values())
     split = ", ".join(f"{part} {100 * seconds / spent:.0f} %" for part, seconds in result["time_split"].items())
+    spec = asked["data"]["spec"]
+    then = f"leaven evaluate {run.path} {data}{f' --labels {labels}' if labels else ''}"
+    if spec["classes"] < 2 and set(spec["roles"]) == {"x"}:
+        then += f" --labels FILE.csv (file,label of some), or leaven embed {run.path} {data} --out vectors.npy"
     lines = [
         f"{run.path}: {result['steps']} steps, {result['samples']:,} samples, {result['seconds']:.0f} s, "
         f"{result['samples_per_second']:.0f} samples/s ({split})",
         *(f"{verdict['verdict']} {when(verdict)}: {verdict['why']}" for verdict in result["health"]),
-        f"Next: leaven evaluate {run.path} {data}" + (f"; the report: {run.path / 'report.html'}" if (run.path / "report.html").exists() else ""),
+        f"Next: {then}" + (f"; the report: {run.path / 'report.html'}" if (run.path / "report.html").exists() else ""),
     ]
     answer(as_json, content, "\n".join(lines))
