@@ -33,7 +33,8 @@ def main() -> None:
         told = UserError(stopped.verdict, where=f"step {stopped.step}", hint=stopped.why)
         finite = stopped.verdict != "non-finite loss"
         then = "--keep-going trains on" if finite else "try a lower rate (--set recipe.lr=VALUE) in another --out"
-        end(3, f"training stopped itself: {stopped}. The last good checkpoint is kept; {then}.", told)
+        why = f"{stopped}{'' if str(stopped).endswith(('.', '?')) else '.'}"
+        end(3, f"training stopped itself: {why} The last good checkpoint is kept; {then}.", told)
     except Interrupted as interrupted:
         told = UserError("interrupted", where=str(interrupted), hint="the same command goes on")
         end(130, f"interrupted: {interrupted}; the same command goes on", told)
