@@ -24,7 +24,7 @@ class WordVectors(Encoder):
     offers = ("features", "tokens", "words")
     modalities = ("text",)
 
-    def __init__(self, input: InputSpec, *, width: int = 200, rarity: float = 1e-3):
+    def __init__(self, input: InputSpec, *, width: int = 200, rarity: float = 1e-2):
         super().__init__(input, width)
         if rarity < 0:
             raise UserError(f"rarity must be 0 or more, not {rarity}", where="encoder.rarity")
