@@ -2,9 +2,9 @@
 
     uv run python benchmarks/similarity.py --data-root DATA --out runs/similarity [--seeds 3] [--minutes 20]
 
-Sentences come from all text below DATA that is not scored here; one that stands in a test pair (STS-B dev and test, STS12-16, SICK test) is left out
-wherever it stands. Nothing is fitted to scores. What SimCSE and the masked LM keep is whitened, and so is the untrained encoder beside them; "as
-trained" is before that. "Plus" adds the cosines of both. A finished training is kept; the same command goes on.
+Sentences come from sts, stsb, trec6, agnews, sst2, wikitext-2 and 20newsgroups below DATA; one that stands in a test pair (STS-B dev and test,
+STS12-16, SICK test) is left out wherever it stands. Nothing is fitted to scores. What SimCSE and the masked LM keep is whitened, and so is the
+untrained encoder beside them; "as trained" is before that. "Plus" adds the cosines of both. A finished training is kept; the same command goes on.
 """
 
 import argparse

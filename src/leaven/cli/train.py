@@ -101,7 +101,7 @@ def pretrain(
     split = ", ".join(f"{part} {100 * seconds / spent:.0f} %" for part, seconds in result["time_split"].items())
     spec = asked["data"]["spec"]
     then = f"leaven evaluate {run.path} {data}{f' --labels {labels}' if labels else ''}"
-    if spec["classes"] < 2 and set(spec["roles"]) == {"x"}:
+    if not labels and spec["classes"] < 2 and set(spec["roles"]) == {"x"}:
         then += f" --labels FILE.csv (file,label of some), or leaven embed {run.path} {data} --out vectors.npy"
     lines = [
         f"{run.path}: {result['steps']} steps, {result['samples']:,} samples, {result['seconds']:.0f} s, "

@@ -91,7 +91,7 @@ def scores_figure(comparison: Comparison) -> str:
 
 def in_two_lines(name: str) -> str:
     """So that a long name leaves room for the dots on a phone."""
-    return name.replace(" ", "<br>", 1) if len(name) > 12 else name
+    return "<br>".join(name.rsplit(" ", 1)) if len(name) > 12 else name
 
 
 def over_time_figure(comparison: Comparison, folder: Path) -> str:
