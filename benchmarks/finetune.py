@@ -18,7 +18,6 @@ import torch
 from quality import tuning_split
 
 import leaven
-from leaven.api.use import picture_options
 from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder
 from leaven.evaluation.calibration import calibration_error
@@ -83,7 +82,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     run = leaven.Run.open(arguments.run)
-    data = open_data(arguments.data, root=arguments.data_root, **picture_options(leaven.load(run)))
+    data = open_data(arguments.data, root=arguments.data_root, **(encoder := leaven.load(run)).modality.open_options(encoder.input))
     data = tuning_split(data) if arguments.tune else data
     for count in map(int, arguments.labels_per_class.split(",")):
         cells = [cell(run, data, count, number, arguments.out) for number in range(arguments.draws)]

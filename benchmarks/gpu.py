@@ -24,8 +24,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import leaven
-from leaven.data import DataSet, Pixels, open_data
+from leaven.data import DataSet, open_data
 from leaven.encoders import build_encoder
+from leaven.modalities import Pixels
 from leaven.training.devices import choose_device, describe_machine
 from leaven.training.precision import choose_precision
 from leaven.training.pretraining import Request, input_of

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 import leaven
-from leaven.api.sayings import seconds
-from leaven.data import Draw, open_data
+from leaven.api.console import seconds
+from leaven.data import open_data
+from leaven.draw import Draw
 from leaven.evaluation.intervals import bootstrap_interval
 from leaven.run import read_json, write_json
 from leaven.training.pretraining import trained_method

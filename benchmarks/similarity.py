@@ -19,10 +19,11 @@ import torch
 from pyarrow import parquet
 
 import leaven
-from leaven.data import Text, open_data
-from leaven.data.texts import Strings
-from leaven.evaluation.features import encode, sparse_tf_idf
+from leaven.data import open_data
+from leaven.evaluation.features import encode
 from leaven.evaluation.intervals import seeds_interval
+from leaven.modalities import Strings, Text
+from leaven.modalities.text_features import sparse_tf_idf
 from leaven.run import read_json, write_json
 
 SHARES = {"masked_lm": 0.6, "simcse": 0.4}  # of the budget

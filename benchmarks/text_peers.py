@@ -29,9 +29,9 @@ import torch
 from similarity import plain, rows, sentences, spearman, unit
 
 import leaven
-from leaven.data import DataSet, Text, open_data
-from leaven.data.texts import Strings
+from leaven.data import DataSet, open_data
 from leaven.evaluation.features import encode
+from leaven.modalities import Strings, Text
 from leaven.run import Run
 
 BATCH, SCALE, LR, WARM_UP = 128, 20.0, 5e-4, 3

@@ -15,9 +15,10 @@ import typer
 import leaven
 from leaven.cli import app
 from leaven.cli.app import PANELS
-from leaven.encoders import AUTO, OWN
+from leaven.encoders import OWN
 from leaven.methods.method import Recipe
 from leaven.methods.registry import explained, hyperparameters, registry
+from leaven.modalities import MODALITIES as KINDS_OF_DATA
 from leaven.views import default_views
 from leaven.views.views import KINDS
 
@@ -189,8 +190,9 @@ def encoders() -> Iterator[str]:
         yield from settings(kind, "encoder.")
     yield AUTOMATIC
     rows = (
-        [MODALITIES[data], wants, device, f"up to {side}" if side < 10_000 else "any", f"`{name}`", why]
-        for data, wants, device, side, name, why in AUTO
+        [MODALITIES[data], each.wants, each.device, f"up to {each.largest}" if each.largest < 10_000 else "any", f"`{each.name}`", each.reason]
+        for data, modality in KINDS_OF_DATA.items()
+        for each in modality.encoders
     )
     yield from table(["data", "the method needs", "device", "pixels a side", "encoder", "why"], rows)
 

@@ -4,11 +4,13 @@ import functools
 
 import torch
 
-from leaven.data import Draw, open_data
-from leaven.data.spec import InputSpec
-from leaven.data.tokenizer import Tokenizer, TokenizerChoice, holds_text, tokenized
+from leaven.data import open_data
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.methods.registry import build_method, find_method, given_arguments, registry
+from leaven.modalities import InputSpec
+from leaven.modalities.tokenizer import Tokenizer, TokenizerChoice
+from leaven.training.tokenization import holds_text, tokenized
 
 SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 

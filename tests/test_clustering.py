@@ -7,9 +7,9 @@ from small import labeled, small, step_views
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Vector
 from leaven.methods.clustering.deepcluster import clustered
 from leaven.methods.method import Outputs
+from leaven.modalities import Vector
 from leaven.training.pretraining import trained_method
 
 # --- SwAV ---
@@ -145,7 +145,7 @@ def test_targets_follow_the_samples_of_a_batch():
     method, _ = small("deepcluster")
     method.targets.copy_(torch.arange(32) % 5)
     batch = labeled().rows.select(torch.tensor([7, 30, 2]))
-    from leaven.data import Draw
+    from leaven.draw import Draw
 
     assert method.views(batch, Draw(0))["target"].tolist() == [2, 0, 2]
 

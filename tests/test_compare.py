@@ -20,13 +20,14 @@ import leaven
 from leaven import cli
 from leaven.api import cell as cell_process
 from leaven.api import grid
-from leaven.api.apart import Died, apart
 from leaven.data import open_data
-from leaven.data.batch import Batch, Vector
+from leaven.data.batch import Batch
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.comparison import DIED, FINISHED, STOPPED, Cell, Comparison, difference, magnitude, over_seeds
 from leaven.evaluation.intervals import seeds_interval
+from leaven.experiments.process import Died, apart
 from leaven.methods.registry import registry
+from leaven.modalities import Vector
 from leaven.run import Run
 from leaven.training.checkpoint import Checkpoints
 from leaven.training.flops import flops_a_step

@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Tokens, Vector
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.losses import nt_xent
 from leaven.methods.method import Method, Outputs, Recipe, Rule, Stage
 from leaven.methods.registry import find_method
+from leaven.modalities import Tokens, Vector
 from leaven.training.pretraining import trained_method
 
 # --- two players ---

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Draw, Pixels, Vector, open_data
-from leaven.data.spec import InputSpec
+from leaven.data import open_data
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.losses import info_nce, nt_xent
 from leaven.methods.contrastive.mocov1 import in_groups
@@ -20,6 +20,7 @@ from leaven.methods.contrastive.supcon import sup_con
 from leaven.methods.contrastive.triplet import triplet
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
+from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.context import Forecast
 from leaven.modules.memory import Bank, Queue
 from leaven.modules.patches import overlapping_patches

@@ -12,13 +12,14 @@ import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 
 import leaven
-from leaven.data import Counts, Draw, InputSpec, Vector, open_data
-from leaven.data import counts as bags
+from leaven.data import open_data
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.errors import UserError
-from leaven.evaluation.features import raw
 from leaven.inspection.contents import channels_of
 from leaven.methods.registry import build_method, find_method
+from leaven.modalities import Counts, InputSpec, Vector, modality_of
+from leaven.modalities import counts as bags
 from leaven.modules.boltzmann import Boltzmann
 from leaven.modules.likelihood import Multinomial, choose_likelihood
 from leaven.modules.units import Binary, Words
@@ -81,7 +82,7 @@ def test_a_large_matrix_stays_sparse_and_is_the_same_data(monkeypatch):
     dense = open_data((matrix, labels))
     monkeypatch.setattr(bags, "DENSE_BYTES", 0)
     sparse = open_data((matrix, labels))
-    assert isinstance(dense.rows["x"].counts, torch.Tensor) and isinstance(sparse.rows["x"].counts, bags.SparseRows)
+    assert isinstance(dense.rows["x"].counts, torch.Tensor) and isinstance(sparse.rows["x"].counts, bags.SparseTensor)
     assert sparse.fingerprint == dense.fingerprint and torch.equal(sparse.hashes, dense.hashes) and sparse.spec == dense.spec
     assert sparse.broken == dense.broken and sparse.files == dense.files and not sparse.undecoded
     rows = torch.tensor([5, 0, 88])
@@ -95,7 +96,7 @@ BAD = {
     "NaN": (MATRIX * np.nan, "not finite"),
     "infinite": (MATRIX * np.inf, "not finite"),
     "no columns": (sp.csr_matrix((3, 0)), "3 x 0"),
-    "all empty": (sp.csr_matrix((3, 2)), "no sample has a count"),
+    "all empty": (sp.csr_matrix((3, 2)), "no counts"),
     "negative and dense": (Counts(torch.tensor([[1.0, -2.0]])), "negative, such as -2"),
     "NaN and dense": (Counts(torch.tensor([[1.0, torch.nan]])), "not finite"),
     "complex": (MATRIX * 1j, "complex"),
@@ -315,10 +316,10 @@ def test_raw_counts_are_tf_idf_of_the_training_part_alone(monkeypatch):
     data = open_data((matrix, labels))
     train, test = torch.arange(50), torch.arange(50, 90)
     expected = TfidfTransformer().fit(matrix[:50]).transform(matrix[50:]).toarray()
-    assert np.allclose(raw(data.rows["x"], test, train), expected, atol=1e-6)
-    monkeypatch.setattr("leaven.evaluation.features.MOST_WORDS", 5)
+    assert np.allclose(modality_of(data.rows["x"]).raw_features(data.rows["x"], train)(data.rows["x"].take(test)), expected, atol=1e-6)
+    monkeypatch.setattr("leaven.modalities.counts.MOST_WORDS", 5)
     most = np.sort(np.argsort(-(matrix[:50] > 0).sum(0).A1, kind="stable")[:5])
-    assert np.allclose(raw(data.rows["x"], test, train), expected[:, most], atol=1e-6)
+    assert np.allclose(modality_of(data.rows["x"]).raw_features(data.rows["x"], train)(data.rows["x"].take(test)), expected[:, most], atol=1e-6)
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "salt_and_pepper"])

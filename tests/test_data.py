@@ -15,12 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from leaven.data import Batch, DataSet, Pixels, Signal, Vector, Wave, open_data
+from leaven.data import Batch, DataSet, open_data
 from leaven.data import cache as caching
 from leaven.data.labels import number
-from leaven.data.pictures import Unusable, decode, stored_side
 from leaven.data.splits import hold_out, split_rows
 from leaven.errors import UserError
+from leaven.modalities import Pixels, Signal, Vector, Wave
+from leaven.modalities.picture_files import Unusable, decode, stored_side
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,15 @@ from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Batch, Draw, Pixels, Vector, open_data
-from leaven.data.spec import DataSpec, InputSpec
+from leaven.data import Batch, open_data
+from leaven.data.spec import DataSpec
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.masked_dense import MaskedDense
 from leaven.losses.variational import divergence, log_mean_exp, log_normal
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
+from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.codebook import Codebook, perplexity, straight_through
 from leaven.modules.decoder import ValueDecoder
 

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Batch, Draw, Pixels
-from leaven.data.spec import InputSpec
+from leaven.data import Batch
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.losses import across_crops, barlow_twins, covariance, variance_hinge
 from leaven.losses.redundancy import cross_correlation
@@ -18,6 +18,7 @@ from leaven.methods.distillation.dinov2 import koleo
 from leaven.methods.distillation.simsiam import negative_cosine
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
+from leaven.modalities import InputSpec, Pixels
 from leaven.modules.heads import DINOHead
 from leaven.modules.prototypes import Centering, Prototypes, sinkhorn
 from leaven.training.optimizers import build_optimizer, parameter_groups

@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 
 import leaven
-from leaven.data import Batch, InputSpec, Pixels, Vector, open_data
+from leaven.data import Batch, open_data
 from leaven.encoders import build_encoder
 from leaven.encoders.store import save_encoder
 from leaven.evaluation import features
+from leaven.modalities import InputSpec, Pixels, Vector
+from leaven.modalities.modality import fitted
 from leaven.run import Run
 from leaven.vectors import Vectors, weights_hash
 
@@ -86,7 +88,7 @@ def stop_at(samples):
 def test_array_shards_and_memory_hold_what_the_encoder_gives_in_the_order_of_the_data(run, pictures, tmp_path):
     data = open_data(pictures, size=16, channels=3)
     with torch.no_grad():
-        expected = leaven.load(run)(features.fitted(data.rows["x"], (3, 16, 16))).numpy()
+        expected = leaven.load(run)(fitted(data.rows["x"], (3, 16, 16))).numpy()
     kept = leaven.embed(run, pictures)
     array = leaven.embed(run, pictures, out=tmp_path / "v.npy")
     shards = leaven.embed(run, pictures, out=tmp_path / "v", shard_size=8)
@@ -384,7 +386,7 @@ def test_features_that_are_not_finite_are_refused_with_the_sample(tmp_path, out)
     ("data", "match"),
     [
         (torch.rand(4, 5), "reads pixels, and the data is vector"),
-        (open_data(torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8)), "3 channels a sample, and the data has 1"),
+        (open_data(torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8)), "3 channels, and the data has 1"),
     ],
 )
 def test_data_that_the_encoder_does_not_read_is_refused(run, data, match):

@@ -8,9 +8,10 @@ import torch
 from small import ENCODERS, SETTINGS, in_tokens, reads_text, texts
 from torch import nn
 
-from leaven.data import Tokens, Vector, open_data
+from leaven.data import open_data
 from leaven.data.spec import DataSpec
 from leaven.methods.registry import find_method, registry
+from leaven.modalities import Tokens, Vector
 from leaven.modules.batchnorm import CrossProcessBatchNorm, across_processes, has_batch_norm
 from leaven.run import Run
 from leaven.training import reading

@@ -14,12 +14,11 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_sample_images, load_wine
 
 import leaven
-from leaven.data import InputSpec
 from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder, save_encoder
 from leaven.exporters import find_target, target_names
 from leaven.exporters.safetensors import Safetensors
-from leaven.exporters.target import random_input
+from leaven.modalities import InputSpec
 from leaven.run import Run
 
 WINES = torch.tensor(load_wine().data, dtype=torch.float32)
@@ -338,7 +337,7 @@ def test_a_run_with_several_encoders_exports_the_one_that_is_named(tmp_path):
         leaven.export(run, to="safetensors")
     for role, encoder in encoders.items():
         found = leaven.export(run, to="safetensors", role=role)
-        raw = random_input(encoder.input, 2, torch.Generator())
+        raw = encoder.modality.example(encoder.input, 2, torch.Generator())
         assert found.out.name == f"safetensors-{role}" and found.dim == encoder.dim
         assert torch.equal(load_encoder(found.out)(raw), encoder(raw))
 

@@ -869,7 +869,7 @@ def test_an_error_of_the_system_is_one_line(command, points, tmp_path, monkeypat
     def refuse(*_):
         raise OSError(5, "Input/output error", str(points))
 
-    monkeypatch.setattr("leaven.data.arrays.as_tensor", refuse)
+    monkeypatch.setattr("leaven.data.sources.arrays.as_tensor", refuse)
     status, _, err = command("pretrain", points, *STEPS, "--out", tmp_path / "run")
     assert status == 2
     assert "Input/output error" in one_line(err) and str(points) in err

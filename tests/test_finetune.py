@@ -12,8 +12,8 @@ from test_resume import assert_identical, final_state, without_clocks
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Draw, open_data
-from leaven.data.spec import InputSpec
+from leaven.data import open_data
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.evaluation.calibration import calibration_error
 from leaven.evaluation.classifier import classifier_score, load_classifier
@@ -21,6 +21,7 @@ from leaven.evaluation.predictions import Predictions
 from leaven.methods.registry import build_method, find_method
 from leaven.methods.supervised.finetune import trained_blocks
 from leaven.methods.supervised.supervised import balanced, beta
+from leaven.modalities import InputSpec
 from leaven.modules.calibration import best_temperature
 from leaven.report.figures import confusion_figure
 from leaven.training.early_stopping import EarlyStopping
@@ -620,7 +621,7 @@ def test_a_class_with_a_single_sample_is_learned_all_the_same(point_run, tmp_pat
 def test_another_modality_or_size_is_one_clear_line(point_run, picture_run, tmp_path):
     with pytest.raises(leaven.UserError, match="reads vector, and the data is pixels"):
         leaven.finetune(point_run, pictures(), steps=1, out=tmp_path / "run")
-    with pytest.raises(leaven.UserError, match="reads 3 numbers a sample, and the data has 4"):
+    with pytest.raises(leaven.UserError, match="reads 3 numbers per sample, and the data has 4"):
         leaven.finetune(point_run, points(classes=4), steps=1, out=tmp_path / "run")
     with pytest.raises(leaven.UserError, match="reads pixels, and the data is vector"):
         leaven.finetune(picture_run, points(), steps=1, out=tmp_path / "run")

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import leaven
-from leaven.data.batch import Pixels, Vector
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities import Pixels, Vector
 
 SIDE = 6
 GENERATOR = torch.Generator().manual_seed(0)

@@ -12,8 +12,9 @@ from scipy.linalg import sqrtm
 from torch import nn
 
 import leaven
-from leaven.data import Batch, Draw, Pixels, Vector, open_data
-from leaven.data.spec import DataSpec, InputSpec
+from leaven.data import Batch, open_data
+from leaven.data.spec import DataSpec
+from leaven.draw import Draw
 from leaven.encoders import UNet, build_encoder
 from leaven.encoders.strided import halvings
 from leaven.evaluation import generation
@@ -22,6 +23,7 @@ from leaven.evaluation.samples import gaussian
 from leaven.methods.generative.gan import GAN
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.methods.registry import build_method, find_method
+from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.batchnorm import has_batch_norm
 from leaven.modules.samples import deviation, energy_distance
 from leaven.training.pretraining import trained_method
@@ -682,7 +684,7 @@ def test_what_cannot_be_judged_is_one_clear_line(circle_runs, tmp_path):
         (lambda: judged(circle_runs, "mute"), "makes no new samples"),
         (lambda: judged(circle_runs, "echo", judge=None), "judged by a run that classifies"),
         (lambda: judged(circle_runs, "echo", judge=circle_runs["echo"]), "has learned no classes"),
-        (lambda: judged(circle_runs, "echo", data=wrong), "reads 2 numbers a sample, and the data has 5"),
+        (lambda: judged(circle_runs, "echo", data=wrong), "reads 2 numbers per sample, and the data has 5"),
         (lambda: judged(circle_runs, "echo", data=strangers), "has no class 'e'"),
         (lambda: judged(circle_runs, "echo", count=0), "count must be at least 1"),
         (lambda: judged(circle_runs, "echo", count=4), "no neighbour number 5"),

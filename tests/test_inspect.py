@@ -17,7 +17,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import DataSet, Pixels, open_data
+from leaven.data import DataSet, open_data
 from leaven.data.batch import Batch
 from leaven.errors import UserError
 from leaven.inspection import copies, estimate, near
@@ -27,6 +27,7 @@ from leaven.inspection.copies import exact_copies, near_copies, shared_with, spl
 from leaven.inspection.estimate import Pace, rehearse
 from leaven.inspection.near import Likeness, middles, natural_covariance, near_pairs, ordinary_bound, thumbnails
 from leaven.inspection.originals import decoding_seconds, headers, originals
+from leaven.modalities import Pixels
 from leaven.run import Run
 from leaven.training.health import Monitor
 from leaven.training.loop import Settings, Training

@@ -9,12 +9,14 @@ from small import labeled, small
 from torch import nn
 
 import leaven
-from leaven.data import Batch, Draw, Pixels, Vector
-from leaven.data.spec import DataSpec, InputSpec
+from leaven.data import Batch
+from leaven.data.spec import DataSpec
+from leaven.draw import Draw
 from leaven.encoders import Projected, build_encoder
 from leaven.methods.latent.denoising_autoencoder import corrupted
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
+from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.boltzmann import Boltzmann, Chains, Stack, ailments
 from leaven.modules.decoder import code_decoder
 from leaven.modules.units import Binary, Gaussian

@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 
-from leaven.data import Draw, Pixels, Vector, open_data
-from leaven.data.spec import InputSpec
+from leaven.data import open_data
+from leaven.draw import Draw
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.likelihood import Bernoulli, Categorical, Gaussian, choose_likelihood
 
 GREY = InputSpec("pixels", (1, 2, 2), (0.3,), (0.3,))

@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.data import Batch, Pixels, Vector, open_data
-from leaven.data.spec import InputSpec
+from leaven.data import Batch, open_data
 from leaven.encoders import build_encoder
 from leaven.losses import nt_xent
 from leaven.methods.distillation.byol import distance
 from leaven.methods.method import Method, Outputs
 from leaven.methods.registry import explained, find_method, hyperparameters, registry
+from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules import Teacher, mlp
 from leaven.modules.convolution import SideBySideConv2d
 from leaven.modules.patches import patchify, sincos_positions

@@ -12,9 +12,9 @@ from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation import floors
 from leaven.evaluation.comparison import difference
-from leaven.reproductions import augmentation_pairs
-from leaven.reproductions.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, decided, few, sign
-from leaven.reproductions.runner import claims, slug, thinned
+from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, decided, few, sign
+from leaven.experiments.claims import augmentation_pairs
+from leaven.experiments.runner import claims, slug, thinned
 
 SIDE = 16
 
@@ -74,7 +74,7 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
     monkeypatch.setitem(floors.labels_only.__kwdefaults__, "steps", 2)
     monkeypatch.setattr(claims()[name], "labels_per_class", claims()[name].labels_per_class and (1,))
     for counts in ("FEW", "COUNTS"):
-        monkeypatch.setattr(f"leaven.reproductions.{name.replace('-', '_')}.{counts}", (1,), raising=False)
+        monkeypatch.setattr(f"leaven.experiments.claims.{name.replace('-', '_')}.{counts}", (1,), raising=False)
     data = PAIRS if claims()[name].data == "stsb" else coloured
     found = leaven.reproduce(name, data=data, out=tmp_path / "out", seeds=1, steps=1)
     assert found["verdict"] in {HOLDS, FAILS, UNDECIDED} and found["because"].endswith(".")

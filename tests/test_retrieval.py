@@ -13,10 +13,10 @@ from leaven.data import open_data
 from leaven.encoders import build_encoder
 from leaven.errors import UserError
 from leaven.evaluation.evaluate import evaluate_encoder
-from leaven.evaluation.features import linear_code
 from leaven.evaluation.intervals import bootstrap_interval, bootstrap_intervals
 from leaven.evaluation.retrieval import AT, RECALLS, retrieval, search
 from leaven.evaluation.scorecard import Scorecard
+from leaven.modalities import modality_of
 
 
 def directions(*degrees):
@@ -138,14 +138,14 @@ def test_a_linear_code_of_counts_is_lsa_and_of_numbers_principal_components_both
 
     counts = sp.csr_matrix(np.random.default_rng(0).poisson(0.5, (60, 20)) + np.eye(60, 20, dtype=int) + (np.arange(20) == 0))
     train, test = torch.arange(40), torch.arange(40, 60)
-    name, code = linear_code(open_data(counts).rows["x"], train, 5, seed=0)
+    name, code = modality_of(value := open_data(counts).rows["x"]).linear_code(value, train, 5, seed=0)
     weighed = TfidfTransformer().fit(counts[:40])
     expected = TruncatedSVD(5, random_state=0).fit(weighed.transform(counts[:40])).transform(weighed.transform(counts[40:]))
-    assert name == "lsa 5" and np.allclose(code(test), expected, atol=1e-5)
+    assert name == "lsa 5" and np.allclose(code(value.take(test)), expected, atol=1e-5)
     numbers = random(60, 8)
-    name, code = linear_code(open_data(numbers).rows["x"], train, 100, seed=0)
+    name, code = modality_of(value := open_data(numbers).rows["x"]).linear_code(value, train, 100, seed=0)
     expected = PCA(8, random_state=0).fit(numbers[:40].numpy()).transform(numbers[40:].numpy())
-    assert name == "pca 8" and np.allclose(code(test), expected, atol=1e-4)
+    assert name == "pca 8" and np.allclose(code(value.take(test)), expected, atol=1e-4)
 
 
 def test_retrieval_stands_beside_its_floors_in_the_scorecard(tmp_path):

@@ -10,8 +10,9 @@ from PIL import Image
 from test_embed import make_pictures, make_run
 
 import leaven
-from leaven.data import InputSpec, open_data
+from leaven.data import open_data
 from leaven.evaluation.knn import nearest_in_blocks, nearest_neighbours
+from leaven.modalities import InputSpec
 from leaven.report.contact_sheet import CELL, FRAME, GAP, MARGIN, SIDE, shortened
 from leaven.report.sheets import OTHER, SAME
 
@@ -135,7 +136,7 @@ def test_plain_numbers_are_searched_by_arrays_and_rows(tmp_path):
     points = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     assert leaven.search(run, points, points[3], k=1)[0]["index"] == 3
     assert 3 not in [each["index"] for each in leaven.search(run, points, 3, k=19)]
-    for wrong, match in [(torch.randn(5), "4 numbers a sample"), ("a.png", "the data is vector")]:
+    for wrong, match in [(torch.randn(5), "4 numbers per sample"), ("a.png", "the data is vector")]:
         with pytest.raises(leaven.UserError, match=match):
             leaven.search(run, points, wrong)
     with pytest.raises(leaven.UserError, match="shows pictures"):

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 import leaven
 from leaven.api.rebuild import words_kept
-from leaven.data import Batch, Draw, Tokens, Vector, open_data
-from leaven.data.spec import DataSpec, InputSpec
+from leaven.data import Batch, open_data
+from leaven.data.spec import DataSpec
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder
 from leaven.encoders.transformer import TextEncoder, fresh
@@ -20,6 +21,7 @@ from leaven.evaluation.scorecard import Scorecard
 from leaven.evaluation.similarity import evaluate_similarity, shape, told, whitened
 from leaven.losses import info_nce, weighted_contrast
 from leaven.methods.registry import build_method, find_method
+from leaven.modalities import InputSpec, Tokens, Vector
 from leaven.modules.packing import STEP, Packing
 from leaven.modules.vocabulary import hidden_tokens
 
@@ -153,7 +155,7 @@ def test_a_causal_encoder_sees_nothing_that_comes_later():
 def test_a_model_of_transformers_is_read_from_its_folder_with_its_tokens(tmp_path):
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    from leaven.data.tokenizer import Tokenizer, TokenizerChoice
+    from leaven.modalities.tokenizer import Tokenizer, TokenizerChoice
 
     inner = Tokenizer.trained(SENTENCES, TokenizerChoice())
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import leaven
-from leaven.data import Text, Tokens, Vector, open_data
-from leaven.data.texts import Strings
-from leaven.data.tokenizer import SPECIAL, Tokenizer, TokenizerChoice, in_pieces, tokenized
+from leaven.data import open_data
 from leaven.encoders import build_encoder
+from leaven.modalities import Strings, Text, Tokens, Vector
+from leaven.modalities.tokenizer import SPECIAL, Tokenizer, TokenizerChoice
+from leaven.training.tokenization import in_pieces, tokenized
 
 SENTENCES = ["a cat sat on the mat", "dogs run in the park", "the cat saw a dog", "it rains today", "a park in the rain", "the mat is wet today"]
 
@@ -156,7 +157,7 @@ def test_strings_are_selected_as_tensors_are():
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "bytes", "words"])
 def test_tokens_give_the_text_back(kind):
-    tokenizer = Tokenizer.trained(SENTENCES * 10, TokenizerChoice(kind=kind, vocabulary=400, longest=64))
+    tokenizer = Tokenizer.trained(SENTENCES * 10, TokenizerChoice(kind=kind, vocabulary=400, max_length=64))
     tokens = tokenizer(SENTENCES)
     assert tokenizer.decode(tokens[torch.arange(6)]) == SENTENCES
     assert tokenizer.special == {name: number for number, name in enumerate(SPECIAL)}
@@ -164,15 +165,15 @@ def test_tokens_give_the_text_back(kind):
 
 def test_byte_tokens_hold_every_text_and_words_know_only_their_own():
     odd = ["naïve café \U0001f600 中文 A"]
-    data_bytes = Tokenizer.trained(SENTENCES, TokenizerChoice(kind="bytes", longest=64))
+    data_bytes = Tokenizer.trained(SENTENCES, TokenizerChoice(kind="bytes", max_length=64))
     assert data_bytes.decode(data_bytes(odd)[torch.arange(1)]) == odd and data_bytes.vocabulary == 256 + 5
-    words = Tokenizer.trained(SENTENCES, TokenizerChoice(kind="words", longest=64))
+    words = Tokenizer.trained(SENTENCES, TokenizerChoice(kind="words", max_length=64))
     ids = words(["a zebra sat"])[torch.arange(1)].ids[0].tolist()
     assert ids[2] == words.special["unknown"] and ids[0] == words.special["begin"] and ids[-1] == words.special["end"]
 
 
 def test_long_texts_are_cut_and_still_end():
-    tokenizer = Tokenizer.trained(SENTENCES, TokenizerChoice(kind="words", longest=8))
+    tokenizer = Tokenizer.trained(SENTENCES, TokenizerChoice(kind="words", max_length=8))
     (ids,) = tokenizer(["cat " * 100_000])[torch.arange(1)].ids
     assert len(ids) == 8 and ids[-1] == tokenizer.special["end"]
 
@@ -205,17 +206,17 @@ def test_the_same_texts_give_the_same_tokenizer(kind):
 def test_case_and_accents_are_kept_where_that_is_asked_for():
     odd = ["Ein Café in Köln"]
     for lowercase, back in ((False, odd[0]), (None, "ein cafe in koln")):
-        tokenizer = Tokenizer.trained(SENTENCES, TokenizerChoice(lowercase=lowercase, longest=64))
+        tokenizer = Tokenizer.trained(SENTENCES, TokenizerChoice(lowercase=lowercase, max_length=64))
         assert tokenizer.decode(tokenizer(odd)[torch.arange(1)]) == [back]
 
 
 def test_the_longest_text_covers_nearly_all_texts():
     choice = TokenizerChoice(kind="words")
-    assert Tokenizer.trained(["a " * 10] * 200 + ["a " * 500], choice).longest == 16  # with those that begin and end it: 12
-    assert Tokenizer.trained(["a " * 500] * 20, choice).longest == 128
+    assert Tokenizer.trained(["a " * 10] * 200 + ["a " * 500], choice).max_length == 16  # with those that begin and end it: 12
+    assert Tokenizer.trained(["a " * 500] * 20, choice).max_length == 128
 
 
-@pytest.mark.parametrize("settings", [{"kind": "letters"}, {"vocabulary": 20}, {"longest": 3}])
+@pytest.mark.parametrize("settings", [{"kind": "letters"}, {"vocabulary": 20}, {"max_length": 3}])
 def test_wrong_tokenizers_are_refused(settings):
     with pytest.raises(leaven.UserError):
         TokenizerChoice(**settings)
@@ -247,7 +248,7 @@ def long_texts():
 
 
 def test_pieces_hold_every_token_once_and_in_order(long_texts):
-    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", longest=8))
+    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", max_length=8))
     pieces, text = tokenizer.pieces(long_texts)
     assert text.tolist() == [0] * 7 + [1] + [2] * 2
     for number, written in enumerate(long_texts):
@@ -259,7 +260,7 @@ def test_pieces_hold_every_token_once_and_in_order(long_texts):
 
 @pytest.mark.parametrize("name", ["transformer", "word_vectors"])
 def test_features_of_a_long_text_are_those_of_its_pieces_by_their_tokens(long_texts, name):
-    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", longest=8))
+    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", max_length=8))
     encoder = build_encoder(name, tokenizer.input, {"width": 8}).eval()
     encoder.tokenizer = tokenizer
     pieces, _ = tokenizer.pieces(long_texts)
@@ -276,7 +277,7 @@ def test_long_texts_are_learned_from_in_pieces_that_keep_label_split_and_file(lo
     rows = "".join(f"{text},{label},{split}\n" for text, label, split in zip(long_texts, "aba", ("train", "train", "test"), strict=True))
     (tmp_path / "texts.csv").write_text("text,label,split\n" + rows)
     data = open_data(tmp_path / "texts.csv")
-    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", longest=8))
+    tokenizer = Tokenizer.trained(long_texts, TokenizerChoice(kind="words", max_length=8))
     found = in_pieces(data, tokenizer)
     assert found.rows.label.tolist() == [0] * 7 + [1] + [0] * 2 and found.spec.labeled == len(found) == found.spec.samples == 10
     assert {name: rows.tolist() for name, rows in found.splits.items()} == {"train": list(range(8)), "test": [8, 9]}
@@ -293,7 +294,7 @@ def test_texts_without_any_token_are_selected_too():
     tokenizer = Tokenizer.trained(SENTENCES, TokenizerChoice(kind="words"))
     nothing = tokenizer([])
     assert nothing[torch.arange(0)].ids.shape[0] == 0
-    plain = Tokenizer(tokenizer.inner, tokenizer.special, tokenizer.longest)
+    plain = Tokenizer(tokenizer.inner, tokenizer.special, tokenizer.max_length)
     plain.inner.post_processor = None
     assert plain(["", ""])[torch.arange(2)].mask.shape == (2, 0)
 

@@ -8,9 +8,9 @@ import torch
 import torchvision.transforms.v2.functional as tv
 
 from leaven import views
-from leaven.data.batch import Pixels, Signal, Tokens, Vector
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.errors import UserError
+from leaven.modalities import Pixels, Signal, Tokens, Vector
 from leaven.views import PictureViews, TextViews, VectorViews, Views, default_views, rotate, turn_inside
 
 TOLERANCE = 1e-5

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
         search,
     )
     from leaven.errors import UserError
-    from leaven.reproductions import list_claims, reproduce
+    from leaven.experiments.runner import list_claims, reproduce
     from leaven.run import Run
 
 _ELSEWHERE = {
     "Run": "leaven.run",
     "UserError": "leaven.errors",
-    "list_claims": "leaven.reproductions",
-    "reproduce": "leaven.reproductions",
+    "list_claims": "leaven.experiments.runner",
+    "reproduce": "leaven.experiments.runner",
 }
 """Homes of the public names that are not functions of leaven.api."""
 

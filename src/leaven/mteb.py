@@ -11,11 +11,10 @@ import numpy as np
 import torch
 
 from leaven.api.use import load_encoder_of
-from leaven.data import Text
-from leaven.data.texts import Strings
 from leaven.encoders import describe_encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
+from leaven.modalities import Strings, Text
 from leaven.run import Run
 from leaven.training.devices import choose_device
 from leaven.vectors import weights_hash

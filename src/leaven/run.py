@@ -79,6 +79,16 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
 
 
+def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run that an earlier Leaven wrote, in today's names."""
+    asked = config.get("asked")
+    if isinstance(asked, dict):
+        for part in (asked.get("method", {}).get("hyperparameters", {}).get("views"), asked.get("tokenizer")):
+            if isinstance(part, dict) and "longest" in part:
+                part["max_length"] = part.pop("longest")
+    return config
+
+
 class Run:
     """One training's folder: config.json, metrics.jsonl, checkpoint/, encoder/, scorecard.json, report.html."""
 
@@ -129,7 +139,7 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        return read_json(self.config_path)
+        return upgraded(read_json(self.config_path))
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.config_path, {"format": FORMAT, **config})

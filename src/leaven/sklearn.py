@@ -13,15 +13,15 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from leaven.api.sayings import seconds
-from leaven.api.use import load_encoder_of, picture_options
+from leaven.api.console import seconds
+from leaven.api.use import load_encoder_of
 from leaven.data import open_data
-from leaven.data.pictures import Unusable, decode, survey
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.features import check_input, encode
 from leaven.methods.method import Method
+from leaven.modalities.picture_files import Unusable, decode, survey
 from leaven.run import Run
 from leaven.training.devices import choose_device
 from leaven.training.pretraining import DEFAULT_EPOCHS, Request, train
@@ -75,7 +75,7 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pre-train on X, or check that X fits the run."""
-        options = {} if self.run is None else picture_options(load_encoder_of(self.run))
+        options = {} if self.run is None else options_of(load_encoder_of(self.run))
         data = open_data(self._samples(X, options, fitting=True), **(options or {"size": self.size}))
         if self.run is not None:
             self.encoder_, self.health_ = load_encoder_of(self.run), []
@@ -99,7 +99,7 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def transform(self, X: Any) -> np.ndarray:
         """(samples, dim) float32 features, a row for each sample of X in its order."""
         check_is_fitted(self)
-        options = picture_options(self.encoder_)
+        options = options_of(self.encoder_)
         data = open_data(self._samples(X, options, fitting=False), **options)
         if data.broken:
             raise UserError(f"this picture cannot be read: {data.broken[0].why}", where=data.broken[0].file, hint="leave it out")
@@ -142,6 +142,11 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         tags.transformer_tags.preserves_dtype = []
         tags.non_deterministic = self.budget is not None
         return tags
+
+
+def options_of(encoder: Encoder) -> dict[str, Any]:
+    """How samples must be opened for an encoder."""
+    return encoder.modality.open_options(encoder.input)
 
 
 def decoded(files: Sequence[Path], *, size: int | None = None, channels: int | None = None) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
-from leaven.api.use import load_encoder_of, picture_options
+from leaven.api.console import Progress, Say, describe_data, quiet, seconds
+from leaven.api.use import load_encoder_of
 from leaven.api.vectors import counted
 from leaven.data import open_data
 from leaven.encoders.store import load_encoder
@@ -71,7 +71,8 @@ def finetune(
     encoder = load_encoder_of(before)
     if patience < 1:
         raise UserError(f"patience must be at least 1 look, not {patience}")
-    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **picture_options(encoder))
+    options = encoder.modality.open_options(encoder.input)
+    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
     describe_data(samples, say)
     check_input(encoder, samples.spec.roles["x"], where=samples.name)
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
@@ -107,7 +108,8 @@ def predict(
     if out is not None and Path(out).suffix.lower() != ".csv":
         raise UserError("labels are written as .csv", where=out, hint="end --out with .csv")
     classifier, classes = load_classifier(run if isinstance(run, Run) else Run.open(run))
-    samples = open_data(data, root=data_root, columns=columns, progress=partial(progress, "decoded"), **picture_options(classifier.encoder))
+    options = classifier.encoder.modality.open_options(classifier.encoder.input)
+    samples = open_data(data, root=data_root, columns=columns, progress=partial(progress, "decoded"), **options)
     check_input(classifier.encoder, samples.spec.roles["x"], where=samples.name)
     found = probabilities(classifier, samples.rows["x"], torch.arange(len(samples)), device=choose_device(device))
     given = torch.cat(list(counted(found, len(samples), partial(progress, "predicted"))))

@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.api.sayings import Progress, quiet
-from leaven.api.use import load_encoder_of, picture_options
+from leaven.api.console import Progress, quiet
+from leaven.api.use import load_encoder_of
 from leaven.api.vectors import counted, opened
-from leaven.data import Counts, DataSet, Pixels, Text, Tokens, Value, Vector, open_data
-from leaven.data.texts import Strings
+from leaven.data import open_data
 from leaven.encoders import Encoder
-from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input
 from leaven.evaluation.generation import new_samples
@@ -25,6 +23,8 @@ from leaven.evaluation.likelihood import Likelihoods, log_probs
 from leaven.evaluation.search import read_query
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
+from leaven.modalities import Value, modality_of
+from leaven.modalities.modality import fitted
 from leaven.report.contact_sheet import picture_grid
 from leaven.run import Run, write_whole
 from leaven.training.devices import choose_device
@@ -148,30 +148,26 @@ def class_number(run: Run, label: str) -> int:
 
 def end_of(asked: Any, data: Any, columns: Mapping[str, str] | None, data_root: str | Path | None, encoder: Any) -> Value:
     """One sample to begin or end at."""
-    options = picture_options(encoder)
-    if data is None and encoder.input.modality == "text":
-        return Text(Strings.of([str(asked)]))
     if data is not None:
-        samples = open_data(data, root=data_root, columns=columns, **options)
+        samples = open_data(data, root=data_root, columns=columns, **encoder.modality.open_options(encoder.input))
         check_input(encoder, samples.spec.roles["x"], samples.name)
-        return read_query(asked, samples, samples.rows["x"], encoder, options).value
-    if isinstance(asked, str | Path) and not Path(asked).expanduser().is_file():
-        raise UserError("no such picture", where=asked, hint="give a picture file, or say with --data which data has this sample")
-    opened_one: DataSet = open_data(asked[None] if isinstance(asked, np.ndarray | Tensor) else asked, **options)
-    check_input(encoder, opened_one.spec.roles["x"], str(asked))
-    return opened_one.rows["x"][torch.arange(1)]
+        return read_query(asked, samples, samples.rows["x"], encoder).value
+    name, sample = encoder.modality.query(asked, encoder.input.shape)
+    check_input(encoder, encoder.modality.spec(sample, torch.arange(1)), name)
+    return sample
 
 
 def kept(place: Path | None, parts: list[Value], made: Method, columns: int | None = None) -> np.ndarray | list[str]:
     """What was made, written where it is asked for: numbers, or texts."""
-    if not isinstance(parts[0], Tokens):
+    modality = modality_of(parts[0])
+    if not modality.tokenized:
         samples = parts[0].cat(parts)
         written(place, samples, columns)
-        return numbers_of(samples).float().numpy()
+        return modality.numbers(samples).float().numpy()
     tokenizer: Any = next(iter(made.encoders().values())).tokenizer
     if tokenizer is None:
         raise UserError("this run was trained on tokens, and cannot say what they stand for", hint="use trained_method(run).sample in Python")
-    texts = [text for part in parts if isinstance(part, Tokens) for text in tokenizer.decode(part)]
+    texts = [text for part in parts for text in tokenizer.decode(part)]
     write_texts(place, texts)
     return texts
 
@@ -185,19 +181,9 @@ def write_texts(place: Path | None, texts: Sequence[str]) -> None:
 
 def values_of(value: Value, encoder: Encoder) -> int | np.ndarray:
     """How many numbers a sample has; of texts, how many tokens each one's probability is made of."""
-    if isinstance(value, Text) and encoder.tokenizer is not None:
-        return (encoder.tokenizer(value).mask.lengths - 1).numpy()  # type: ignore[attr-defined]
+    if encoder.modality.tokenized and encoder.tokenizer is not None:
+        return (encoder.tokenizer(value).mask.lengths - 1).numpy()  # type: ignore[attr-defined, arg-type]
     return int(np.prod(encoder.input.shape))
-
-
-def numbers_of(value: Value) -> Tensor:
-    """(samples, ...): pictures in 0-1, plain numbers, or counts."""
-    if isinstance(value, Pixels):
-        return value.unit()
-    if isinstance(value, Counts):
-        return value.counts
-    assert isinstance(value, Vector)
-    return value.numbers
 
 
 def checked(path: str | Path | None, suffix: str, what: str) -> None:
@@ -218,9 +204,9 @@ def written(place: Path | None, samples: Value, columns: int | None = None) -> N
     if place.suffix.lower() == ".txt":
         raise UserError(f"a .txt holds texts, and these are {samples.modality}", where=place, hint="end --out with .npy")
     if place.suffix.lower() == ".npy":
-        write_npy(place, numbers_of(samples))
+        write_npy(place, modality_of(samples).numbers(samples))
         return
-    if not isinstance(samples, Pixels):
+    if not modality_of(samples).visible:
         raise UserError(f"a .png shows pictures, and these are {samples.modality}", where=place, hint="end --out with .npy")
     picture_grid(place, [samples], columns=columns or max(1, min(10, round(len(samples) ** 0.5))))
 

@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from leaven.api.console import Progress, Say, describe_data, quiet, seconds
 from leaven.api.generate import able
-from leaven.api.grid import Grid, entries
-from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
-from leaven.api.use import load_encoder_of, picture_options
+from leaven.api.use import load_encoder_of
 from leaven.data import DataSet, open_data
 from leaven.errors import UserError
 from leaven.evaluation.classifier import evaluate_classifier
@@ -21,6 +20,7 @@ from leaven.evaluation.samples import evaluate_samples
 from leaven.evaluation.scorecard import PROTOCOL_NAMES, Scorecard, joined
 from leaven.evaluation.similarity import ROLES as SCORED
 from leaven.evaluation.similarity import evaluate_similarity
+from leaven.experiments.grid import Grid, entries
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
 from leaven.report.comparison import report_comparison
@@ -63,7 +63,7 @@ def evaluate(
     opened = run if isinstance(run, Run) else Run.open(run)
     encoder = load_encoder_of(opened)
     decoded = partial(progress, "decoded")
-    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=decoded, **picture_options(encoder))
+    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=decoded, **encoder.modality.open_options(encoder.input))
     method = opened.config["asked"]["method"]["name"]
     kind = registry().get(method)
     classifies = opened.learned_path.is_file() and not (kind and kind.learns_labels)

@@ -7,17 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaven.api.sayings import Progress, Say, quiet, seconds
+from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.encoders import OWN
 from leaven.errors import UserError
-from leaven.inspection.advice import choose_method
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import originals
 from leaven.methods.method import Method
 from leaven.methods.registry import explained, hyperparameters, registry
+from leaven.modalities import modality_of
 from leaven.report.copies_sheet import copies_sheet
 from leaven.training.pretraining import Request
 
@@ -56,12 +56,12 @@ def inspect(
     spec = next(iter(opened.spec.roles.values()))
     other = None
     if against is not None:
-        other = open_data(against, root=data_root, size=size, channels=spec.shape[0] if spec.modality == "pixels" else None, progress=decoded)
+        other = open_data(against, root=data_root, size=size, channels=modality_of(spec).open_options(spec).get("channels"), progress=decoded)
     given = {
         "data": data, "method": None if method == "auto" else method, "encoder": None if encoder == "auto" else encoder, "batch": batch, "size": size,
         "labels": labels, "columns": columns, "settings": settings or None, "device": None if device == "auto" else device, "data_root": data_root,
     }  # fmt: skip
-    chosen = method if method != "auto" else choose_method(spec.modality)[0]
+    chosen = method if method != "auto" else modality_of(spec).method[0]
     request = Request(chosen, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
     found = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
     if sheet is not None and not copies_sheet(Path(sheet), found, opened, other):

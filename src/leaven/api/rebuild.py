@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.api.generate import able, checked_out, numbers_of, write_npy, write_texts
-from leaven.api.sayings import Progress, quiet
+from leaven.api.console import Progress, quiet
+from leaven.api.generate import able, checked_out, write_npy, write_texts
 from leaven.api.vectors import opened
-from leaven.data import Counts, DataSet, Pixels, Text, Tokens, Value
+from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.evaluation.likelihood import reconstructed
 from leaven.methods.method import Method
+from leaven.modalities import Value
 from leaven.report.contact_sheet import picture_grid
 from leaven.run import Run
 from leaven.training.devices import choose_device
@@ -92,7 +93,7 @@ def reconstruct(
         after.append(back)
         progress("reconstructed", sum(map(len, before)), len(samples))
     rows = samples.splits.get("test", torch.arange(len(samples)))
-    if isinstance(value, Text):
+    if encoder.modality.tokenized:
         return of_texts(place, encoder, before, after, rows)
     return of_numbers(place, encoder, before, after, rows, samples)
 
@@ -100,12 +101,12 @@ def reconstruct(
 def of_numbers(
     place: Path | None, encoder: Encoder, before: Sequence[Value], after: Sequence[Value], rows: Tensor, samples: DataSet
 ) -> Reconstruction:
-    x, again = (torch.cat([flat(part) for part in parts]) for parts in (before, after))
+    x, again = (torch.cat([encoder.modality.compared(part) for part in parts]) for parts in (before, after))
     error, floor = (x[rows] - again[rows]).square().mean().item(), (x[rows] - x[samples.train()].mean(0)).square().mean().item()
     numbers = again.view(len(again), *encoder.input.shape)
     if place is not None and place.suffix.lower() == ".png":
         shown = rows[:20]
-        picture_grid(place, [Pixels(part.view(-1, *encoder.input.shape)[shown]) for part in (x, numbers)], columns=10)
+        picture_grid(place, [encoder.modality.of_numbers(part.view(-1, *encoder.input.shape)[shown]) for part in (x, numbers)], columns=10)
     elif place is not None:
         write_npy(place, numbers)
     return Reconstruction(numbers.numpy(), error, floor, len(rows))
@@ -114,7 +115,7 @@ def of_numbers(
 def of_texts(place: Path | None, encoder: Encoder, before: Sequence[Value], after: Sequence[Value], rows: Tensor) -> TextReconstruction:
     tokenizer: Any = encoder.tokenizer
     originals = [text for part in before for text in tokenizer.decode(encoder.in_tokens(part))]  # type: ignore[operator]
-    texts = [text for part in after if isinstance(part, Tokens) for text in tokenizer.decode(part)]
+    texts = [text for part in after for text in tokenizer.decode(part)]
     write_texts(place, texts)
     tested = rows.tolist()
     kept = [words_kept(originals[row], texts[row]) for row in tested]
@@ -126,8 +127,3 @@ def words_kept(original: str, text: str) -> float:
     """Share of a text's words that stand in another one in their order, by matching the longest runs first."""
     words = original.split()
     return sum(match.size for match in SequenceMatcher(None, words, text.split(), autojunk=False).get_matching_blocks()) / max(1, len(words))
-
-
-def flat(value: Value) -> Tensor:
-    """A row a sample; counts as shares of their sum, which is all that is rebuilt of them."""
-    return value.shares() if isinstance(value, Counts) else numbers_of(value).float().flatten(1)

@@ -8,17 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from leaven.api.console import Progress, Say, describe_data, quiet, seconds
 from leaven.api.judge import evaluate
-from leaven.api.sayings import Progress, Say, describe_data, quiet, seconds
-from leaven.data import DataSet, Text, open_data
+from leaven.data import DataSet, open_data
 from leaven.data.dataset import stacked
 from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
 from leaven.evaluation.scorecard import Scorecard
 from leaven.inspection.cautions import told_constant
-from leaven.inspection.contents import constant
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method
+from leaven.modalities import modality_of
 from leaven.report.story import report_run
 from leaven.run import Run, read_json
 from leaven.training.devices import choose_device
@@ -77,7 +77,7 @@ def pretrain(
         say(f"all {len(opened):,} samples are the same: nothing can be learned that tells them apart")
     elif copies > MANY_COPIES * len(opened):
         say(f"{copies:,} of {len(opened):,} samples are copies of others: `leaven inspect` lists them")
-    elif same := constant(opened.rows.roles.get("x"), opened.train()):
+    elif "x" in opened.rows.roles and (same := modality_of(opened.rows["x"]).constant(opened.rows["x"], opened.train())):
         say(told_constant(same, opened.spec.roles["x"].shape[0]))
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
         say(f"{kind.name} reads one text at a time: those of {', '.join(opened.rows.roles)} are all read")
@@ -103,7 +103,7 @@ def pretrain(
 
 def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
     """Texts of several roles one after another, for a method that reads them one at a time; other data as it is."""
-    texts = {role: value for role, value in data.rows.roles.items() if isinstance(value, Text)}
+    texts = {role: value for role, value in data.rows.roles.items() if modality_of(value).tokenized}
     if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
         return data
     alone = {role: data.with_role(role, "x") for role in texts}

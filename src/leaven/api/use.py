@@ -64,9 +64,3 @@ def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
         where = run.path if isinstance(run, Run) else run
         raise UserError("the networks of this method do not tell what input they take", where=where, hint="use them in Python: leaven.load")
     return encoder
-
-
-def picture_options(encoder: Encoder) -> dict[str, Any]:
-    """How pictures must be opened for an encoder."""
-    spec = encoder.input
-    return {"size": spec.shape[1], "channels": spec.shape[0]} if spec.modality == "pixels" else {}

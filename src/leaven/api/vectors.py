@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.api.sayings import Progress, Say, quiet
-from leaven.api.use import load_encoder_of, picture_options
-from leaven.data import DataSet, Pixels, Value, open_data
+from leaven.api.console import Progress, Say, quiet
+from leaven.api.use import load_encoder_of
+from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder, describe_encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input, encode, encoded
 from leaven.evaluation.search import check_vectors, neighbours, read_query
+from leaven.modalities import Value
 from leaven.report.contact_sheet import search_sheet
 from leaven.run import Run
 from leaven.training.devices import choose_device
@@ -114,14 +115,14 @@ def search(
         raise UserError("a contact sheet is a .png", where=out, hint="end --out with .png")
     given = run if isinstance(run, Run) else Run.open(run)
     encoder, samples, value, part = opened(given, data, role, labels, columns, data_root, progress)
-    if out is not None and not isinstance(value, Pixels):
+    if out is not None and not encoder.modality.visible:
         raise UserError(f"a contact sheet shows pictures, and this data is {value.modality}", hint="leave --out out")
     kind = choose_device(device)
     several = isinstance(query, list | tuple)
     asked = list(query) if several else [query]
     if not asked:
         raise UserError("no query", hint="give a picture file, or a row such as #17")
-    queries = [read_query(each, samples, value, encoder, picture_options(encoder)) for each in asked]
+    queries = [read_query(each, samples, value, encoder) for each in asked]
     features = torch.cat([encode(encoder, each.value, torch.arange(1), device=kind) for each in queries])
     if vectors is None:
         found = encoded(encoder, value, torch.arange(len(samples)), device=kind)
@@ -146,7 +147,7 @@ def opened(
 ) -> tuple[Encoder, DataSet, Value, str]:
     """The encoder, the data as it reads it, its input, and the role that this input plays in the data."""
     encoder = load_encoder_of(run, role)
-    options = {"labels": labels, "columns": columns, **picture_options(encoder)}
+    options = {"labels": labels, "columns": columns, **encoder.modality.open_options(encoder.input)}
     samples = open_data(data, root=data_root, progress=partial(progress, "decoded"), **options)
     part = role if role in samples.rows.roles else next(iter(samples.rows.roles))
     check_input(encoder, samples.spec.roles[part], samples.name)

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from leaven.api.sayings import Progress, quiet
-from leaven.data import DataSet, Text, open_data
+from leaven.api.console import Progress, quiet
+from leaven.data import DataSet, open_data
 from leaven.data.rewriting import Rewriter, Synonyms, told
 from leaven.errors import UserError
+from leaven.modalities import modality_of
 from leaven.plugin import from_file
 from leaven.run import write_whole
 
@@ -81,9 +82,9 @@ def rewrite(
 
 def texts_of(samples: DataSet) -> list[str]:
     value = next(iter(samples.rows.roles.values()))
-    if not isinstance(value, Text):
+    if not modality_of(value).tokenized:
         raise UserError(f"only texts can be rewritten, and this data is {value.modality}", where=samples.name)
-    return list(dict.fromkeys(value[samples.train()].texts))
+    return list(dict.fromkeys(value[samples.train()].texts))  # type: ignore[attr-defined]
 
 
 def existing(path: Path) -> Path:

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data.content import content_hash, evenly_spaced
-from leaven.data.listing import Pictures
-from leaven.data.pictures import Source, Unusable, decode, quiet
+from leaven.data.sources.listing import Pictures
 from leaven.data.undecoded import Undecoded
 from leaven.errors import UserError
+from leaven.modalities.content import content_hash, evenly_spaced
+from leaven.modalities.picture_files import Source, Unusable, decode, quiet
 
 FORMAT = 1
 CHUNK = 64

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from leaven.data import labels as labeling
-from leaven.data.batch import Batch, Pixels, Rows
-from leaven.data.content import content_hashes, input_spec
+from leaven.data.batch import Batch, content_hashes
 from leaven.data.labels import Labels
-from leaven.data.listing import Pictures
+from leaven.data.sources.listing import Pictures
 from leaven.data.spec import DataSpec
 from leaven.data.splits import hold_out
 from leaven.errors import UserError
+from leaven.modalities import modality_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class DataSet:
         splits = {"all": torch.arange(count)} if splits is None else {split: part for split, part in splits.items() if len(part)}
         hashes = content_hashes(rows.roles) if hashes is None else hashes
         train = splits.get("train", torch.arange(count))
-        roles = {role: input_spec(value, train) for role, value in rows.roles.items()}
+        roles = {role: modality_of(value).spec(value, train) for role, value in rows.roles.items()}
         spec = DataSpec(count, roles, len(class_names), int((rows.label >= 0).sum()), tuple(class_names))
         files = tuple(files) if files is not None else ("",) * count
         return cls(name, rows, spec, splits, hashes, files, tuple(broken), _fingerprint(rows, spec, splits, hashes), listing)
@@ -84,8 +84,8 @@ class DataSet:
 
     @property
     def undecoded(self) -> bool:
-        """Whether pictures are decoded when they are selected, since the cache would not hold them."""
-        return any(isinstance(value, Pixels) and isinstance(value.pixels, Rows) for value in self.rows.roles.values())
+        """Whether samples are decoded when they are selected, since the cache would not hold them."""
+        return any(getattr(tensor, "costly", False) for value in self.rows.roles.values() for tensor in value.tensors().values())
 
     @property
     def nbytes(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Batch, Rows
+from leaven.data.batch import Batch
 from leaven.data.sampler import Sampler
 
 AHEAD = 3
@@ -24,7 +24,7 @@ class Loader:
 
     def __init__(self, rows: Batch, members: Tensor, sampler: Sampler, parts: list[int], device: torch.device):
         self.rows, self.members, self.sampler, self.parts, self.device = rows, members, sampler, parts, device
-        slow = any(isinstance(tensor, Rows) for value in rows.roles.values() for tensor in value.tensors().values())
+        slow = any(value.lazy for value in rows.roles.values())
         self.background = ThreadPoolExecutor(1, thread_name_prefix="load") if slow else None
         self.coming: dict[int, list[Future[Any]]] = {}
 

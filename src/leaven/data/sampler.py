@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.errors import UserError
 
 

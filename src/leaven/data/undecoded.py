@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Rows
-from leaven.data.listing import Pictures
-from leaven.data.pictures import Unusable, decode, quiet
+from leaven.data.sources.listing import Pictures
 from leaven.errors import UserError
+from leaven.modalities import LazyTensor
+from leaven.modalities.picture_files import Unusable, decode, quiet
 
 
 @cache
@@ -22,8 +22,10 @@ def decoders() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
 
-class Undecoded(Rows):
+class Undecoded(LazyTensor):
     """(N, C, S, S) uint8 pictures of a listing, each decoded when it is selected. kept: (N,) rows of the listing, all known to be whole."""
+
+    costly = True
 
     def __init__(self, listing: Pictures, kept: np.ndarray, side: int, channels: int):
         self.listing, self.kept, self.side, self.channels = listing, kept, side, channels

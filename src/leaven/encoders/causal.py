@@ -4,10 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 from leaven.modules.gated import GatedConv, through
 
 

@@ -4,9 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, names_within
+from leaven.modalities import InputSpec, Value
 from leaven.modules.convolution import SideBySideConv2d
 
 

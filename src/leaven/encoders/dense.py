@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Counts, Pixels, Value, Vector
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}
 
@@ -40,19 +39,14 @@ class Dense(Encoder):
 
     def values(self, x: Value | Tensor) -> Float[Tensor, "batch values"]:
         """What the first layer reads."""
-        if self.raw and self.input.modality == "counts":
-            counts = self.unit(x)
-            return counts * (self.input.words / counts.sum(1, keepdim=True).clamp(min=1e-12))
-        return (self.unit(x) if self.raw else self.normalize(x)).flatten(1)
+        return (self.modality.modeled(self.unit(x), self.input) if self.raw else self.normalize(x)).flatten(1)
 
     def from_values(self, values: Float[Tensor, "batch values"]) -> Value:
         """The inverse of `values`: pictures, cut to 0-1, plain numbers, or counts of a text of the data's mean length."""
-        if self.input.modality == "counts":
-            positive = values.clamp(min=0)
-            return Counts(positive if self.raw else positive.square() * (self.input.words / values.shape[1]))
         numbers = values.unflatten(1, self.input.shape)
-        numbers = numbers if self.raw else (numbers - self.shift) / self.scale
-        return Pixels(numbers.clamp(0, 1)) if self.input.modality == "pixels" else Vector(numbers)
+        if self.raw:
+            return self.modality.of_numbers(numbers)
+        return self.modality.of_standardized(numbers, self.input, self.scale, self.shift)
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         hidden = self.values(x)

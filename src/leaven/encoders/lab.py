@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Pixels, Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.convnet import ConvNet
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Pixels, Value
 from leaven.views.color import rgb_to_lab
 
 

@@ -5,11 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from leaven.data.batch import Value
-from leaven.data.draw import Draw
-from leaven.data.spec import InputSpec
+from leaven.draw import Draw
 from leaven.encoders.dense import Dense
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 
 ORDERS = ("natural", "random")
 

@@ -3,9 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, names_within
+from leaven.modalities import InputSpec, Value
 from leaven.modules.heads import mlp
 
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.dense import ACTIVATIONS
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Tokens, Value
 
 if TYPE_CHECKING:
-    from leaven.data.tokenizer import Tokenizer
+    from leaven.modalities.tokenizer import Tokenizer
 
 
 class Projected(Encoder):
@@ -58,6 +57,9 @@ class Projected(Encoder):
     @tokenizer.setter
     def tokenizer(self, tokenizer: Tokenizer | None) -> None:
         self.inner.tokenizer = tokenizer
+
+    def in_tokens(self, x: Value | Tensor) -> Tokens:
+        return self.inner.in_tokens(x)  # type: ignore[operator]
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         return self.activation(self.code(self.inner(x)))

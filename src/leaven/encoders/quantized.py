@@ -8,10 +8,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 from leaven.modules.codebook import Codebook, straight_through
 
 
@@ -34,7 +33,7 @@ class Quantized(Encoder):
         if codes < 2 or min(size, groups) < 1:
             raise UserError(f"codes must be 2 or more, size and groups 1 or more, not {codes}, {size} and {groups}")
         inner = build_encoder(encoder, input, options)
-        pictures = input.modality == "pixels"
+        pictures = input.planar
         channels, *grid = map_shape(inner) if pictures else (inner.dim, groups)
         super().__init__(input, math.prod(grid) * size)
         self.pictures, self.grid, self.size, self.inner = pictures, tuple(grid), size, inner

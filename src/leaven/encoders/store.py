@@ -9,10 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from leaven.data.spec import InputSpec
-from leaven.data.tokenizer import Tokenizer
 from leaven.encoders import Encoder, build_encoder, describe_encoder
 from leaven.errors import UserError
+from leaven.modalities import InputSpec
+from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import read_json, write_json, write_whole
 
 

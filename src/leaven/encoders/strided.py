@@ -7,10 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 
 SMALLEST = 4, 7  # sides of the smallest maps
 

@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, TokenFeatures
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 from leaven.modules.patches import gather_tokens, hide_tokens
 
 
@@ -26,8 +25,19 @@ class Timm(Encoder):
     offers = ("features", "maps", "tokens")
     network: Any
 
-    def __init__(self, input: InputSpec, *, model: str, pretrained: bool = False, small_stem: bool | None = None):
+    @staticmethod
+    def knows(name: str) -> bool:
+        import timm
 
+        return timm.is_model(name)
+
+    @staticmethod
+    def names() -> list[str]:
+        import timm
+
+        return timm.list_models()
+
+    def __init__(self, input: InputSpec, *, model: str, pretrained: bool = False, small_stem: bool | None = None):
         side = min(input.shape[1:])
         options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": input.shape[0]}
         network = created(model, [{"img_size": input.shape[1:], "dynamic_img_size": True}, {"img_size": input.shape[1:]}, {}], options)

@@ -11,19 +11,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leaven.data.batch import Batch, Text, Value
-from leaven.data.spec import InputSpec
-from leaven.encoders.encoder import Encoder, TokenFeatures, names_within
-from leaven.encoders.pieces import mean_of_pieces
+from leaven.data.batch import Batch
+from leaven.encoders.encoder import TokenFeatures, names_within
+from leaven.encoders.text_reader import TextReader
 from leaven.encoders.whitening import Whitening
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Text, Value
 from leaven.modules.packing import NAME, Packing, packed_attention
 
 POOLINGS = ("mean", "first", "last")
 WHITENED_BY = 5000
 
 
-class TextEncoder(Encoder):
+class TextEncoder(TextReader):
     """A network of the transformers library over tokens, computed nearly without padding where its attention allows. The feature of a text is made
     of those of its tokens.
 
@@ -32,7 +32,6 @@ class TextEncoder(Encoder):
     """
 
     offers: ClassVar[tuple[str, ...]] = ("features", "tokens")
-    modalities = ("text",)
     network: Any
 
     def __init__(self, input: InputSpec, network: Any, pooling: str):
@@ -79,7 +78,7 @@ class TextEncoder(Encoder):
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         """Of texts as they were written, however long: of tokens, as many as they are."""
         if isinstance(x, Text):
-            return mean_of_pieces(self, x)
+            return self.mean_of_pieces(x)
         read = self.in_tokens(x)
         (last,) = self.states(read.mask, input_ids=read.ids)
         return self.pooled(last, read.mask)
@@ -164,6 +163,15 @@ class HuggingFaceText(TextEncoder):
     """
 
     library = "transformers"
+
+    @staticmethod
+    def knows(name: str) -> bool:
+        """Whether it can be had is found out when it is built."""
+        return True
+
+    @staticmethod
+    def names() -> list[str]:
+        return []
 
     def __init__(self, input: InputSpec, *, model: str, pretrained: bool = True, pooling: str = "mean", config: dict[str, Any] | None = None):
         from transformers import AutoConfig

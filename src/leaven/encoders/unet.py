@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 
 MIDDLE, LARGEST = 8, 16  # sides of the maps in the middle, where every position attends to all others: what is tried for, and what is borne
 

@@ -5,10 +5,9 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders.encoder import Encoder, TokenFeatures, names_within
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 from leaven.modules.patches import gather_tokens, hide_tokens, patchify, sincos_positions
 from leaven.modules.transformer import Transformer
 

@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Text, Tokens, Value
-from leaven.data.spec import InputSpec
-from leaven.encoders.encoder import Encoder, TokenFeatures
-from leaven.encoders.pieces import mean_of_pieces
+from leaven.encoders.encoder import TokenFeatures
+from leaven.encoders.text_reader import TextReader
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Text, Tokens, Value
 
 
-class WordVectors(Encoder):
+class WordVectors(TextReader):
     """The mean of the vectors of a text's words, where frequent words weigh less: a / (a + p(w)) (Arora et al. 2017, algorithm 1); 0 where no word is
     known. Tokens that begin, end or fill up a text, and unknown ones, count for nothing.
 
@@ -22,7 +21,6 @@ class WordVectors(Encoder):
 
     name = "word_vectors"
     offers = ("features", "tokens", "words")
-    modalities = ("text",)
 
     def __init__(self, input: InputSpec, *, width: int = 200, rarity: float = 1e-2):
         super().__init__(input, width)
@@ -54,4 +52,4 @@ class WordVectors(Encoder):
         return read.mask & ~torch.isin(read.ids, self.special)
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        return mean_of_pieces(self, x) if isinstance(x, Text) else self.token_features(x).features
+        return self.mean_of_pieces(x) if isinstance(x, Text) else self.token_features(x).features

@@ -8,17 +8,17 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from leaven.data import DataSet
-from leaven.data.batch import Value
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, weights_digest
 from leaven.errors import UserError
 from leaven.evaluation.calibration import calibration_error
-from leaven.evaluation.features import batch_of, encode, raw
+from leaven.evaluation.features import batch_of, encode
 from leaven.evaluation.floors import labels_only
 from leaven.evaluation.intervals import bootstrap_interval
 from leaven.evaluation.linear import linear_accuracy
 from leaven.evaluation.scorecard import Scorecard, Scores
 from leaven.methods.method import Method
+from leaven.modalities import Value, modality_of
 from leaven.run import Run
 from leaven.training.pretraining import trained_method
 from leaven.training.supervision import learned_hashes
@@ -122,7 +122,8 @@ def evaluate_classifier(
         return {"classifier": linear_accuracy(features(taught), labels[taught], features(rows), truth, seed=seed)}
 
     say("scoring the raw input with the same labels")
-    card.floors["input"] = probe(lambda some: raw(value, some, taught))
+    features = modality_of(value).raw_features(value, taught)
+    card.floors["input"] = probe(lambda some: features(value.take(some)))
     if (before := encoder_before(run)) is not None:
         say("scoring the frozen encoder with the same labels")
         card.floors["frozen"] = probe(lambda some: encode(before, value, some, device=device))

@@ -8,18 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data import DataSet, Text
+from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.clusters import clusters
-from leaven.evaluation.features import encode, linear_code, raw
+from leaven.evaluation.features import encode
 from leaven.evaluation.few_label import few_label_curve
 from leaven.evaluation.floors import labels_only_curve, untrained
 from leaven.evaluation.knn import knn_accuracy
 from leaven.evaluation.linear import linear_accuracy
 from leaven.evaluation.retrieval import retrieval
 from leaven.evaluation.scorecard import Scorecard, Scores
-from leaven.evaluation.word_vectors import mean_of_words
 from leaven.training.precision import give_back_memory
 
 USUAL = ("knn", "linear", "few-label")
@@ -85,24 +84,19 @@ def evaluate_encoder(
     say("scoring the pre-trained encoder")
     own = scores(lambda rows: encode(encoder, value, rows, device=device, progress=progress))
     floors = dict(known_floors or {})
-    if "input" not in floors:
-        say("scoring the raw input")
-        floors["input"] = scores(lambda rows: raw(value, rows, train))
-    if isinstance(value, Text) and "characters" not in floors:
-        say("scoring tf-idf of characters")
-        floors["characters"] = scores(lambda rows: raw(value, rows, train, analyzer="char_wb"))
-    if isinstance(value, Text) and "words" not in floors:
-        say("scoring the mean of word vectors")
-        mean = mean_of_words(value[train].texts, encoder.dim, seed)
-        floors["words"] = scores(lambda rows: torch.from_numpy(mean(value[rows].texts)).float())
+    for floor, (what, fit) in encoder.modality.floors(value, train, encoder.dim, seed).items():
+        if floor not in floors:
+            say(f"scoring {what}")
+            features = fit()
+            floors[floor] = scores(lambda rows, features=features: features(value.take(rows)))  # type: ignore[misc]
     if "untrained" not in floors:
         say("scoring the untrained encoder")
         fresh = untrained(encoder, seed, value, train)
         floors["untrained"] = scores(lambda rows: encode(fresh, value, rows, device=device, progress=progress))
     if linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
         say("scoring a linear code of the input")
-        name, code = linear_code(value, train, encoder.dim, seed)
-        floors[name] = scores(code)
+        name, code = encoder.modality.linear_code(value, train, encoder.dim, seed)
+        floors[name] = scores(lambda rows: code(value.take(rows)))
     if "few-label" in protocols and "labels-only" not in floors and (budget is None or budget > 0):
         say("training on the labels alone")
         target = own["few-label"][-1]["accuracy"]

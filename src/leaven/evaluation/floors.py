@@ -10,19 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data import DataSet, Value
-from leaven.data.draw import seed_of
-from leaven.data.tokenizer import tokenized
+from leaven.data import DataSet
+from leaven.draw import seed_of
 from leaven.encoders import Encoder, TextEncoder, build_encoder, describe_encoder
 from leaven.encoders.transformer import WHITENED_BY
 from leaven.evaluation.features import encode
 from leaven.evaluation.few_label import few_label_point, label_draws
 from leaven.methods.registry import build_method, find_method
+from leaven.modalities import Value
 from leaven.run import Run
 from leaven.training.devices import choose_device, launch
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision
+from leaven.training.tokenization import tokenized
 
 LABELS_ONLY_STEPS = 200
 
@@ -42,7 +43,8 @@ def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Ten
 
 def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int = LABELS_ONLY_STEPS) -> Tensor:
     """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
-    size = encoder.input.shape[1] if encoder.input.modality == "pixels" and data.spec.roles["x"].shape[1:] != encoder.input.shape[1:] else None
+    side = encoder.modality.side(encoder.input)
+    size = side if data.spec.roles["x"].shape[1:] != encoder.input.shape[1:] else None
     if encoder.tokenizer is not None:
         data = tokenized(data, encoder.tokenizer)
     method, recipe = build_method(

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from leaven.data.batch import Value
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.evaluation.likelihood import AT_ONCE
 from leaven.methods.method import Method
+from leaven.modalities import Value
 
 ROWS = 1024  # whose distances to all others are held at a time
 ROUNDING = 1 + 1e-9  # a sample that is itself the k-th neighbour lies within the ball, whichever way its distance was rounded

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leaven.data.batch import Value
-from leaven.data.draw import Draw
-from leaven.encoders.encoder import fitted
+from leaven.draw import Draw
 from leaven.evaluation.intervals import bootstrap_interval
 from leaven.methods.method import Method
+from leaven.modalities import Value
+from leaven.modalities.modality import fitted
 from leaven.run import write_whole
 
 AT_ONCE = 250  # a constant, since what is random in a block is drawn for the block

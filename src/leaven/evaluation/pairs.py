@@ -11,14 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from leaven.data import DataSet, Text, Value
+from leaven.data import DataSet
+from leaven.data.batch import content_hashes
 from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.evaluation.features import encode, sparse_tf_idf
+from leaven.evaluation.features import encode
 from leaven.evaluation.floors import untrained
 from leaven.evaluation.retrieval import searched, told
 from leaven.evaluation.scorecard import Scorecard, Scores
-from leaven.evaluation.word_vectors import mean_of_words
+from leaven.modalities import Value, modality_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -54,7 +55,7 @@ def evaluate_pairs(
         raise UserError("there are no pairs: no anchor and positive, no a and b", where=data.name, hint=hint)
     train, test, part, notes = parts(data)
     a, b = (data.rows[role] for role in roles)
-    partner = torch.from_numpy(np.unique(list(b[test].texts), return_inverse=True)[1]) if isinstance(b, Text) else torch.arange(len(test))
+    partner = content_hashes({"partner": b.take(test)}).unique(return_inverse=True)[1]
 
     def measure(first: Rows, second: Rows) -> Scores:
         return {"pairs": told(searched(similarities(first, second), partner, partner), len(partner), seed)}
@@ -98,17 +99,11 @@ def beside_floors(
     say("scoring the pre-trained encoder")
     own, floors = of_encoder(encoder), {name: dict(floor) for name, floor in (known_floors or {}).items()}
     a, b = pair
-    if isinstance(a, Text) and isinstance(b, Text):
-        known = [*a[train].texts, *b[train].texts]
-        ways: dict[str, Callable[[], Callable]] = {
-            "input": lambda: sparse_tf_idf(known, "word"),
-            "characters": lambda: sparse_tf_idf(known, "char_wb"),
-            "words": lambda: mean_of_words(known, encoder.dim, seed),
-        }
-        for name in [name for name in ways if name not in floors]:
-            transform = ways[name]()
-            found = [transform(side[test].texts) for side in (a, b)]
-            floors[name] = measure(*(torch.from_numpy(each).float() if isinstance(each, np.ndarray) else each for each in found))
+    if a.modality == b.modality:
+        for name, (_, fit) in modality_of(a).pair_floors((a, b), train, encoder.dim, seed).items():
+            if name not in floors:
+                features = fit()
+                floors[name] = measure(features(a[test]), features(b[test]))
     if "untrained" not in floors:
         say("scoring the untrained encoder")
         floors["untrained"] = of_encoder(untrained(encoder, seed, a, train))

@@ -9,14 +9,17 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from leaven.data import Counts, DataSet, Draw, Pixels, Value
+from leaven.data import DataSet
+from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
-from leaven.evaluation.features import check_input, encode, spread
+from leaven.evaluation.features import check_input, encode
 from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, new_samples, recognised
 from leaven.evaluation.intervals import bootstrap_interval
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.method import Method
+from leaven.modalities import Value, modality_of
+from leaven.modalities.content import spread
 from leaven.run import Run
 from leaven.training.supervision import learned_hashes
 
@@ -125,6 +128,5 @@ def gaussian(samples: Value, count: int, draw: Draw) -> Value:
         flat = numbers.flatten(1).float()
         return (flat.mean(0) + weights @ (flat - flat.mean(0))).unflatten(1, numbers.shape[1:])
 
-    if isinstance(samples, Pixels):
-        return Pixels(mixed(samples.unit()).clamp(0, 1))
-    return samples.map(lambda numbers: mixed(numbers).round().clamp(min=0) if isinstance(samples, Counts) else mixed(numbers))
+    modality = modality_of(samples)
+    return modality.of_numbers(mixed(modality.numbers(samples)), whole=True)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from leaven.data import Counts, DataSet, Pixels, Text, Value, open_data
-from leaven.data.pictures import Unusable, decode
-from leaven.data.texts import Strings
+from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input, encode
 from leaven.evaluation.knn import nearest_in_blocks
+from leaven.modalities import Value, modality_of
 from leaven.vectors import Origin, Vectors, class_of, name_of
 
-HINT = "give a picture file, or a row such as #17"
 SAME_VECTOR = 0.05  # of its length: other batches move fp32 by 1e-6 of it, bf16 by 1e-2, another sample or encoder moves it by more than 0.1
 
 
@@ -36,36 +33,16 @@ class Query:
     row: int | None = None
 
 
-def read_query(asked: Any, data: DataSet, value: Value, encoder: Encoder, options: Mapping[str, Any]) -> Query:
-    """A query from a row, a sample's file name, an array of one sample, a text where the data is text, or a picture, decoded as the data's were, so
-    that one of them finds itself.
+def read_query(asked: Any, data: DataSet, value: Value, encoder: Encoder) -> Query:
+    """A query from a sample of the data (its file name or its place), or from what the modality makes a sample of: a file, a text, an array.
 
-    value: the data's samples. options: how pictures are opened for the encoder. Raises UserError for anything else.
+    value: the data's samples. Raises UserError for anything else.
     """
-    if isinstance(asked, np.ndarray | Tensor):
-        given = open_data(Counts(torch.as_tensor(asked)[None]) if isinstance(value, Counts) else asked[None], **options)
-        check_input(encoder, given.spec.roles["x"], "the query")
-        return Query("array", given.rows["x"])
-    if (row := row_of(asked, data)) is not None:
+    if not isinstance(asked, np.ndarray | Tensor) and (row := row_of(asked, data)) is not None:
         return Query(name_of(data, row), value[torch.tensor([row])], row)
-    if isinstance(value, Text) and isinstance(asked, str):
-        if not asked.strip():
-            raise UserError("the query is empty", hint="give a text, or a row such as #17")
-        return Query(asked, Text(Strings.of([asked])))
-    if not isinstance(value, Pixels):
-        raise UserError(f"the data is {value.modality}, and a query for it is a row such as #17, or an array in Python", where=asked)
-    if not isinstance(asked, str | Path | Image.Image):
-        raise UserError(f"a {type(asked).__name__} is no query", hint=HINT)
-    name = "picture" if isinstance(asked, Image.Image) else str(asked)
-    source = asked if isinstance(asked, Image.Image) else Path(asked).expanduser()
-    if isinstance(source, Path) and not os.path.exists(source):
-        raise UserError("no such picture, and no such sample in the data", where=name, hint=HINT)
-    channels, *sides = value.shape[0]
-    try:
-        pixels = decode(source, min(sides), channels)
-    except Unusable as reason:
-        raise UserError(f"the query cannot be used: {reason}", where=name, hint=HINT) from None
-    return Query(name, Pixels(torch.from_numpy(pixels.copy())[None]))
+    name, sample = encoder.modality.query(asked, tuple(value.shape[0]))
+    check_input(encoder, encoder.modality.spec(sample, torch.arange(1)), "the query")
+    return Query(name, sample)
 
 
 def row_of(asked: Any, data: DataSet) -> int | None:
@@ -98,7 +75,8 @@ def neighbours(data: DataSet, queries: Sequence[Query], features: Tensor, blocks
 
 def told(data: DataSet, row: int, rank: int, similarity: float) -> dict[str, Any]:
     x = data.rows.roles.get("x")
-    written = {"text": x[torch.tensor([row])].texts.tolist()[0]} if isinstance(x, Text) else {}
+    text = None if x is None else modality_of(x).written(x[torch.tensor([row])])
+    written = {} if text is None else {"text": text}
     labeled = {"label": class_of(data, row)} if data.spec.classes else {}
     return {"rank": rank, "file": name_of(data, row), "index": row, "similarity": round(min(1.0, max(-1.0, similarity)), 6), **written, **labeled}
 

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from leaven.encoders import Encoder, TextEncoder, describe_encoder
 from leaven.errors import UserError
-from leaven.exporters.target import Target, random_input
+from leaven.exporters.target import Target
 
-TAKEN = {"numbers": "float32, (batch, dim)", "ids": "int64, (batch, longest), of tokens; padding as the tokeniser has it"}
 LARGEST = 2_000_000_000  # bytes; what one protobuf message holds is a little more
 
 
@@ -44,16 +43,17 @@ class Onnx(Target):
 
     def write(self, encoder: Encoder, out: Path) -> None:
         require_onnx()
-        example = random_input(encoder.input, 2, torch.Generator().manual_seed(0))
-        pictures = encoder.input.modality == "pixels"
-        if pictures and self.pixels == "float":
+        modality = encoder.modality
+        example = modality.example(encoder.input, 2, torch.Generator().manual_seed(0))
+        if example.dtype == torch.uint8 and self.pixels == "float":
             example = example / 255
-        name = "pixels" if pictures else "ids" if encoder.input.modality == "text" else "numbers"
-        dynamic = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("longest", min=2, max=encoder.input.shape[0])} if name == "ids" else {})
+        longest = modality.dynamic_length(encoder.input)
+        dynamic = {0: torch.export.Dim("batch")} | ({} if longest is None else {1: torch.export.Dim("length", min=2, max=longest)})
         with without_chatter(), encoder.padded() if isinstance(encoder, TextEncoder) else nullcontext():
             try:
                 program = torch.onnx.export(
-                    Features(encoder), (example,), dynamo=True, opset_version=self.opset, input_names=[name], output_names=["features"],
+                    Features(encoder), (example,), dynamo=True, opset_version=self.opset, input_names=[modality.export_name],
+                    output_names=["features"],
                     dynamic_shapes=(dynamic,), verbose=False,
                 )  # fmt: skip
             except torch.onnx.OnnxExporterError as error:
@@ -62,18 +62,20 @@ class Onnx(Target):
         assert program is not None
         model: Any = program.model
         model.doc_string = f"{encoder.name or describe_encoder(encoder)['name']} encoder trained with Leaven; its normalisation is inside the graph"
-        model.metadata_props.update(self.describe(encoder, name))
+        model.metadata_props.update(self.describe(encoder))
         program.save(out, external_data=False)
 
-    def describe(self, encoder: Encoder, name: str) -> dict[str, str]:
+    def describe(self, encoder: Encoder) -> dict[str, str]:
         """The model's metadata: what goes in, what comes out, where it comes from."""
         input, described = encoder.input, describe_encoder(encoder)
-        kind = "float 0-1" if self.pixels == "float" else "uint8 0-255"
+        taken = encoder.modality.export_format
+        if self.pixels == "float":
+            taken = taken.replace("uint8 0-255", "float 0-1")
         return {
             "leaven": version("leaven"),
             "encoder": described["name"],
             "arguments": json.dumps(described["arguments"]),
-            "input": f"{name}: {kind + ', (batch, channels, height, width)' if name == 'pixels' else TAKEN[name]}",
+            "input": f"{encoder.modality.export_name}: {taken}",
             "shape": json.dumps(input.shape),
             "mean": json.dumps(input.mean),
             "std": json.dumps(input.std),

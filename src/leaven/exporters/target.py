@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from leaven.data.spec import InputSpec
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.run import write_whole, writing
@@ -101,31 +100,10 @@ class Target(ABC):
 def difference(encoder: Encoder, read: Callable[[Tensor], Tensor]) -> Difference:
     """How far a function from raw input to features is from the encoder."""
     generator = torch.Generator().manual_seed(0)
-    batches = [random_input(encoder.input, count, generator) for count in BATCHES]
+    batches = [encoder.modality.example(encoder.input, count, generator) for count in BATCHES]
     ours, theirs = (torch.cat([features(batch) for batch in batches]) for features in (encoder, read))
     absolute = (ours - theirs).abs().max()
     return Difference(absolute.item(), (absolute / ours.abs().max()).item() if absolute else 0.0)
-
-
-def random_input(input: InputSpec, count: int, generator: torch.Generator) -> Tensor:
-    """Raw input as an encoder takes it: (count, C, H, W) uint8 pixels, (count, D) float32 numbers spread as those of the training data, counts as
-    frequent as there, or (count, longest) int64 ids of texts of different lengths."""
-    if input.modality == "pixels":
-        return torch.randint(256, (count, *input.shape), generator=generator, dtype=torch.uint8)
-    if input.modality == "counts":
-        return torch.poisson(torch.tensor(input.mean or 1.0).expand(count, *input.shape), generator=generator)
-    if input.modality == "text":
-        longest, special = input.shape[0], input.special
-        ids = torch.randint(input.vocabulary or 1, (count, longest), generator=generator)
-        for name, place in (("begin", 0), ("end", -1)):
-            ids[:, place] = special.get(name, ids[0, place].item())
-        ids[ids == special.get("pad", -1)] = special.get("unknown", 1)
-        shorter = torch.randint(3, longest + 1, (count, 1), generator=generator)
-        return torch.where(torch.arange(longest) < shorter, ids, special.get("pad", 0))
-    if input.modality == "vector":
-        numbers = torch.randn(count, *input.shape, generator=generator)
-        return numbers * torch.tensor(input.std or 1.0) + torch.tensor(input.mean or 0.0)
-    raise UserError(f"encoders of {input.modality} cannot be exported yet", hint="use leaven.load in Python")
 
 
 def write_folder(path: Path, save: Callable[[Path], object]) -> None:

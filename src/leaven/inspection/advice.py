@@ -8,26 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leaven.data.spec import InputSpec
 from leaven.inspection.estimate import Pace
 from leaven.methods.registry import find_method
-from leaven.training.pretraining import Request, training_side
+from leaven.modalities import InputSpec, modality_of
+from leaven.training.pretraining import Request
 
-METHODS = {
-    "pixels": ("simclr", "the most accurate after a short training, of the methods measured on pictures"),
-    "vector": ("simclr", "its views of plain numbers (noise, left-out values) need no knowledge of what they mean"),
-    "text": ("simcse", "made for finding texts that say the same"),
-    "counts": ("deep_autoencoder", "a code from which a text's words can be told, made for finding texts of the same kind"),
-}
 SEEN = {"cpu": 1_000_000, "cuda": 10_000_000}  # samples in all; on CIFAR-10, 20 passes on a CPU reached a linear probe of 73 %
 PASSES = {"cpu": (20, 200), "cuda": (100, 800)}
 BUDGETS = {f"{minutes}m": minutes * 60 for minutes in (1, 2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 40, 50, 60, 75, 90)}
 BUDGETS |= {f"{hours}h": hours * 3600 for hours in (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)}
-
-
-def choose_method(modality: str) -> tuple[str, str]:
-    """The method and the reason behind `--method auto`."""
-    return METHODS.get(modality, METHODS["pixels"])
 
 
 def length_of(request: Request, pace: Pace) -> tuple[str, float, str]:
@@ -60,10 +49,10 @@ def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, An
     chosen = {choice["what"].partition(" ")[0]: choice["why"] for choice in pace.choices}  # of several encoders, the last one's
     kind, length, why = length_of(request, pace)
     steps = int(length) if kind == "steps" else pace.steps_of(length) if kind == "epochs" else pace.steps_in(training_time(length))
-    native = spec.shape[1] if spec.modality == "pixels" else None
-    size = None if native is None else training_side(native, request.size)
+    modality = modality_of(spec)
+    native, size = modality.side(spec), modality.side(modality.training_input(spec, request.size))
     reasons = {
-        "method": choose_method(spec.modality)[1] if given.get("method") is None else "asked for",
+        "method": modality.method[1] if given.get("method") is None else "asked for",
         "encoder": chosen.get("encoder", "asked for" if given.get("encoder") else "the method brings its own"),
         "batch": "asked for" if request.batch else chosen.get("batch", f"the recipe of {pace.method}"),
         "size": "asked for" if request.size else "the pictures' own size" if size == native else "larger pictures are trained on at this size",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from leaven.modalities import find_modality
+
 FEW = 500  # samples
 IMBALANCE = 10.0  # times as many in the largest class as in the smallest
 COPIED = 0.01  # of all samples
 FLAT = 0.01  # of all pictures
-LONG = 1.8  # times as long as wide
-LARGE = 1.5  # times the side that is trained on
 
 Found = dict[str, Any]
 
@@ -91,17 +91,7 @@ def pictures(found: Found) -> list[str | None]:
     if near and near["flat"] > FLAT * near["compared"]:
         told.append(f"{several(near['flat'], 'picture')} with next to no contrast")
     spec = next(iter(found["channels"].values()))
-    if spec["modality"] != "pixels":
-        return told
-    if spec["shape"][0] == 1:
-        told.append("the pictures are grey: the views of colour change nothing but brightness and contrast")
-    if sizes:
-        width, height = sizes["width"]["median"], sizes["height"]["median"]
-        if max(width, height) > LONG * min(width, height):
-            told.append(f"the pictures are oblong (median {width} x {height}): only their central squares are used")
-        if min(width, height) > LARGE * spec["shape"][1]:
-            told.append(f"the pictures are larger (median {width} x {height}) than what is used of them: --size keeps more detail, and takes longer")
-    return told
+    return told + find_modality(spec["modality"]).cautions(spec, sizes)
 
 
 def several(count: int, noun: str, nouns: str | None = None) -> str:

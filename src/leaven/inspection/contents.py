@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from leaven.data import Counts, DataSet, Text, Value, Vector
-from leaven.data.content import CHUNK
+from leaven.data import DataSet
+from leaven.modalities import modality_of
 
 
 def splits_of(data: DataSet) -> dict[str, int]:
@@ -53,23 +51,7 @@ def channels_of(data: DataSet) -> dict[str, Any]:
     told = {}
     for role, spec in data.spec.roles.items():
         value = data.rows[role]
-        same = constant(value, data.train())
-        told[role] = {"modality": spec.modality, "shape": list(spec.shape), "mean": list(spec.mean), "std": list(spec.std), "constant": same}
-        if isinstance(value, Text):
-            texts = value.texts.tolist()
-            told[role] |= {"characters": spread(map(len, texts)), "words": spread(len(text.split()) for text in texts)}
+        same = modality_of(value).constant(value, data.train())
+        statistics = {"shape": list(spec.shape), "mean": list(spec.mean), "std": list(spec.std)}
+        told[role] = {"modality": spec.modality, **statistics, "constant": same, **modality_of(value).summary(value)}
     return told
-
-
-def spread(lengths: Iterable[int]) -> dict[str, int]:
-    found = sorted(lengths)
-    return {"min": found[0], "median": found[len(found) // 2], "max": found[-1]}
-
-
-def constant(value: Value | None, rows: Tensor) -> int:
-    """How many dimensions of plain numbers or counts are the same in all these rows; 0 for other kinds."""
-    if not isinstance(value, Vector | Counts):
-        return 0
-    (first,) = value[rows[:1]].tensors().values()
-    same = torch.stack([(part == first).all(0) for some in rows.split(CHUNK) for part in value[some].tensors().values()])
-    return int(same.all(0).sum())

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data import DataSet, Pixels
-from leaven.data.content import evenly_spaced
+from leaven.data import DataSet
 from leaven.errors import UserError
 from leaven.inspection.near import Likeness, thumbnail_side, thumbnails
+from leaven.modalities import Value, modality_of
+from leaven.modalities.content import evenly_spaced
 from leaven.training.precision import cpu_multiplies_bf16
 
 COMPARED = 200_000  # pictures: the time for all pairs grows with their square
@@ -83,10 +84,10 @@ def exact_copies(data: DataSet) -> list[Copies]:
     return [Copies(rows) for rows in sets]
 
 
-def pictures_of(data: DataSet) -> Pixels | None:
-    """The first role's pictures, if it has any."""
+def pictures_of(data: DataSet) -> Value | None:
+    """The first role's samples, if they can be seen."""
     value = next(iter(data.rows.roles.values()))
-    return value if isinstance(value, Pixels) else None
+    return value if modality_of(value).visible else None
 
 
 def near_copies(data: DataSet, *, device: str = "cpu") -> Near | None:
@@ -147,7 +148,7 @@ def split_overlap(data: DataSet, near: Near | None) -> list[dict[str, Any]]:
 def shared_with(data: DataSet, other: DataSet, *, device: str = "cpu") -> Shared:
     """Which samples of `other` stand in `data`. Raises UserError for data sets of different kinds."""
     mine, theirs = (next(iter(each.spec.roles.values())) for each in (data, other))
-    if mine.modality != theirs.modality or (mine.modality != "pixels" and mine.shape != theirs.shape):
+    if mine.modality != theirs.modality or modality_of(mine).difference(theirs, mine):
         kinds = [f"{spec.modality} {' x '.join(map(str, spec.shape))}" for spec in (theirs, mine)]
         raise UserError(f"it holds {kinds[0]} and {data.name} holds {kinds[1]}: they cannot overlap", where=other.name)
     order = np.argsort(data.hashes.numpy(), kind="stable")

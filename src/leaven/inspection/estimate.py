@@ -19,7 +19,7 @@ from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, keep_freed_memory
 from leaven.training.pretraining import Request, build, near, plan_of
-from leaven.training.reading import in_tokens
+from leaven.training.tokenization import in_tokens
 
 REHEARSAL = 5.0
 BUSY = 0.5  # of the cores

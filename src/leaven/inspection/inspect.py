@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from leaven.data import DataSet
-from leaven.data.pictures import Source
-from leaven.inspection.advice import METHODS, advise
+from leaven.inspection.advice import advise
 from leaven.inspection.cautions import cautions, several
 from leaven.inspection.contents import channels_of, groups_of, labels_of, splits_of
 from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap
 from leaven.inspection.estimate import BUSY, rehearse
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import decoding_seconds, headers
+from leaven.modalities import modality_of
+from leaven.modalities.picture_files import Source
 from leaven.training.devices import choose_device
 from leaven.training.pretraining import Request
 
@@ -42,13 +43,11 @@ def inspect_data(
     pace, left_out = None, ""
     if len(data.train()) < LEAST:
         left_out = f"{several(len(data.train()), 'sample')} to train on, and {LEAST} are the least"
-    elif spec.modality not in METHODS and given.get("method") is None:
-        left_out = f"no method is chosen for {spec.modality}; name one with --method"
     else:
         say("a few steps of training, to see how long they take")
         pace = rehearse(request, data)
     formats, sizes = headers(originals)
-    if spec.modality == "pixels":
+    if modality_of(spec).visible:
         say(f"comparing {len(data):,} pictures with each other")
     near = near_copies(data, device=device)
     shared = None if against is None else shared_with(data, against, device=device)

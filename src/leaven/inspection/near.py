@@ -15,14 +15,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from leaven.data import Pixels
+from leaven.modalities import Pixels, Value, modality_of
+from leaven.modalities.pixels import LUMA
 
 Pairs = tuple[Int64[Tensor, "pairs"], Int64[Tensor, "pairs"], Float[Tensor, "pairs"]]
 """Rows of a first and of a second set of pictures, and how alike they are."""
 
 SIDE = 16
 FLAT = 4 / 255  # standard deviation of a thumbnail below which there is nothing to compare but noise
-GREY = (0.299, 0.587, 0.114)
 VALUES = 2**24  # of pictures that are looked at together
 BLOCK = 4096
 
@@ -36,21 +36,21 @@ MIDDLES = 0.7  # cosine of near copies without their margins, so that two pictur
 ROUNDING = 0.01  # more than the product of two unit vectors can be off in bf16: 2^-9 for each factor, 2^-9 for the result
 
 
-def thumbnails(value: Pixels, rows: Tensor, side: int = SIDE) -> tuple[Float[Tensor, "rows pixels"], Tensor]:
+def thumbnails(value: Value, rows: Tensor, side: int = SIDE) -> tuple[Float[Tensor, "rows pixels"], Tensor]:
     """Grey thumbnails without their mean, as unit vectors (brightness and contrast do not count); and (rows,) bool: which are flat (zeros)."""
-    count = max(1, VALUES // value.pixels.shape[1:].numel())
-    found = torch.cat([_thumbnails(value[part].unit(), side) for part in rows.split(count)])
+    modality, count = modality_of(value), max(1, VALUES // value.shape[0].numel())
+    found = torch.cat([_thumbnails(Pixels(modality.pictures(value[part])).unit(), side) for part in rows.split(count)])
     flat = found.square().mean(1).sqrt() < FLAT
     return F.normalize(found.masked_fill_(flat[:, None], 0), dim=1), flat
 
 
-def thumbnail_side(*values: Pixels) -> int:
+def thumbnail_side(*values: Value) -> int:
     """16, or less where pictures are smaller."""
-    return min(SIDE, *(side for value in values for side in value.pixels.shape[2:]))
+    return min(SIDE, *(side for value in values for side in modality_of(value).pictures(value[:1]).shape[2:]))
 
 
 def _thumbnails(pixels: Tensor, side: int) -> Tensor:
-    weights = pixels.new_tensor(GREY) if pixels.shape[1] == 3 else pixels.new_full((pixels.shape[1],), 1 / pixels.shape[1])
+    weights = pixels.new_tensor(LUMA) if pixels.shape[1] == 3 else pixels.new_full((pixels.shape[1],), 1 / pixels.shape[1])
     small = F.adaptive_avg_pool2d(torch.einsum("bchw,c->bhw", pixels, weights), side).flatten(1)
     return small - small.mean(1, keepdim=True)
 

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from leaven.data import DataSet
-from leaven.data.content import content_hash, evenly_spaced
-from leaven.data.pictures import FORMATS, Source, Unusable, decode, quiet
-from leaven.data.tables import Table
+from leaven.data.sources.tables import Table
 from leaven.data.undecoded import decoders
+from leaven.modalities.content import content_hash, evenly_spaced
+from leaven.modalities.picture_files import FORMATS, Source, Unusable, decode, quiet
 
 HEADERS = 4096
 DECODED, DECODED_TOGETHER, DECODING_SECONDS = 512, 16, 1.0

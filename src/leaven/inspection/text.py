@@ -8,6 +8,7 @@ from typing import Any
 from leaven.inspection.advice import duration
 from leaven.inspection.cautions import several
 from leaven.inspection.inspection import Inspection
+from leaven.modalities import find_modality
 
 WIDTH = 12
 NAMED = 3  # broken files, classes, formats
@@ -44,15 +45,8 @@ def rows(named: dict[str, str]) -> list[str]:
 
 def title(found: Inspection) -> str:
     spec = next(iter(found.channels.values()))
-    if spec["modality"] == "pixels":
-        channels, height, width = spec["shape"]
-        kind = f"{several(found.usable, 'picture')}, {'in colour' if channels == 3 else 'grey'}, stored at {width} x {height}"
-    elif "words" in spec:
-        words = spec["words"]
-        kind = f"{several(found.usable, 'text' if len(found.channels) == 1 else 'sample')}, {words['min']:,} to {words['max']:,} words, "
-        kind += f"median {words['median']:,}" + (f", of the roles {', '.join(found.channels)}" if len(found.channels) > 1 else "")
-    else:
-        kind = f"{several(found.usable, 'sample')}, {spec['modality']} of {' x '.join(map(str, spec['shape']))}"
+    kind = find_modality(spec["modality"]).title(found.usable, spec)
+    kind += f", of the roles {', '.join(found.channels)}" if len(found.channels) > 1 else ""
     splits = ", ".join(f"{name} {count:,}" for name, count in found.splits.items() if name != "all")
     return kind + (f" ({splits})" if splits else "")
 
@@ -77,7 +71,7 @@ def broken(listed: list[dict[str, str]]) -> str:
 
 def channels(specs: dict[str, Any]) -> str:
     spec = next(iter(specs.values()))
-    if spec["modality"] != "pixels":
+    if not find_modality(spec["modality"]).visible:
         return ""
     mean, std = (" ".join(f"{value:.3f}" for value in spec[what]) for what in ("mean", "std"))
     return f"mean {mean}, deviation {std}"

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from leaven.data.batch import Batch, Value
-from leaven.data.draw import Draw
+from leaven.data.batch import Batch
 from leaven.data.spec import DataSpec
-from leaven.data.tokenizer import TokenizerChoice
+from leaven.draw import Draw
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.modalities import Value
+from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.teacher import Teacher
 from leaven.views import Views, default_views
 

@@ -141,6 +141,7 @@ def convert(value: Any, kind: Any, where: str) -> Any:
 
 def replace_fields(part: Any, changes: dict[str, Any], where: str) -> Any:
     """A dataclass with some fields changed and converted to their types."""
+    changes = {getattr(part, "aliases", {}).get(name, name): value for name, value in changes.items()}
     kinds = typing.get_type_hints(type(part))
     names = [field.name for field in dataclasses.fields(part)]
     for name in changes:

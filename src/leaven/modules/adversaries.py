@@ -8,12 +8,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Value
-from leaven.data.spec import InputSpec
 from leaven.encoders import build_encoder
 from leaven.encoders.encoder import Encoder
 from leaven.encoders.strided import halvings
 from leaven.errors import UserError
+from leaven.modalities import InputSpec, Value
 from leaven.modules.decoder import dense_layers, map_shape
 
 MOST_NOISE = 64

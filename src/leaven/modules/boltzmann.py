@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.modules.units import Binary, Units
 
 ENUMERABLE = 20  # binary units whose states can all be gone through

@@ -11,10 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Counts, Pixels, Value, Vector
-from leaven.data.draw import Draw
-from leaven.data.spec import InputSpec
+from leaven.draw import Draw
 from leaven.errors import UserError
+from leaven.modalities import Counts, InputSpec, Pixels, Value, Vector
 from leaven.modules.units import check_within_0_and_1, drawn_counts
 
 NEARLY_BINARY = 0.75  # of the largest variance that numbers of 0-1 with their mean can have; 0.84 in MNIST, 0.61 in FashionMNIST, 0.25 in cifar10

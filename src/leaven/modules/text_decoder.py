@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.data.batch import Tokens
 from leaven.encoders.transformer import CausalTransformer
+from leaven.modalities import Tokens
 from leaven.modules.vocabulary import VocabularyHead
 
 

@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Tokens
-from leaven.data.draw import Draw
-from leaven.data.spec import InputSpec
+from leaven.draw import Draw
+from leaven.modalities import InputSpec, Tokens
 
 
 class VocabularyHead(nn.Module):

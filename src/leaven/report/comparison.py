@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from leaven.data import DataSet, Pixels
+from leaven.data import DataSet
 from leaven.encoders.store import load_encoder
 from leaven.evaluation.comparison import DIED, FINISHED, Cell, Comparison, cost_cells, over_untrained
-from leaven.evaluation.features import encode, spread
+from leaven.evaluation.features import encode
 from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, headline, measure_of
+from leaven.modalities import modality_of
+from leaven.modalities.content import spread
 from leaven.report.facts import described, idea
 from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
 from leaven.report.page import duration, score_cell, time_parts
@@ -179,7 +181,7 @@ def card(folder: Path, comparison: Comparison, method: str, data: DataSet, devic
         told |= {"loss": curves[0]["figure"], "loss_why": curves[0]["why"]}
     value = data.rows.roles.get("x")
     views = asked["method"]["hyperparameters"].get("views")
-    if isinstance(value, Pixels) and views:
+    if value is not None and modality_of(value).visible and views:
         seen = seen_views(value[spread(data.train(), SHOWN)], views)
         told["views"] = view_strips(seen["originals"], seen["views"])
     if shown.state == FINISHED and value is not None:

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from leaven.data import DataSet, Pixels, Value
-from leaven.errors import UserError
+from leaven.data import DataSet
 from leaven.evaluation.search import Query
+from leaven.modalities import Value, modality_of
 from leaven.report.sheets import OTHER, SAME, rgb
 from leaven.run import write_whole
 from leaven.vectors import class_of
@@ -56,8 +56,7 @@ def search_sheet(path: Path, data: DataSet, value: Value, queries: Sequence[Quer
 
 
 def picture_of(value: Value) -> Tensor:
-    assert isinstance(value, Pixels)
-    return value.pixels[0]
+    return modality_of(value).pictures(value)[0]
 
 
 def contact_sheet(path: Path, groups: Sequence[tuple[Shown, Sequence[Shown]]], *, columns: int = 5) -> None:
@@ -86,7 +85,7 @@ def picture_grid(path: Path, rows: Sequence[Value], *, columns: int) -> None:
     the others, and a gap parts such groups of rows."""
     from PIL import Image
 
-    pictures = [[rgb(picture) for picture in pixels_of(value)] for value in rows]
+    pictures = [[rgb(picture) for picture in modality_of(value).pictures(value)] for value in rows]
     height, width = pictures[0][0].shape[:2]
     scale = max(1, round(56 / max(height, width)))
     step_x, step_y, gap = width * scale + GRID_GAP, height * scale + GRID_GAP, 3 * GRID_GAP
@@ -101,12 +100,6 @@ def picture_grid(path: Path, rows: Sequence[Value], *, columns: int) -> None:
             tiny = Image.fromarray(picture).resize((width * scale, height * scale), Image.Resampling.NEAREST)
             sheet.paste(tiny, (MARGIN + column * step_x, top))
     write_whole(path, lambda partial: sheet.save(partial, format="PNG", optimize=True))
-
-
-def pixels_of(value: Value) -> Tensor:
-    if not isinstance(value, Pixels):
-        raise UserError(f"a sheet shows pictures, and this data is {value.modality}", hint="leave the .png out")
-    return value.pixels
 
 
 def tile(shown: Shown) -> Image.Image:

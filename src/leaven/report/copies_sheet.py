@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leaven.data import DataSet, Pixels
-from leaven.data.content import evenly_spaced
+from leaven.data import DataSet
 from leaven.errors import UserError
 from leaven.inspection.inspection import Inspection
+from leaven.modalities import modality_of
+from leaven.modalities.content import evenly_spaced
 from leaven.report.contact_sheet import CELL, GAP, MARGIN, PAPER, Shown, tile
 from leaven.run import write_whole
 
@@ -62,9 +63,8 @@ def grid(pairs: list[tuple[Image.Image, Image.Image]]) -> Image.Image:
 def shown(data: DataSet, row: int, *lines: str) -> Shown:
     """The picture of a row, with its class and what else is to be said."""
     value = next(iter(data.rows.roles.values()))
-    assert isinstance(value, Pixels)
     label = int(data.rows.label[row])
-    return Shown(value[torch.tensor([row])].pixels[0], (*lines, *([data.spec.class_names[label]] if label >= 0 else [])))
+    return Shown(modality_of(value).pictures(value[torch.tensor([row])])[0], (*lines, *([data.spec.class_names[label]] if label >= 0 else [])))
 
 
 def likeness(each: dict[str, Any]) -> str:

@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data import DataSet, Draw, Pixels, Text, Value
+from leaven.data import DataSet
+from leaven.draw import Draw
 from leaven.encoders import Encoder
-from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
-from leaven.evaluation.features import encode, spread
+from leaven.evaluation.features import encode
 from leaven.evaluation.generation import new_samples
 from leaven.evaluation.knn import nearest_neighbours
 from leaven.evaluation.likelihood import reconstructed
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.registry import registry
+from leaven.modalities import Value, modality_of
+from leaven.modalities.content import spread
 from leaven.report.facts import facts
 from leaven.report.page import write_report
 from leaven.run import Run
@@ -27,7 +29,7 @@ from leaven.vectors import class_of
 from leaven.views import Views
 
 SHOWN, MAPPED, SEARCHED = 8, 1000, 5000
-NEAREST_TEXTS, LONGEST_SHOWN = 5, 300
+NEAREST_TEXTS = 5
 MADE, MADE_TEXTS = 40, 8
 
 
@@ -47,7 +49,7 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
     if card is not None:
         payload |= {"scorecard": card.to_dict(), "summary": card.sentence()}
     value = data.rows.roles.get("x")
-    if isinstance(value, Pixels) and "views" in asked["method"]["hyperparameters"]:
+    if value is not None and modality_of(value).visible and "views" in asked["method"]["hyperparameters"]:
         payload["views"] = seen_views(value[spread(data.train(), SHOWN)], asked["method"]["hyperparameters"]["views"])
     if result:
         payload |= made(run, data, device=device)
@@ -57,21 +59,20 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
         features, found = encode(encoder, value, test, device=device), encode(encoder, value, train, device=device)
         labels = data.rows.label[test] if data.spec.classes else None
         payload["embedding"] = {"features": features, "labels": labels, "classes": list(data.spec.class_names)}
-        if isinstance(value, Pixels):
-            queries = spread(torch.arange(len(test)), SHOWN)
+        queries = spread(torch.arange(len(test)), SHOWN)
+        if encoder.modality.visible:
             _, nearest = nearest_neighbours(found, features[queries], k=SHOWN)
             payload["neighbours"] = {
-                "queries": bytes_of(value, test[queries]),
-                "neighbours": torch.stack([bytes_of(value, train[row]) for row in nearest]),
+                "queries": pictures_of(value, test[queries]),
+                "neighbours": torch.stack([pictures_of(value, train[row]) for row in nearest]),
                 "query_labels": None if labels is None else data.rows.label[test[queries]],
                 "neighbour_labels": None if labels is None else data.rows.label[train[nearest]],
                 "classes": list(data.spec.class_names),
             }
-        if isinstance(value, Text):
-            queries = spread(torch.arange(len(test)), SHOWN)
+        elif encoder.modality.lines(value[test[:1]]) is not None:
             _, nearest = nearest_neighbours(found, features[queries], k=NEAREST_TEXTS)
             payload["texts"] = [
-                {**shown_text(data, int(test[query])), "found": [shown_text(data, int(train[row])) for row in rows]}
+                {**shown_line(data, int(test[query])), "found": [shown_line(data, int(train[row])) for row in rows]}
                 for query, rows in zip(queries, nearest, strict=True)
             ]
     return write_report(run.path / "report.html", payload)
@@ -88,23 +89,21 @@ def made(run: Run, data: DataSet, *, device: str) -> dict[str, Any]:
     except UserError:
         return {}
     encoder: Any = next(iter(method.encoders().values()))
-    found: dict[str, Any] = {}
+    modality, found = encoder.modality, {}
 
-    def texts_of(value: Value) -> list[str]:
-        return [shortened(text) for text in encoder.tokenizer.decode(encoder.in_tokens(value))]
+    def shown(value: Value) -> Any:
+        return as_bytes(value) if modality.visible else modality.lines(value, encoder.tokenizer)
 
-    if "sample" in kind.abilities() and encoder.input.modality in ("pixels", "text"):
-        count = MADE if encoder.input.modality == "pixels" else MADE_TEXTS
-        parts = list(new_samples(method, count, device=device))
-        value = parts[0].cat(parts)
-        found["made"] = as_bytes(value) if isinstance(value, Pixels) else texts_of(value)
-    if "decode" in kind.abilities() and isinstance(data.rows.roles.get("x"), Pixels | Text) and (parts_of := apart(data)):
+    if "sample" in kind.abilities() and (modality.visible or modality.tokenized):
+        parts = list(new_samples(method, MADE if modality.visible else MADE_TEXTS, device=device))
+        found["made"] = shown(parts[0].cat(parts))
+    if "decode" in kind.abilities() and (modality.visible or modality.tokenized) and "x" in data.rows.roles and (parts_of := apart(data)):
         value = data.rows["x"][spread(parts_of[1], SHOWN)]
         ((before, after),) = reconstructed(method, value, encoder.input.shape, device=device)
-        if isinstance(before, Pixels) and isinstance(after, Pixels):
-            found["rebuilt"] = {"originals": as_bytes(before), "views": [as_bytes(after)]}
+        if modality.visible:
+            found["rebuilt"] = {"originals": shown(before), "views": [shown(after)]}
         else:
-            found["rebuilt_texts"] = list(zip(texts_of(before), texts_of(after), strict=True))
+            found["rebuilt_texts"] = list(zip(shown(encoder.in_tokens(before)), shown(after), strict=True))
     return found
 
 
@@ -117,29 +116,25 @@ def apart(data: DataSet) -> tuple[torch.Tensor, torch.Tensor] | None:
     return train, test
 
 
-def shown_text(data: DataSet, row: int) -> dict[str, str | None]:
-    """The beginning of a text, and its class."""
-    value = data.rows["x"]
-    assert isinstance(value, Text)
-    (text,) = value[torch.tensor([row])].texts
-    return {"text": shortened(text), "label": class_of(data, row)}
+def shown_line(data: DataSet, row: int) -> dict[str, str | None]:
+    """A sample as a line of text, and its class."""
+    value = data.rows["x"][torch.tensor([row])]
+    (line,) = modality_of(value).lines(value) or [""]
+    return {"text": line, "label": class_of(data, row)}
 
 
-def shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+def seen_views(value: Value, stored: dict[str, Any]) -> dict[str, Any]:
+    """A few samples as pictures, and the views that training made of them."""
+    modality = modality_of(value)
+    views = Views.from_dict(stored)(value, Draw("report"))
+    return {"originals": as_bytes(modality.fitted(value, tuple(views[0].shape[0]))), "views": [as_bytes(view) for view in views]}
 
 
-def seen_views(value: Pixels, stored: dict[str, Any]) -> dict[str, Any]:
-    """A few pictures and the views that training made of them."""
-    made = [view for view in Views.from_dict(stored)(value, Draw("report")) if isinstance(view, Pixels)]
-    original = fitted(value, made[0].pixels.shape[1:])
-    assert isinstance(original, Pixels)
-    return {"originals": as_bytes(original), "views": [as_bytes(view) for view in made]}
-
-
-def as_bytes(value: Pixels) -> Tensor:
-    return (value.unit() * 255).round().to(torch.uint8)
-
-
-def bytes_of(value: Pixels, rows: Tensor) -> Tensor:
+def pictures_of(value: Value, rows: Tensor) -> Tensor:
     return as_bytes(value[rows])
+
+
+def as_bytes(value: Value) -> Tensor:
+    """Samples as pictures of uint8."""
+    pictures = modality_of(value).pictures(value)
+    return pictures if pictures.dtype == torch.uint8 else (pictures * 255).round().to(torch.uint8)

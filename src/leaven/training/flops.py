@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from leaven.data.batch import Batch
-from leaven.data.draw import Draw
 from leaven.data.loader import Loader
 from leaven.data.sampler import Sampler
+from leaven.draw import Draw
 from leaven.methods.method import Method
 from leaven.training.step import Step
 

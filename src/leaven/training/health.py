@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.data.batch import Batch
-from leaven.data.draw import Draw
-from leaven.encoders.encoder import Encoder, fitted
+from leaven.draw import Draw
+from leaven.encoders.encoder import Encoder
 from leaven.methods.method import Method, Outputs
+from leaven.modalities.modality import fitted
 from leaven.training.precision import in_double
 from leaven.training.step import Autocast, unchanged_buffers
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from leaven.data.batch import Batch
-from leaven.data.draw import Draw, seed_of
 from leaven.data.loader import Loader
 from leaven.data.sampler import Sampler
+from leaven.draw import Draw, seed_of
 from leaven.errors import Interrupted, TrainingStopped, UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.run import Run

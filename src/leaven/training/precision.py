@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from leaven.data.batch import Value
 from leaven.errors import UserError
+from leaven.modalities import Value
 
 onednn: Any = torch.backends.mkldnn
 NAMES = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import torch
 
 from leaven.data import Batch, DataSet
-from leaven.data.draw import seed_of
-from leaven.data.spec import DataSpec, InputSpec
-from leaven.data.tokenizer import Tokenizer
+from leaven.data.spec import DataSpec
+from leaven.draw import seed_of
 from leaven.encoders import OWN, Encoder, build_encoder, choose_encoder, describe_encoder
 from leaven.encoders.store import load_encoder, save_encoder, weights_digest
 from leaven.encoders.timm import Timm
 from leaven.errors import TrainingStopped, UserError
 from leaven.methods.method import Method, Recipe
 from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters, known_method
+from leaven.modalities import InputSpec, modality_of
+from leaven.modalities.tokenizer import Tokenizer
 from leaven.modules.batchnorm import across_processes, has_batch_norm
 from leaven.run import Run
 from leaven.training.checkpoint import Checkpoints
@@ -33,8 +34,8 @@ from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, give_back_memory, keep_freed_memory
-from leaven.training.reading import in_tokens, keep_tokenizer, kept_tokenizer, split_settings
 from leaven.training.supervision import Supervision, labeled, write_record
+from leaven.training.tokenization import in_tokens, keep_tokenizer, kept_tokenizer, split_settings
 from leaven.training.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -72,16 +73,9 @@ class Request:
     patience: int = 10
 
 
-def training_side(stored: int, size: int | None) -> int:
-    """The side of training pictures: as asked for, else the stored side where it is small, else 96."""
-    return size or (stored if stored <= 64 else min(stored, 96))
-
-
 def input_of(spec: InputSpec, size: int | None) -> InputSpec:
-    if spec.modality != "pixels":
-        return spec
-    side = training_side(spec.shape[1], size)
-    return InputSpec(spec.modality, (spec.shape[0], side, side), spec.mean, spec.std)
+    """What an encoder is built for: the stored samples at the training size."""
+    return modality_of(spec).training_input(spec, size)
 
 
 def as_read(kind: type[Method], data: DataSpec, size: int | None) -> DataSpec:
@@ -132,7 +126,7 @@ def build(request: Request, data: DataSpec, device: str, tokenizer: Tokenizer | 
         raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
     read = as_read(kind, data, request.size)
     taken = [encoder.input for encoder in encoders.values()] or ([read.roles[first]] if "views" in hyperparameters(kind) else [])
-    size = next((input.shape[1] for input in taken if input.modality == "pixels"), None)
+    size = next((side for input in taken if (side := modality_of(input).side(input)) is not None), None)
     settings = dict(rest)
     if size is not None and len(inputs) == 1 and data.roles[first].shape[1:] != (size, size):
         settings.setdefault("views.size", size)
@@ -144,7 +138,7 @@ def build(request: Request, data: DataSpec, device: str, tokenizer: Tokenizer | 
 def attach(tokenizer: Tokenizer | None, method: Method) -> None:
     """Encoders of text read it by this tokeniser."""
     for encoder in method.encoders().values():
-        if isinstance(encoder, Encoder) and encoder.input.modality == "text":
+        if isinstance(encoder, Encoder) and encoder.modality.tokenized:
             encoder.tokenizer = tokenizer
 
 

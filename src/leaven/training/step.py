@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leaven.data.draw import seed_of
+from leaven.draw import seed_of
 from leaven.methods.method import Method, Outputs, map_tensors, tensors_of
 from leaven.training.devices import seed_device
 from leaven.training.distributed import gather, mean_over_processes

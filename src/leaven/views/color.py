@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leaven.data.draw import Draw
+from leaven.draw import Draw
+from leaven.modalities.pixels import LUMA
 
-LUMA = (0.2989, 0.587, 0.114)
 XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))  # of linear sRGB
 D65 = (0.95047, 1.0, 1.08883)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Counts, Value
-from leaven.data.draw import Draw
+from leaven.draw import Draw
+from leaven.modalities import Counts, Value
 from leaven.views.views import Views
 
 

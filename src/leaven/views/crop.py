@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Num, UInt8
 from torch import Tensor
 
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.errors import UserError
 
 # Below this many pixels a CPU multiplies by dense interpolation matrices; above it, one picture at a time is faster.

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.errors import UserError
 
 Grid = tuple[int, int]

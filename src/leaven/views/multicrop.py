@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from leaven.data.batch import Value
-from leaven.data.draw import Draw
+from leaven.draw import Draw
+from leaven.modalities import Value
 from leaven.views.pictures import PictureViews
 from leaven.views.views import is_number
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.errors import UserError
 
 

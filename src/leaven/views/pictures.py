@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Pixels, Value
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.errors import UserError
+from leaven.modalities import Pixels, Value
 from leaven.views.color import JitterRounds, apply_rounds, grayscale, sample_jitter
 from leaven.views.crop import Boxes, Crop, apply_crop, horizontal_flip_, sample_boxes
 from leaven.views.distort import solarize

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Tokens, Value
-from leaven.data.draw import Draw
+from leaven.draw import Draw
+from leaven.modalities import Tokens, Value
 from leaven.views.views import Views
 
 
@@ -18,16 +19,17 @@ class TextViews(Views):
     """Tokens deleted, and exchanged with a neighbour, by chance (Wei and Zou 2019). The first and the last one, which begin and end a text, stay, and
     no text loses all the others.
 
-    longest: tokens that are drawn for in every text, so that parts of a batch get the views of the whole (None: as many as the batch has).
+    max_length: tokens that are drawn for in every text, so that parts of a batch get the views of the whole (None: as many as the batch has).
     """
 
     kind = "text"
     modality = "text"
+    aliases: ClassVar[dict[str, str]] = {"longest": "max_length"}
 
     count: int = 2
     drop: float = 0.1
     swap: float = 0.0
-    longest: int | None = None
+    max_length: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,7 +37,7 @@ class TextViews(Views):
         self._require_probabilities("drop", "swap")
 
     def fitted(self, shape: tuple[int, ...], patch: int) -> TextViews:
-        return dataclasses.replace(self, longest=shape[0])
+        return dataclasses.replace(self, max_length=shape[0])
 
     def __call__(self, value: Value, draw: Draw) -> list[Value]:
         """`count` views: Tokens with the ids (B, T) in their new order, and a mask that is true where a token stays."""
@@ -58,5 +60,5 @@ class TextViews(Views):
         return Tokens(ids, mask)
 
     def _chosen(self, what: str, share: float, mask: Tensor, view: int, draw: Draw) -> Tensor:
-        wide = max(self.longest or 0, mask.shape[1])
+        wide = max(self.max_length or 0, mask.shape[1])
         return draw.child(what, view).chance(share, len(mask), wide)[:, : mask.shape[1]].to(mask.device)

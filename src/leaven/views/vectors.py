@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leaven.data.batch import Value, Vector
-from leaven.data.draw import Draw
+from leaven.draw import Draw
+from leaven.modalities import Value, Vector
 from leaven.views.views import Views, is_number
 
 

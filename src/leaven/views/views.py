@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from leaven.data.batch import Value
-from leaven.data.draw import Draw
+from leaven.draw import Draw
 from leaven.errors import UserError
+from leaven.modalities import Value
 
 KINDS: dict[str, type[Views]] = {}
 
@@ -20,6 +20,8 @@ class Views(ABC):
 
     kind: ClassVar[str]
     modality: ClassVar[str]
+    aliases: ClassVar[dict[str, str]] = {}
+    """Names that fields had before."""
 
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)
@@ -55,6 +57,7 @@ class Views(ABC):
 
     @classmethod
     def _build(cls, arguments: dict[str, Any]) -> Self:
+        arguments = {cls.aliases.get(name, name): value for name, value in arguments.items()}
         known = [field.name for field in dataclasses.fields(cls)]
         for name in arguments:
             if name not in known:

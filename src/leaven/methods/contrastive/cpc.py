@@ -2,11 +2,11 @@ import math
 
 import torch
 
-from leaven.data.batch import Pixels
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.losses import info_nce
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities import Pixels
 from leaven.modules.context import Forecast
 from leaven.modules.patches import overlapping_patches
 from leaven.views import Views

@@ -3,11 +3,11 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from leaven.data.batch import Pixels
 from leaven.data.spec import DataSpec
 from leaven.encoders import UNet, build_encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities import Pixels
 from leaven.modules import Teacher
 from leaven.views import Views
 

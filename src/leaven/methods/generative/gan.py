@@ -1,9 +1,9 @@
 from torch.nn import functional as F
 
-from leaven.data.batch import Pixels, Vector
 from leaven.data.spec import DataSpec
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities import Pixels, Vector
 from leaven.modules import Teacher
 from leaven.modules.adversaries import dense_players, noise_size
 from leaven.modules.samples import deviation, energy_distance

@@ -2,10 +2,10 @@ import torch
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
-from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.methods.latent.autoencoder import Autoencoder
 from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.modalities.modality import fitted
 from leaven.modules.boltzmann import Stack, ailments
 from leaven.modules.decoder import code_decoder, linear_layers
 from leaven.modules.likelihood import choose_likelihood

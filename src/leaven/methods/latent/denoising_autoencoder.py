@@ -1,9 +1,9 @@
 import torch
 
-from leaven.data.batch import Counts, Pixels, Vector
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.methods.latent.autoencoder import Autoencoder
+from leaven.modalities import Counts, Pixels, Vector
 from leaven.views import Views
 
 NOISES = ("mask", "gaussian", "salt_and_pepper")

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.draw import Draw
 from leaven.data.spec import DataSpec
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.masked_dense import MaskedDense, follows
 from leaven.methods.method import Method, Outputs, Recipe

@@ -1,11 +1,11 @@
 import torch
 
-from leaven.data.draw import Draw
 from leaven.data.spec import DataSpec
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
-from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.modalities.modality import fitted
 from leaven.modules.boltzmann import LogPartition, Stack, ailments
 from leaven.modules.units import Binary, Units
 from leaven.views import Views

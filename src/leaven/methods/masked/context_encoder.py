@@ -1,10 +1,10 @@
 import torch
 from torch.nn import functional as F
 
-from leaven.data.batch import Pixels
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities import Pixels
 from leaven.modules.decoder import MapDecoder, map_shape
 from leaven.views import Views
 from leaven.views.masks import ORDERS, check_mask, places_to_mask

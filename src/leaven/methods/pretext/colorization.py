@@ -4,11 +4,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Pixels
 from leaven.encoders import Encoder
-from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.modalities import Pixels
+from leaven.modalities.modality import fitted
 from leaven.modules.decoder import MapDecoder, map_shape
 from leaven.views import Views
 from leaven.views.color import rgb_to_lab

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Pixels
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities import Pixels
 from leaven.modules import mlp
 from leaven.views import Views
 from leaven.views.patches import cut_patches, enlarge_patches, enlarged_side, normalize_patch, patch_side

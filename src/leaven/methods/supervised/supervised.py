@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
-from leaven.encoders.encoder import fitted
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.modalities.modality import fitted
 from leaven.modules.calibration import best_temperature
 from leaven.views import Views
 

@@ -1,6 +1,6 @@
-from leaven.data.tokenizer import TokenizerChoice
 from leaven.encoders import TextEncoder
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.text_decoder import gumbel, written
 from leaven.modules.vocabulary import VocabularyHead, chance_of, mean_nats
 from leaven.views import Views

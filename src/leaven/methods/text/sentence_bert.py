@@ -2,11 +2,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.batch import Vector
 from leaven.data.spec import DataSpec
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities import Vector
 
 PAIR, TRIPLET = ("a", "b"), ("anchor", "positive", "negative")
 

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.tokenizer import TokenizerChoice
 from leaven.encoders.word_vectors import WordVectors
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.views import Views
 
 MODELS = ("skip_gram", "cbow")

@@ -1,0 +1,145 @@
+"""Arrays and tensors -> typed values; .npy, .npz and idx files."""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leaven.errors import UserError
+from leaven.modalities import Value, Vector, modality_of
+from leaven.modalities.content import CHUNK
+from leaven.modalities.counts import is_sparse, of_sparse
+from leaven.modalities.pixels import LAYOUTS, of_array
+
+IDX_PARTS = ("train", "t10k")
+SPARSE_FIELDS = {"format", "shape", "data"}  # of what scipy.sparse.save_npz writes, beside those of its format
+FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+def as_tensor(array: Any) -> Tensor:
+    """A CPU tensor that shares memory where it can. Raises UserError for what is no array of numbers."""
+    if isinstance(array, Tensor):
+        return array.detach().cpu()
+    array = np.asarray(array)
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"an array of {array.dtype} holds no numbers to learn from", hint=LAYOUTS)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if any(stride < 0 for stride in array.strides):
+        array = np.ascontiguousarray(array)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(array)
+
+
+def as_value(array: Any, where: str) -> Value:
+    """(N, D) -> Vector; (N, H, W), (N, H, W, C), (N, C, H, W) of uint8, whole numbers in 0-255, 16 bits, or floats in 0-1 -> Pixels;
+    sparse matrices -> Counts.
+
+    A Value stays what it is. Raises UserError for other shapes and ranges, and for values that are not finite.
+    """
+    if is_sparse(array):
+        return of_sparse(array, where)
+    if isinstance(array, Value):
+        return modality_of(array).checked(array, where)
+    tensor = as_tensor(array)
+    if not 2 <= tensor.ndim <= 4 or 0 in tensor.shape:
+        raise UserError(f"an array of shape {tuple(tensor.shape)} is neither pictures nor vectors", where=where, hint=LAYOUTS)
+    if tensor.is_floating_point() and not all(part.isfinite().all() for part in tensor.split(CHUNK)):
+        raise UserError("some values are not finite (NaN or infinity)", where=where, hint="remove or fill these samples")
+    return Vector(tensor.float()) if tensor.ndim == 2 else of_array(tensor, where)
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Arrays of a .npy ("x", memory-mapped) or .npz file by name, or the sparse matrix of one ("x"). Nothing is unpickled.
+
+    Raises UserError when it cannot be read.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            return {"x": np.load(path, mmap_mode="r")}
+        if (sparse := read_sparse(path)) is not None:
+            return {"x": sparse}
+        with np.load(path) as archive:
+            return {name: archive[name] for name in _wanted(archive.files, path)}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"cannot read the array: {error}", where=path, hint="plain numbers, saved by numpy.save, numpy.savez or scipy.sparse.save_npz"
+        ) from error
+
+
+def find_idx(folder: Path) -> Path | None:
+    """The folder, or its `raw`, that holds MNIST-like idx files."""
+    return next((place for place in (folder, folder / "raw") if any(_idx(place, part, "images-idx3") for part in IDX_PARTS)), None)
+
+
+def read_idx(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+    """(pictures (N, H, W) uint8, labels (N,), splits, origins); unpacked in memory, nothing is written."""
+    pictures, labels, splits, origins = [], [], [], []
+    for part in IDX_PARTS:
+        path = _idx(folder, part, "images-idx3")
+        if path is None:
+            continue
+        pictures.append(_unpack(path))
+        count = len(pictures[-1])
+        beside = _idx(folder, part, "labels-idx1")
+        labels.append(np.full(count, -1, np.int64) if beside is None else _unpack(beside).astype(np.int64))
+        if len(labels[-1]) != count:
+            raise UserError(f"{len(labels[-1])} labels for {count} pictures", where=beside, hint="fetch both files again")
+        splits += [part] * count
+        origins += [f"{path.name}#{row}" for row in range(count)]
+    return np.concatenate(pictures), np.concatenate(labels), splits, origins
+
+
+def _wanted(names: list[str], path: Path) -> list[str]:
+    for wanted in (("x_train", "y_train", "x_test", "y_test"), ("x", "y"), ("x",)):
+        if set(wanted) <= set(names):
+            return list(wanted)
+    if len(names) == 1:
+        return names
+    raise UserError("which array holds the samples?", where=path, hint=f"name it x (and the labels y); its arrays are {', '.join(names)}")
+
+
+def joined(arrays: Mapping[str, Any]) -> tuple[Any, Any, list[str] | None]:
+    """(x, y or None, splits or None) from arrays named x, y, or x_train, y_train, x_test, y_test, or a single one."""
+    if "x_train" not in arrays:
+        x = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
+        return x, arrays.get("y"), None
+    splits = [part for part in ("train", "test") for _ in range(len(arrays[f"x_{part}"]))]
+    return *(np.concatenate([arrays[f"{name}_train"], arrays[f"{name}_test"]]) for name in "xy"), splits  # type: ignore[return-value]
+
+
+def read_sparse(path: Path) -> Any:
+    """The sparse matrix of an .npz file that scipy.sparse.save_npz wrote, or None for another one. Raises UserError for a damaged one."""
+    with np.load(path) as archive:
+        if not set(archive.files) >= SPARSE_FIELDS:
+            return None
+    from scipy.sparse import load_npz
+
+    matrix = load_npz(path)
+    if hasattr(matrix, "check_format"):
+        matrix.check_format(full_check=True)  # else a wrong index reads memory that is not its own
+    return matrix
+
+
+def _idx(folder: Path, part: str, kind: str) -> Path | None:
+    return next((path for ending in ("-ubyte", "-ubyte.gz") if (path := folder / f"{part}-{kind}{ending}").is_file()), None)
+
+
+def _unpack(path: Path) -> np.ndarray:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        dimensions = data[3] if data[:3] == b"\x00\x00\x08" else 0
+        shape = np.frombuffer(data, ">i4", dimensions, 4)
+        return np.frombuffer(data, np.uint8, int(np.prod(shape)), 4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        raise UserError(f"not a whole idx file: {error}", where=path, hint="fetch the file again") from error

@@ -1,0 +1,143 @@
+"""Folders and globs of picture files."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from leaven.data import labels as labeling
+from leaven.data.labels import Labels
+from leaven.data.splits import canonical
+from leaven.errors import UserError
+from leaven.modalities.content import evenly_spaced
+from leaven.modalities.picture_files import SURVEY, Source, extensions
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """Picture files below a root; names: their relative paths with `/`, sorted."""
+
+    kind = "pictures"
+
+    root: Path
+    names: tuple[str, ...]
+
+    def identity(self) -> str:
+        """Changes with the root, the names, sizes, modes and times of change."""
+        digest = hashlib.blake2b(str(self.root.resolve()).encode(errors="surrogateescape"), digest_size=16)
+        for name in self.names:
+            try:
+                stat = os.stat(self.root / name)
+                seen: tuple[int, ...] = (stat.st_size, stat.st_mtime_ns, stat.st_mode)
+            except OSError:
+                seen = ()
+            digest.update(repr((name, seen)).encode())
+        return digest.hexdigest()
+
+    def chunks(self, size: int) -> Iterator[list[Source]]:
+        for start in range(0, len(self.names), size):
+            yield [self.root / name for name in self.names[start : start + size]]
+
+    def sources(self, rows: Sequence[int]) -> list[Source]:
+        return [self.root / self.names[row] for row in rows]
+
+    def sample(self) -> Iterator[Source]:
+        """Up to 512 pictures, evenly spaced."""
+        return iter(self.sources(evenly_spaced(len(self.names), SURVEY).tolist()))
+
+    def splits(self) -> list[str | None]:
+        """Each picture's split by the outermost folder's name; all None unless one of these folders is a train folder."""
+        tops = [name.split("/", 1)[0] if "/" in name else "" for name in self.names]
+        if not any(canonical(top) == "train" for top in set(tops)):
+            return [None] * len(tops)
+        return [canonical(top) for top in tops]
+
+    def labels(self, spec: str | Path | None) -> Labels:
+        """None: one folder a class, if that is how the pictures lie; "folder": the folder's name in any case; a csv file: see `from_csv`."""
+        splits = self.splits()
+        inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.names, splits, strict=True)]
+        if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
+            inside = [parts[:-1] for parts in inside]
+        if spec is None:
+            return labeling.from_folders(inside) if labeling.folders_are_classes(inside, splits) else Labels.none(len(inside))
+        if spec == "folder":
+            return labeling.from_folders(inside)
+        if str(spec).lower().endswith(".csv"):
+            path = Path(spec).expanduser()
+            return labeling.from_csv(path if path.exists() or not (self.root / path).exists() else self.root / path, self.names)
+        raise UserError(
+            f"no column {str(spec)!r}: a folder of pictures has no columns", where=self.root, hint="give `folder` or a csv file (file,label)"
+        )
+
+    def groups(self) -> Tensor:
+        return Labels.none(len(self.names)).ids
+
+
+@dataclass(frozen=True, eq=False)
+class FileList(Folder):
+    """Picture files that a csv file names. columns: its columns, a text for each picture."""
+
+    columns: dict[str, list[str]]
+
+    @classmethod
+    def read(cls, path: Path, column: str | None) -> FileList:
+        """column: the one with the files, relative to the csv file (None: `file`). Raises UserError when the csv cannot be read or lacks it."""
+        columns = labeling.read_csv(path)
+        chosen = column or "file"
+        if chosen not in columns:
+            hint = f"its columns are {', '.join(columns) or 'none'}; say which holds the files with --columns x=NAME"
+            raise UserError(f"no column {chosen!r}", where=path, hint=hint)
+        return cls(path.parent, tuple(name.strip().replace("\\", "/") for name in columns[chosen]), columns)
+
+    def splits(self) -> list[str | None]:
+        """By the column `split`, else by the folders' names."""
+        return [canonical(name) for name in self.columns["split"]] if "split" in self.columns else super().splits()
+
+    def labels(self, spec: str | Path | None) -> Labels:
+        """None: the column `label`, if there is one, else the folders; else a column's name, or what a folder takes."""
+        column = "label" if spec is None else str(spec)
+        return labeling.number(self.columns[column]) if column in self.columns else super().labels(spec)
+
+    def groups(self) -> Tensor:
+        return labeling.number(self.columns["group"]).ids if "group" in self.columns else super().groups()
+
+
+def walk(root: Path) -> list[str]:
+    """Relative paths with `/` of all files below, sorted; hidden files and folders are left out, links to folders not followed."""
+
+    def unreadable(error: OSError) -> None:
+        hint = "change its permissions, or leave it out"
+        raise UserError(f"this folder cannot be read: {error.strerror}", where=error.filename, hint=hint) from error
+
+    found = []
+    for folder, inner, files in os.walk(root, onerror=unreadable, followlinks=False):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
+        found += [(prefix + name).removeprefix("./") for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def expand(pattern: str) -> tuple[Path, list[str]]:
+    """The files of a glob (`**` for any depth): the last folder without a wildcard, and paths relative to it."""
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:fixed])
+    names = glob.glob(str(Path(*parts[fixed:])), root_dir=root, recursive=True)
+    return root, sorted(name.replace(os.sep, "/") for name in names if not (root / name).is_dir())
+
+
+def pictures(names: list[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if os.path.splitext(name)[1].lower() in extensions())
+
+
+def kinds(names: list[str]) -> str:
+    """What files there are, by their endings, for error messages."""
+    counts = Counter(os.path.splitext(name)[1].lower() or "no ending" for name in names)
+    return ", ".join(f"{count} x {ending}" for ending, count in counts.most_common(5)) or "no files"

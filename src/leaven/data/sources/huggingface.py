@@ -1,0 +1,161 @@
+"""Data sets of the Hugging Face hub and library: read by row, since reading in order dies at the first broken picture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leaven.data.sources.columns import Columns
+from leaven.errors import UserError
+from leaven.modalities.content import evenly_spaced
+from leaven.modalities.picture_files import SURVEY, Source
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class HuggingFace(Columns):
+    """Splits of one data set, one after another; column: the samples."""
+
+    def __init__(self, name: str, splits: Mapping[str, datasets.Dataset], column: str = ""):
+        self.root, self.files, self.parts, self.column = name, (), dict(splits), column
+
+    @classmethod
+    def load(cls, name: str) -> HuggingFace:
+        """`owner/name` or `owner/name:configuration` from the hub (or its cache), or a folder. Raises UserError when it is not to be had."""
+        import datasets
+
+        path, _, configuration = name.partition(":")
+        try:
+            return cls.of(f"hf:{name}", datasets.load_dataset(path, configuration or None))
+        except UserError:
+            raise
+        except Exception as error:  # from the network, the hub, its loaders or the files
+            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            hint = "names are hf:owner/name or hf:owner/name:configuration; without a network, only what was fetched before can be opened"
+            raise UserError(f"this data set cannot be fetched: {why}", where=f"hf:{name}", hint=hint) from error
+
+    @classmethod
+    def from_disk(cls, folder: Path) -> HuggingFace:
+        """A folder that `save_to_disk` made."""
+        import datasets
+
+        try:
+            return cls.of(folder.name, datasets.load_from_disk(str(folder)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            hint = "save it again with save_to_disk"
+            raise UserError(f"this Hugging Face data set cannot be read: {error}", where=folder, hint=hint) from error
+
+    @classmethod
+    def from_parquet(cls, files: Sequence[Path], column: str) -> HuggingFace:
+        import datasets
+
+        found = datasets.load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+        return cls(str(files[0].parent), {"train": found}, column)
+
+    @classmethod
+    def of(cls, name: str, found: Any) -> HuggingFace:
+        """From a Dataset or a DatasetDict. Raises UserError for one that can only be read in order."""
+        import datasets
+
+        parts = found if isinstance(found, dict) else {str(found.split or "all"): found}
+        if any(not isinstance(part, datasets.Dataset) for part in parts.values()):
+            raise UserError("a streamed data set cannot be read by row", where=name, hint="load it with streaming=False")
+        return cls(name, parts)
+
+    @staticmethod
+    def saved_in(folder: Path) -> bool:
+        return (folder / "dataset_dict.json").is_file() or ((folder / "state.json").is_file() and (folder / "dataset_info.json").is_file())
+
+    @property
+    def first(self) -> datasets.Dataset:
+        return next(iter(self.parts.values()))
+
+    @cached_property
+    def names(self) -> Sequence[str]:  # type: ignore[override]
+        """`split#row` for each row."""
+        return [f"{split}#{row}" for split, part in self.parts.items() for row in range(len(part))]
+
+    @cached_property
+    def pictures(self) -> dict[str, datasets.Dataset]:
+        """The pictures alone, as bytes and paths."""
+        import datasets
+
+        picked = {split: part.select_columns([self.column]) for split, part in self.parts.items()}
+        if not isinstance(self.first.features[self.column], datasets.Image):
+            return picked
+        return {split: part.cast_column(self.column, datasets.Image(decode=False)) for split, part in picked.items()}
+
+    def identity(self) -> str:
+        digest = hashlib.blake2b(repr((self.root, self.column)).encode(), digest_size=16)
+        for split, part in self.parts.items():
+            digest.update(repr((split, len(part), part._fingerprint)).encode())
+        return digest.hexdigest()
+
+    def chunks(self, size: int) -> Iterator[list[Source]]:
+        for part in self.pictures.values():
+            for start in range(0, len(part), size):
+                yield [as_source(value) for value in part[start : start + size][self.column]]
+
+    def sources(self, rows: Sequence[int]) -> list[Source]:
+        found: dict[int, Source] = {}
+        start = 0
+        for part in self.pictures.values():
+            mine = [row for row in rows if start <= row < start + len(part)]
+            if mine:
+                values = part[[row - start for row in mine]][self.column]
+                found |= dict(zip(mine, (as_source(value) for value in values), strict=True))
+            start += len(part)
+        return [found[row] for row in rows]
+
+    def sample(self) -> Iterator[Source]:
+        return iter(self.sources(evenly_spaced(len(self.names), SURVEY).tolist()))
+
+    def holds(self, column: str) -> str:
+        import datasets
+
+        feature = self.first.features[column]
+        kind = getattr(feature, "dtype", "")
+        if isinstance(feature, datasets.Image) or kind in ("binary", "large_binary"):
+            return "pictures"
+        if kind in ("string", "large_string"):
+            return "text"
+        return "numbers" if isinstance(kind, str) and kind.startswith(("int", "uint", "float")) else ""
+
+    def column_names(self) -> list[str]:
+        return list(self.first.column_names)
+
+    def kind_of(self, column: str) -> str:
+        return str(self.first.features[column])
+
+    def with_column(self, column: str) -> HuggingFace:
+        return HuggingFace(str(self.root), self.parts, column)
+
+    def holds_classes(self, column: str) -> bool:
+        kind = getattr(self.first.features[column], "dtype", "")
+        return isinstance(kind, str) and (kind.startswith(("int", "uint")) or kind in ("bool", "string", "large_string"))
+
+    def class_names(self, column: str) -> Sequence[str]:
+        return getattr(self.first.features[column], "names", None) or ()
+
+    def values(self, column: str) -> list[Any]:
+        return [value for part in self.parts.values() for value in part.select_columns([column])[:][column]]
+
+    def usual_splits(self) -> list[str | None]:
+        """By the splits' own names."""
+        return [split for split, part in self.parts.items() for _ in range(len(part))]
+
+
+def as_source(value: Any) -> Source:
+    """The bytes, or the path where there are none."""
+    if isinstance(value, dict):
+        return value["bytes"] or (Path(value["path"]) if value.get("path") else b"")
+    return value or b""
+
+
+def is_from_the_library(source: Any) -> bool:
+    """Whether this is an object of the `datasets` library, which is imported if so."""
+    return type(source).__module__.partition(".")[0] == "datasets"

@@ -1,0 +1,146 @@
+"""Parquet tables; pictures in the convention of Hugging Face."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leaven.data.sources.columns import Columns
+from leaven.data.sources.huggingface import HuggingFace
+from leaven.data.splits import split_of
+from leaven.errors import UserError
+from leaven.modalities.content import evenly_spaced
+from leaven.modalities.picture_files import SURVEY, Source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+SURVEY_GROUPS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Columns):
+    """Parquet files of one schema below a root, read row group by row group; column: the samples."""
+
+    root: Path
+    files: tuple[str, ...]
+    column: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Open files do not travel to another process."""
+        return {"root": self.root, "files": self.files, "column": self.column}
+
+    @cached_property
+    def opened(self) -> tuple[pq.ParquetFile, ...]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tables = []
+        for name in self.files:
+            try:
+                tables.append(pq.ParquetFile(self.root / name))
+            except (pa.ArrowException, OSError) as error:
+                raise UserError(f"not a parquet file that can be read: {error}", where=self.root / name) from error
+            if tables[-1].schema_arrow.names != tables[0].schema_arrow.names:
+                raise UserError(f"its columns differ from those of {self.files[0]}", where=self.root / name, hint="give one table at a time")
+        return tuple(tables)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.opened[0].schema_arrow
+
+    @cached_property
+    def names(self) -> Sequence[str]:  # type: ignore[override]
+        """`file.parquet#row` for each row."""
+        return [f"{name}#{row}" for name, table in zip(self.files, self.opened, strict=True) for row in range(table.metadata.num_rows)]
+
+    def identity(self) -> str:
+        digest = hashlib.blake2b(str(self.root.resolve()).encode(errors="surrogateescape"), digest_size=16)
+        digest.update(repr(self.column).encode())
+        for name in self.files:
+            stat = os.stat(self.root / name)
+            digest.update(repr((name, stat.st_size, stat.st_mtime_ns)).encode())
+        return digest.hexdigest()
+
+    def chunks(self, size: int) -> Iterator[list[Source]]:
+        for table, name in zip(self.opened, self.files, strict=True):
+            yield from self._read(table, name, size, None)
+
+    def sample(self) -> Iterator[Source]:
+        """Up to 512 pictures, from the beginnings of up to 8 row groups, evenly spaced."""
+        groups = [(table, name, group) for table, name in zip(self.opened, self.files, strict=True) for group in range(table.num_row_groups)]
+        chosen = [groups[i] for i in evenly_spaced(len(groups), SURVEY_GROUPS)]
+        for table, name, group in chosen:
+            yield from next(self._read(table, name, SURVEY // len(chosen), [group]), [])
+
+    def sources(self, rows: Sequence[int]) -> list[Source]:
+        return self.by_row.sources(rows)
+
+    @cached_property
+    def by_row(self) -> HuggingFace:
+        """The same pictures in an Arrow file of Hugging Face's cache: parquet can only be read a row group at a time."""
+        return HuggingFace.from_parquet([self.root / name for name in self.files], self.column)
+
+    def _read(self, table: pq.ParquetFile, name: str, size: int, groups: list[int] | None) -> Iterator[list[Source]]:
+        import pyarrow as pa
+
+        nested = pa.types.is_struct(self.schema.field(self.column).type)
+        try:
+            for batch in table.iter_batches(size, row_groups=groups, columns=[f"{self.column}.bytes" if nested else self.column]):
+                column = batch.column(0)
+                yield [value or b"" for value in (column.flatten()[0] if nested else column).to_pylist()]
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"the table is damaged: {error}", where=self.root / name, hint="fetch or write the file again") from error
+
+    def values(self, column: str) -> list[Any]:
+        """One column of all files."""
+        return [value for table in self.opened for value in table.read([column]).column(0).to_pylist()]
+
+    def holds(self, column: str) -> str:
+        """Pictures are struct{bytes, path}, or bytes."""
+        import pyarrow as pa
+
+        kind = self.schema.field(column).type
+        if pa.types.is_struct(kind):
+            kind = next((field.type for field in kind if field.name == "bytes"), pa.null())
+            return "pictures" if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else ""
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return "pictures"
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return "text"
+        return "numbers" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else ""
+
+    def usual_splits(self) -> list[str | None]:
+        """By the beginning of each file's name (`train-00000.parquet`), else by its folder's name."""
+        return [split_of(name) for name, table in zip(self.files, self.opened, strict=True) for _ in range(table.metadata.num_rows)]
+
+    def with_column(self, column: str) -> Table:
+        return Table(self.root, self.files, column)
+
+    def column_names(self) -> list[str]:
+        return list(self.schema.names)
+
+    def kind_of(self, column: str) -> str:
+        return str(self.schema.field(column).type)
+
+    def holds_classes(self, column: str) -> bool:
+        import pyarrow as pa
+
+        kind = self.schema.field(column).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+    def class_names(self, column: str) -> tuple[str, ...]:
+        """From the schema's `huggingface` metadata; empty when it says nothing of this column."""
+        try:
+            features = json.loads((self.schema.metadata or {})[b"huggingface"])["info"]["features"]
+            return tuple(str(name) for name in features[column]["names"])
+        except (KeyError, TypeError, ValueError):
+            return ()

@@ -1,0 +1,50 @@
+"""What encoders of text share: they read tokens, and texts of any length in pieces whose features are averaged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leaven.encoders.encoder import Encoder
+from leaven.modalities import Text, Tokens, Value
+
+AT_ONCE = 256
+
+
+class TextReader(Encoder):
+    """An encoder of tokens. `tokenizer` turns texts into tokens."""
+
+    modalities = ("text",)
+
+    def in_tokens(self, x: Value | Tensor) -> Tokens:
+        """Texts in tokens. Numbers (batch, tokens) are their ids; those of padding are left out."""
+        if isinstance(x, Tensor):
+            return Tokens(x, x != self.input.special.get("pad", -1))
+        if isinstance(x, Text):
+            tokens = self._tokenizer()(x)
+            return tokens[torch.arange(len(tokens))].to(self.scale.device)
+        self.expect(x)
+        return x  # type: ignore[return-value]
+
+    def mean_of_pieces(self, texts: Text) -> Float[Tensor, "texts dim"]:
+        """The features of whole texts: those of their pieces, weighed by how many tokens each has. A text of one piece has that one's."""
+        pieces, text = self._tokenizer().pieces(texts)
+        special = torch.tensor(list(self.input.special.values()))
+        features: Any = []
+        weights: Any = []
+        for some in torch.arange(len(text)).split(AT_ONCE):
+            read = pieces[some]
+            weights.append((read.mask & ~torch.isin(read.ids, special)).sum(1).clamp(min=1))
+            features.append(self(read.to(self.scale.device)))
+        of_pieces, weight = torch.cat(features), torch.cat(weights).to(features[0])
+        total = weight.new_zeros(len(texts)).index_add(0, text.to(weight.device), weight)
+        share = weight / total[text.to(weight.device)]
+        return of_pieces.new_zeros(len(texts), of_pieces.shape[1]).index_add(0, text.to(of_pieces.device), of_pieces * share[:, None])
+
+    def _tokenizer(self) -> Any:
+        if self.tokenizer is None:
+            raise TypeError("this encoder has no tokeniser: give it tokens")
+        return self.tokenizer

@@ -1,0 +1,31 @@
+from leaven.experiments.claim import Arm, Claim, Found, Outcome, decided
+from leaven.report.reproduction import line_figure
+
+STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+class AugmentationStrength(Claim):
+    says = "Too weak and too strong augmentations both teach less than those between: the curve is an inverted U."
+    source = "Tian et al. 2020, What Makes for Good Views for Contrastive Learning?, figure 5 (strength of the colour jitter)"
+    rule = "Holds if the best strength between the ends scores higher than both ends, each with the whole 95 % interval over seeds above zero."
+    steps = 300
+    minutes = 15
+
+    def arms(self):
+        return {f"strength {strength:g}": Arm("simclr", jitter(strength)) for strength in STRENGTHS}
+
+    def decide(self, found: Found):
+        weakest, *between, strongest = found.arms
+        best = max(between, key=found.accuracy)
+        verdict = decided(found.gain(best, weakest), found.gain(best, strongest))
+        return Outcome(verdict, f"{best} against the weakest: {found.told(best, weakest)}; against the strongest: {found.told(best, strongest)}.")
+
+    def figure(self, found: Found):
+        points = [(strength, found.score(arm)) for strength, arm in zip(STRENGTHS, found.arms, strict=True)]
+        return line_figure({"nearest neighbours": points}, "strength of the colour jitter, 1 being SimCLR's for small pictures")
+
+
+def jitter(strength: float) -> dict[str, float]:
+    """The colour jitter of SimCLR with each of its ranges this many times as wide (hue up to its bound), for every view."""
+    usual = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    return {"views.jitter": 1.0} | {f"views.{name}": min(strength * width, 0.5 if name == "hue" else 1e9) for name, width in usual.items()}

@@ -1,0 +1,262 @@
+"""The contract between one kind of data and everything else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from leaven.errors import UserError, unknown_name
+from leaven.modalities.content import tensor_bytes
+from leaven.modalities.spec import InputSpec
+from leaven.modalities.value import Value
+
+MODALITIES: dict[str, Modality] = {}
+"""Every modality by its name; each registers itself by being defined."""
+
+
+class DefaultEncoder(NamedTuple):
+    """A line of the table behind `--encoder auto`; the first that fits is taken.
+
+    name: of the encoder. reason: why, for the user. wants: what the method asks of it ("any": whatever that is). device: "cpu", "cuda" or "any".
+    largest: side of the largest pictures that it suits.
+    """
+
+    name: str
+    reason: str
+    wants: str = "any"
+    device: str = "any"
+    largest: int = 10_000
+
+
+class Floor(NamedTuple):
+    """What any encoder should beat: features that cost no training. what: its name for people. fit: learns from the training samples and returns what
+    gives samples their features, (samples, dim)."""
+
+    what: str
+    fit: Callable[[], Callable[[Value], Any]]
+
+
+class Modality(ABC):
+    """One kind of data: all that only this kind knows. Everything above asks it, and nobody asks which one it is.
+
+    A subclass with a `name` registers itself. What it does not say is what plain numbers do.
+    """
+
+    name: ClassVar[str]
+    noun: ClassVar[str] = "sample"
+    plural: ClassVar[str] = "samples"
+    """What one sample, and several, are called in messages."""
+    values: ClassVar[tuple[type[Value], ...]]
+    """The types of its values; data sets hold the first."""
+
+    encoders: ClassVar[tuple[DefaultEncoder, ...]] = ()
+    library: ClassVar[str] = ""
+    """Whose models `--encoder NAME` may name: "timm" or "transformers"."""
+    tokenized: ClassVar[bool] = False
+    """Whether networks read its samples in tokens, by a tokeniser."""
+    method: ClassVar[tuple[str, str]] = ("simclr", "it learns from any kind of data")
+    """The method behind `--method auto`, and why."""
+    views: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Purpose ("contrast", "byol", "multicrop", "reconstruction", "labels", "plain") -> the kind of views and their settings."""
+
+    likelihoods: ClassVar[tuple[str, ...]] = ()
+    """Which likelihoods a model of such samples may have."""
+    bounded: ClassVar[bool] = False
+    """Whether its numbers lie in 0-1."""
+    continuous: ClassVar[bool] = False
+    """Whether its numbers may be anything within their range, so that noise can be added to them."""
+    levels: ClassVar[int | None] = None
+    """How many different values each number has, where they are few."""
+    visible: ClassVar[bool] = False
+    """Whether samples can be shown as pictures."""
+    export_name: ClassVar[str] = "numbers"
+    """What the input of an exported graph is called."""
+    export_format: ClassVar[str] = "float32, (batch, dim)"
+
+    def __init_subclass__(cls, **keywords: Any):
+        super().__init_subclass__(**keywords)
+        if "name" in cls.__dict__:
+            MODALITIES[cls.name] = cls()
+
+    # --- what the samples hold ---
+
+    @abstractmethod
+    def spec(self, value: Value, train: Tensor) -> InputSpec:
+        """Shape and statistics of one role; statistics are over the samples `train`."""
+
+    def sample_bytes(self, value: Value) -> Iterable[tuple[bytes, ...]]:
+        """The content of each sample, for its hash."""
+        return zip(*(tensor_bytes(tensor) for _, tensor in sorted(value.tensors().items())), strict=True)
+
+    def checked(self, value: Value, where: str) -> Value:
+        """The value as data sets keep it. Raises UserError for numbers that are no samples of this modality."""
+        return value
+
+    def resized(self, value: Value, size: int | None, channels: int | None) -> Value:
+        """Samples as they are stored for training at a size, with so many channels (pictures only)."""
+        return value
+
+    def empty(self, value: Value) -> tuple[Bool[Tensor, " samples"], str] | None:
+        """Which samples say nothing, and why; None where every sample says something."""
+        return None
+
+    def constant(self, value: Value, train: Tensor) -> int:
+        """How many dimensions are the same in all of the samples `train`; 0 where dimensions have no meaning of their own."""
+        return 0
+
+    def summary(self, value: Value) -> dict[str, Any]:
+        """More that `inspect` says of the samples of one role."""
+        return {}
+
+    def title(self, count: int, described: dict[str, Any]) -> str:
+        """So many samples in a few words. described: shape, statistics and `summary`, as `inspect` gives them."""
+        return f"{count:,} {self.noun if count == 1 else self.plural}, {self.name} of {' x '.join(map(str, described['shape']))}"
+
+    def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
+        """What a user should know of such samples before training. sizes: of the files, where samples are files (see `Inspection`)."""
+        return []
+
+    # --- what an encoder reads ---
+
+    def open_options(self, spec: InputSpec) -> dict[str, Any]:
+        """How data must be opened for an encoder of this input: arguments of `open_data`."""
+        return {}
+
+    def training_input(self, spec: InputSpec, size: int | None) -> InputSpec:
+        """What encoders are built for: the stored samples at the training size (None: chosen)."""
+        return spec
+
+    def side(self, spec: InputSpec) -> int | None:
+        """The side that `--size` sets; None for kinds that have none."""
+        return None
+
+    def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
+        """Why an encoder that reads `wanted` cannot read samples of `spec`, both of this modality; empty where it can."""
+        if spec.shape == wanted.shape:
+            return ""
+        sizes = [" x ".join(map(str, each.shape)) for each in (wanted, spec)]
+        return f"this encoder reads {sizes[0]} numbers per sample, and the data has {sizes[1]}"
+
+    def fitted(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """Samples as an encoder of this input shape takes them."""
+        return value
+
+    def statistics(self, spec: InputSpec) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation by which an encoder normalises, shaped to fit a batch."""
+        channels = spec.shape[0] if spec.shape else 1
+        return torch.tensor(spec.mean or (0.0,) * channels).view(1, -1), torch.tensor(spec.std or (1.0,) * channels).view(1, -1)
+
+    def standardized(self, numbers: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Raw numbers (batch, ...) at zero mean and unit deviation: numbers * scale + shift."""
+        if numbers.dtype == torch.uint8:
+            scale = scale / 255
+        return torch.addcmul(shift, numbers.to(scale.dtype), scale)
+
+    # --- numbers in and out of models of the data ---
+
+    def numbers(self, value: Value) -> Float[Tensor, "samples ..."]:
+        """As people know them: pixels in 0-1, plain numbers, counts."""
+        return value.main.float()
+
+    def of_numbers(self, numbers: Tensor, *, whole: bool = False) -> Value:
+        """The inverse of `numbers`, cut to the range that samples have. whole: rounded, where samples hold whole numbers."""
+        return self.values[0](numbers)  # type: ignore[call-arg]
+
+    def modeled(self, numbers: Tensor, spec: InputSpec) -> Tensor:
+        """Numbers on the scale that a model of the data describes."""
+        return numbers
+
+    def of_standardized(self, numbers: Tensor, spec: InputSpec, scale: Tensor, shift: Tensor) -> Value:
+        """The inverse of `standardized`."""
+        return self.of_numbers((numbers - shift) / scale)
+
+    def compared(self, value: Value) -> Float[Tensor, "samples values"]:
+        """What a reconstruction is measured by."""
+        return self.numbers(value).flatten(1)
+
+    # --- floors ---
+
+    def raw_features(self, value: Value, train: Tensor) -> Callable[[Value], Float[Tensor, "samples dim"]]:
+        """What gives samples the input itself as a feature vector. train: the samples that it may learn from."""
+        return lambda some: self.numbers(some).flatten(1)
+
+    def floors(self, value: Value, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
+        """What stands beside an encoder with features of `dim` numbers: "input" always, and more by name."""
+        return {"input": Floor("the raw input", lambda: self.raw_features(value, train))}
+
+    def pair_floors(self, values: tuple[Value, Value], train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
+        """The same for pairs of samples, which are compared by cosine; features may be sparse (scipy)."""
+        return {}
+
+    def linear_code(self, value: Value, train: Tensor, size: int, seed: int) -> tuple[str, Callable[[Value], Float[Tensor, "samples size"]]]:
+        """The best linear code of so many numbers (fewer where input or training part are smaller), its name, and what gives samples their code:
+        principal components of the raw features."""
+        from sklearn.decomposition import PCA
+
+        raw = self.raw_features(value, train)
+        of_train = raw(value[train]).numpy()
+        size = min(size, *of_train.shape)
+        code = PCA(size, random_state=seed).fit(of_train)
+        return f"pca {size}", lambda some: torch.from_numpy(code.transform(raw(some).numpy())).float()
+
+    # --- what people see and type ---
+
+    def pictures(self, value: Value) -> Tensor:
+        """(samples, channels, height, width), uint8 or float 0-1: samples as pictures. Only where `visible`."""
+        raise UserError(f"a sheet shows pictures, and this data is {self.name}", hint="leave the .png out")
+
+    def lines(self, value: Value, tokenizer: Any = None) -> list[str] | None:
+        """Samples as lines of text; None where they are better not read. tokenizer: of the encoder, where it has one."""
+        return None
+
+    def written(self, sample: Value) -> str | None:
+        """One sample as it was written; None for kinds that are not."""
+        return None
+
+    def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
+        """(name, one sample) from what a user asks for: a file, a text or an array of one sample. shape: of the samples that are searched.
+
+        Raises UserError for anything else.
+        """
+        import numpy as np
+
+        if isinstance(asked, np.ndarray | Tensor):
+            return "array", self.checked(self.of_array(torch.as_tensor(asked)[None]), "the query")
+        raise UserError(f"the data is {self.name}, and a query for it is a row such as #17, or an array in Python", where=asked)
+
+    def of_array(self, array: Tensor) -> Value:
+        """An array (samples, ...) that a user calls this modality."""
+        return self.values[0](array)  # type: ignore[call-arg]
+
+    # --- other programs ---
+
+    def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:
+        """(count, ...) random raw input as an encoder takes it, spread as the training data is."""
+        numbers = torch.randn(count, *spec.shape, generator=generator)
+        return numbers * torch.tensor(spec.std or 1.0) + torch.tensor(spec.mean or 0.0)
+
+    def dynamic_length(self, spec: InputSpec) -> int | None:
+        """The largest length of a sample's first dimension, where lengths differ; None where they do not."""
+        return None
+
+
+def fitted(value: Value, shape: tuple[int, ...]) -> Value:
+    """Samples as an encoder of this input shape takes them."""
+    return modality_of(value).fitted(value, shape)
+
+
+def find_modality(name: str) -> Modality:
+    """A modality by its name."""
+    if name not in MODALITIES:
+        raise unknown_name("modality", name, MODALITIES, "the table of modalities in the docs")
+    return MODALITIES[name]
+
+
+def modality_of(what: Value | InputSpec) -> Modality:
+    """The modality of samples, or of an input."""
+    return find_modality(what.modality)

@@ -1,0 +1,229 @@
+"""Pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from leaven.errors import UserError
+from leaven.modalities.content import CHUNK, moments
+from leaven.modalities.modality import DefaultEncoder, Modality
+from leaven.modalities.picture_files import DEFAULT_SIZE, NATIVE_LIMIT, Unusable, decode, stored_side
+from leaven.modalities.spec import InputSpec
+from leaven.modalities.value import Value
+
+LAYOUTS = "pictures are (N,H,W), (N,H,W,C) or (N,C,H,W) with 1 or 3 channels, vectors (N,D)"
+LUMA = (0.2989, 0.587, 0.114)  # of red, green and blue in a grey picture, as torchvision has it
+LARGEST_RAW, SHRUNK = 64, 32  # larger pictures would take gigabytes as features, and a probe on their pixels is no better
+LONG = 1.8  # times as long as wide
+LARGE = 1.5  # times the side that is trained on
+AT_ONCE = 2**20  # numbers that are made floats at a time
+HINT = "give a picture file, or a row such as #17"
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels(Value):
+    """Pictures: (B, C, H, W), uint8 0-255 or float 0-1."""
+
+    modality = "pixels"
+    pixels: Tensor  # or a LazyTensor, until samples are selected
+
+    def unit(self) -> Tensor:
+        """(B, C, H, W) float32 in 0-1."""
+        return self.pixels.float().div_(255) if self.pixels.dtype == torch.uint8 else self.pixels.float()
+
+
+class PixelsModality(Modality):
+    """Pictures of one size, grey or in colour."""
+
+    name, noun, plural, values = "pixels", "picture", "pictures", (Pixels,)
+    encoders = (
+        DefaultEncoder("vit", "the method needs tokens, and this transformer suits CPUs", "tokens", "cpu"),
+        DefaultEncoder("vit", "the method needs tokens, and the pictures are small", "tokens", "cuda", 64),
+        DefaultEncoder("vit_small_patch16_224", "the method needs tokens, and a GPU is there", "tokens", "cuda"),
+        DefaultEncoder("lab", "the method contrasts lightness and colours, and this network reads them separately", "channel_groups"),
+        DefaultEncoder("convnet", "a small residual network that suits CPUs", device="cpu"),
+        DefaultEncoder("resnet18", "small pictures on a GPU", device="cuda", largest=64),
+        DefaultEncoder("resnet50", "larger pictures on a GPU", device="cuda"),
+    )
+    library = "timm"
+    method = ("simclr", "the most accurate after a short training, of the methods measured on pictures")
+    views = {
+        # Chen et al. 2020, with its settings for small pictures.
+        "contrast": {"kind": "pictures"},
+        # Grill et al. 2020, table 6, without its blur, which small pictures do not survive.
+        "byol": {"kind": "pictures", "saturation": 0.2, "solarize": (0.0, 0.2)},
+        # Caron et al. 2020 and 2021, without the blur.
+        "multicrop": {"kind": "multicrop"},
+        # He et al. 2022: a crop and a flip.
+        "reconstruction": {"kind": "pictures", "count": 1, "jitter": 0, "grey": 0},
+        # Crops would make things look larger in training than they are in use (Touvron et al. 2019).
+        "labels": {"kind": "pictures", "count": 1, "crop_min": 1, "jitter": 0, "grey": 0},
+        "plain": {"kind": "pictures", "count": 1, "crop_min": 1, "flip": 0, "jitter": 0, "grey": 0},
+    }
+    likelihoods = ("bernoulli", "gaussian", "categorical")
+    bounded = continuous = visible = True
+    levels = 256
+    export_name, export_format = "pixels", "uint8 0-255, (batch, channels, height, width)"
+
+    def spec(self, value: Any, train: Tensor) -> InputSpec:
+        mean, std = moments(value.pixels, train)
+        return InputSpec(self.name, tuple(value.pixels.shape[1:]), mean, std)
+
+    def resized(self, value: Any, size: int | None, channels: int | None) -> Value:
+        """Pictures with so many channels, and resized as pictures from files are when much larger than `size`."""
+        pixels = value.pixels
+        native = min(pixels.shape[2:])
+        side = stored_side(native, size)
+        change = channels is not None and channels != pixels.shape[1]
+        if side == native and not change:
+            return value
+        parts = [fit(part, side if side != native else None, channels if change else None) for part in pixels.split(CHUNK)]
+        return Pixels(torch.cat(parts))
+
+    def title(self, count: int, described: dict[str, Any]) -> str:
+        channels, height, width = described["shape"]
+        pictures = self.noun if count == 1 else self.plural
+        return f"{count:,} {pictures}, {'in colour' if channels == 3 else 'grey'}, stored at {width} x {height}"
+
+    def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
+        found = []
+        if described["shape"][0] == 1:
+            found.append("the pictures are grey: the views of colour change nothing but brightness and contrast")
+        if sizes:
+            width, height = sizes["width"]["median"], sizes["height"]["median"]
+            if max(width, height) > LONG * min(width, height):
+                found.append(f"the pictures are oblong (median {width} x {height}): only their central squares are used")
+            if min(width, height) > LARGE * described["shape"][1]:
+                used = "than what is used of them: --size keeps more detail, and takes longer"
+                found.append(f"the pictures are larger (median {width} x {height}) {used}")
+        return found
+
+    def open_options(self, spec: InputSpec) -> dict[str, Any]:
+        return {"size": spec.shape[1], "channels": spec.shape[0]}
+
+    def training_input(self, spec: InputSpec, size: int | None) -> InputSpec:
+        """Square pictures: of the side asked for, else the stored one where it is small, else 96."""
+        stored = spec.shape[1]
+        side = size or (stored if stored <= NATIVE_LIMIT else min(stored, DEFAULT_SIZE))
+        return InputSpec(spec.modality, (spec.shape[0], side, side), spec.mean, spec.std)
+
+    def side(self, spec: InputSpec) -> int | None:
+        return spec.shape[1]
+
+    def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
+        """Sides may differ: pictures are resized."""
+        if spec.shape[0] == wanted.shape[0]:
+            return ""
+        return f"this encoder reads pictures of {wanted.shape[0]} channels, and the data has {spec.shape[0]}"
+
+    def fitted(self, value: Any, shape: tuple[int, ...]) -> Value:
+        if value.pixels.shape[2:] == tuple(shape[1:]):
+            return value
+        return Pixels(F.interpolate(value.unit(), shape[1:], mode="bilinear", antialias=True).clamp(0, 1))
+
+    def statistics(self, spec: InputSpec) -> tuple[Tensor, Tensor]:
+        mean, std = super().statistics(spec)
+        return mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
+
+    def numbers(self, value: Any) -> Float[Tensor, "samples channels height width"]:
+        return value.unit()
+
+    def of_numbers(self, numbers: Tensor, *, whole: bool = False) -> Value:
+        return Pixels(numbers.clamp(0, 1))
+
+    def raw_features(self, value: Any, train: Tensor) -> Callable[[Value], Float[Tensor, "samples dim"]]:
+        """Pixels in 0-1; pictures of more than 64 pixels are shrunk to 32 first."""
+        channels, *sides = value.shape[0]
+        small = (channels, *(sides if max(sides) <= LARGEST_RAW else (SHRUNK, SHRUNK)))
+        at_once = max(8, min(250, AT_ONCE // value.shape[0].numel()))
+
+        def features(some: Any) -> Tensor:
+            parts = (self.fitted(some[start : start + at_once], small) for start in range(0, len(some), at_once))
+            return torch.cat([self.numbers(part).flatten(1) for part in parts])
+
+        return features
+
+    def pictures(self, value: Any) -> Tensor:
+        return value.pixels
+
+    def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
+        """A picture file or a PIL picture is decoded as the data's were, so that one of them finds itself."""
+        channels, *sides = shape
+        if isinstance(asked, np.ndarray | Tensor):
+            given = self.of_array(torch.as_tensor(asked)[None])
+            return "array", self.resized(given, min(sides), channels)
+        if not isinstance(asked, str | Path | Image.Image):
+            raise UserError(f"a {type(asked).__name__} is no query", hint=HINT)
+        name = "picture" if isinstance(asked, Image.Image) else str(asked)
+        source = asked if isinstance(asked, Image.Image) else Path(asked).expanduser()
+        if isinstance(source, Path) and not os.path.exists(source):
+            raise UserError("no such picture, and no such sample in the data", where=name, hint=HINT)
+        try:
+            pixels = decode(source, min(sides), channels)
+        except Unusable as reason:
+            raise UserError(f"the query cannot be used: {reason}", where=name, hint=HINT) from None
+        return name, Pixels(torch.from_numpy(pixels.copy())[None])
+
+    def of_array(self, array: Tensor) -> Value:
+        return of_array(array, "the array")
+
+    def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(256, (count, *spec.shape), generator=generator, dtype=torch.uint8)
+
+
+def of_array(array: Tensor, where: str) -> Pixels:
+    """(N, H, W), (N, H, W, C) or (N, C, H, W) of uint8, whole numbers in 0-255, 16 bits, or floats in 0-1. Raises UserError for anything else."""
+    return Pixels(in_range(channels_first(array, where), where))
+
+
+def channels_first(array: Tensor, where: str) -> Tensor:
+    if array.ndim == 3:
+        return array[:, None]
+    first, last = array.shape[1] in (1, 3), array.shape[3] in (1, 3)
+    if first and last:  # a tiny side may look like channels: then the layout that makes the picture square is meant
+        first, last = array.shape[2] == array.shape[3], array.shape[1] == array.shape[2]
+    if first == last:
+        raise UserError(f"cannot tell the channels of an array of shape {tuple(array.shape)}", where=where, hint=LAYOUTS)
+    return array if first else array.permute(0, 3, 1, 2)
+
+
+def in_range(pixels: Tensor, where: str) -> Tensor:
+    """As uint8 0-255 or float 0-1."""
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if pixels.dtype == torch.bool:
+        return pixels.to(torch.uint8) * 255
+    if pixels.dtype == torch.uint16:
+        return torch.cat([(part.int().float() / 257).round().to(torch.uint8) for part in pixels.split(CHUNK)])
+    low, high = float(pixels.min()), float(pixels.max())
+    floating = pixels.is_floating_point()
+    if low < 0 or high > (1 if floating else 255):
+        hint = "divide pictures of 0-255 by 255, or give uint8; wrap what is no picture in leaven.data.Signal, Wave or Vector"
+        raise UserError(f"pictures of {pixels.dtype} lie in {low:.3g} to {high:.3g}, not in 0 to {1 if floating else 255}", where=where, hint=hint)
+    return pixels.float() if floating else pixels.to(torch.uint8)
+
+
+def fit(pixels: Tensor, side: int | None, channels: int | None) -> Tensor:
+    """Resized to this short side and cut to a square; grey to colour, or colour to grey."""
+    values = pixels.float()
+    if side is not None:
+        height, width = (round(length * side / min(pixels.shape[2:])) for length in pixels.shape[2:])
+        values = F.interpolate(values, (height, width), mode="bilinear", antialias=True)
+        top, left = (height - side) // 2, (width - side) // 2
+        values = values[:, :, top : top + side, left : left + side]
+    if channels == 3:
+        values = values.expand(-1, 3, -1, -1)
+    elif channels == 1:
+        values = (values * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    return values.round().to(torch.uint8) if pixels.dtype == torch.uint8 else values

@@ -1,0 +1,31 @@
+"""Signals of several channels, such as EEG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from leaven.modalities.modality import Modality
+from leaven.modalities.spec import InputSpec
+from leaven.modalities.value import Value
+
+
+@dataclass(frozen=True, eq=False)
+class Signal(Value):
+    """Signals of several channels: samples (B, C, T) float; mask (B, T) bool, true where there is signal; rate in Hz."""
+
+    modality = "signal"
+    samples: Tensor
+    mask: Tensor
+    rate: float
+
+
+class SignalModality(Modality):
+    """Channels over time."""
+
+    name, noun, plural, values = "signal", "signal", "signals", (Signal,)
+
+    def spec(self, value: Any, train: Tensor) -> InputSpec:
+        return InputSpec(self.name, tuple(value.samples.shape[1:]), rate=value.rate)

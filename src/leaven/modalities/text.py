@@ -1,0 +1,203 @@
+"""Text: as it was written, and in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leaven.errors import UserError
+from leaven.modalities.modality import DefaultEncoder, Floor, Modality
+from leaven.modalities.spec import InputSpec
+from leaven.modalities.text_features import mean_of_words, sparse_tf_idf
+from leaven.modalities.value import LazyTensor, Value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_WORDS = 5000  # as raw features; all of a large vocabulary would take gigabytes
+LONGEST_SHOWN = 300  # characters of a text on a page
+
+
+class Strings(LazyTensor):
+    """(N,) texts in one piece of memory."""
+
+    dtype = torch.uint8
+
+    def __init__(self, array: pa.LargeStringArray):
+        self.array, self.shape = array, torch.Size([len(array)])
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Strings:
+        import pyarrow as pa
+
+        return cls(pa.array(texts, pa.large_string()))
+
+    def __getitem__(self, index: Tensor | slice) -> Strings:  # type: ignore[override]
+        index = torch.arange(len(self))[index] if isinstance(index, slice) else index
+        return self.take(index.cpu().numpy())
+
+    def take(self, index: np.ndarray) -> Strings:
+        return Strings(self.array.take(np.flatnonzero(index) if index.dtype == bool else index))
+
+    def cat(self, parts: Sequence[Strings]) -> Strings:
+        import pyarrow as pa
+
+        return Strings(pa.concat_arrays([part.array for part in parts]))
+
+    def tolist(self) -> list[str]:
+        return self.array.to_pylist()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tolist())
+
+    @property
+    def nbytes(self) -> int:
+        return self.array.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Text(Value):
+    """Text as it was written: (B,) `Strings`."""
+
+    modality = "text"
+    texts: Any
+
+    @classmethod
+    def cat(cls, values: Sequence[Any]) -> Text:
+        return cls(values[0].texts.cat([value.texts for value in values]))
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Value):
+    """Text in tokens: ids (B, T) int64; mask (B, T) bool, true where there is a token."""
+
+    modality = "text"
+    ids: Tensor  # or a LazyTensor, until samples are selected
+    mask: Tensor
+
+    def keys(self) -> Tensor:
+        """(B,) int64: the same for the same tokens, and hardly ever for others."""
+        powers = torch.full((self.ids.shape[1],), 0x5851F42D4C957F2D, device=self.ids.device).cumprod(0)  # modulo 2^64
+        return ((self.ids + 1) * self.mask * powers).sum(1)
+
+
+class TextModality(Modality):
+    """Texts of any length."""
+
+    name, noun, plural, values = "text", "text", "texts", (Text, Tokens)
+    encoders = (
+        DefaultEncoder("word_vectors", "the method learns vectors of words", "words"),
+        DefaultEncoder("causal_transformer", "the method predicts what comes next", "causal_tokens"),
+        DefaultEncoder("transformer", "a small transformer for text"),
+    )
+    library, tokenized = "transformers", True
+    method = ("simcse", "made for finding texts that say the same")
+    views = {
+        **{key: {"kind": "text"} for key in ("contrast", "byol", "multicrop")},
+        **{key: {"kind": "text", "count": 1, "drop": 0} for key in ("reconstruction", "labels", "plain")},
+    }
+    export_name, export_format = "ids", "int64, (batch, length), of tokens; padding as the tokeniser has it"
+
+    def spec(self, value: Any, train: Tensor) -> InputSpec:
+        if isinstance(value, Text):
+            return InputSpec(self.name, ())
+        return InputSpec(self.name, tuple(value.ids.shape[1:]), vocabulary=int(value.ids[:].max()) + 1)
+
+    def sample_bytes(self, value: Any) -> Iterable[tuple[bytes, ...]]:
+        return ((text.encode(),) for text in value.texts) if isinstance(value, Text) else super().sample_bytes(value)
+
+    def summary(self, value: Any) -> dict[str, Any]:
+        """{min, median, max} of the characters and the words of a sample."""
+        texts = value.texts.tolist()
+        return {"characters": extent(map(len, texts)), "words": extent(len(text.split()) for text in texts)}
+
+    def title(self, count: int, described: dict[str, Any]) -> str:
+        words, texts = described["words"], self.noun if count == 1 else self.plural
+        return f"{count:,} {texts}, {words['min']:,} to {words['max']:,} words, median {words['median']:,}"
+
+    def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
+        """Texts of any length are read."""
+        return ""
+
+    def statistics(self, spec: InputSpec) -> tuple[Tensor, Tensor]:
+        return torch.zeros(1, 1), torch.ones(1, 1)
+
+    def raw_features(self, value: Any, train: Tensor, analyzer: str = "word") -> Callable[[Value], Float[Tensor, "samples dim"]]:
+        """tf-idf of the words (or of runs of characters) that occur in most training texts, at most 5,000."""
+        transform = sparse_tf_idf(value[train].texts, analyzer, MOST_WORDS)
+        return lambda some: torch.from_numpy(transform(some.texts).toarray()).float()  # type: ignore[attr-defined]
+
+    def floors(self, value: Any, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
+        def word_vectors() -> Callable[[Value], Tensor]:
+            mean = mean_of_words(value[train].texts, dim, seed)
+            return lambda some: torch.from_numpy(mean(some.texts)).float()  # type: ignore[attr-defined]
+
+        return {
+            **super().floors(value, train, dim, seed),
+            "characters": Floor("tf-idf of characters", lambda: self.raw_features(value, train, "char_wb")),
+            "words": Floor("the mean of word vectors", word_vectors),
+        }
+
+    def pair_floors(self, values: tuple[Any, Any], train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
+        known = [text for value in values for text in value[train].texts]
+
+        def of(fit: Callable[[], Callable]) -> Callable[[], Callable[[Value], Any]]:
+            def fitted() -> Callable[[Value], Any]:
+                transform = fit()
+                return lambda some: as_features(transform(some.texts))  # type: ignore[attr-defined]
+
+            return fitted
+
+        return {
+            "input": Floor("tf-idf of words", of(lambda: sparse_tf_idf(known, "word"))),
+            "characters": Floor("tf-idf of characters", of(lambda: sparse_tf_idf(known, "char_wb"))),
+            "words": Floor("the mean of word vectors", of(lambda: mean_of_words(known, dim, seed))),
+        }
+
+    def lines(self, value: Any, tokenizer: Any = None) -> list[str] | None:
+        if isinstance(value, Text):
+            return [shortened(text) for text in value.texts]
+        return None if tokenizer is None else [shortened(text) for text in tokenizer.decode(value)]
+
+    def written(self, sample: Any) -> str | None:
+        return sample.texts.tolist()[0] if isinstance(sample, Text) else None
+
+    def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
+        if not isinstance(asked, str):
+            raise UserError(f"a {type(asked).__name__} is no query for texts", hint="give a text, or a row such as #17")
+        if not asked.strip():
+            raise UserError("the query is empty", hint="give a text, or a row such as #17")
+        return asked, Text(Strings.of([asked]))
+
+    def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:
+        """Ids of texts of different lengths."""
+        length, special = spec.shape[0], spec.special
+        ids = torch.randint(spec.vocabulary or 1, (count, length), generator=generator)
+        for name, place in (("begin", 0), ("end", -1)):
+            ids[:, place] = special.get(name, ids[0, place].item())
+        ids[ids == special.get("pad", -1)] = special.get("unknown", 1)
+        shorter = torch.randint(3, length + 1, (count, 1), generator=generator)
+        return torch.where(torch.arange(length) < shorter, ids, special.get("pad", 0))
+
+    def dynamic_length(self, spec: InputSpec) -> int | None:
+        return spec.shape[0]
+
+
+def as_features(found: Any) -> Any:
+    """Dense features as a tensor; sparse ones as they are."""
+    return torch.from_numpy(found).float() if isinstance(found, np.ndarray) else found
+
+
+def extent(lengths: Iterable[int]) -> dict[str, int]:
+    ordered = sorted(lengths)
+    return {"min": ordered[0], "median": ordered[len(ordered) // 2], "max": ordered[-1]}
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

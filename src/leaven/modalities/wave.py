@@ -1,0 +1,31 @@
+"""Sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from leaven.modalities.modality import Modality
+from leaven.modalities.spec import InputSpec
+from leaven.modalities.value import Value
+
+
+@dataclass(frozen=True, eq=False)
+class Wave(Value):
+    """Sound: samples (B, T) float; lengths (B,) int64; rate in Hz."""
+
+    modality = "wave"
+    samples: Tensor
+    lengths: Tensor
+    rate: float
+
+
+class WaveModality(Modality):
+    """One channel of sound."""
+
+    name, noun, plural, values = "wave", "sound", "sounds", (Wave,)
+
+    def spec(self, value: Any, train: Tensor) -> InputSpec:
+        return InputSpec(self.name, tuple(value.samples.shape[1:]), rate=value.rate)
