@@ -18,8 +18,8 @@ from small import digits_for, in_tokens, small_settings
 
 import leaven
 from leaven import cli
-from leaven.api import cell as cell_process
-from leaven.api import grid
+from leaven.experiments import cell as cell_process
+from leaven.experiments import grid
 from leaven.data import open_data
 from leaven.data.batch import Batch
 from leaven.errors import Interrupted, UserError

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import leaven
-from leaven.api.rebuild import words_kept
+from leaven.api.reconstruct import words_kept
 from leaven.data import Batch, open_data
 from leaven.data.spec import DataSpec
 from leaven.draw import Draw

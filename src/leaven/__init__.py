@@ -7,26 +7,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from leaven.api import (
-        compare,
-        demo,
-        embed,
-        evaluate,
-        export,
-        finetune,
-        inspect,
-        interpolate,
-        list_encoders,
-        list_methods,
-        load,
-        predict,
-        pretrain,
-        reconstruct,
-        rewrite,
-        sample,
-        score,
-        search,
-    )
+    from leaven.api.compare import compare
+    from leaven.api.demo import demo
+    from leaven.api.embed import embed
+    from leaven.api.encoders import list_encoders
+    from leaven.api.evaluate import evaluate
+    from leaven.api.export import export
+    from leaven.api.finetune import finetune
+    from leaven.api.inspect import inspect
+    from leaven.api.interpolate import interpolate
+    from leaven.api.load import load
+    from leaven.api.methods import list_methods
+    from leaven.api.predict import predict
+    from leaven.api.pretrain import pretrain
+    from leaven.api.reconstruct import reconstruct
+    from leaven.api.rewrite import rewrite
+    from leaven.api.sample import sample
+    from leaven.api.score import score
+    from leaven.api.search import search
     from leaven.errors import UserError
     from leaven.experiments.runner import list_claims, reproduce
     from leaven.run import Run

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from leaven.api.use import load_encoder_of
+from leaven.api.opening import load_encoder_of
 from leaven.encoders import describe_encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode

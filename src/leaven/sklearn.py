@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from leaven.api.console import seconds
-from leaven.api.use import load_encoder_of
+from leaven.api.opening import load_encoder_of
 from leaven.data import open_data
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder

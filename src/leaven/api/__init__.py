@@ -1,14 +1,23 @@
-"""The public functions: each a short story over the rooms below."""
+"""The public functions, one file for each command."""
 
-from leaven.api.classify import finetune, predict
-from leaven.api.generate import interpolate, sample, score
-from leaven.api.judge import compare, evaluate
-from leaven.api.look import inspect, list_encoders, list_methods
-from leaven.api.rebuild import reconstruct
-from leaven.api.train import demo, pretrain
-from leaven.api.use import export, load
-from leaven.api.vectors import embed, search
-from leaven.api.wordings import rewrite
+from leaven.api.compare import compare
+from leaven.api.demo import demo
+from leaven.api.embed import embed
+from leaven.api.encoders import list_encoders
+from leaven.api.evaluate import evaluate
+from leaven.api.export import export
+from leaven.api.finetune import finetune
+from leaven.api.inspect import inspect
+from leaven.api.interpolate import interpolate
+from leaven.api.load import load
+from leaven.api.methods import list_methods
+from leaven.api.predict import predict
+from leaven.api.pretrain import pretrain
+from leaven.api.reconstruct import reconstruct
+from leaven.api.rewrite import rewrite
+from leaven.api.sample import sample
+from leaven.api.score import score
+from leaven.api.search import search
 
 __all__ = [
     "compare",

@@ -12,7 +12,27 @@ from typing import Any, NoReturn
 
 from typer.exceptions import TyperException
 
-from leaven.cli import classify, generate, judge, look, reproduce, rewrite, train, use, vectors  # noqa: F401  each registers its commands
+from leaven.cli import (  # noqa: F401  each registers its command
+    claims,
+    compare,
+    demo,
+    embed,
+    encoders,
+    evaluate,
+    export,
+    finetune,
+    inspect,
+    interpolate,
+    methods,
+    predict,
+    pretrain,
+    reconstruct,
+    reproduce,
+    rewrite,
+    sample,
+    score,
+    search,
+)
 from leaven.cli.app import answer, app, first_process, say
 from leaven.errors import Interrupted, TrainingStopped, UserError, out_of_memory
 

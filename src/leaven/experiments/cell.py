@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from leaven.api.console import Progress, Say
-from leaven.api.judge import evaluate
+from leaven.api.evaluate import evaluate
 from leaven.data import DataSet, open_data
 from leaven.errors import Interrupted, TrainingStopped, UserError
 from leaven.evaluation.comparison import FINISHED, STOPPED

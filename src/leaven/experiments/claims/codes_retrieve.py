@@ -1,4 +1,4 @@
-from leaven.api.use import load_encoder_of
+from leaven.api.opening import load_encoder_of
 from leaven.evaluation.features import encode
 from leaven.evaluation.retrieval import retrieval
 from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, sign

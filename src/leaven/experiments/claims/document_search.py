@@ -1,6 +1,6 @@
 import torch
 
-from leaven.api.use import load_encoder_of
+from leaven.api.opening import load_encoder_of
 from leaven.data import Batch, DataSet
 from leaven.data.sources import named
 from leaven.errors import UserError

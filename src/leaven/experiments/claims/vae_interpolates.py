@@ -1,6 +1,6 @@
 import torch
 
-from leaven.api.use import load_encoder_of
+from leaven.api.opening import load_encoder_of
 from leaven.draw import Draw
 from leaven.evaluation.features import encode
 from leaven.evaluation.generation import likeness

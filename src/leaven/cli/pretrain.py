@@ -35,20 +35,6 @@ from leaven.run import when
 
 
 @app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Where the run is kept.")] = Path("leaven-runs/demo"),
-    budget: Annotated[str, typer.Option(help="Time for pre-training.")] = "60s",
-    as_json: AsJson = False,
-) -> None:
-    """Pre-train on handwritten digits without labels, then see what that is worth: no network, about 3 minutes on 2 cores."""
-    import leaven
-
-    with Watch() as watch:
-        card = leaven.demo(out=out, budget=budget, say=watch.say, progress=watch)
-    answer(as_json, {**card.to_dict(), "report": str(out / "report.html")}, f"{card.text()}\nThe whole story: {out / 'report.html'}")
-
-
-@app.command()
 def pretrain(
     data: Data,
     method: MethodName = "simclr",

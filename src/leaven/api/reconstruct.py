@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from leaven.api.console import Progress, quiet
-from leaven.api.generate import able, checked_out, write_npy, write_texts
-from leaven.api.vectors import opened
+from leaven.api.opening import able, opened
+from leaven.api.output import checked_out, write_npy, write_texts
 from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.evaluation.likelihood import reconstructed

@@ -1,4 +1,4 @@
-"""See what there is."""
+"""See what a data set holds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import Any
 
 from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
-from leaven.encoders import OWN
 from leaven.errors import UserError
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import originals
 from leaven.methods.method import Method
-from leaven.methods.registry import explained, hyperparameters, registry
 from leaven.modalities import modality_of
 from leaven.report.copies_sheet import copies_sheet
 from leaven.training.pretraining import Request
@@ -67,41 +65,3 @@ def inspect(
     if sheet is not None and not copies_sheet(Path(sheet), found, opened, other):
         say(f"no copies to show: {sheet} is not written")
     return found
-
-
-def list_methods() -> list[dict[str, Any]]:
-    """Every method: name, family, roles, paper, year, what it does beside giving features, and its hyper-parameters with defaults and meanings."""
-    return [
-        {
-            "name": name,
-            "family": method.family,
-            "roles": list(method.roles),
-            "modality": method.modality or "any",
-            "paper": method.paper,
-            "year": method.year,
-            "summary": explained(method)[0][0],
-            "abilities": method.abilities(),
-            "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
-            "meanings": explained(method)[1],
-        }
-        for name, method in registry().items()
-    ]
-
-
-def list_encoders() -> list[dict[str, Any]]:
-    """Leaven's own encoders: name, modalities, what they offer, and their arguments with defaults and meanings. Any timm name works beside them."""
-    return [
-        {
-            "name": name,
-            "modalities": list(kind.modalities),
-            "offers": list(kind.offers),
-            "summary": explained(kind)[0][0],
-            "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(kind).items()},
-            "meanings": explained(kind)[1],
-        }
-        for name, kind in OWN.items()
-    ]
-
-
-def default(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Raise an encoder."""
+"""Train an encoder on data without labels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from leaven.api.console import Progress, Say, describe_data, quiet, seconds
-from leaven.api.judge import evaluate
 from leaven.data import DataSet, open_data
 from leaven.data.dataset import stacked
 from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
-from leaven.evaluation.scorecard import Scorecard
 from leaven.inspection.cautions import told_constant
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method
@@ -113,18 +111,3 @@ def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run, and not of a model of another library, which has a config.json as well."""
     return (folder / "config.json").is_file() and "asked" in read_json(folder / "config.json")
-
-
-def demo(
-    *,
-    out: str | Path = "leaven-runs/demo",
-    budget: str | float = "60s",
-    say: Say = quiet,
-    progress: Progress = quiet,
-) -> Scorecard:
-    """Pre-train SimCLR on scikit-learn's handwritten digits without their labels, and evaluate it from 1, 2, 5 and 10 labels a class.
-
-    budget: of the pre-training; training on the labels alone may take 1.3 times as long.
-    """
-    run = pretrain("demo:digits", out=out, budget=budget, say=say, progress=progress)
-    return evaluate(run, "demo:digits", budget=1.3 * (seconds(budget) or 60), say=say, progress=progress)
