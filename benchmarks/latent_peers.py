@@ -18,7 +18,7 @@ import torch
 
 import leaven
 from leaven.data import open_data
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 HIDDEN, WIDTH, CODE = 500, 512, 32
 SHORTER = 0.4

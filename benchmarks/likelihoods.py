@@ -18,7 +18,7 @@ from leaven.data import open_data
 from leaven.draw import Draw
 from leaven.evaluation.intervals import bootstrap_interval
 from leaven.run import read_json, write_json
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 DENSE = {"encoder.widths": (500, 500), "bound_samples": 500}
 ARMS = {

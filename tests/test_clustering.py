@@ -10,7 +10,7 @@ import leaven
 from leaven.methods.clustering.deepcluster import clustered
 from leaven.methods.method import Outputs
 from leaven.modalities import Vector
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 # --- SwAV ---
 

@@ -18,13 +18,13 @@ from small import digits_for, in_tokens, small_settings
 
 import leaven
 from leaven import cli
-from leaven.experiments import cell as cell_process
-from leaven.experiments import grid
 from leaven.data import open_data
 from leaven.data.batch import Batch
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.comparison import DIED, FINISHED, STOPPED, Cell, Comparison, difference, magnitude, over_seeds
 from leaven.evaluation.intervals import seeds_interval
+from leaven.experiments import cell as cell_process
+from leaven.experiments import grid
 from leaven.experiments.process import Died, apart
 from leaven.methods.registry import registry
 from leaven.modalities import Vector

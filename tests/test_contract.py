@@ -14,7 +14,7 @@ from leaven.losses import nt_xent
 from leaven.methods.method import Method, Outputs, Recipe, Rule, Stage
 from leaven.methods.registry import find_method
 from leaven.modalities import Tokens, Vector
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 # --- two players ---
 

@@ -24,7 +24,8 @@ from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.context import Forecast
 from leaven.modules.memory import Bank, Queue
 from leaven.modules.patches import overlapping_patches
-from leaven.training.pretraining import Request, build, trained_method
+from leaven.training.pretraining import Request, build
+from leaven.training.trained import trained_method
 from leaven.views.color import rgb_to_lab
 
 SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))

@@ -26,7 +26,7 @@ from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.batchnorm import has_batch_norm
 from leaven.modules.samples import deviation, energy_distance
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 NUMBERS = InputSpec("vector", (3,), (100.0, -5.0, 0.0), (10.0, 0.1, 1.0))
 GREY = InputSpec("pixels", (1, 8, 8), (0.4,), (0.25,))

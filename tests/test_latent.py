@@ -20,7 +20,7 @@ from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.boltzmann import Boltzmann, Chains, Stack, ailments
 from leaven.modules.decoder import code_decoder
 from leaven.modules.units import Binary, Gaussian
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 
 def machine(below, above, *, spread=1.0, seed=0, **units):

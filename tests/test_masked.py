@@ -15,7 +15,7 @@ from leaven.methods.masked.data2vec import normalized
 from leaven.methods.method import Outputs
 from leaven.modalities import InputSpec, Pixels
 from leaven.modules.decoder import Everywhere, MapDecoder, map_shape
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 from leaven.views.masks import ORDERS, block_order, center_order, check_mask, multi_block, places_to_mask, rectangles, side_order
 
 GRIDS = [(8, 8), (4, 4), (14, 14), (6, 9)]

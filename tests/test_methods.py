@@ -29,7 +29,7 @@ from leaven.training.devices import ASK_DRIVER, seed_device
 from leaven.training.health import Monitor, choices_used, feature_std, information, rankme, uniformity
 from leaven.training.optimizers import LARS, build_optimizer, parameter_groups, restore
 from leaven.training.plan import rate_factor, scaled_rate
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 # --- over the registry ---
 

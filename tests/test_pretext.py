@@ -16,7 +16,7 @@ from leaven.methods.pretext.colorization import SoftEncoding, balance, gamut
 from leaven.methods.pretext.jigsaw import distant_permutations
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Pixels
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 from leaven.views.color import rgb_to_lab
 from leaven.views.patches import cut_patches, drop_colors, enlarge_patches, enlarged_side, normalize_patch, patch_side
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from leaven.api.opening import load_encoder_of
 from leaven.encoders import describe_encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
 from leaven.modalities import Strings, Text
 from leaven.run import Run
 from leaven.training.devices import choose_device
+from leaven.training.trained import load_encoder_of
 from leaven.vectors import weights_hash
 
 try:

@@ -14,7 +14,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from leaven.api.console import seconds
-from leaven.api.opening import load_encoder_of
 from leaven.data import open_data
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder
@@ -25,6 +24,7 @@ from leaven.modalities.picture_files import Unusable, decode, survey
 from leaven.run import Run
 from leaven.training.devices import choose_device
 from leaven.training.pretraining import DEFAULT_EPOCHS, Request, train
+from leaven.training.trained import load_encoder_of
 
 
 class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

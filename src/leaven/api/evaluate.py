@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leaven.api.console import Progress, Say, quiet, seconds
-from leaven.api.opening import able, load_encoder_of
+from leaven.api.opening import able
 from leaven.data import DataSet, open_data
 from leaven.errors import UserError
 from leaven.evaluation.classifier import evaluate_classifier
@@ -23,6 +23,7 @@ from leaven.report.story import report_run
 from leaven.run import Run, write_json
 from leaven.training.devices import choose_device
 from leaven.training.supervision import learned_hashes
+from leaven.training.trained import load_encoder_of
 
 
 def evaluate(

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leaven.api.opening import load_encoder_of
 from leaven.exporters import find_target
 from leaven.exporters.target import Exported
 from leaven.run import Run
+from leaven.training.trained import load_encoder_of
 
 
 def export(

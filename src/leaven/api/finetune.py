@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from leaven.api.console import Progress, Say, describe_data, quiet, seconds
-from leaven.api.opening import load_encoder_of
 from leaven.data import open_data
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
@@ -20,6 +19,7 @@ from leaven.training import pretraining
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
 from leaven.training.supervision import supervision
+from leaven.training.trained import load_encoder_of
 
 
 def finetune(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from leaven.api.opening import able, load_encoder_of
+from leaven.api.opening import able
 from leaven.api.output import checked_out, kept
 from leaven.data import open_data
 from leaven.errors import UserError
@@ -20,6 +20,7 @@ from leaven.modalities import Value
 from leaven.modalities.modality import fitted
 from leaven.run import Run
 from leaven.training.devices import choose_device
+from leaven.training.trained import load_encoder_of
 
 
 def interpolate(

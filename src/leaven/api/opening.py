@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from leaven.api.console import Progress
-from leaven.api.load import load
 from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder, describe_encoder
 from leaven.errors import UserError
@@ -19,7 +18,7 @@ from leaven.methods.method import Method
 from leaven.methods.registry import registry
 from leaven.modalities import Value
 from leaven.run import Run
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import load_encoder_of, trained_method
 from leaven.vectors import Origin
 
 ABILITIES = {"sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features"}
@@ -32,15 +31,6 @@ def able(run: Run, ability: str, method: str | type[Method] | None) -> Method:
         others = [name for name, other in registry().items() if ability in other.abilities()]
         raise UserError(f"{made.name} {ABILITIES[ability]}", where=run.path, hint=f"train one that does: {', '.join(others)}")
     return made
-
-
-def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
-    """The trained encoder as `load` finds it, for all that must know its input. UserError for a method's own networks, which do not tell it."""
-    encoder = load(run, role)
-    if not isinstance(encoder, Encoder):
-        where = run.path if isinstance(run, Run) else run
-        raise UserError("the networks of this method do not tell what input they take", where=where, hint="use them in Python: leaven.load")
-    return encoder
 
 
 def opened(

@@ -20,8 +20,8 @@ from leaven.evaluation.scorecard import Scorecard, Scores
 from leaven.methods.method import Method
 from leaven.modalities import Value, modality_of
 from leaven.run import Run
-from leaven.training.pretraining import trained_method
 from leaven.training.supervision import learned_hashes
+from leaven.training.trained import trained_method
 
 MOST_CLASSES_SHOWN, PAIRS_SHOWN = 100, 10
 

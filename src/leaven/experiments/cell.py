@@ -22,8 +22,9 @@ from leaven.inspection.estimate import rehearse
 from leaven.report.story import report_run
 from leaven.run import Run, write_json
 from leaven.training.flops import flops_a_step
-from leaven.training.pretraining import Request, train, trained_method
+from leaven.training.pretraining import Request, train
 from leaven.training.tokenization import in_tokens
+from leaven.training.trained import trained_method
 
 
 def pace(request: Request, opening: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from leaven.modalities.content import spread
 from leaven.report.facts import facts
 from leaven.report.page import write_report
 from leaven.run import Run
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 from leaven.vectors import class_of
 from leaven.views import Views
 

@@ -21,7 +21,7 @@ from leaven.encoders.store import load_encoder, save_encoder, weights_digest
 from leaven.encoders.timm import Timm
 from leaven.errors import TrainingStopped, UserError
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters, known_method
+from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters
 from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.modules.batchnorm import across_processes, has_batch_norm
@@ -35,7 +35,7 @@ from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, give_back_memory, keep_freed_memory
 from leaven.training.supervision import Supervision, labeled, write_record
-from leaven.training.tokenization import in_tokens, keep_tokenizer, kept_tokenizer, split_settings
+from leaven.training.tokenization import in_tokens, keep_tokenizer, split_settings
 from leaven.training.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -322,29 +322,6 @@ def _train(
         folder.write_config({**folder.config, "plan": plan.to_dict(), "result": result})
     fabric.barrier()
     return folder
-
-
-def trained_method(folder: Run, method: str | type[Method] | None = None) -> Method:
-    """The method as it was when its training ended (or was last saved), heads and teachers included.
-
-    method: needed where the run names a file of code (`file.py:Class`), which is never run on the word of the run's folder alone.
-    """
-    config = folder.config
-    asked = config["asked"]
-    spec = DataSpec.from_dict(asked["data"]["spec"])
-    kind = find_method(method) if method is not None else known_method(asked["method"]["name"], folder.path)
-    encoders = {
-        name: build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), stored["arguments"])
-        for name, stored in asked["encoder"].items()
-        if stored["library"] != "method"
-    }
-    trained, _ = build_method(kind, spec, encoders, asked["method"]["hyperparameters"])
-    state = Checkpoints(folder.checkpoints).load()
-    if state is None:
-        raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
-    trained.load_state_dict(state["method"])
-    attach(kept_tokenizer(folder), trained)
-    return trained.eval()
 
 
 def near(data: DataSet, device: torch.device) -> Batch:

@@ -1,8 +1,8 @@
-from leaven.api.opening import load_encoder_of
 from leaven.evaluation.features import encode
 from leaven.evaluation.retrieval import retrieval
 from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, sign
 from leaven.report.reproduction import numbers_figure
+from leaven.training.trained import load_encoder_of
 
 NUMBERS = 256
 CODES, PIXELS = f"codes of {NUMBERS} numbers", "pixels"

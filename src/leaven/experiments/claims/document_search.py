@@ -1,6 +1,5 @@
 import torch
 
-from leaven.api.opening import load_encoder_of
 from leaven.data import Batch, DataSet
 from leaven.data.sources import named
 from leaven.errors import UserError
@@ -9,6 +8,7 @@ from leaven.evaluation.retrieval import retrieval
 from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, sign
 from leaven.modalities.counts import of_sparse
 from leaven.report.reproduction import numbers_figure
+from leaven.training.trained import load_encoder_of
 
 NUMBERS, WORDS = 128, 2000
 CODES, LSA, TF_IDF = f"deep auto-encoder, {NUMBERS} numbers", f"LSA, {NUMBERS} numbers", "tf-idf"

@@ -5,7 +5,7 @@ from leaven.draw import Draw
 from leaven.experiments.claim import Arm, Claim, Found, Outcome, decided
 from leaven.modalities import Text
 from leaven.report.reproduction import numbers_figure
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 PLAIN, ANNEALED, FREE, HIDDEN = "plain", "KL annealed", "free bits", "words hidden from the decoder"
 UNITS, NATS = "active units", "nats of KL"

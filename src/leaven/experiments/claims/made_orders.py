@@ -6,7 +6,7 @@ from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found,
 from leaven.methods.latent.deep_autoencoder import DeepAutoencoder
 from leaven.methods.latent.made import MADE
 from leaven.report.reproduction import numbers_figure
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import trained_method
 
 ORDERINGS = 4
 MASKED, UNMASKED = "MADE", "an auto-encoder without masks"

@@ -1,13 +1,12 @@
 import torch
 
-from leaven.api.opening import load_encoder_of
 from leaven.draw import Draw
 from leaven.evaluation.features import encode
 from leaven.evaluation.generation import likeness
 from leaven.experiments.claim import Arm, Claim, Found, Outcome, decided
 from leaven.modalities.modality import fitted
 from leaven.report.reproduction import numbers_figure
-from leaven.training.pretraining import trained_method
+from leaven.training.trained import load_encoder_of, trained_method
 
 VAE, PLAIN, JUDGE = "variational auto-encoder", "plain auto-encoder", "judge"
 HALFWAY, NEW = "precision halfway between two samples", "precision of new samples"

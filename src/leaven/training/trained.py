@@ -1,0 +1,69 @@
+"""What a finished training left behind: its method, and its encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from leaven.data.spec import DataSpec
+from leaven.encoders import Encoder, build_encoder
+from leaven.encoders.store import load_encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method
+from leaven.methods.registry import build_method, find_method, known_method
+from leaven.modalities import InputSpec
+from leaven.run import Run, read_json
+from leaven.training.checkpoint import Checkpoints
+from leaven.training.pretraining import attach
+from leaven.training.tokenization import kept_tokenizer
+
+
+def trained_method(folder: Run, method: str | type[Method] | None = None) -> Method:
+    """The method as it was when its training ended (or was last saved), heads and teachers included.
+
+    method: needed where the run names a file of code (`file.py:Class`), which is never run on the word of the run's folder alone.
+    """
+    config = folder.config
+    asked = config["asked"]
+    spec = DataSpec.from_dict(asked["data"]["spec"])
+    kind = find_method(method) if method is not None else known_method(asked["method"]["name"], folder.path)
+    encoders = {
+        name: build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), stored["arguments"])
+        for name, stored in asked["encoder"].items()
+        if stored["library"] != "method"
+    }
+    trained, _ = build_method(kind, spec, encoders, asked["method"]["hyperparameters"])
+    state = Checkpoints(folder.checkpoints).load()
+    if state is None:
+        raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
+    trained.load_state_dict(state["method"])
+    attach(kept_tokenizer(folder), trained)
+    return trained.eval()
+
+
+def load_network(run: str | Path | Run, role: str | None = None, method: str | type[Method] | None = None) -> nn.Module:
+    """The trained encoder, in eval mode: raw input -> features. role: which of several encoders.
+
+    method: the class, or file.py:Class, of a run whose networks are those of a user's own method; code that a run names is never run by itself.
+    Raises UserError where the run has several encoders and no role says which, or none of this role.
+    """
+    opened = run if isinstance(run, Run) else Run.open(run)
+    folder = opened.encoder_folder if role is None else opened.encoder_folder / role
+    if role is None and not (folder / "config.json").is_file() and (roles := sorted(path.parent.name for path in folder.glob("*/config.json"))):
+        raise UserError(f"this run has several encoders: {', '.join(roles)}", where=opened.path, hint="say which with role")
+    if role is not None and not folder.is_dir():
+        raise UserError(f"no encoder is named {role!r}", where=opened.path, hint="leave role out to see what there is")
+    if (folder / "config.json").is_file() and read_json(folder / "config.json").get("library") == "method":
+        encoders = trained_method(opened, method).encoders()
+        return encoders[role] if role else next(iter(encoders.values()))
+    return load_encoder(folder)
+
+
+def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
+    """The same, for all that must know the encoder's input. UserError for a method's own networks, which do not tell it."""
+    encoder = load_network(run, role)
+    if not isinstance(encoder, Encoder):
+        where = run.path if isinstance(run, Run) else run
+        raise UserError("the networks of this method do not tell what input they take", where=where, hint="use them in Python: leaven.load")
+    return encoder
