@@ -62,10 +62,7 @@ class CountsModality(Modality):
     name, values = "counts", (Counts,)
     encoders = (DefaultEncoder("mlp", "counts"),)
     method = ("deep_autoencoder", "a code from which a text's words can be told, made for finding texts of the same kind")
-    views = {
-        **{key: {"kind": "counts"} for key in ("contrast", "byol", "multicrop")},
-        **{key: {"kind": "counts", "count": 1, "drop": 0} for key in ("reconstruction", "labels", "plain")},
-    }
+    views = {"contrast": {"kind": "counts"}, "plain": {"kind": "counts", "count": 1, "drop": 0}}
     likelihoods = ("multinomial",)
 
     def spec(self, value: Any, train: Tensor) -> InputSpec:

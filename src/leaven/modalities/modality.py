@@ -62,7 +62,8 @@ class Modality(ABC):
     method: ClassVar[tuple[str, str]] = ("simclr", "it learns from any kind of data")
     """The method behind `--method auto`, and why."""
     views: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Purpose ("contrast", "byol", "multicrop", "reconstruction", "labels", "plain") -> the kind of views and their settings."""
+    """Purpose -> the kind of views and their settings: "contrast" and "plain", and where they differ from these "byol", "multicrop" (several views),
+    "reconstruction" and "labels" (one view)."""
 
     likelihoods: ClassVar[tuple[str, ...]] = ()
     """Which likelihoods a model of such samples may have."""

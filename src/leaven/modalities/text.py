@@ -98,10 +98,7 @@ class TextModality(Modality):
     )
     library, tokenized = "transformers", True
     method = ("simcse", "made for finding texts that say the same")
-    views = {
-        **{key: {"kind": "text"} for key in ("contrast", "byol", "multicrop")},
-        **{key: {"kind": "text", "count": 1, "drop": 0} for key in ("reconstruction", "labels", "plain")},
-    }
+    views = {"contrast": {"kind": "text"}, "plain": {"kind": "text", "count": 1, "drop": 0}}
     export_name, export_format = "ids", "int64, (batch, length), of tokens; padding as the tokeniser has it"
 
     def spec(self, value: Any, train: Tensor) -> InputSpec:

@@ -28,10 +28,7 @@ class VectorModality(Modality):
     name, values = "vector", (Vector,)
     encoders = (DefaultEncoder("mlp", "plain numbers"),)
     method = ("simclr", "its views of plain numbers (noise, left-out values) need no knowledge of what they mean")
-    views = {
-        **{key: {"kind": "vectors"} for key in ("contrast", "byol", "multicrop")},
-        **{key: {"kind": "vectors", "count": 1, "noise": 0, "drop": 0} for key in ("reconstruction", "labels", "plain")},
-    }
+    views = {"contrast": {"kind": "vectors"}, "plain": {"kind": "vectors", "count": 1, "noise": 0, "drop": 0}}
     likelihoods = ("bernoulli", "gaussian")
     continuous = True
 
