@@ -18,8 +18,8 @@ class Dense(Encoder):
     """All values of a sample through fully connected layers, without normalisation between them (Hinton and Salakhutdinov 2006).
 
     widths: of the layers, the last of which is the feature vector. activation: after every layer but the last, "sigmoid", "tanh" or "relu". last:
-    after the last one, these or "linear". raw: read values as they are, pictures in 0-1, counts brought to the data's mean sum; without, every input
-    has mean 0 and deviation 1, and counts are read as square roots of their shares.
+    after the last layer, one of these or "linear". raw: read values as they are (pictures in 0-1, counts scaled to the data's mean sum); otherwise
+    every input has mean 0 and deviation 1, and counts are read as square roots of their shares.
     """
 
     name = "dense"
@@ -42,7 +42,7 @@ class Dense(Encoder):
         return (self.modality.modeled(self.unit(x), self.input) if self.raw else self.normalize(x)).flatten(1)
 
     def from_values(self, values: Float[Tensor, "batch values"]) -> Value:
-        """The inverse of `values`: pictures, cut to 0-1, plain numbers, or counts of a text of the data's mean length."""
+        """The inverse of `values`: pictures clamped to 0-1, plain numbers, or counts of a text of the data's mean length."""
         numbers = values.unflatten(1, self.input.shape)
         if self.raw:
             return self.modality.of_numbers(numbers)

@@ -30,8 +30,9 @@ OWN: dict[str, type[Encoder]] = {}
 class Encoder(nn.Module):
     """Raw input -> features. It carries its own normalisation, so that it cannot be fed wrongly after export.
 
-    library: whose network it is. name: of one of our own. input: what one sample looks like. dim: length of a feature vector. offers: which of
-    features, maps and tokens it has. Pixels may be given as a `Pixels` value or as a tensor (B, C, H, W), uint8 0-255 or float 0-1.
+    library: where the network comes from. name: the name of one of our own. input: what one sample looks like. dim: length of a feature vector.
+    offers: which of features, maps and tokens it has. Input is a value of its modality, or the tensor within, such as pictures (B, C, H, W), uint8
+    0-255 or float 0-1.
     """
 
     library: ClassVar[str] = "leaven"
@@ -39,12 +40,12 @@ class Encoder(nn.Module):
     offers: ClassVar[tuple[str, ...]] = ("features",)
     modalities: ClassVar[tuple[str, ...]] = ("pixels",)
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
-    """In which its weights and pictures lie."""
+    """The memory layout of its weights and of pictures."""
 
     arguments: dict[str, Any]
     modality: Modality
     tokenizer: Tokenizer | None = None
-    """Of those that read text: by what they take it apart."""
+    """Of encoders that read text: what splits it into tokens."""
 
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)
@@ -63,14 +64,14 @@ class Encoder(nn.Module):
     shift: Tensor
 
     def numbers(self, x: Value | Tensor) -> Tensor:
-        """The tensor of a value, as it is stored."""
+        """The tensor within a value, as it is stored."""
         if isinstance(x, Tensor):
             return x
         self.expect(x)
         return x.main
 
     def expect(self, x: Value) -> None:
-        """TypeError for samples of another modality."""
+        """Raises TypeError for samples of another modality."""
         if not isinstance(x, self.modality.values):
             raise TypeError(f"{type(self).__name__} reads {self.input.modality}, not {x.modality}")
 
@@ -80,10 +81,7 @@ class Encoder(nn.Module):
         return x.to(self.scale.dtype) / 255 if x.dtype == torch.uint8 else x.to(self.scale.dtype)
 
     def normalize(self, x: Value | Tensor) -> Tensor:
-        """Raw input to zero mean and unit standard deviation over the training split.
-
-        Counts become square roots of their shares, with a mean square of 1 in each sample.
-        """
+        """Raw input at zero mean and unit standard deviation over the training split (see `Modality.standardized`)."""
         x = self.modality.standardized(self.numbers(x), self.scale, self.shift)
         if x.ndim == 4:  # one pass for the layout and for the number format of what follows
             kind = x.device.type
@@ -111,14 +109,14 @@ class Encoder(nn.Module):
         return self.token_features(x, keep).tokens
 
     def depths(self) -> list[list[str]]:
-        """Names of the parameters of each block, from the input to the output, every name once: what fine-tuning freezes and slows down by depth.
+        """The names of each block's parameters, from input to output, every name once: fine-tuning freezes them and scales their rate by depth.
 
-        One block where the order is not known.
+        A single block where the order is not known.
         """
         return [[name for name, _ in self.named_parameters()]]
 
 
 def names_within(network: nn.Module, *parts: nn.Module) -> list[str]:
-    """Names that the parameters of these parts have in the network."""
+    """The names of the parameters of these parts within the network."""
     inside = {id(parameter) for part in parts for parameter in part.parameters()}
     return [name for name, parameter in network.named_parameters() if id(parameter) in inside]

@@ -16,8 +16,8 @@ ORDERS = ("natural", "random")
 class MaskedDense(Dense):
     """Layers in which each unit of degree d sees the first d values of an ordering and no others (Germain et al. 2015, section 4).
 
-    widths: of the layers, the last of which is the feature vector. activation: after every layer, "sigmoid", "tanh" or "relu". orderings: how many
-    there are, each with masks of its own. order: of the first, "natural" (as the values lie in a sample) or "random", as all others are.
+    widths: of the layers, the last of which is the feature vector. activation: after every layer, "sigmoid", "tanh" or "relu". orderings: number of
+    orderings, each with its own masks. order: the first ordering, "natural" (as values lie in a sample) or "random"; all others are random.
     """
 
     name = "masked_dense"

@@ -30,7 +30,7 @@ class TextReader(Encoder):
         return x  # type: ignore[return-value]
 
     def mean_of_pieces(self, texts: Text) -> Float[Tensor, "texts dim"]:
-        """The features of whole texts: those of their pieces, weighed by how many tokens each has. A text of one piece has that one's."""
+        """The features of whole texts: the mean over their pieces, weighted by the number of tokens."""
         pieces, text = self._tokenizer().pieces(texts)
         special = torch.tensor(list(self.input.special.values()))
         features: Any = []
@@ -39,10 +39,11 @@ class TextReader(Encoder):
             read = pieces[some]
             weights.append((read.mask & ~torch.isin(read.ids, special)).sum(1).clamp(min=1))
             features.append(self(read.to(self.scale.device)))
-        of_pieces, weight = torch.cat(features), torch.cat(weights).to(features[0])
+        pieces_features, weight = torch.cat(features), torch.cat(weights).to(features[0])
         total = weight.new_zeros(len(texts)).index_add(0, text.to(weight.device), weight)
         share = weight / total[text.to(weight.device)]
-        return of_pieces.new_zeros(len(texts), of_pieces.shape[1]).index_add(0, text.to(of_pieces.device), of_pieces * share[:, None])
+        total_features = pieces_features.new_zeros(len(texts), pieces_features.shape[1])
+        return total_features.index_add(0, text.to(pieces_features.device), pieces_features * share[:, None])
 
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:

@@ -17,7 +17,7 @@ from leaven.modules.patches import gather_tokens, hide_tokens
 class Timm(Encoder):
     """A timm model without its classifier.
 
-    model: timm's name. pretrained: start from published weights (downloaded by timm) with the normalisation they were made with.
+    model: timm's name. pretrained: start from published weights (downloaded by timm) with the normalisation they were trained with.
     small_stem: for residual networks, a 3x3 stem of stride 1 without pooling (None: when the side is 64 or less), as is usual on CIFAR.
     """
 
@@ -98,7 +98,7 @@ class Timm(Encoder):
 
 
 def created(model: str, sizes: list[dict[str, Any]], options: dict[str, Any]) -> Any:
-    """A timm model made for the first of these sizes that it takes: transformers take any picture size, most convolutional models need none."""
+    """A timm model built for the first of these sizes that it accepts: transformers accept any picture size, most convolutional models take none."""
     import timm
 
     for size in sizes[:-1]:

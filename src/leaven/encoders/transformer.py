@@ -24,11 +24,10 @@ WHITENED_BY = 5000
 
 
 class TextEncoder(TextReader):
-    """A network of the transformers library over tokens, computed nearly without padding where its attention allows. The feature of a text is made
-    of those of its tokens.
+    """A network of the transformers library over tokens, computed nearly without padding where its attention allows.
 
-    network: its tokens' embeddings, layers and last normalisation. pooling: "mean" of a text's tokens, or its "first" or "last" one. What is pooled
-    goes through `whitening`, which a method may fit.
+    network: embeddings of tokens, layers and last normalisation. pooling: the feature of a text is the "mean" of its tokens' features, or that of its
+    "first" or "last" token. The pooled feature goes through `whitening`, which a method may fit.
     """
 
     offers: ClassVar[tuple[str, ...]] = ("features", "tokens")
@@ -57,15 +56,15 @@ class TextEncoder(TextReader):
         return TokenFeatures(self.pooled(last, mask), last, layers)
 
     def states(self, mask: Bool[Tensor, "batch longest"], *, layers: bool = False, **inputs: Tensor) -> list[Float[Tensor, "batch longest dim"]]:
-        """The output of the network, and that of each layer where they are asked for; 0 where there is no token. inputs: (batch, longest, ...)."""
+        """The output of the network, and with `layers` that of each layer; 0 where there is no token. inputs: (batch, longest, ...)."""
         if self.network.config._attn_implementation != NAME:
-            found = self.network(**inputs, attention_mask=mask.long(), output_hidden_states=layers)
-            return [each * mask[..., None] for each in (found.last_hidden_state, *(found.hidden_states or ())[1:])]
+            outputs = self.network(**inputs, attention_mask=mask.long(), output_hidden_states=layers)
+            return [states * mask[..., None] for states in (outputs.last_hidden_state, *(outputs.hidden_states or ())[1:])]
         packing = Packing.of(mask)
         packed = {name: value.flatten(0, 1)[packing.flat][None] for name, value in inputs.items()}
         positions = packing.positions[None] + self.first_position
-        found = self.network(**packed, position_ids=positions, packing=packing, output_hidden_states=layers)
-        return [packing.unpacked(each[0], mask.shape) for each in (found.last_hidden_state, *(found.hidden_states or ())[1:])]
+        outputs = self.network(**packed, position_ids=positions, packing=packing, output_hidden_states=layers)
+        return [packing.unpacked(states[0], mask.shape) for states in (outputs.last_hidden_state, *(outputs.hidden_states or ())[1:])]
 
     def pooled(self, tokens: Float[Tensor, "batch longest dim"], mask: Bool[Tensor, "batch longest"]) -> Float[Tensor, "batch dim"]:
         if self.pooling == "mean":
@@ -76,7 +75,7 @@ class TextEncoder(TextReader):
         return self.whitening(tokens[torch.arange(len(tokens), device=tokens.device), end])
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        """Of texts as they were written, however long: of tokens, as many as they are."""
+        """Features of texts of any length, or of tokens."""
         if isinstance(x, Text):
             return self.mean_of_pieces(x)
         read = self.in_tokens(x)
@@ -84,7 +83,7 @@ class TextEncoder(TextReader):
         return self.pooled(last, read.mask)
 
     def whiten(self, encode: Callable[[Callable[[Batch], Tensor]], Tensor], samples: int) -> None:
-        """Fit `whitening` by a few thousand training texts. encode: maps a function over the batches of all `samples` of them."""
+        """Fit `whitening` on a few thousand training texts. encode: maps a function over the batches of all `samples` training texts."""
         self.whitening.reset()
         every = max(1, samples // WHITENED_BY)
 
@@ -96,7 +95,7 @@ class TextEncoder(TextReader):
 
     @contextmanager
     def padded(self) -> Iterator[None]:
-        """Computed with padding, by operations that a graph can hold."""
+        """Computed with padding, by operations that an exported graph can hold."""
         before = self.network.config._attn_implementation
         self.network.set_attn_implementation("eager")
         try:
@@ -105,7 +104,7 @@ class TextEncoder(TextReader):
             self.network.config._attn_implementation = before
 
     def no_weight_decay(self) -> list[str]:
-        """Positions, and which of two texts a token is of."""
+        """Embeddings of positions, and of which of two texts a token belongs to."""
         names = [name for name, _ in self.network.named_parameters()]
         return [f"network.{name}" for name in names if any(part in name for part in ("position_embeddings", "token_type_embeddings", "wpe"))]
 
@@ -144,7 +143,7 @@ class TextTransformer(TextEncoder):
 
 
 class CausalTransformer(TextTransformer):
-    """The same, of which each token sees only those before it (Radford et al. 2018).
+    """The same network, in which each token sees only those before it (Radford et al. 2018).
 
     width: of a token. depth: layers. heads: of attention. dropout: of embeddings, layers and attention. pooling: a text's feature is the "mean" of
     its tokens, the "first" or the "last" one.
@@ -166,7 +165,7 @@ class HuggingFaceText(TextEncoder):
 
     @staticmethod
     def knows(name: str) -> bool:
-        """Whether it can be had is found out when it is built."""
+        """Any name may be a model; building it shows."""
         return True
 
     @staticmethod
@@ -177,11 +176,11 @@ class HuggingFaceText(TextEncoder):
         from transformers import AutoConfig
 
         try:
-            found = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(model)
-            network = loaded(model) if pretrained and config is None else fresh(found)
+            architecture = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(model)
+            network = loaded(model) if pretrained and config is None else fresh(architecture)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"no model {model} can be had: {str(error).splitlines()[0]}", hint="give the name or the folder of a text model"
+                f"the model {model} cannot be loaded: {str(error).splitlines()[0]}", hint="give the name or the folder of a text model"
             ) from error
         super().__init__(input, network, pooling)
         self.config = network.config.to_dict()
@@ -190,7 +189,7 @@ class HuggingFaceText(TextEncoder):
 
 
 def first_position(network: Any) -> int:
-    """The number of a text's first position: RoBERTa and its kin begin after that of padding."""
+    """The number of a text's first position: RoBERTa and its relatives count from the one after padding."""
     positions = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     return 0 if padding is None else padding + 1
@@ -211,7 +210,7 @@ def loaded(model: str) -> Any:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Reading and writing weights, which takes a second, draws no progress bars."""
+    """No progress bars while weights are read or written, which takes a second."""
     from transformers.utils import logging
 
     drawn = logging.is_progress_bar_enabled()
@@ -233,7 +232,7 @@ def attention(config: Any) -> str | None:
 
 
 def without_pooler(network: Any) -> Any:
-    """Without the pooler, which features do not pass through."""
+    """Without the pooler, which features do not use."""
     if getattr(network, "pooler", None) is not None:
         network.pooler = None
     return network

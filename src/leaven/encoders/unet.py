@@ -12,14 +12,14 @@ from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
 
-MIDDLE, LARGEST = 8, 16  # sides of the maps in the middle, where every position attends to all others: what is tried for, and what is borne
+MIDDLE, LARGEST = 8, 16  # side of the middle maps, where every position attends to all others: the aim, and the limit
 
 
 class UNet(Encoder):
-    """Finds the noise in a picture (Ho et al. 2020, appendix B; diffusers' UNet2DModel). Features are its middle maps, pooled, of a picture as it is.
+    """Predicts the noise in a picture (Ho et al. 2020, appendix B; diffusers' UNet2DModel). Features are its pooled middle maps of a clean picture.
 
     width: channels of the largest maps, doubled once as their side halves and once more in the end; a multiple of 4. blocks: residual blocks at each
-    size. classes: that it can be told of, besides that a picture has none. level: of noise, in steps, that it is told of when features are read.
+    size. classes: how many classes condition it, besides "no class". level: noise level, in steps, at which features are read.
     """
 
     name = "unet"
@@ -36,8 +36,8 @@ class UNet(Encoder):
         channels, *sides = input.shape
         halved = next(times for times in itertools.count() if max(sides) >> times <= MIDDLE or any(side >> times & 1 for side in sides))
         if max(sides) >> halved > LARGEST:
-            told = f"pictures of {sides[0]} x {sides[1]} cannot be halved down to a side of {LARGEST} or less"
-            raise UserError(told, hint="choose --size 28, 32 or 64")
+            what = f"pictures of {sides[0]} x {sides[1]} cannot be halved down to a side of {LARGEST} or less"
+            raise UserError(what, hint="choose --size 28, 32 or 64")
         widths = [width, *[2 * width] * (halved - 1), 4 * width][: halved + 1]
         super().__init__(input, widths[-1])
         self.classes, self.level = classes, level
@@ -48,7 +48,7 @@ class UNet(Encoder):
             layers_per_block=blocks,
             down_block_types=("DownBlock2D",) * len(widths),
             up_block_types=("UpBlock2D",) * len(widths),
-            norm_num_groups=math.gcd(width // 4, 8),  # four channels a group or more: one alone would lose what is told of level and class
+            norm_num_groups=math.gcd(width // 4, 8),  # at least four channels per group: with one, normalisation would remove level and class
             attention_head_dim=min(widths[-1], 8),
             num_class_embeds=classes + 1,
         )
@@ -59,14 +59,14 @@ class UNet(Encoder):
     def noise(
         self, noisy: Float[Tensor, "batch channels height width"], level: Int64[Tensor, " batch"], label: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """What of a noisy picture in -1 to 1 is noise. label: `classes` means none."""
+        """The noise in a noisy picture in -1 to 1. label: `classes` stands for no class."""
         return self.network(noisy.contiguous(), level, label).sample
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         network, pictures = self.network, 2 * self.unit(x) - 1
         hidden = network.conv_in(pictures.contiguous())
         level, none = (torch.full((len(pictures),), number, device=pictures.device) for number in (self.level, self.classes))
-        told = network.time_embedding(network.time_proj(level).to(pictures.dtype)) + network.class_embedding(none)
+        condition = network.time_embedding(network.time_proj(level).to(pictures.dtype)) + network.class_embedding(none)
         for block in network.down_blocks:
-            hidden, _ = block(hidden_states=hidden, temb=told)
-        return network.mid_block(hidden, told).mean((2, 3))
+            hidden, _ = block(hidden_states=hidden, temb=condition)
+        return network.mid_block(hidden, condition).mean((2, 3))

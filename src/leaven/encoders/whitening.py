@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class Whitening(nn.Module):
-    """After it the features of the training set have mean 0 and variance 1 in all directions (Su et al. 2021, section 3). The identity until fitted.
+    """A linear map after which the features of the training set have mean 0 and variance 1 in all directions (Su et al. 2021, section 3).
 
-    Of the maps that do so it is the one that turns features least. The covariance of few samples is drawn towards one that is the same in all
-    directions (Ledoit and Wolf 2004), so that noise is not taken for variance; of fewer than twice as many as there are directions none is taken.
+    It is the identity until it is fitted. Of all such maps it is the one that rotates features least. The covariance is shrunk towards one that is
+    the same in all directions (Ledoit and Wolf 2004), so that the noise of few samples is not taken for variance.
     """
 
     center: Tensor
@@ -32,14 +32,14 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Float[Tensor, "samples dim"]) -> None:
-        """features: as they are before this map. It stays as it is where they are too few, or all the same."""
+        """features: as they are before this map. With fewer than twice as many samples as dimensions, or equal samples, the map stays as it is."""
         if len(features) < 2 * len(self.center):
             return
         from sklearn.covariance import ledoit_wolf
 
-        found = features.cpu().double()  # some devices have no doubles
-        center = found.mean(0)
-        covariance = torch.from_numpy(ledoit_wolf((found - center).numpy(), assume_centered=True)[0])
+        samples = features.cpu().double()  # some devices have no doubles
+        center = samples.mean(0)
+        covariance = torch.from_numpy(ledoit_wolf((samples - center).numpy(), assume_centered=True)[0])
         variance, directions = torch.linalg.eigh(covariance)
         if variance[-1] > 0:
             self.center.copy_(center)

@@ -36,7 +36,7 @@ class WordVectors(TextReader):
     weights: Tensor
 
     def weigh(self, share: Float[Tensor, " vocabulary"]) -> None:
-        """Weights from how often each word comes among all."""
+        """Set the weights from each word's share of all words."""
         self.weights.copy_(self.rarity / (self.rarity + share) if self.rarity else torch.ones_like(share))
 
     def token_features(
