@@ -14,7 +14,7 @@ from leaven.data.spec import DataSpec
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.masked_dense import MaskedDense
-from leaven.losses.variational import divergence, log_mean_exp, log_normal
+from leaven.losses.variational import gaussian_kl, gaussian_log_prob, log_mean_exp
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Pixels, Vector
@@ -272,11 +272,11 @@ def outputs_of(method, x, noise=0):
 def test_the_divergence_is_that_of_monte_carlo():
     mean, log_variance = torch.tensor([[0.5, -1.0, 0.0]], dtype=torch.float64), torch.tensor([[0.3, -2.0, 0.0]], dtype=torch.float64)
     codes = mean + (0.5 * log_variance).exp() * torch.randn(400_000, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    each = (log_normal(codes, mean, log_variance) - log_normal(codes, 0 * mean, 0 * mean))[:, 0]
-    assert divergence(mean, log_variance).sum().item() == pytest.approx(each.mean().item(), abs=4 * (each.std() / 400_000**0.5).item())
+    each = (gaussian_log_prob(codes, mean, log_variance) - gaussian_log_prob(codes, 0 * mean, 0 * mean))[:, 0]
+    assert gaussian_kl(mean, log_variance).sum().item() == pytest.approx(each.mean().item(), abs=4 * (each.std() / 400_000**0.5).item())
     normal = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
-    assert torch.allclose(divergence(mean, log_variance), torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)))
-    assert torch.allclose(log_normal(codes[:5].movedim(0, 1), mean, log_variance)[0], normal.log_prob(codes[:5, 0]).sum(1))
+    assert torch.allclose(gaussian_kl(mean, log_variance), torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)))
+    assert torch.allclose(gaussian_log_prob(codes[:5].movedim(0, 1), mean, log_variance)[0], normal.log_prob(codes[:5, 0]).sum(1))
 
 
 class Linear:

@@ -3,7 +3,7 @@ from torch import nn
 
 from leaven.encoders import Encoder, Projected
 from leaven.errors import UserError
-from leaven.losses.variational import divergence, drawn, log_mean_exp, log_normal
+from leaven.losses.variational import gaussian_kl, gaussian_log_prob, log_mean_exp, reparameterize
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules.decoder import MaskedDecoder, code_decoder
 from leaven.modules.likelihood import choose_likelihood
@@ -74,7 +74,7 @@ class VAE(Method):
 
     def forward(self, views):
         mean, log_variance = self.posterior(views["target"])
-        codes = drawn(mean, log_variance, views["noise"])
+        codes = reparameterize(mean, log_variance, views["noise"])
         return Outputs(mean=mean, log_variance=log_variance, codes=codes, decoded=self.decoded(codes, views["target"]), target=views["target"])
 
     def posterior(self, target):
@@ -106,14 +106,14 @@ class VAE(Method):
             weights = self.log_weights(**outputs, kl_weight=self.weight)
             return {"bound": -log_mean_exp(weights).mean()}
         nats = self.likelihood.log_prob(outputs.decoded[:, 0], outputs.target)
-        kl = divergence(outputs.mean, outputs.log_variance).mean(0)
+        kl = gaussian_kl(outputs.mean, outputs.log_variance).mean(0)
         return {"reconstruction": -nats.mean(), "kl": self.weight * kl.clamp(min=self.free_bits).sum()}
 
     def log_weights(self, mean, log_variance, codes, decoded, target, kl_weight=1.0):
         """(B, samples): log p(x | z) + log p(z) - log q(z | x) of each code; the first is a sum over values, the others over numbers of the code."""
         count = codes.shape[1]
         nats = self.likelihood.log_prob(decoded.flatten(0, 1), target.repeat_interleave(count, 0)).unflatten(0, (-1, count))
-        prior, posterior = log_normal(codes, 0 * mean, 0 * mean), log_normal(codes, mean, log_variance)
+        prior, posterior = gaussian_log_prob(codes, 0 * mean, 0 * mean), gaussian_log_prob(codes, mean, log_variance)
         return nats + kl_weight * (prior - posterior)
 
     def after_step(self, outputs, progress):
@@ -125,7 +125,7 @@ class VAE(Method):
 
     def examine(self, views):
         outputs = self(views)
-        kl = divergence(outputs.mean.float(), outputs.log_variance.float()).sum(1).mean()
+        kl = gaussian_kl(outputs.mean.float(), outputs.log_variance.float()).sum(1).mean()
         return {"kl_nats": kl.item(), "active_units": int((outputs.mean.float().var(0) > ACTIVE).sum())}
 
     def diagnose(self, measures):
@@ -139,7 +139,7 @@ class VAE(Method):
         mean, log_variance = self.posterior(target)
         weights = []
         for number, some in enumerate(torch.arange(self.bound_samples).split(max(1, AT_ONCE // target.numel()))):
-            codes = drawn(mean, log_variance, draw.child("noise", number).normal(len(target), len(some), self.encoder.dim).to(mean))
+            codes = reparameterize(mean, log_variance, draw.child("noise", number).normal(len(target), len(some), self.encoder.dim).to(mean))
             weights.append(self.log_weights(mean, log_variance, codes, self.decoded(codes, target), target))
         return log_mean_exp(torch.cat(weights, 1))
 

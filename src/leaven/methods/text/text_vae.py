@@ -3,7 +3,7 @@ from torch import nn
 
 from leaven.encoders import Projected, TextEncoder
 from leaven.errors import UserError
-from leaven.losses.variational import divergence, drawn, log_mean_exp, log_normal
+from leaven.losses.variational import gaussian_kl, gaussian_log_prob, log_mean_exp, reparameterize
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules.text_decoder import TextDecoder, gumbel
 from leaven.views import Views
@@ -60,7 +60,7 @@ class TextVAE(Method):
 
     def forward(self, views):
         mean, log_variance = self.posterior(views["x"])
-        (codes,) = drawn(mean, log_variance, views["noise"]).unbind(1)
+        (codes,) = reparameterize(mean, log_variance, views["noise"]).unbind(1)
         return Outputs(mean=mean, log_variance=log_variance, **self.decoder(codes, views["x"], views["hidden"]))
 
     def posterior(self, x):
@@ -74,7 +74,7 @@ class TextVAE(Method):
         return self.beta * (self.progress / self.annealing).clamp(max=1) if self.annealing else self.beta
 
     def loss(self, outputs):
-        kl = divergence(outputs.mean, outputs.log_variance).mean(0)
+        kl = gaussian_kl(outputs.mean, outputs.log_variance).mean(0)
         return {"reconstruction": outputs.nats.mean(), "kl": self.weight * kl.clamp(min=self.free_bits).sum()}
 
     def after_step(self, outputs, progress):
@@ -83,7 +83,7 @@ class TextVAE(Method):
 
     def examine(self, views):
         outputs = self(views)
-        kl = divergence(outputs.mean.float(), outputs.log_variance.float()).sum(1).mean()
+        kl = gaussian_kl(outputs.mean.float(), outputs.log_variance.float()).sum(1).mean()
         return {"kl_nats": kl.item(), "active_units": int((outputs.mean.float().var(0) > ACTIVE).sum())}
 
     def diagnose(self, measures):
@@ -95,9 +95,9 @@ class TextVAE(Method):
     def log_prob(self, value, draw):
         x = self.encoder.inner.in_tokens(value)
         mean, log_variance = self.posterior(x)
-        codes = drawn(mean, log_variance, draw.normal(len(mean), self.bound_samples, self.encoder.dim).to(mean))
+        codes = reparameterize(mean, log_variance, draw.normal(len(mean), self.bound_samples, self.encoder.dim).to(mean))
         nats = torch.stack([-self.decoder(each, x)["nats"] for each in codes.unbind(1)], 1)
-        return log_mean_exp(nats + log_normal(codes, 0 * mean, 0 * mean) - log_normal(codes, mean, log_variance))
+        return log_mean_exp(nats + gaussian_log_prob(codes, 0 * mean, 0 * mean) - gaussian_log_prob(codes, mean, log_variance))
 
     def decode(self, codes):
         return self.decoder.write(codes)
