@@ -119,6 +119,8 @@ class Method(nn.Module):
     """The parts that an input can play; a batch has these keys."""
     modality: ClassVar[str | None] = None
     """Set only where the paper needs one kind of data."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What else it asks of a modality: names of attributes of `Modality` that must not be false or empty, such as "likelihoods"."""
     wants: ClassVar[str] = "features"
     """What the encoder must offer: features, maps or tokens."""
     tokens: ClassVar[TokenizerChoice] = TokenizerChoice()

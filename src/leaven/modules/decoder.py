@@ -155,6 +155,6 @@ def code_decoder(encoder: Encoder, size: int, per_value: int = 1) -> nn.Module:
         if inner is encoder and size == widths[-1]:  # its last layer is the code
             widths.pop()
         return ValueDecoder(dense_layers((size, *reversed(widths), values), type(inner.between)), per_value)
-    if inner.input.modality == "pixels":
+    if inner.input.planar:
         return PictureDecoder(size, (shape[0], shape[1], shape[2]), per_value)
     return ValueDecoder(mlp(size, *reversed(widths), values), per_value)

@@ -22,6 +22,7 @@ from leaven.encoders.timm import Timm
 from leaven.errors import TrainingStopped, UserError
 from leaven.methods.method import Method, Recipe
 from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters
+from leaven.methods.support import inputs_of
 from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.modules.batchnorm import across_processes, has_batch_norm
@@ -88,15 +89,8 @@ def as_read(kind: type[Method], data: DataSpec, size: int | None) -> DataSpec:
 def build(request: Request, data: DataSpec, device: str, tokenizer: Tokenizer | None = None) -> tuple[Method, Recipe, list[dict[str, Any]]]:
     """The method around fresh encoders, its recipe, and the choices that were made for `auto`. tokenizer: by which the data's texts became tokens."""
     kind = find_method(request.method)
-    inputs = kind.inputs(data)
-    for role in inputs:
-        if role not in data.roles:
-            raise UserError(
-                f"{kind.name} needs the role {role!r}, and the data has {', '.join(data.roles)}", hint="say which column plays it with --columns"
-            )
+    inputs = inputs_of(kind, data)
     first = next(iter(inputs))
-    if kind.modality is not None and (found := data.roles[first].modality) != kind.modality:
-        raise UserError(f"{kind.name} learns from {kind.modality}, and this data is {found}", hint="see `leaven methods` for one that fits")
     choices: list[dict[str, Any]] = []
     _, settings = split_settings(request.settings)
     arguments = {name.removeprefix("encoder."): value for name, value in settings.items() if name.startswith("encoder.")}

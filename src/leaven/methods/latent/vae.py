@@ -32,6 +32,7 @@ class VAE(Method):
     year = 2014
     recipe = Recipe(optimizer="adamw", lr=1e-3, batch=100, weight_decay=0.0, betas=(0.9, 0.99))
     purpose = "plain"
+    needs = ("likelihoods",)
     log_prob_is = "lower bound of it"
     progress: torch.Tensor
 
@@ -153,6 +154,6 @@ class VAE(Method):
         drawn = draw.child("values")
         if self.masked:
             return self.likelihood.value(self.one_by_one(codes, lambda outputs: self.likelihood.sample(outputs, drawn)))
-        if self.encoder.input.modality == "pixels":
+        if self.encoder.modality.visible:
             return self.decode(codes)
         return self.likelihood.value(self.likelihood.sample(self.decoder(codes), drawn))

@@ -24,10 +24,10 @@ class VQVAE(Method):
     paper = "Neural Discrete Representation Learning (van den Oord et al.)"
     year = 2017
     recipe = Recipe(optimizer="adamw", lr=1e-3, batch=128, weight_decay=0.0)
-    wants = "maps"
     encoder: Quantized
     decoder: MapDecoder | ValueDecoder
     purpose = "plain"
+    needs = ("likelihoods",)
     guards = {"restart": "codes that begin anew when no vector is near them"}
 
     def __init__(
@@ -63,7 +63,7 @@ class VQVAE(Method):
 
     @classmethod
     def inputs(cls, data):
-        return {"x": "maps" if data.roles["x"].modality == "pixels" else "features"}
+        return {"x": "maps" if "x" in data.roles and data.roles["x"].planar else "features"}
 
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw)
