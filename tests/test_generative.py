@@ -272,11 +272,6 @@ def test_samples_without_a_class_cannot_teach_classes(name, settings, labeled):
         build_method(find_method(name), DataSpec(60, {"x": NUMBERS}, 2 if labeled else 0, labeled), {}, settings)
 
 
-def test_a_generator_of_counts_is_refused():
-    with pytest.raises(leaven.UserError, match="pictures or plain numbers, and this data is counts"):
-        made("gan", InputSpec("counts", (6,)))
-
-
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [

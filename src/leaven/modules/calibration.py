@@ -25,6 +25,3 @@ def best_temperature(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, "
 
     with torch.no_grad():
         return math.exp(minimize_scalar(cross_entropy, bounds=(-bound, bound), method="bounded").x)
-
-
-__all__ = ["best_temperature"]

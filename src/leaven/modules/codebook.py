@@ -57,6 +57,3 @@ def perplexity(chosen: Int64[Tensor, "*batch"], codes: int) -> float:
     """exp of the entropy of how often each code is taken: 1 where one takes all, `codes` where all take as many."""
     share = chosen.flatten().bincount(minlength=codes).double() / chosen.numel()
     return torch.special.entr(share).sum().exp().item()
-
-
-__all__ = ["Codebook", "perplexity", "straight_through"]

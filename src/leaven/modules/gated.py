@@ -47,6 +47,3 @@ def through(layers: Iterable[nn.Module], above: Tensor, left: Tensor, label: Ten
         above, told = layer.rows(above, label)
         left = layer.places(left, told)
     return above, left
-
-
-__all__ = ["GatedConv", "through"]

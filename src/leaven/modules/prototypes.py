@@ -76,6 +76,3 @@ def sinkhorn(scores: Float[Tensor, "rows count"], epsilon: float, iterations: in
         log = log - log.logsumexp(0, keepdim=True) + share
         log = log - log.logsumexp(1, keepdim=True)
     return log.exp()
-
-
-__all__ = ["Balancing", "Centering", "Prototypes", "sinkhorn"]

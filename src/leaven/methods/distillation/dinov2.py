@@ -44,20 +44,10 @@ class DINOv2(IBOT):
         views: Views | None = None,
     ):
         super().__init__(
-            encoder,
-            prototypes=prototypes,
-            head=head,
-            head_norm=head_norm,
-            student_temperature=student_temperature,
-            teacher_temperature=teacher_temperature,
-            temperature_warmup=temperature_warmup,
-            momentum=momentum,
-            frozen=frozen,
-            mask_ratio=mask_ratio,
-            patch_weight=patch_weight,
-            centering=centering,
-            views=views,
-        )
+            encoder, prototypes=prototypes, head=head, head_norm=head_norm, student_temperature=student_temperature,
+            teacher_temperature=teacher_temperature, temperature_warmup=temperature_warmup, momentum=momentum, frozen=frozen,
+            mask_ratio=mask_ratio, patch_weight=patch_weight, centering=centering, views=views,
+        )  # fmt: skip
         self.koleo = koleo
 
     def assigner(self, center_momentum, centering):

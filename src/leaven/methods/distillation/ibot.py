@@ -52,19 +52,10 @@ class IBOT(DINO):
         views: Views | None = None,
     ):
         super().__init__(
-            encoder,
-            prototypes=prototypes,
-            head=head,
-            head_norm=head_norm,
-            student_temperature=student_temperature,
-            teacher_temperature=teacher_temperature,
-            temperature_warmup=temperature_warmup,
-            momentum=momentum,
-            center_momentum=center_momentum,
-            frozen=frozen,
-            centering=centering,
-            views=views,
-        )
+            encoder, prototypes=prototypes, head=head, head_norm=head_norm, student_temperature=student_temperature,
+            teacher_temperature=teacher_temperature, temperature_warmup=temperature_warmup, momentum=momentum, center_momentum=center_momentum,
+            frozen=frozen, centering=centering, views=views,
+        )  # fmt: skip
         self.grid = encoder.input.shape[1] // encoder.patch, encoder.input.shape[2] // encoder.patch
         self.hidden, self.patch_weight = check_mask("blocks", mask_ratio, math.prod(self.grid)), patch_weight
         self.mask_token = nn.Parameter(torch.randn(encoder.dim) * 0.02)

@@ -41,7 +41,7 @@ class DeepAutoencoder(Reconstruction):
         chosen = choose_likelihood(likelihood, data.roles["x"])
         visible = {"bernoulli": Binary(), "gaussian": Gaussian(), "multinomial": Words(data.roles["x"].words)}
         if chosen.name not in visible:
-            raise UserError(f"the machines have no units for a {chosen.name} likelihood", hint=f"choose {' or '.join(visible)}")
+            raise UserError(f"the machines have no units for a {chosen.name} likelihood", hint="choose bernoulli or gaussian")
         raw = chosen.name != "gaussian"
         encoder = build_encoder("dense", data.roles["x"], {"widths": widths, "activation": "sigmoid", "last": "linear", "raw": raw})
         super().__init__(encoder, chosen, views)
@@ -67,13 +67,13 @@ class DeepAutoencoder(Reconstruction):
 
     @torch.no_grad()
     def unroll(self, encode):
-        """The decoder starts as the machines, read downwards."""
+        """Start the decoder from the machines, read downwards."""
         downs = linear_layers(self.decoder)
         for down, machine in zip(reversed(downs), self.machines, strict=False):
             down.weight.copy_(machine.layer.weight.T)
             down.bias.copy_(machine.visible_bias)
         if self.machines and not self.encoder.raw and self.encoder.modality.bounded:  # from standardised values to those in 0-1
-            scale, shift = (each.expand(1, *self.encoder.input.shape).flatten() for each in (self.encoder.scale, self.encoder.shift))
+            scale, shift = (tensor.expand(1, *self.encoder.input.shape).flatten() for tensor in (self.encoder.scale, self.encoder.shift))
             downs[-1].weight.div_(scale[:, None])
             downs[-1].bias.sub_(shift).div_(scale)
 

@@ -11,14 +11,14 @@ from leaven.views import Views
 
 
 class VQVAE(Method):
-    """A code made of the nearest vectors of a codebook, one at each place, that tells the sample (van den Oord et al. 2017, eq. 3).
+    """A code of the nearest codebook vectors, one at each place, from which the sample can be rebuilt (van den Oord et al. 2017, eq. 3).
 
-    codes: vectors in the codebook (2 or more). size: numbers of each. groups: vectors that stand for a sample of plain numbers; pictures have one for
-    each place of the encoder's maps. update: how the codebook learns, "mean" (running means of what each code takes) or "loss" (the second term of
-    eq. 3). momentum: of the running means (0-1). commitment: weight of what holds the encoder to its codes (0 or more). restart: codes that take less
-    than this share of the average begin anew from the data (0: none does). likelihood: "bernoulli", "gaussian", "categorical" or "multinomial";
-    "auto" takes the last for counts, Bernoulli for nearly binary data, else Gaussian. levels: of a categorical one. decoder_width: channels of the
-    decoder's first layer.
+    codes: vectors in the codebook (2 or more). size: numbers of each vector. groups: vectors that stand for a sample of plain numbers; pictures have
+    one for each place of the encoder's maps. update: how the codebook learns, "mean" (running means of the vectors that each code replaces) or "loss"
+    (the second term of eq. 3). momentum: of the running means (0-1). commitment: weight of the term that holds the encoder to its codes (0 or more).
+    restart: codes that are used less than this share of the average start again from the data (0: none does). likelihood: "bernoulli", "gaussian",
+    "categorical" or "multinomial"; "auto" takes the last for counts, Bernoulli for nearly binary data, else Gaussian. levels: of a categorical one.
+    decoder_width: channels of the decoder's first layer.
     """
 
     paper = "Neural Discrete Representation Learning (van den Oord et al.)"
@@ -28,7 +28,7 @@ class VQVAE(Method):
     decoder: MapDecoder | ValueDecoder
     purpose = "plain"
     needs = ("likelihoods",)
-    guards = {"restart": "codes that begin anew when no vector is near them"}
+    guards = {"restart": "the restart of codes that are not used"}
 
     def __init__(
         self,
@@ -111,8 +111,8 @@ class VQVAE(Method):
         codes = len(self.encoder.codebook.usage)
         if measures["perplexity"] > max(1.5, codes / 20):
             return {}
-        told = f"of {codes} codes about {measures['perplexity']:.1f} are in use"
-        return {"codebook collapse": f"{told}; usual causes: restart=0, a learning rate that is too high, or far more codes than the data has parts"}
+        use = f"about {measures['perplexity']:.1f} of {codes} codes are in use"
+        return {"codebook collapse": f"{use}; usual causes: restart=0, a learning rate that is too high, or far more codes than the data has parts"}
 
     def decode(self, codes):
         return self.likelihood.value(self.likelihood.mean(self.decoded(codes.unflatten(1, (-1, self.encoder.size)))))

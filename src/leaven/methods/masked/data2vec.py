@@ -12,15 +12,15 @@ from leaven.views.masks import ORDERS, check_mask, places_to_mask
 
 
 class Data2Vec(Method):
-    """From a masked sample, predict what a slow copy of the encoder makes of the whole one, in its upper layers (Baevski et al. 2022, eq. 1-2).
+    """From a masked sample, predict the upper layers of a slow copy of the encoder that sees the whole sample (Baevski et al. 2022, eq. 1-2).
 
-    Tokens are the patches of a picture, or those of a text, of which the paper hides 15 %, chosen at random (mask_ratio=0.15, mask=random).
+    Tokens are the patches of a picture, or the tokens of a text; the paper hides 15 % of the latter, chosen at random (mask_ratio=0.15, mask=random).
 
     mask_ratio: share of the tokens whose content is hidden (0 to 1). mask: which ones, "random", "blocks" (spans of a text), "halves" (all from one
     side) or "center". top_layers: how many of the teacher's last layers are averaged. normalize: each layer's outputs before the average, over the
     "tokens" of a sample (instance norm) or the "channels" of a token (layer norm). beta: distance up to which the loss is squared; beyond it is
-    linear. momentum: of the teacher at the start and at the end (0 to 1), linear in between. stop_gradient: whether targets come from the teacher,
-    without gradients; those of the encoder itself would collapse.
+    linear. momentum: of the teacher at the start and at the end (0 to 1), linear in between. stop_gradient: targets come from the teacher, without
+    gradients; those of the encoder itself would collapse.
     """
 
     paper = "data2vec: A General Framework for Self-supervised Learning in Speech, Vision and Language (Baevski et al.)"

@@ -16,11 +16,11 @@ CALIBRATES = 100  # held-out labels from which one number, the temperature, can 
 
 
 class Supervised(Method):
-    """Predict the label: no pre-training at all, but the floor that pre-training has to beat. Unlabeled samples are left aside.
+    """Predict the label, without pre-training: the floor that pre-training has to beat. Unlabeled samples are not used.
 
-    class_weights: "none", or "balanced", which makes all classes count alike however many samples each has. label_smoothing: share of each target
+    class_weights: "none", or "balanced", which makes all classes count equally however many samples each has. label_smoothing: share of each target
     that is spread over all classes (Szegedy et al. 2016). mixup: features and targets of two samples are mixed by shares from Beta(mixup, mixup) (0:
-    not; Guo et al. 2019, section 2, of text; Verma et al. 2019).
+    not mixed; Guo et al. 2019, section 2, for text; Verma et al. 2019).
     """
 
     paper = "The Regression Analysis of Binary Sequences (Cox), and since then every softmax classifier"
