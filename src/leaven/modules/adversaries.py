@@ -1,4 +1,4 @@
-"""The two players of adversarial networks: noise to samples, and samples to a number that says how real they look."""
+"""The two players of adversarial networks: from noise to samples, and from samples to a score of how real they look."""
 
 import itertools
 import math
@@ -42,10 +42,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A number for each sample, the higher the more real it looks: a linear layer on the encoder's last maps, or on its features where it has none.
+    """A score per sample, higher for one that looks more real: a linear layer on the encoder's last maps, or on its features where it has none.
 
-    A class is embedded and projected on the same layer, which judges whether the two belong together (Miyato and Koyama 2018, eq. 3); the encoder
-    itself never sees it, and so can be kept for samples without one.
+    A class is embedded and multiplied with the same layer, which scores whether the two belong together (Miyato and Koyama 2018, eq. 3). The encoder
+    never sees the class, so that it also works on samples without one.
     """
 
     def __init__(self, encoder: Encoder, classes: int = 0):

@@ -1,4 +1,4 @@
-"""How likely a sample is under what a decoder gives for each of its values."""
+"""How likely a sample is, given a decoder's outputs for each of its values."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class Likelihood(nn.Module):
 
     @property
     def chance(self) -> float | None:
-        """Nats of a sample (as a loss) under a model that knows nothing; None where there is no such number."""
+        """Nats per sample (as a loss) under a model that knows nothing; None where there is no such number."""
         return None
 
     @abstractmethod
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        """Samples as what the likelihood is of. A draw makes what is random in that new; without one it depends on the sample alone.
+        """Samples as targets of the likelihood. What is random in that comes from the draw; without a draw it only depends on the sample.
 
         Raises UserError for numbers outside the likelihood's range.
         """
 
     def expected(self, x: Value) -> Float[Tensor, "batch values"]:
-        """What `observe` gives on average."""
+        """The average of `observe`."""
         return self.observe(x)
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Likelihood(nn.Module):
         """The expected target."""
 
     def unexplained(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> float:
-        """How much of what differs between samples is lost: 1 where the outputs give nothing but the mean sample, 0 where they give each."""
+        """The share of the differences between samples that is lost: 1 where outputs only give the mean sample, 0 where they give every sample."""
         error = (self.mean(outputs) - target).square().mean()
         return (error / (target - target.mean(0)).square().mean().clamp(min=1e-12)).item()
 
@@ -129,7 +129,7 @@ class Gaussian(Likelihood):
 
     name = "gaussian"
     smallest = -math.log(256)  # pixels are no more exact than that, and a smaller deviation would be rewarded without end
-    haste = 10.0  # Adam moves a parameter by little more than the learning rate a step, which the one that all values wait for cannot afford
+    haste = 10.0  # Adam moves a parameter by little more than the learning rate per step, too little for the one that all values depend on
 
     def __init__(self, input: InputSpec, own: bool = False):
         super().__init__(input)
@@ -147,7 +147,7 @@ class Gaussian(Likelihood):
         return (self.numbers(x) - self.center) / self.spread
 
     def logarithm(self, outputs: Tensor) -> Tensor:
-        """Of the deviation: the one for all, or (batch, values). It starts at that of the data, and nears its smallest softly, to find back."""
+        """Logarithm of the deviation: one for all values, or (batch, values). It starts at that of the data, and approaches its minimum softly."""
         change = outputs[..., 1] if self.change is None else self.haste * self.change
         return self.smallest + F.softplus(self.start + change - self.smallest)
 
@@ -184,15 +184,15 @@ class Categorical(Likelihood):
         return (self.within_0_and_1(self.numbers(x)) * (self.levels - 1)).round()
 
     def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
-        each = F.cross_entropy(outputs.flatten(0, 1), target.long().flatten(), reduction="none")
-        return -each.unflatten(0, target.shape).sum(1)
+        nats = F.cross_entropy(outputs.flatten(0, 1), target.long().flatten(), reduction="none")
+        return -nats.unflatten(0, target.shape).sum(1)
 
     def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
         return outputs.softmax(2) @ torch.arange(self.levels, device=outputs.device, dtype=outputs.dtype)
 
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
         noise = draw.uniform(*outputs.shape).to(outputs).clamp(min=1e-20)
-        return (outputs - (-noise.log()).log()).argmax(2).to(outputs.dtype)  # the largest after Gumbel noise falls as the softmax says
+        return (outputs - (-noise.log()).log()).argmax(2).to(outputs.dtype)  # with Gumbel noise, the largest is a draw from the softmax
 
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
         return super().value(target / (self.levels - 1))
@@ -222,7 +222,7 @@ class Multinomial(Likelihood):
         return outputs[..., 0].softmax(1)
 
     def unexplained(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> float:
-        """In nats: of what each text's own shares of words say of it beyond the shares over all texts."""
+        """The same in nats, of what the shares of words in a text say about it beyond the shares over all texts."""
         best = torch.xlogy(target, target / target.sum(1, keepdim=True).clamp(min=1e-12)).sum()
         total = target.sum(0)
         floor = torch.xlogy(total, total / total.sum().clamp(min=1e-12)).sum()
@@ -258,7 +258,7 @@ def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian
 
 
 def nearly_binary(input: InputSpec) -> bool:
-    """Whether numbers of 0-1 lie near these ends: their variance is then near mean * (1 - mean), the largest that there can be.
+    """Whether numbers in 0-1 are near 0 or 1: their variance is then near mean * (1 - mean), the largest possible.
 
     A std of 1 stands for a constant; numbers of 0-1 have none above a half.
     """
