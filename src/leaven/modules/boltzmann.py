@@ -124,7 +124,7 @@ class Boltzmann(nn.Module):
 
     @torch.no_grad()
     def measures(self, data: Float[Tensor, "batch visible"], model: Float[Tensor, "batch visible"]) -> dict[str, float]:
-        """rebuilt: mean squared error of a reconstructed value. activation: mean state of the hidden units. idle_units: share of units that are nearly
+        """rebuilt: mean squared error of a reconstructed value. activation: mean state of the hidden units. idle_units: share of units nearly
         always in one state. energy_gap: free energy of samples minus that of the model's states, in nats per value."""
         hidden = self.hidden.mean(self.hidden_field(data))
         idle = (hidden.mean(0) - hidden.mean(0).round()).abs() < ALMOST if isinstance(self.hidden, Binary) else hidden.std(0) < ALMOST

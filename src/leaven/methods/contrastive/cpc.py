@@ -62,12 +62,12 @@ class CPC(Method):
         patches = overlapping_patches(picture.unit(), self.patch, self.patch // 2)
         samples, rows, columns, channels = patches.shape[:4]
 
-        def chosen(name, share):
+        def selected(name, share):
             return draw.child(name).chance(share, samples, rows, columns)[..., None, None, None]
 
-        patches = torch.where(chosen("patch_flip", self.flip), patches.flip(-1), patches)
+        patches = torch.where(selected("patch_flip", self.flip), patches.flip(-1), patches)
         kept = draw.child("patch_channel").integers(channels, samples, rows, columns)[..., None, None, None]
-        return torch.where(chosen("patch_grey", self.grey), patches.take_along_dim(kept, dim=3), patches)
+        return torch.where(selected("patch_grey", self.grey), patches.take_along_dim(kept, dim=3), patches)
 
     def forward(self, patches):
         latents = self.encoder(Pixels(patches.flatten(0, 2))).unflatten(0, patches.shape[:3])

@@ -49,7 +49,9 @@ class NPID(Method):
             raise UserError(f"temperature must be above 0 and momentum from 0 to below 1, not {temperature} and {momentum}")
         self.augment = dataclasses.replace(self.augment, count=1)
         self.temperature, self.momentum, self.noise, self.proximal = temperature, momentum, noise, proximal
-        self.projector = mlp(encoder.dim, dim, last_norm=True)  # centred, or all cosines would be near 1 at first, far above what Z expects
+        self.projector = mlp(
+            encoder.dim, dim, last_norm=True
+        )  # centred, since otherwise all cosines would be near 1 at first, far above what Z expects
         self.bank = Bank(data.samples, dim)
         self.register_buffer("normalizer", torch.zeros(()))  # Z, estimated in the first step
 

@@ -62,7 +62,7 @@ class Diffusion(Method):
         from diffusers import DDIMScheduler
 
         self.label_drop, self.guidance, self.sample_steps, self.eta = label_drop, guidance, sample_steps, eta
-        most = 0.999 * levels  # the ends are those of Ho et al. where there are 1000 levels, and lead to as much noise where there are others
+        most = 0.999 * levels  # the ends are those of Ho et al. for 1000 levels, and lead to equally much noise for other numbers
         ends = {"beta_start": min(0.1, most) / levels, "beta_end": min(20, most) / levels}
         shape = {"beta_schedule": SCHEDULES[schedule], "timestep_spacing": "trailing"}
         self.noising: Any = DDIMScheduler(num_train_timesteps=levels, **ends, **shape)

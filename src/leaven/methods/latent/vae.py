@@ -74,17 +74,17 @@ class VAE(Variational):
         return Outputs(mean=mean, log_variance=log_variance, codes=codes, decoded=self.decoded(codes, views["target"]), target=views["target"])
 
     def decoded(self, codes, target):
-        """(B, samples, values, per_value) from (B, samples, code), and the samples themselves where each value is told those before it."""
+        """(B, samples, values, per_value) from (B, samples, code), and from the target where each value depends on those before it."""
         if not self.masked:
             return self.decoder(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
         values = self.encoder.normalize(self.likelihood.value(target)).flatten(1)
         return self.decoder(codes.flatten(0, 1), values.repeat_interleave(codes.shape[1], 0)).unflatten(0, codes.shape[:2])
 
-    def one_by_one(self, codes, chosen):
-        """Targets (B, values), each value chosen(outputs) of what those before it lead to."""
+    def one_by_one(self, codes, choose):
+        """Targets (B, values), value by value: each is choose(outputs), where the outputs depend on the values before it."""
         target = codes.new_zeros(len(codes), self.likelihood.values)
         for place in range(self.likelihood.values):
-            target[:, place] = chosen(self.decoded(codes[:, None], target)[:, 0, place : place + 1])[:, 0]
+            target[:, place] = choose(self.decoded(codes[:, None], target)[:, 0, place : place + 1])[:, 0]
         return target
 
     def loss(self, outputs):
@@ -120,9 +120,9 @@ class VAE(Variational):
 
     def sample(self, count, draw, label=None):
         codes = draw.child("codes").normal(count, self.encoder.dim).to(self.log_variance.weight)
-        drawn = draw.child("values")
+        values = draw.child("values")
         if self.masked:
-            return self.likelihood.value(self.one_by_one(codes, lambda outputs: self.likelihood.sample(outputs, drawn)))
+            return self.likelihood.value(self.one_by_one(codes, lambda outputs: self.likelihood.sample(outputs, values)))
         if self.encoder.modality.visible:
             return self.decode(codes)
-        return self.likelihood.value(self.likelihood.sample(self.decoder(codes), drawn))
+        return self.likelihood.value(self.likelihood.sample(self.decoder(codes), values))

@@ -9,7 +9,7 @@ from leaven.modules.decoder import MapDecoder, map_shape
 from leaven.views import Views
 from leaven.views.masks import ORDERS, check_mask, places_to_mask
 
-GRID = 8, 8  # what is hidden is made of 64ths of the picture
+GRID = 8, 8  # hidden areas are made of 64ths of the picture
 
 
 class ContextEncoder(Method):

@@ -14,7 +14,7 @@ from leaven.views import Views
 
 CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 2022
 PROBED_ON = 10_000  # labeled samples, at most, that the classifier is first fitted on
-PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels a class on parts of the training splits of two data sets
+PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels per class on parts of the training splits of two data sets
 
 
 class Finetune(Supervised):
@@ -132,7 +132,7 @@ class Finetune(Supervised):
             self.before[outputs.index] = outputs.logits.to(self.before)
 
     def held_out(self, encode):
-        """Judges what would be kept."""
+        """Measured on the weights that would be kept."""
         moved = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         self.finish()
         measures = super().held_out(encode)

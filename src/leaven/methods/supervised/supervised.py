@@ -81,14 +81,14 @@ class Supervised(Method):
         return Outputs(features=features, logits=self.classifier(mixed), **{name: views[name] for name in ("label", "partner", "share")})
 
     def loss(self, outputs):
-        def nats(label):
-            each = F.cross_entropy(outputs.logits, label, reduction="none", label_smoothing=self.label_smoothing)
-            return self.weights[label] * each
+        def weighted(label):
+            nats = F.cross_entropy(outputs.logits, label, reduction="none", label_smoothing=self.label_smoothing)
+            return self.weights[label] * nats
 
         if not self.mixup:
-            return {"cross_entropy": nats(outputs.label).mean()}
+            return {"cross_entropy": weighted(outputs.label).mean()}
         share = outputs.share[:, 0]
-        return {"cross_entropy": (share * nats(outputs.label) + (1 - share) * nats(outputs.partner)).mean()}
+        return {"cross_entropy": (share * weighted(outputs.label) + (1 - share) * weighted(outputs.partner)).mean()}
 
     def chance(self, outputs):
         return math.log(self.classifier.out_features)
@@ -110,13 +110,13 @@ class Supervised(Method):
 
 
 def swapped(rows):
-    """Each row in the place of its neighbour, two and two; the last of an odd number stays. Parts of a batch have the pairs of the whole."""
+    """Rows 0 and 1 change places, rows 2 and 3, and so on; the last of an odd number stays. Parts of a batch have the same pairs as the whole."""
     place = torch.arange(len(rows), device=rows.device)
     return rows[(place ^ 1).where((place ^ 1) < len(rows), place)]
 
 
 def beta(sharpness, uniform):
-    """Beta(sharpness, sharpness) where the uniform is so."""
+    """Quantiles of Beta(sharpness, sharpness) at uniform random numbers."""
     from scipy.special import betaincinv
 
     return torch.from_numpy(betaincinv(sharpness, sharpness, uniform.double().cpu().numpy())).to(uniform)
