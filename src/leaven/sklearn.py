@@ -22,8 +22,10 @@ from leaven.evaluation.features import check_input, encode
 from leaven.methods.method import Method
 from leaven.modalities.picture_files import Unusable, decode, survey
 from leaven.run import Run
+from leaven.training.build import DEFAULT_EPOCHS
 from leaven.training.devices import choose_device
-from leaven.training.pretraining import DEFAULT_EPOCHS, Request, train
+from leaven.training.pretraining import train
+from leaven.training.request import Request
 from leaven.training.trained import load_encoder_of
 
 

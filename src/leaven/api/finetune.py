@@ -15,9 +15,10 @@ from leaven.errors import UserError
 from leaven.evaluation.features import check_input
 from leaven.report.story import report_run
 from leaven.run import Run
-from leaven.training import pretraining
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
+from leaven.training.pretraining import train as train_run
+from leaven.training.request import Request
 from leaven.training.supervision import supervision
 from leaven.training.trained import load_encoder_of
 
@@ -72,12 +73,12 @@ def finetune(
     check_input(encoder, samples.spec.roles["x"], where=samples.name)
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
     folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
-    request = pretraining.Request(
+    request = Request(
         "finetune", budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **(settings or {})}, seed=seed,
         precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
         checkpoint_seconds=checkpoint_seconds, track=tuple(track), start=before, patience=patience,
     )  # fmt: skip
-    made = pretraining.train(request, samples, folder, used=used, started=started, say=say, progress=partial(progress, "step"))
+    made = train_run(request, samples, folder, supervision=used, started=started, say=say, progress=partial(progress, "step"))
     if rank() == 0:
         report_run(made, samples, load_encoder(made.encoder_folder), device=choose_device(device))
     return made

@@ -17,7 +17,7 @@ from leaven.inspection.originals import originals
 from leaven.methods.method import Method
 from leaven.modalities import modality_of
 from leaven.report.copies_sheet import copies_sheet
-from leaven.training.pretraining import Request
+from leaven.training.request import Request
 
 
 def inspect(

@@ -18,10 +18,11 @@ from leaven.methods.method import Method
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.story import report_run
-from leaven.run import Run, read_json
+from leaven.run import Run
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
-from leaven.training.pretraining import Request, train
+from leaven.training.pretraining import train
+from leaven.training.request import Request
 
 MANY_COPIES = 0.1  # of the samples, from which on they are told of
 
@@ -30,7 +31,7 @@ def pretrain(
     data: Any,
     *,
     method: str | type[Method] = "simclr",
-    encoder: str = "auto",
+    encoder: str | Path | Run | Mapping[str, str | Path | Run] = "auto",
     out: str | Path | None = None,
     budget: str | float | None = None,
     epochs: float | None = None,
@@ -57,7 +58,8 @@ def pretrain(
     """Train an encoder on unlabeled data, into the folder `out` (default: leaven-runs/DATA-METHOD).
 
     data: a folder, file, named data set, array or DataSet (see `leaven.data.open_data`). encoder: auto, one of Leaven's, a model of timm (pictures)
-    or transformers (text; a name or a folder), or the folder of a run whose encoder this training goes on from. budget: a time such as "10m"; or
+    or transformers (text; a name or a folder), or the folder of a run whose encoder this training goes on from; for several inputs, one of these for
+    each role, as a mapping or "image=convnet,text=transformer". budget: a time such as "10m"; or
     epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts. labels are only watched (a kNN curve),
     or used by semi-supervised methods. The same call with the same `out` goes on where it stopped. track: "tensorboard" or "wandb", which then get
     the rows of metrics.jsonl as well. report: write report.html in the end, some seconds.
@@ -81,10 +83,9 @@ def pretrain(
         say(f"{kind.name} reads one text at a time: those of {', '.join(opened.rows.roles)} are all read")
         opened = pooled
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
-    start = Run.open(encoder) if is_run(Path(encoder)) else None
     request = Request(
-        method, encoder if start is None else "auto", seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device,
-        devices, accumulate, keep_going, accept_data, checkpoint_seconds, tuple(track), start,
+        method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device,
+        devices, accumulate, keep_going, accept_data, checkpoint_seconds, tuple(track),
     )  # fmt: skip
     try:
         run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
@@ -102,12 +103,7 @@ def pretrain(
 def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
     """Texts of several roles one after another, for a method that reads them one at a time; other data as it is."""
     texts = {role: value for role, value in data.rows.roles.items() if modality_of(value).tokenized}
-    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
+    if list(inputs) != ["x"] or "x" in data.rows.roles or len(texts) < len(data.rows.roles):
         return data
     alone = {role: data.with_role(role, "x") for role in texts}
     return stacked(data.name, alone)
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run, and not of a model of another library, which has a config.json as well."""
-    return (folder / "config.json").is_file() and "asked" in read_json(folder / "config.json")
