@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from leaven.data import DataSet
 from leaven.errors import UserError
-from leaven.run import write_whole, writing
+from leaven.run import hold, write_whole, writing
 
 FORMAT = 1
 SHARD_BYTES = 64 * 2**20
@@ -108,6 +109,11 @@ def split_names(data: DataSet, rows: Tensor) -> list[str | None]:
 
 
 # --- writing ---
+
+
+def hold_vectors(path: Path) -> AbstractContextManager[None]:
+    """Hold a file or folder of vectors while they are written. Raises UserError where another process is writing them."""
+    return hold(path.with_name(f".{path.name}.lock"), "another process is writing these vectors", path)
 
 
 def write_npy(path: Path, data: DataSet, dim: int, encode: Encode, *, progress: Progress) -> np.ndarray:

@@ -7,11 +7,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from leaven.api.console import Progress, quiet
+from leaven.api.options import Columns, Data, Option, RewriterName, Root, Seed, documented
+from leaven.api.write import check_suffix
 from leaven.data import DataSet, open_data
 from leaven.data.rewriting import Rewriter, Synonyms, told
 from leaven.errors import UserError
@@ -34,31 +36,28 @@ class Rewritten:
         return {"out": self.out, "pairs": self.pairs, "same": self.same}
 
 
+@documented
 def rewrite(
-    data: Any,
-    by: str | Path | Rewriter,
+    data: Data,
+    by: RewriterName,
     *,
-    out: str | Path,
-    times: int = 1,
-    batch: int = 32,
-    share: float = 0.3,
-    seed: int = 0,
-    columns: Mapping[str, str] | None = None,
-    data_root: str | Path | None = None,
+    out: Annotated[Path | str, Option("The pairs: a .csv file with the columns anchor and positive. The same command goes on where it stopped.")],
+    times: Annotated[int, Option("Rewritten versions of each text.", least=1)] = 1,
+    batch: Annotated[int, Option("Texts that are rewritten at once.", least=1)] = 32,
+    share: Annotated[float, Option("Share of the words with synonyms that are exchanged.")] = 0.3,
+    seed: Seed = 0,
+    columns: Columns = None,
+    data_root: Root = None,
     progress: Progress = quiet,
 ) -> Rewritten:
-    """Write each text of the training part beside another wording of it, as the columns anchor and positive of a .csv that `pretrain` learns from.
+    """Write texts beside other wordings of them, by synonyms or by a model of yours, as pairs to learn from.
 
-    by: what rewrites: a file of synonyms (words that may stand for each other on a line), a function that takes a list of texts and gives as many (a
-    translation there and back, a language model; a pipeline of the transformers library is one), or file.py:function. times: wordings of each text.
-    batch: texts that it is given at once. share, seed: of the known words that are exchanged for synonyms, and of that draw.
-
-    What is rewritten is kept beside `out` until all is done: the same call goes on where it stopped. Raises UserError for data without texts, or a
-    rewriter that gives anything else.
+    Only texts of the train split are rewritten. In Python `by` may be a function (a translation there and back, a language model; a pipeline of the
+    transformers library is one). A file of synonyms has words that may stand for each other on one line. Raises UserError for data without texts, or
+    for a rewriter that returns anything else.
     """
     place = Path(out)
-    if place.suffix.lower() != ".csv":
-        raise UserError("pairs are written as .csv", where=place, hint="end --out with .csv")
+    check_suffix(place, ".csv", "pairs are")
     if times < 1 or batch < 1:
         raise UserError("times and batch must be 1 or more")
     samples = open_data(data, root=data_root, columns=columns)

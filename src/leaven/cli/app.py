@@ -61,19 +61,9 @@ RunFolder = Annotated[Path, typer.Argument(help="The folder that `leaven pretrai
 Columns = Annotated[str | None, typer.Option(help="Which column plays which role: role=column,...")]
 Labels = Annotated[str | None, typer.Option(help="Where labels are: a column, a FILE.csv (file,label) or `folder`.")]
 Root = Annotated[Path | None, typer.Option("--data-root", envvar="LEAVEN_DATA", help="Where named data sets lie.")]
-Epochs = Annotated[float | None, typer.Option(help="How long: passes over the data.", min=0)]
-Steps = Annotated[int | None, typer.Option(help="How long: optimiser steps.", min=1)]
-Batch = Annotated[int | None, typer.Option(help="Samples a step, over all devices and micro-batches.", min=1)]
 Size = Annotated[int | None, typer.Option(help="Side of training pictures in pixels.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Devices = Annotated[int, typer.Option(help="Processes (GPUs) to share each batch.", min=1)]
-Accumulate = Annotated[int, typer.Option(help="Micro-batches a step, to save memory.", min=1)]
-KeepGoing = Annotated[bool, typer.Option(help="Do not stop when a verdict says that going on is useless.")]
-AcceptData = Annotated[bool, typer.Option(help="Go on although the data has changed since the run began.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=completion.one_of("auto", "cpu", "cuda", "mps"))]
-MethodName = Annotated[
-    str, typer.Option(help="A name from `leaven methods`, or file.py:Class.", autocompletion=completion.one_of(found=completion.method_names))
-]
 EncoderName = Annotated[
     str,
     typer.Option(
@@ -81,11 +71,6 @@ EncoderName = Annotated[
     ),
 ]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp64.", autocompletion=completion.one_of("auto", "fp32", "bf16", "fp64"))]
-Track = Annotated[
-    list[str] | None,
-    typer.Option(help="Log to tensorboard or wandb as well. May be repeated.", autocompletion=completion.one_of("tensorboard", "wandb")),
-]
-Role = Annotated[str | None, typer.Option(help="Which encoder, where a run has several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output; everything else goes to standard error.")]
 
 

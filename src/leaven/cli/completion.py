@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import leaven
+from leaven.api.options import Option, names_of
+from leaven.exporters import target_names
 
 HOME = Path(leaven.__file__).parent
 ENCODER_NAME = re.compile(r'^    name = "(\w+)"', re.MULTILINE)
@@ -26,8 +28,8 @@ def encoder_names() -> list[str]:
 
 
 def claim_names() -> list[str]:
-    """The files of the reproductions' folder that hold a claim."""
-    files = sorted((HOME / "reproductions").glob("*.py"))
+    """The files of the folder of claims that hold one."""
+    files = sorted((HOME / "experiments" / "claims").glob("*.py"))
     return [path.stem.replace("_", "-") for path in files if CLAIM.search(path.read_text(encoding="utf-8"))]
 
 
@@ -56,3 +58,22 @@ def some_of(*names: str, found: Callable[[], Iterable[str]] = tuple) -> Callable
 def data(incomplete: str) -> list[str]:
     """Names once something is typed; before that the shell offers files."""
     return one_of(found=data_names)(incomplete) if incomplete else []
+
+
+LISTS: dict[str | None, Callable[[], Iterable[str]]] = {
+    None: tuple,
+    "methods": method_names,
+    "encoders": encoder_names,
+    "claims": claim_names,
+    "targets": target_names,
+}
+"""What `Option.names` may be, beside "data"."""
+
+
+def of(option: Option) -> Callable[[str], list[str]] | None:
+    """The completion of an option; None where the shell offers files."""
+    if option.names == "data":
+        return data
+    if not option.values and option.names is None:
+        return None
+    return (some_of if option.read is names_of else one_of)(*option.values, found=LISTS[option.names])

@@ -218,6 +218,14 @@ class Modality(ABC):
         """One sample as it was written; None for kinds that are not."""
         return None
 
+    def in_memory(self, source: Any) -> Any:
+        """What a user gives as data, as `open_data` takes it: read as this modality where it could be read as several."""
+        return source
+
+    def recognizes(self, asked: Any) -> bool:
+        """Whether a query is plainly of this modality, where samples of another could be meant."""
+        return hasattr(asked, "shape")
+
     def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
         """(name, one sample) from what a user asks for: a file, a text or an array of one sample. shape: of the samples that are searched.
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from leaven.errors import UserError
 from leaven.modalities.content import CHUNK, moments
 from leaven.modalities.modality import DefaultEncoder, Modality
-from leaven.modalities.picture_files import DEFAULT_SIZE, NATIVE_LIMIT, Unusable, decode, stored_side
+from leaven.modalities.picture_files import DEFAULT_SIZE, NATIVE_LIMIT, Unusable, decode, is_picture_file, stored_side
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
@@ -156,6 +156,9 @@ class PixelsModality(Modality):
 
     def pictures(self, value: Any) -> Tensor:
         return value.pixels
+
+    def recognizes(self, asked: Any) -> bool:
+        return isinstance(asked, np.ndarray | Tensor | Image.Image) or is_picture_file(asked)
 
     def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
         """A picture file or a PIL picture is decoded as the data's were, so that one of them finds itself."""
