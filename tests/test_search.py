@@ -183,7 +183,7 @@ def test_what_is_no_query_is_one_clear_line(run, pictures, tmp_path, monkeypatch
         leaven.search(run, pictures, query)
 
 
-@pytest.mark.parametrize(("option", "match"), [({"k": 0}, "k must be at least 1"), ({"out": "sheet.jpg"}, "a contact sheet is a .png")])
+@pytest.mark.parametrize(("option", "match"), [({"k": 0}, "k must be at least 1"), ({"out": "sheet.jpg"}, "a contact sheet is written as .png")])
 def test_wrong_options_are_refused(run, pictures, option, match):
     with pytest.raises(leaven.UserError, match=match):
         leaven.search(run, pictures, 4, **option)

@@ -14,13 +14,13 @@ def list_methods(
 ) -> list[dict[str, Any]]:
     """List the methods by family: what they are, their papers and parameters.
 
-    Returns name, family, roles, paper, year, what each does beside giving features, and its hyper-parameters with defaults and meanings. A name that
-    the literature uses finds its method as well (bert, gpt, moco). Raises UserError for a name that there is not.
+    Returns name, family, roles, paper, year, what each does beside giving features, and its hyper-parameters with defaults and meanings. The names
+    that the literature uses find their methods as well (bert, gpt, moco), and so does file.py:Class. Raises UserError for an unknown name.
     """
-    wanted = None if name is None else find_method(name).name
+    kinds = list(registry().values()) if name is None else [find_method(name)]
     return [
         {
-            "name": known,
+            "name": method.name,
             "family": method.family,
             "roles": list(method.roles),
             "modality": method.modality or "any",
@@ -31,8 +31,7 @@ def list_methods(
             "parameters": {key: plain(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
             "meanings": explained(method)[1],
         }
-        for known, method in registry().items()
-        if wanted in (None, known)
+        for method in kinds
     ]
 
 

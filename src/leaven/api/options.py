@@ -7,11 +7,12 @@ A parameter whose annotation holds an `Option` is an option of the command as we
 from __future__ import annotations
 
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 from leaven.api.console import Progress, Say, quiet  # noqa: F401  signatures name them
 from leaven.errors import UserError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from leaven.data.rewriting import Rewriter
     from leaven.methods.method import Method
     from leaven.run import Run
+
+Documented = TypeVar("Documented", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,7 @@ Columns = Annotated[Mapping[str, str] | None, Option("Which column plays which r
 Labels = Annotated[Any, Option("Where labels are: a column, a FILE.csv (file,label) or `folder`.")]
 Root = Annotated[Path | str | None, Option("The folder of named data sets.", flags=("--data-root",), environment="LEAVEN_DATA")]
 Size = Annotated[int | None, Option("Side of training pictures in pixels.", least=1)]
-RewriterName = Annotated[
-    "Path | str | Rewriter", Option("A file of synonyms, or file.py:function, which takes a list of texts and returns as many.")
-]
+RewriterName = Annotated["Path | str | Rewriter", Option("A file of synonyms, or file.py:function, which takes a list of texts and returns as many.")]
 
 # --- how to train ---
 
@@ -127,12 +128,12 @@ def option_of(annotation: str, names: Mapping[str, Any]) -> tuple[Any, Option | 
     return kind, option and replace(option, help=meaning), meaning
 
 
-def documented(function: Any) -> Any:
-    """Add the meaning of each parameter to the docstring, for `help` and notebooks."""
-    lines = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        _, _, meaning = option_of(parameter.annotation, function.__globals__)
+def documented(thing: Documented) -> Documented:
+    """Add the meaning of each parameter to the docstring of a function or a class, for `help` and notebooks."""
+    lines, names = [], vars(sys.modules[thing.__module__])
+    for name, parameter in inspect.signature(thing).parameters.items():
+        _, _, meaning = option_of(parameter.annotation, names)
         if meaning:
             lines += textwrap.wrap(f"{name}: {meaning}", 140, initial_indent="        ", subsequent_indent="            ")
-    function.__doc__ = f"{function.__doc__.rstrip()}\n\n    Parameters:\n" + "\n".join(lines) + "\n    "
-    return function
+    thing.__doc__ = f"{(thing.__doc__ or '').rstrip()}\n\n    Parameters:\n" + "\n".join(lines) + "\n    "
+    return thing

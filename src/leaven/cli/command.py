@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, ForwardRef, Union, get_args, get_origin
 
 import typer
 
@@ -64,8 +64,10 @@ def declared(name: str) -> Any:
 
 def shell_parameter(name: str, kind: Any, option: Option, default: Any) -> inspect.Parameter:
     """A parameter as typer reads it. Its default is only shown: without the flag, the function's own default holds."""
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    kind = Path if "Path" in str(kinds[0]) else kinds[0] if kinds[0] in KINDS and option.read is None else str
+    first = get_args(kind)[0] if get_origin(kind) in (Union, UnionType) else kind
+    if isinstance(first, ForwardRef):  # a union with a class that only Python can give
+        first = {"Path": Path}.get(first.__forward_arg__.partition(" | ")[0], str)
+    kind = first if first in KINDS and option.read is None else str
     if option.required or default is inspect.Parameter.empty:
         default = inspect.Parameter.empty
     elif not isinstance(default, KINDS):
