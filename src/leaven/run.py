@@ -118,6 +118,11 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, and not of a model of another library, which has a config.json as well."""
+    return (folder / "config.json").is_file() and "asked" in read_json(folder / "config.json")
+
+
 class Run:
     """One training's folder: config.json, metrics.jsonl, checkpoint/, encoder/, scorecard.json, report.html."""
 
@@ -163,6 +168,15 @@ class Run:
     @property
     def encoder_folder(self) -> Path:
         return self.path / "encoder"
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the encoders that it keeps, where they are several; none for a single encoder."""
+        return tuple(sorted(path.parent.name for path in self.encoder_folder.glob("*/config.json")))
+
+    def folder_of(self, role: str | None) -> Path:
+        """Where the encoder of a role lies, or the only encoder."""
+        return self.encoder_folder / role if role else self.encoder_folder
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -221,7 +235,8 @@ class Run:
 
     def _clear_partial_files(self) -> None:
         """Remove what `write_whole` left behind in a process that was killed."""
-        for folder in (self.path, self.checkpoints, self.encoder_folder, self.tokenizer_folder):
+        parts = self.checkpoints, self.encoder_folder, self.tokenizer_folder
+        for folder in (self.path, *parts, *(part for kept in parts for part in kept.glob("*/"))):
             for path in folder.glob("*.partial"):
                 if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit():
                     path.unlink(missing_ok=True)

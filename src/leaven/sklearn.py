@@ -37,8 +37,10 @@ from leaven.errors import Interrupted, UserError
 from leaven.evaluation.features import check_input, encode
 from leaven.modalities.picture_files import Unusable, decode, survey
 from leaven.run import Run
+from leaven.training.build import DEFAULT_EPOCHS
 from leaven.training.devices import choose_device
-from leaven.training.pretraining import DEFAULT_EPOCHS, Request, train
+from leaven.training.pretraining import train
+from leaven.training.request import Request
 from leaven.training.trained import load_encoder_of
 
 
@@ -101,7 +103,7 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             length = self.steps, self.epochs, self.budget
             epochs = DEFAULT_EPOCHS if length == (None, None, None) else self.epochs
             request = Request(
-                method=self.method, encoder=str(self.encoder), budget=seconds(self.budget), epochs=epochs, steps=self.steps, batch=self.batch,
+                method=self.method, encoder=self.encoder, budget=seconds(self.budget), epochs=epochs, steps=self.steps, batch=self.batch,
                 size=self.size, settings=dict(self.settings or {}), seed=self.seed, precision=self.precision, device=self.device,
             )  # fmt: skip
             with tempfile.TemporaryDirectory(prefix="leaven-") as folder:

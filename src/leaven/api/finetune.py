@@ -37,9 +37,10 @@ from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.report.story import report_run
 from leaven.run import Run
-from leaven.training import pretraining
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
+from leaven.training.pretraining import train as train_run
+from leaven.training.request import Request
 from leaven.training.supervision import supervision
 
 
@@ -101,16 +102,17 @@ def finetune(
     if patience < 1:
         raise UserError(f"patience must be at least 1 look, not {patience}")
     opened = open_for(run, data, role=role, labels=labels, columns=columns, data_root=data_root, progress=progress)
-    samples = opened.data
-    describe_data(samples, say)
+    describe_data(opened.data, say)
+    samples = opened.data if list(opened.data.spec.roles) == ["x"] else opened.data.with_role(opened.role, "x")
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
     folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
-    request = pretraining.Request(
+    request = Request(
         "finetune", budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **(settings or {})}, seed=seed,
         precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
-        checkpoint_seconds=checkpoint_seconds, track=tuple(track), start=opened.run, patience=patience,
+        checkpoint_seconds=checkpoint_seconds, track=tuple(track), start=opened.run,
+        start_role=opened.encoder.role, patience=patience,
     )  # fmt: skip
-    classifier = pretraining.train(request, samples, folder, used=used, started=started, say=say, progress=partial(progress, "step"))
+    classifier = train_run(request, samples, folder, supervision=used, started=started, say=say, progress=partial(progress, "step"))
     if rank() == 0:
         report_run(classifier, samples, load_encoder(classifier.encoder_folder), device=choose_device(device))
     return classifier

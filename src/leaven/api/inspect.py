@@ -16,7 +16,7 @@ from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import originals
 from leaven.modalities import modality_of
 from leaven.report.copies_sheet import copies_sheet
-from leaven.training.pretraining import Request
+from leaven.training.request import Request
 
 
 @documented
@@ -57,7 +57,7 @@ def inspect(
         "labels": labels, "columns": columns, "settings": settings or None, "device": None if device == "auto" else device, "data_root": data_root,
     }  # fmt: skip
     chosen = method if method != "auto" else modality_of(spec).method[0]
-    request = Request(chosen, str(encoder), seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
+    request = Request(chosen, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
     found = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
     if sheet is not None and not copies_sheet(Path(sheet), found, opened, other):
         say(f"no copies to show: {sheet} is not written")

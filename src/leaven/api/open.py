@@ -65,7 +65,7 @@ def open_for(
     Raises UserError where they do not fit each other.
     """
     run = Run.open(run)
-    encoder = encoder or load_encoder_of(run, role if encoder_roles(run) else None)
+    encoder = encoder or load_encoder_of(run, role if run.roles else None)
     options = encoder.modality.open_options(encoder.input)
     source = encoder.modality.in_memory(data)
     opened = open_data(source, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
@@ -73,11 +73,6 @@ def open_for(
     check_input(encoder, opened.spec.roles[read], where=opened.name)
     describe_unused(opened, say)
     return Opened(run, encoder, opened, read)
-
-
-def encoder_roles(run: Run) -> list[str]:
-    """The roles of a run's several encoders; empty where it has one."""
-    return sorted(path.parent.name for path in run.encoder_folder.glob("*/config.json"))
 
 
 def open_method(run: str | Path | Run, ability: str, method: str | type[Method] | None = None) -> Method:

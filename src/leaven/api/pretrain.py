@@ -44,10 +44,11 @@ from leaven.inspection.cautions import told_constant
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.story import report_run
-from leaven.run import Run, read_json
+from leaven.run import Run
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
-from leaven.training.pretraining import Request, train
+from leaven.training.pretraining import train
+from leaven.training.request import Request
 
 MANY_COPIES = 0.1  # of the samples, from which on they are told of
 
@@ -107,10 +108,9 @@ def pretrain(
         say(f"{kind.name} reads one text at a time: it reads all texts of {', '.join(opened.rows.roles)}")
         opened = pooled
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
-    start = Run.open(str(encoder)) if is_run(Path(str(encoder))) else None
     request = Request(
-        method, str(encoder) if start is None else "auto", seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device,
-        devices, accumulate, keep_going, accept_data, checkpoint_seconds, tuple(track), start,
+        method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate, keep_going,
+        accept_data, checkpoint_seconds, tuple(track),
     )  # fmt: skip
     try:
         run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
@@ -131,8 +131,3 @@ def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
     if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
         return data
     return stacked(data.name, {role: data.with_role(role, "x") for role in texts})
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run, and not of a model of another library, which has a config.json as well."""
-    return (folder / "config.json").is_file() and "asked" in read_json(folder / "config.json")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from leaven.api.console import Progress, Say, quiet
-from leaven.api.open import Opened, counted, encoder_roles, open_for
+from leaven.api.open import Opened, counted, open_for
 from leaven.api.options import Columns, Data, Device, Labels, Option, Role, Root, RunFolder, documented
 from leaven.api.write import check_suffix
 from leaven.encoders import Encoder
@@ -88,7 +88,7 @@ def query_readers(opened: Opened, role: str | None) -> list[Encoder]:
     """The encoders that may read a query, the one that is searched first; with a role only that one."""
     if role is not None:
         return [opened.encoder if role == opened.encoder.role else load_encoder_of(opened.run, role)]
-    others = [name for name in encoder_roles(opened.run) if name != opened.encoder.role]
+    others = [name for name in opened.run.roles if name != opened.encoder.role]
     return [opened.encoder, *(load_encoder_of(opened.run, name) for name in others)]
 
 

@@ -25,6 +25,8 @@ class TokenFeatures(NamedTuple):
 
 OWN: dict[str, type[Encoder]] = {}
 """Encoders of our own, and of the user's, by their names; each registers itself by being defined."""
+LIBRARIES: dict[str, Any] = {}
+"""Encoders around the models of another library, by its name; they register themselves as well."""
 
 
 class Encoder(nn.Module):
@@ -52,6 +54,8 @@ class Encoder(nn.Module):
         super().__init_subclass__(**keywords)
         if cls.__dict__.get("name"):
             OWN[cls.name] = cls
+        elif "library" in cls.__dict__:
+            LIBRARIES[cls.library] = cls
 
     def __init__(self, input: InputSpec, dim: int):
         super().__init__()
@@ -112,12 +116,25 @@ class Encoder(nn.Module):
         """Token features; `keep` (batch, kept) int64 encodes only these places."""
         return self.token_features(x, keep).tokens
 
+    def kept_arguments(self) -> dict[str, Any]:
+        """Arguments that build it again without what it was first made from, beside those that it was given."""
+        return {}
+
     def depths(self) -> list[list[str]]:
         """Names of the parameters of each block, from the input to the output, every name once: what fine-tuning freezes and slows down by depth.
 
         One block where the order is not known.
         """
         return [[name for name, _ in self.named_parameters()]]
+
+
+@torch.no_grad()
+def map_shape(encoder: nn.Module) -> tuple[int, int, int]:
+    """(channels, height, width) of an encoder's maps of pictures of its own size."""
+    was_training = encoder.training
+    channels, height, width = encoder.eval().maps(torch.zeros(1, *encoder.input.shape)).shape[1:]  # type: ignore[operator, union-attr, misc]
+    encoder.train(was_training)
+    return channels, height, width
 
 
 def names_within(network: nn.Module, *parts: nn.Module) -> list[str]:

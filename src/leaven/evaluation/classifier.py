@@ -143,7 +143,7 @@ def evaluate_classifier(
 def encoder_before(run: Run) -> Encoder | None:
     """The encoder that a run started from, if it is still where it was."""
     config = run.config
-    folder = Run(config["start"]).encoder_folder if config.get("start") else None
+    folder = Run(config["start"]).folder_of(config.get("start_role")) if config.get("start") else None
     if folder is None or not (folder / "model.safetensors").is_file() or weights_digest(folder) != config["asked"]["start"]["weights"]:
         return None
     return load_encoder(folder)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leaven.encoders import build_encoder
-from leaven.encoders.encoder import Encoder
+from leaven.encoders.encoder import Encoder, map_shape
 from leaven.encoders.strided import halvings
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
-from leaven.modules.decoder import dense_layers, map_shape
+from leaven.modules.decoder import dense_layers
 
 MOST_NOISE = 64
 

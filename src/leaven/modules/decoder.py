@@ -57,15 +57,6 @@ class MapDecoder(nn.Module):
         return decoded if decoded.shape[2:] == self.size else F.interpolate(decoded, self.size, mode="bilinear")
 
 
-@torch.no_grad()
-def map_shape(encoder: nn.Module) -> tuple[int, int, int]:
-    """(channels, height, width) of an encoder's maps of pictures of its own size."""
-    was_training = encoder.training
-    channels, height, width = encoder.eval().maps(torch.zeros(1, *encoder.input.shape)).shape[1:]  # type: ignore[operator, union-attr, misc]
-    encoder.train(was_training)
-    return channels, height, width
-
-
 class PictureDecoder(nn.Module):
     """Codes -> `per_value` numbers for each value of a picture of `shape`: a linear layer to a small map, then a `MapDecoder` (Radford et al. 2016).
 

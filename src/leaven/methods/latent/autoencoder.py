@@ -18,9 +18,10 @@ class Autoencoder(Method):
     recipe = Recipe(lr=2e-3, batch=256, weight_decay=0.0, betas=(0.9, 0.999))
     purpose = "plain"
     couples = False
+    code_activation = "linear"
 
     def __init__(self, encoder: Encoder, *, code: int = 32, likelihood: str = "auto", views: Views | None = None):
-        super().__init__(Projected.around(encoder, code), views)
+        super().__init__(Projected.around(encoder, code, self.code_activation), views)
         self.likelihood = choose_likelihood(likelihood, encoder.input)
         self.decoder = code_decoder(self.encoder, self.encoder.dim, self.likelihood.per_value)
 

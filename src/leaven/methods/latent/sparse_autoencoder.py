@@ -1,5 +1,4 @@
 from leaven.encoders import Encoder
-from leaven.encoders.projected import Projected
 from leaven.errors import UserError
 from leaven.methods.latent.autoencoder import Autoencoder
 from leaven.views import Views
@@ -17,11 +16,12 @@ class SparseAutoencoder(Autoencoder):
 
     paper = "Efficient Learning of Sparse Representations with an Energy-Based Model (Ranzato et al.)"
     year = 2007
+    code_activation = "relu"
 
     def __init__(self, encoder: Encoder, *, code: int = 128, weight: float = 3.0, likelihood: str = "auto", views: Views | None = None):
         if weight < 0:
             raise UserError(f"weight must be 0 or more, not {weight}")
-        super().__init__(Projected.around(encoder, code, activation="relu"), code=code, likelihood=likelihood, views=views)
+        super().__init__(encoder, code=code, likelihood=likelihood, views=views)
         self.weight = weight
 
     def loss(self, outputs):

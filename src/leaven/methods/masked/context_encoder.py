@@ -2,10 +2,11 @@ import torch
 from torch.nn import functional as F
 
 from leaven.encoders import Encoder
+from leaven.encoders.encoder import map_shape
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modalities import Pixels
-from leaven.modules.decoder import MapDecoder, map_shape
+from leaven.modules.decoder import MapDecoder
 from leaven.views import Views
 from leaven.views.masks import ORDERS, check_mask, places_to_mask
 

@@ -5,11 +5,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from leaven.encoders import Encoder
+from leaven.encoders.encoder import map_shape
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.modalities import Pixels
 from leaven.modalities.modality import fitted
-from leaven.modules.decoder import MapDecoder, map_shape
+from leaven.modules.decoder import MapDecoder
 from leaven.views import Views
 from leaven.views.color import rgb_to_lab
 
