@@ -27,7 +27,8 @@ class Boxes(Value):
 class BoxesModality(Modality):
     """Up to N objects per picture."""
 
-    name, noun, plural, values, target = "boxes", "list of boxes", "lists of boxes", (Boxes,), True
+    name, noun, plural, values = "boxes", "list of boxes", "lists of boxes", (Boxes,)
+    target = placed = True
 
     def spec(self, value: Any, train: Tensor) -> InputSpec:
         return InputSpec(self.name, tuple(value.xyxy.shape[1:]))

@@ -29,7 +29,8 @@ class Mask(Value):
 class MaskModality(Modality):
     """A class for each pixel."""
 
-    name, noun, plural, values, target = "mask", "mask", "masks", (Mask,), True
+    name, noun, plural, values = "mask", "mask", "masks", (Mask,)
+    target = placed = True
 
     def spec(self, value: Any, train: Tensor) -> InputSpec:
         return InputSpec(self.name, tuple(value.classes.shape[1:]))

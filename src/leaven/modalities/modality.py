@@ -56,6 +56,8 @@ class Modality(ABC):
     """The types of its values; data sets hold the first."""
     target: ClassVar[bool] = False
     """Whether samples are what is to be predicted, and not what is read."""
+    placed: ClassVar[bool] = False
+    """Whether samples lie in the pictures beside them, and move along when these are cut or turned."""
 
     encoders: ClassVar[tuple[DefaultEncoder, ...]] = ()
     library: ClassVar[str] = ""
