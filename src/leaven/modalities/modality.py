@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leaven.errors import UserError, unknown_name
 from leaven.modalities.content import tensor_bytes
+from leaven.modalities.geometry import Geometry
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
@@ -53,6 +54,10 @@ class Modality(ABC):
     """What one sample, and several, are called in messages."""
     values: ClassVar[tuple[type[Value], ...]]
     """The types of its values; data sets hold the first."""
+    target: ClassVar[bool] = False
+    """Whether samples are what is to be predicted, and not what is read."""
+    placed: ClassVar[bool] = False
+    """Whether samples lie in the pictures beside them, and move along when these are cut or turned."""
 
     encoders: ClassVar[tuple[DefaultEncoder, ...]] = ()
     library: ClassVar[str] = ""
@@ -99,6 +104,14 @@ class Modality(ABC):
 
     def resized(self, value: Value, size: int | None, channels: int | None) -> Value:
         """Samples as they are stored for training at a size, with so many channels (pictures only)."""
+        return value
+
+    def resizing(self, value: Value, resized: Value) -> Geometry | None:
+        """How `resized` moved what lies in the samples; None where it left everything in its place."""
+        return None
+
+    def moved(self, value: Value, geometry: Geometry) -> Value:
+        """What belongs to samples that a view moved, moved along (boxes and masks; anything else has no place in a picture)."""
         return value
 
     def empty(self, value: Value) -> tuple[Bool[Tensor, " samples"], str] | None:

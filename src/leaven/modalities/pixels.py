@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from leaven.errors import UserError
 from leaven.modalities.content import CHUNK, moments
+from leaven.modalities.geometry import Geometry
 from leaven.modalities.modality import DefaultEncoder, Modality
 from leaven.modalities.picture_files import DEFAULT_SIZE, NATIVE_LIMIT, Unusable, decode, is_picture_file, stored_side
 from leaven.modalities.spec import InputSpec
@@ -90,6 +91,17 @@ class PixelsModality(Modality):
             return value
         parts = [fit(part, side if side != native else None, channels if change else None) for part in pixels.split(CHUNK)]
         return Pixels(torch.cat(parts))
+
+    def resizing(self, value: Any, resized: Any) -> Geometry | None:
+        """The central square of each picture, resized."""
+        height, width = value.pixels.shape[2:]
+        sides = tuple(resized.pixels.shape[2:])
+        if sides == (height, width):
+            return None
+        square, side = min(height, width), sides[0]
+        top, left = (round((round(length * side / square) - side) // 2 * square / side) for length in (height, width))
+        whole = torch.ones(len(value), dtype=torch.int64)
+        return Geometry(whole * top, whole * left, whole * square, whole * square, sides)
 
     def title(self, count: int, described: dict[str, Any]) -> str:
         channels, height, width = described["shape"]
