@@ -100,8 +100,9 @@ def describe_data(data: DataSet, say: Say) -> None:
 
 
 def describe_unused(data: DataSet, say: Say) -> None:
-    if unused := getattr(data, "unused", ()):
-        say(f"not used: {', '.join(unused)}; say which column plays which role with --columns")
+    if data.unused:
+        columns = any("column" in entry for entry in data.unused)
+        say(f"not used: {', '.join(data.unused)}" + ("; --columns says which column plays which role" if columns else ""))
 
 
 def counted(blocks: Iterator[Tensor], total: int, progress: Progress, task: str) -> Iterator[Tensor]:

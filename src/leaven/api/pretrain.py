@@ -128,6 +128,6 @@ def pretrain(
 def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
     """Texts of several roles one after another, for a method that reads them one at a time; other data unchanged."""
     texts = {role: value for role, value in data.rows.roles.items() if modality_of(value).tokenized}
-    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
+    if list(inputs) != ["x"] or "x" in data.rows.roles or len(texts) < len(data.rows.roles):
         return data
     return stacked(data.name, {role: data.with_role(role, "x") for role in texts})

@@ -1,4 +1,4 @@
-"""The command line application, and what its commands share: options, and how they speak."""
+"""The command line application, how its commands speak, and the options of those that are written by hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import leaven
+from leaven.api import options
 from leaven.cli import completion
-from leaven.errors import UserError
 
 PANELS = {
     "Raise": ("demo", "inspect", "rewrite", "pretrain", "finetune"),
@@ -39,16 +40,14 @@ class InOrderOfUse(TyperGroup):
 app = typer.Typer(cls=InOrderOfUse, pretty_exceptions_enable=False)
 
 
-def show_version(asked: bool) -> None:
-    if asked:
-        from leaven import __version__
-
-        print(f"leaven {__version__}")
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"leaven {leaven.__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def leaven(
+def main(
     version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say which version this is, and end.")] = False,
 ) -> None:
     """Raise useful models from data that nobody has labeled."""
@@ -67,7 +66,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocomplet
 EncoderName = Annotated[
     str,
     typer.Option(
-        help="auto, a name from `leaven encoders`, or any timm model.", autocompletion=completion.one_of("auto", found=completion.encoder_names)
+        help="auto, a name from `leaven encoders`, or any timm model.", autocompletion=completion.one_of("auto", more=completion.encoder_names)
     ),
 ]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp64.", autocompletion=completion.one_of("auto", "fp32", "bf16", "fp64"))]
@@ -91,16 +90,9 @@ def answer(as_json: bool, content: Any, text: str = "") -> None:
         print(json.dumps(content) if as_json else text, flush=True)
 
 
-def assignments(pairs: list[str] | None, option: str) -> dict[str, str]:
-    """name=value texts as a dict."""
-    found = {}
-    for pair in pairs or []:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UserError(f"{option} takes name=value, not {pair!r}")
-        found[name.strip()] = value.strip()
-    return found
+def assignments(pairs: list[str] | None, flag: str) -> dict[str, str]:
+    return options.assignments(pairs or [], flag)
 
 
 def columns_of(text: str | None) -> dict[str, str] | None:
-    return assignments(text.split(","), "--columns") if text else None
+    return options.columns_of(text, "--columns") if text else None

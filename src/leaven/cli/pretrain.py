@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from leaven.cli.command import command
@@ -35,15 +36,13 @@ def verdict_lines(result: dict[str, Any]) -> list[str]:
 
 def what_next(run: Any, asked: dict[str, Any], options: Any) -> str:
     """The command that suits the data: `evaluate` where it has labels or pairs, else how to give labels, or what needs none."""
-    columns = ",".join(f"{role}={column}" for role, column in (options.columns or {}).items())
-    source = f"{run.path} {options.data}{f' --columns {columns}' if columns else ''}"
-    roles, encoders = list(asked["data"]["spec"]["roles"]), list(asked["encoder"])
-    labels = options.labels or ("" if asked["data"]["spec"]["classes"] > 1 else None)
-    if len(encoders) > 1:
-        first, second = encoders[:2]
-        return f'leaven evaluate {source} --role {first}, or leaven search {source} --role {first} --query "{second} to look for"'
-    if labels is not None:
-        return f"leaven evaluate {source}{f' --labels {labels}' if labels else ''}"
-    if len(roles) > 1:
-        return f"leaven evaluate {source}"
-    return f"leaven evaluate {source} --labels FILE.csv (file,label of some), or leaven embed {source} --out vectors.npy"
+    from leaven.data.class_columns import class_columns
+
+    chosen = options.columns or {}
+    source = f"{run.path} {options.data}" + (f" --columns {','.join(map('='.join, chosen.items()))}" if chosen else "")
+    evaluate = f"leaven evaluate {source}" + (f" --labels {options.labels}" if options.labels else "")
+    if options.labels or asked["data"]["spec"]["classes"] > 1 or len(asked["data"]["spec"]["roles"]) > 1:
+        return evaluate
+    if columns := class_columns(Path(options.data), chosen.values()):
+        return " or ".join(f"{evaluate} --labels {column}" for column in columns[:2])
+    return f"{evaluate} --labels FILE.csv (file,label of some), or leaven embed {source} --out vectors.npy"
