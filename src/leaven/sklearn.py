@@ -48,11 +48,11 @@ from leaven.training.trained import load_encoder_of
 class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Features from an encoder that learns from X without labels.
 
-    `fit(X)` pre-trains on X, or, where a finished `run` is given, takes its encoder and only checks that X fits. y is never looked at.
+    `fit(X)` pre-trains on X; with a finished `run` it takes that run's encoder and only checks that X fits. y is ignored.
     `transform(X)` gives (samples, dim) float32. X: (N, D) numbers; (N, H, W), (N, H, W, C) or (N, C, H, W) pictures, uint8 or float 0-1; a list
     of picture files; or a folder or file as on the command line.
 
-    Length: at most one of steps, epochs and budget ("90s", "10m"); none is 100 epochs. With a budget two fits differ, otherwise they are alike.
+    Length: at most one of steps, epochs and budget ("90s", "10m"); none is 100 epochs. Two fits are the same, except with a budget.
 
     Attributes after `fit`: encoder_ (nn.Module, raw input -> features), health_ (verdicts of the training), n_features_in_ and feature_names_in_
     (numbers only). Raises ValueError for arrays that scikit-learn would refuse, else UserError; TrainingStopped when training is useless.

@@ -42,8 +42,8 @@ def inspect(
 ) -> Inspection:
     """Say what is in a data set, what stands in it twice, what to do with it, and how long that takes here.
 
-    The time is measured by doing a few steps of the training; what of it is not given is advised. Raises UserError where the data cannot be opened,
-    the second data set is of another kind, or the training that was asked for does not fit.
+    It measures the time with a few steps of the training, and advises what you leave open. Raises UserError where the data cannot be opened,
+    the second data set is of another kind, or the training does not fit the data.
     """
     check_suffix(sheet, ".png", "a contact sheet is", "--sheet")
     before, decoded = load(), partial(progress, "decoded")
@@ -58,7 +58,7 @@ def inspect(
     }  # fmt: skip
     chosen = method if method != "auto" else modality_of(spec).method[0]
     request = Request(chosen, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
-    found = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
-    if sheet is not None and not copies_sheet(Path(sheet), found, opened, other):
+    inspection = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
+    if sheet is not None and not copies_sheet(Path(sheet), inspection, opened, other):
         say(f"no copies to show: {sheet} is not written")
-    return found
+    return inspection

@@ -30,7 +30,7 @@ class Option:
     """How a parameter is written on the command line.
 
     flags: instead of --name. argument: whether it stands without a flag. many: whether it may be repeated. required: on the command line, where
-    Python has a default. least: the smallest number. values: some that it may take. names: what else completion offers ("methods", "encoders",
+    Python has a default. least: the smallest number. values: some that it may take. names: what completion offers as well ("methods", "encoders",
     "targets", "claims", "data"). read: makes what the function takes from the text, or from the list of texts where `many`, and the flag.
     """
 
@@ -119,10 +119,10 @@ SamplesOut = Annotated[Path | str | None, Option("A .png of pictures, a .npy of 
 
 def option_of(annotation: str, names: Mapping[str, Any]) -> tuple[Any, Option | None, str]:
     """What an annotation says: the type, how the parameter is written on the command line (None: it is for Python alone), and what it means."""
-    found = eval(annotation, dict(names))
-    if get_origin(found) is not Annotated:
-        return found, None, ""
-    kind, *notes = get_args(found)
+    declared = eval(annotation, dict(names))
+    if get_origin(declared) is not Annotated:
+        return declared, None, ""
+    kind, *notes = get_args(declared)
     option = next((note for note in notes if isinstance(note, Option)), None)
     meaning = next((note for note in reversed(notes) if isinstance(note, str)), option.help if option else "")
     return kind, option and replace(option, help=meaning), meaning

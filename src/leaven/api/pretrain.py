@@ -50,7 +50,7 @@ from leaven.training.distributed import rank
 from leaven.training.pretraining import train
 from leaven.training.request import Request
 
-MANY_COPIES = 0.1  # of the samples, from which on they are told of
+MANY_COPIES = 0.1  # share of the samples from which a line says so
 
 
 @documented

@@ -39,7 +39,7 @@ class Reconstruction:
 
     def text(self) -> str:
         share = f" ({self.squared_error / self.of_the_mean:.1%} of it)" if self.of_the_mean else ""
-        return f"squared error {self.squared_error:.5f} a value on {self.tested:,} samples; the mean sample has {self.of_the_mean:.5f}{share}"
+        return f"squared error {self.squared_error:.5f} per value on {self.tested:,} samples; the mean sample has {self.of_the_mean:.5f}{share}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ class TextReconstruction:
     tested: int
 
     def to_dict(self) -> dict[str, Any]:
-        told = {"words_kept": self.words_kept, "of_another": self.of_another, "tested": self.tested}
-        return {"count": len(self.texts), **told, "texts": self.texts}
+        scores = {"words_kept": self.words_kept, "of_another": self.of_another, "tested": self.tested}
+        return {"count": len(self.texts), **scores, "texts": self.texts}
 
     def text(self, shown: int = 5) -> str:
         pairs = [line for pair in zip(self.originals[:shown], self.texts, strict=False) for line in zip(("  ", "> "), pair, strict=True)]

@@ -64,19 +64,19 @@ def rewrite(
     texts = texts_of(samples)
     rewriter = by if callable(by) else from_file(str(by), HINT) if ".py:" in str(by) else Synonyms.read(existing(Path(by)), share, seed)
     if not callable(rewriter):
-        raise UserError("this is no function", where=by, hint=HINT)
-    asked = {"data": samples.fingerprint, "by": named(by), "times": times, "batch": batch, "share": share, "seed": seed}
-    kept, found = Path(f"{place}.unfinished.jsonl"), []
+        raise UserError("this is not a function", where=by, hint=HINT)
+    request = {"data": samples.fingerprint, "by": named(by), "times": times, "batch": batch, "share": share, "seed": seed}
+    unfinished, pairs = Path(f"{place}.unfinished.jsonl"), []
     batches = [[texts[row % len(texts)] for row in rows] for rows in np.array_split(np.arange(times * len(texts)), -(-times * len(texts) // batch))]
     done = 0
-    for some, again in zip(batches, answers(rewriter, batches, kept, asked), strict=True):
-        found += [(text, other) for text, other in zip(some, again, strict=True) if other.strip() and other != text]
-        progress("rewritten", done := done + len(some), times * len(texts))
-    if not found:
+    for batch_of_texts, others in zip(batches, answers(rewriter, batches, unfinished, request), strict=True):
+        pairs += [(text, other) for text, other in zip(batch_of_texts, others, strict=True) if other.strip() and other != text]
+        progress("rewritten", done := done + len(batch_of_texts), times * len(texts))
+    if not pairs:
         raise UserError("no text came back in other words", where=by if isinstance(by, str | Path) else None, hint="look at what rewrites them")
-    write_whole(place, lambda partial: write_pairs(partial, found))
-    kept.unlink(missing_ok=True)
-    return Rewritten(str(place), len(found), times * len(texts) - len(found))
+    write_whole(place, lambda partial: write_pairs(partial, pairs))
+    unfinished.unlink(missing_ok=True)
+    return Rewritten(str(place), len(pairs), times * len(texts) - len(pairs))
 
 
 def texts_of(samples: DataSet) -> list[str]:
@@ -96,30 +96,29 @@ def named(by: str | Path | Callable) -> str:
     return str(by) if isinstance(by, str | Path) else getattr(by, "__qualname__", type(by).__qualname__)
 
 
-def answers(rewriter: Rewriter, batches: list[list[str]], kept: Path, asked: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Other wordings of each batch. They are kept as they come, and those that were kept are not asked for again; synonyms, which cost nothing, are
-    all drawn again."""
+def answers(rewriter: Rewriter, batches: list[list[str]], unfinished: Path, request: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Other wordings of each batch. They are stored as they come, and stored ones are read back; synonyms, which cost nothing, are drawn again."""
     if isinstance(rewriter, Synonyms):
         yield from map(rewriter, batches)
         return
-    if not kept.is_file():
-        kept.write_text(json.dumps(asked) + "\n")
-    before = earlier(kept, asked)
+    if not unfinished.is_file():
+        unfinished.write_text(json.dumps(request) + "\n")
+    before = earlier(unfinished, request)
     yield from before
-    with open(kept, "a", encoding="utf-8") as stream:
-        for some in batches[len(before) :]:
-            again = told(rewriter(some), len(some))
-            print(json.dumps(again), file=stream, flush=True)
-            yield again
+    with open(unfinished, "a", encoding="utf-8") as stream:
+        for texts in batches[len(before) :]:
+            others = told(rewriter(texts), len(texts))
+            print(json.dumps(others), file=stream, flush=True)
+            yield others
 
 
-def earlier(kept: Path, asked: Mapping[str, Any]) -> list[list[str]]:
-    """What was rewritten before the last call ended. Raises UserError where that was another rewriting."""
-    whole = [line for line in kept.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]  # the last one may be cut off
+def earlier(unfinished: Path, request: Mapping[str, Any]) -> list[list[str]]:
+    """What the last call rewrote before it ended. Raises UserError where that was another rewriting."""
+    whole = [line for line in unfinished.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]  # the last one may be cut off
     lines = [json.loads(line) for line in whole]
-    if lines[:1] != [asked]:
-        raise UserError("another rewriting into this file was not finished", where=kept, hint="give another --out, or remove this file")
-    kept.write_text("".join(whole), encoding="utf-8")
+    if lines[:1] != [request]:
+        raise UserError("another rewriting into this file was not finished", where=unfinished, hint="give another --out, or remove this file")
+    unfinished.write_text("".join(whole), encoding="utf-8")
     return lines[1:]
 
 

@@ -59,7 +59,7 @@ def main() -> None:
         goes_on = "the same command goes on"
         end(130, f"interrupted: {interrupted}; {goes_on}", UserError("interrupted", where=str(interrupted), hint=goes_on))
     except KeyboardInterrupt:
-        again = "nothing is half-written, and the same command can be given again"
+        again = "nothing is half-written; you can give the same command again"
         end(130, f"interrupted; {again}", UserError("interrupted", hint=again))
     except OSError as error:
         fail(UserError(error.strerror or str(error), where=error.filename, hint="the system refused this"))
