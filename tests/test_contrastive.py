@@ -543,7 +543,7 @@ def test_cmc_learns_from_any_senses_and_keeps_an_encoder_of_each(tmp_path):
 
 @pytest.mark.parametrize("inputs", [torch.randn(64, 5), torch.zeros(64, 1, 16, 16, dtype=torch.uint8)])
 def test_cmc_says_what_it_needs(inputs, tmp_path):
-    with pytest.raises(leaven.UserError, match="several inputs of a sample, or lightness and colours"):
+    with pytest.raises(leaven.UserError, match="several inputs of a sample, or the lightness and the colours"):
         leaven.pretrain(inputs, method="cmc", steps=1, out=tmp_path / "run")
 
 

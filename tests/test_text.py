@@ -246,7 +246,7 @@ def test_as_many_tokens_are_hidden_as_asked_for_and_never_special_ones():
     x = tokens(4000)
     views = hidden_tokens(INPUT, x, Draw(0), 0.15)
     plain = x.mask & (x.ids > 4)
-    told = views["told"]
+    told = views["hidden"]
     assert not (told & ~plain).any() and torch.equal(views["ids"], x.ids)
     assert told.sum() / plain.sum() == pytest.approx(0.15, abs=0.005)
     shown = views["shown"].ids
@@ -257,9 +257,9 @@ def test_as_many_tokens_are_hidden_as_asked_for_and_never_special_ones():
 
 def test_hidden_tokens_are_the_same_however_a_batch_is_divided():
     x = tokens(8)
-    whole = hidden_tokens(INPUT, x, Draw("views"), 0.3)["told"]
+    whole = hidden_tokens(INPUT, x, Draw("views"), 0.3)["hidden"]
     parts = [(x[torch.arange(4 * part, 4 * part + 4)], Draw("views", part=part, parts=2)) for part in range(2)]
-    halves = [hidden_tokens(INPUT, part, draw, 0.3)["told"] for part, draw in parts]
+    halves = [hidden_tokens(INPUT, part, draw, 0.3)["hidden"] for part, draw in parts]
     assert torch.equal(torch.cat(halves), whole)
 
 

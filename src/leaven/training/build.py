@@ -17,7 +17,8 @@ from leaven.encoders.build import build_encoder, choose_encoder, describe_encode
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters, registry
+from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters
+from leaven.methods.support import inputs_of, methods_for
 from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run
@@ -29,7 +30,6 @@ from leaven.training.trained import load_encoder_of
 
 DEFAULT_BUDGET, DEFAULT_EPOCHS = 600.0, 100
 USUAL_PASSES = 10  # where a recipe has a usual number of steps, and there are more samples than these see so often
-MOST_NAMED = 12  # methods in a hint
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,6 @@ def build_training(
     return Parts(method, recipe, plan, data, members, spec, origins, described, tokenizers, choices + planned)
 
 
-def inputs_of(kind: type[Method], data: DataSpec) -> dict[str, str]:
-    """The roles of the data that a method reads, and what the encoder of each must offer. Raises UserError where the data does not suit it."""
-    inputs = kind.inputs(data)
-    if missing := [role for role in inputs if role not in data.roles]:
-        what = f"{kind.name} needs the role {missing[0]!r}, and the data has {', '.join(data.roles)}"
-        raise UserError(what, hint=f"say which column plays it with --columns {missing[0]}=COLUMN")
-    wrong = [data.roles[role].modality for role in inputs if kind.modality not in (None, data.roles[role].modality)]
-    if wrong:
-        raise UserError(f"{kind.name} learns from {kind.modality}, and this data is {wrong[0]}", hint=methods_for(data))
-    return inputs
-
-
 def encoder_for(
     kind: type[Method], source: Source, input: InputSpec, wants: str, device: str, make: Callable[[], Encoder] | None
 ) -> tuple[Encoder, dict[str, Any] | None]:
@@ -135,38 +123,11 @@ def encoder_for(
 
 
 def unfit(kind: type[Method], encoder: Encoder, wants: str, input: InputSpec, automatic: bool) -> UserError:
-    """That an encoder does not offer what a method wants, with what helps: another encoder, or other methods."""
-    others = encoders_with(wants, input)
-    wanted = wants.replace("_", " ")
-    if not others:
-        hint = methods_for(DataSpec(0, {"x": input}))
-        return UserError(f"{kind.name} needs an encoder with {wanted}, and none for {input.modality} has them", hint=hint)
-    name = encoder.name or encoder.arguments["model"]
-    what = f"{kind.name} needs an encoder with {wanted}, and {name} offers {', '.join(encoder.offers)}"
-    return UserError(what, hint=f"choose --encoder {' or '.join(others)}" + ("" if automatic else ", or leave --encoder out"))
-
-
-def methods_for(data: DataSpec) -> str:
-    """A hint that names methods which learn from such data with the encoders that are chosen for it."""
-    names = [name for name, kind in registry().items() if not kind.continues and fits(kind, data)]
-    more = f" and {len(names) - MOST_NAMED} more, see `leaven methods`" if len(names) > MOST_NAMED else ""
-    modality = next(iter(data.roles.values())).modality
-    return f"methods that learn from {modality}: {', '.join(names[:MOST_NAMED])}{more}"
-
-
-def fits(kind: type[Method], data: DataSpec) -> bool:
-    """Whether a method reads such data, and there is an encoder for it that offers what the method wants."""
-    try:
-        inputs = {role: (data.roles.get(role), wants) for role, wants in kind.inputs(data).items()}
-    except UserError:
-        return False
-    brings_networks = not {"encoder", "encoders"} & set(given_arguments(kind))
-    return all(
-        spec is not None
-        and kind.modality in (None, spec.modality)
-        and (not modality_of(spec).tokenized if brings_networks else encoders_with(wants, spec))
-        for spec, wants in inputs.values()
-    )
+    """That an encoder does not offer what a method wants, with what helps: another encoder, or another method."""
+    name, others = encoder.name or encoder.arguments["model"], encoders_with(wants, input)
+    what = f"{kind.name} needs an encoder with {wants.replace('_', ' ')}, and {name} offers {', '.join(encoder.offers)}"
+    hint = f"choose --encoder {' or '.join(others)}" if others else methods_for(input.modality)
+    return UserError(what, hint=hint + ("" if automatic else ", or leave --encoder out"))
 
 
 def arguments_of(name: str, input: InputSpec, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,9 +98,9 @@ def data_role(spec: DataSpec, encoder: Encoder, role: str | None = None) -> str:
     if role is not None and role not in spec.roles and role != encoder.role:
         raise UserError(f"the data has no role {role!r}", hint=f"it has {there}")
     fitting = [name for name, input in spec.roles.items() if input.modality == encoder.input.modality]
-    for wanted in (role, encoder.role, "x"):
-        if wanted in fitting:
-            return wanted
+    wanted = [role] if role in spec.roles else [encoder.role, "x"]
+    if chosen := next((name for name in wanted if name in fitting), None):
+        return chosen
     if role in spec.roles or not fitting:
         raise UserError(f"this encoder reads {encoder.input.modality}, and the data has {there}", hint="give data like that of its run")
     if len(fitting) > 1:

@@ -1,0 +1,62 @@
+"""Which method learns from which kind of data."""
+
+from __future__ import annotations
+
+from leaven.data.spec import DataSpec
+from leaven.encoders import OWN
+from leaven.errors import UserError
+from leaven.methods.method import Method
+from leaven.methods.registry import given_arguments, hyperparameters, registry
+from leaven.modalities import MODALITIES, find_modality
+
+MOST_NAMED = 12  # methods in a hint
+
+
+def supported(method: type[Method], modality: str) -> bool:
+    """Whether a method learns from samples of this modality: its paper names no other, the modality has what the method `needs` and views of its
+    purpose, and an encoder reads the modality and offers what the method wants, if the method does not bring its own networks."""
+    known = find_modality(modality)
+    if method.modality not in (None, modality) or not all(getattr(known, need) for need in method.needs):
+        return False
+    if "views" in hyperparameters(method) and method.purpose not in known.views:
+        return False
+    if not {"encoder", "encoders"} & set(given_arguments(method)):
+        return True
+    return any(method.wants in encoder.offers and modality in encoder.modalities for encoder in OWN.values())
+
+
+def supported_modalities(method: type[Method]) -> list[str]:
+    """The names of the modalities that a method learns from."""
+    return [modality for modality in MODALITIES if supported(method, modality)]
+
+
+def inputs_of(method: type[Method], data: DataSpec) -> dict[str, str]:
+    """The roles that a method reads of this data, and what the encoder of each must offer.
+
+    Raises UserError where the method does not learn from this kind of data, or the data lacks a role.
+    """
+    if not any(supported(method, spec.modality) for spec in data.roles.values()):
+        raise unsupported(method, data, list(data.roles))
+    inputs = method.inputs(data)
+    for role in inputs:
+        if role not in data.roles:
+            what = f"{method.name} needs the role {role!r}, and the data has {', '.join(data.roles)}"
+            raise UserError(what, hint=f"say which column plays it with --columns {role}=COLUMN")
+    wrong = [role for role in inputs if not supported(method, data.roles[role].modality)]
+    if wrong:
+        raise unsupported(method, data, wrong)
+    return inputs
+
+
+def unsupported(method: type[Method], data: DataSpec, roles: list[str]) -> UserError:
+    kinds = " and ".join(dict.fromkeys(data.roles[role].modality for role in roles))
+    *others, last = supported_modalities(method)
+    readable = f"{', '.join(others)} or {last}" if others else last
+    return UserError(f"{method.name} learns from {readable}, and this data is {kinds}", hint=methods_for(data.roles[roles[0]].modality))
+
+
+def methods_for(modality: str) -> str:
+    """A hint that names methods which learn from this modality."""
+    names = [name for name, method in registry().items() if not method.continues and supported(method, modality)]
+    more = f" and {len(names) - MOST_NAMED} more, see `leaven methods`" if len(names) > MOST_NAMED else ""
+    return f"methods that learn from {modality}: {', '.join(names[:MOST_NAMED])}{more}"
