@@ -619,11 +619,11 @@ def test_a_class_with_a_single_sample_is_learned_all_the_same(point_run, tmp_pat
 
 
 def test_another_modality_or_size_is_one_clear_line(point_run, picture_run, tmp_path):
-    with pytest.raises(leaven.UserError, match="reads vector, and the data is pixels"):
+    with pytest.raises(leaven.UserError, match=r"reads vector, and the data has x \(pixels\)"):
         leaven.finetune(point_run, pictures(), steps=1, out=tmp_path / "run")
     with pytest.raises(leaven.UserError, match="reads 3 numbers per sample, and the data has 4"):
         leaven.finetune(point_run, points(classes=4), steps=1, out=tmp_path / "run")
-    with pytest.raises(leaven.UserError, match="reads pixels, and the data is vector"):
+    with pytest.raises(leaven.UserError, match=r"reads pixels, and the data has x \(vector\)"):
         leaven.finetune(picture_run, points(), steps=1, out=tmp_path / "run")
 
 

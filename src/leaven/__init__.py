@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -35,7 +36,7 @@ _ELSEWHERE = {
     "list_claims": "leaven.experiments.runner",
     "reproduce": "leaven.experiments.runner",
 }
-"""Homes of the public names that are not functions of leaven.api."""
+"""Homes of the public names that are not in the file of leaven.api that is named like their command."""
 
 __all__ = [
     "Run",
@@ -68,6 +69,5 @@ def __getattr__(name: str) -> Any:
     """Public functions are loaded at their first use, so that `leaven --help` does not wait for torch."""
     if name not in __all__:
         raise AttributeError(f"module 'leaven' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_ELSEWHERE.get(name, "leaven.api")), name)
+    home = _ELSEWHERE.get(name) or f"leaven.api.{name.removeprefix('list_')}"
+    return getattr(importlib.import_module(home), name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leaven.api.console import Progress, Say, quiet, seconds
-from leaven.api.opening import able
+from leaven.api.open import open_method
 from leaven.data import DataSet, open_data
 from leaven.errors import UserError
 from leaven.evaluation.classifier import evaluate_classifier
@@ -69,7 +69,7 @@ def evaluate(
     shared: dict[str, Any] = {"seed": seed, "device": choose_device(device), "say": say}
     cards = [evaluate_classifier(opened, samples, budget=seconds(budget), **shared)] if "classifier" in asked else []
     if "samples" in asked:
-        made = able(opened, "sample", None)
+        made = open_method(opened, "sample")
         if judge is None:
             raise UserError("samples are judged by a run that classifies", hint="give one that was trained on real ones with --judge RUN2")
         cards.append(evaluate_samples(opened, made, samples, judge if isinstance(judge, Run) else Run.open(judge), count=count, **shared))

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 import leaven.experiments.claims as claims_folder
-from leaven.api import evaluate, pretrain
 from leaven.api.console import Progress, Say, quiet
+from leaven.api.evaluate import evaluate
+from leaven.api.pretrain import pretrain
 from leaven.data import DataSet, open_data
 from leaven.draw import Draw
 from leaven.errors import UserError, unknown_name

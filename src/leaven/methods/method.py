@@ -257,6 +257,10 @@ class Method(nn.Module):
         """What is kept at the end, by name: one encoder, one a role, or none."""
         return {"encoder": self.encoder} if hasattr(self, "encoder") else {}
 
+    def shared_space(self) -> dict[str, nn.Module]:
+        """By role, what takes the features of its encoder to a space in which those of all roles are compared; empty where there is none."""
+        return {}
+
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:
     """The tensors of a nesting of dicts, lists and tuples, in order."""

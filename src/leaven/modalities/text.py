@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.modalities.modality import DefaultEncoder, Floor, Modality
+from leaven.modalities.picture_files import extensions, is_picture_file
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.text_features import mean_of_words, sparse_tf_idf
 from leaven.modalities.value import LazyTensor, Value
@@ -164,6 +166,14 @@ class TextModality(Modality):
 
     def written(self, sample: Any) -> str | None:
         return sample.texts.tolist()[0] if isinstance(sample, Text) else None
+
+    def in_memory(self, source: Any) -> Any:
+        """A list of texts is read as texts, even where they look like names of picture files."""
+        texts = isinstance(source, list | tuple) and len(source) > 0 and all(isinstance(item, str) for item in source)
+        return Text(Strings.of(source)) if texts and all(Path(text).suffix.lower() in extensions() for text in source) else source
+
+    def recognizes(self, asked: Any) -> bool:
+        return isinstance(asked, str) and not is_picture_file(asked)
 
     def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
         if not isinstance(asked, str):

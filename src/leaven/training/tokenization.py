@@ -129,7 +129,7 @@ def in_pieces(data: DataSet, tokenizer: Tokenizer) -> DataSet:
     rows = dataclasses.replace(rest, roles={"x": pieces}, index=torch.arange(len(text)))
     splits = {name: torch.isin(text, part).nonzero().flatten() for name, part in data.splits.items()}
     spec = dataclasses.replace(data.spec, samples=len(text), labeled=int((rows.label >= 0).sum()), roles={"x": tokenizer.input})
-    files = tuple(data.files[row] for row in text.tolist())
+    files = data.files.take(text.numpy())
     return dataclasses.replace(data, rows=rows, splits=splits, spec=spec, hashes=data.hashes[text], files=files)
 
 

@@ -70,3 +70,6 @@ class CMC(Method):
 
     def encoders(self):
         return super().encoders() if self.alone else dict(self.senses)
+
+    def shared_space(self):
+        return {} if self.alone else dict(zip(self.senses, self.projectors, strict=True))
