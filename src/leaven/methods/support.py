@@ -11,8 +11,6 @@ from leaven.modalities import MODALITIES, InputSpec, find_modality
 
 MOST_NAMED = 12  # methods in a hint
 
-MOST_NAMED = 12  # methods in a hint
-
 
 def supported(method: type[Method], modality: str) -> bool:
     """Whether a method learns from samples of this modality: its paper names no other, the modality has what the method `needs` and views of its
