@@ -13,6 +13,7 @@ from leaven.api.load import load
 from leaven.api.methods import list_methods
 from leaven.api.predict import predict
 from leaven.api.pretrain import pretrain
+from leaven.api.protocols import list_protocols
 from leaven.api.reconstruct import reconstruct
 from leaven.api.rewrite import rewrite
 from leaven.api.sample import sample
@@ -30,6 +31,7 @@ __all__ = [
     "interpolate",
     "list_encoders",
     "list_methods",
+    "list_protocols",
     "load",
     "predict",
     "pretrain",

@@ -88,3 +88,16 @@ def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
         where = run.path if isinstance(run, Run) else run
         raise UserError("the networks of this method do not tell what input they take", where=where, hint="use them in Python: leaven.load")
     return encoder
+
+
+def encoder_roles(run: Run) -> list[str]:
+    """The roles of a run's several encoders; empty where it keeps one or none."""
+    return sorted(path.parent.name for path in run.encoder_folder.glob("*/config.json"))
+
+
+def load_encoders(run: Run, role: str | None = None) -> dict[str, Encoder]:
+    """The encoders that a run keeps, by the role that each was trained for; with a role, that one. The key of a run's only encoder is a mere name."""
+    roles = encoder_roles(run)
+    if not roles:
+        return {role or "encoder": load_encoder_of(run)}
+    return {name: load_encoder_of(run, name) for name in ([role] if role else roles)}
