@@ -33,7 +33,6 @@ from leaven.api.options import (
     assignments,
     documented,
 )
-from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.report.story import report_run
 from leaven.run import Run
@@ -114,5 +113,5 @@ def finetune(
     )  # fmt: skip
     classifier = train_run(request, samples, folder, supervision=used, started=started, say=say, progress=partial(progress, "step"))
     if rank() == 0:
-        report_run(classifier, samples, load_encoder(classifier.encoder_folder), device=choose_device(device))
+        report_run(classifier, samples, device=choose_device(device))
     return classifier

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from leaven.api.open import Opened, open_for, open_method
+from leaven.api.open import Opened, open_for
 from leaven.api.options import Columns, Device, Option, OwnMethod, Root, RunFolder, documented
 from leaven.api.write import check_samples_suffix, write_samples
 from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.evaluation.abilities import open_method
 from leaven.evaluation.features import check_input
 from leaven.evaluation.search import read_query
 from leaven.modalities import Value

@@ -13,17 +13,11 @@ from torch import Tensor
 from leaven.api.console import Progress, Say, quiet
 from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder, describe_encoder
-from leaven.errors import UserError
 from leaven.evaluation.features import check_input
-from leaven.methods.method import Method
-from leaven.methods.registry import registry
 from leaven.modalities import Value
 from leaven.run import Run
-from leaven.training.trained import data_role, load_encoder_of, trained_method
+from leaven.training.trained import data_role, load_encoder_of
 from leaven.vectors import Origin
-
-LACKING = {"sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features"}
-"""What a method without an ability does not do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,16 +67,6 @@ def open_for(
     check_input(encoder, opened.spec.roles[read], where=opened.name)
     describe_unused(opened, say)
     return Opened(run, encoder, opened, read)
-
-
-def open_method(run: str | Path | Run, ability: str, method: str | type[Method] | None = None) -> Method:
-    """The trained method of a run. Raises UserError where it lacks an ability, and names those that have it."""
-    run = Run.open(run)
-    trained = trained_method(run, method)
-    if ability not in trained.abilities():
-        able = [name for name, kind in registry().items() if ability in kind.abilities()]
-        raise UserError(f"{trained.name} {LACKING[ability]}", where=run.path, hint=f"train one that does: {', '.join(able)}")
-    return trained
 
 
 def describe_data(data: DataSet, say: Say) -> None:

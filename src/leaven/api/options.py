@@ -19,6 +19,7 @@ from leaven.errors import UserError
 
 if TYPE_CHECKING:
     from leaven.data.rewriting import Rewriter
+    from leaven.evaluation.protocol import Protocol
     from leaven.methods.method import Method
     from leaven.run import Run
 
@@ -111,6 +112,24 @@ AcceptData = Annotated[bool, Option("Go on although the data has changed since t
 Track = Annotated[Sequence[str], Option("Log to tensorboard or wandb as well. May be repeated.", many=True, values=("tensorboard", "wandb"))]
 CheckpointSeconds = Annotated[float, "Time between checkpoints."]
 Report = Annotated[bool, "Whether to write report.html at the end, which takes some seconds."]
+
+# --- how to score ---
+
+Protocols = Annotated[
+    "Sequence[str | type[Protocol]] | None",
+    Option(
+        "Names from `leaven protocols`, or file.py:Class, separated by commas (default: what suits the run and the data).",
+        flags=("--protocol",),
+        read=names_of,
+        names="protocols",
+    ),
+]
+Judge = Annotated["Path | str | Run | None", Option("The same as --set samples.judge=...")]
+KnownFloors = Annotated[Mapping[str, Any] | None, "Floors of another scorecard of the same encoder, data and seed; they are not measured again."]
+ProtocolSettings = Annotated[
+    Mapping[str, Any] | None,
+    Option("An option of a protocol (`leaven protocols`): few-label.counts=1,2,5. May be repeated.", flags=("--set",), many=True, read=assignments),
+]
 
 # --- what is written ---
 

@@ -38,7 +38,6 @@ from leaven.api.options import (
 )
 from leaven.data import DataSet, open_data
 from leaven.data.dataset import stacked
-from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
 from leaven.inspection.cautions import told_constant
 from leaven.methods.registry import find_method
@@ -116,12 +115,10 @@ def pretrain(
         run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
     except TrainingStopped:
         if rank() == 0 and report:
-            report_run(folder, opened, None)
+            report_run(folder, opened)
         raise
     if rank() == 0 and report:
-        described = list(run.config["asked"]["encoder"].values())
-        trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
-        report_run(run, opened, trained, device=choose_device(device))
+        report_run(run, opened, device=choose_device(device))
     return run
 
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from leaven.api.console import Progress, quiet
-from leaven.api.open import open_for, open_method
+from leaven.api.open import open_for
 from leaven.api.options import Columns, Data, Device, OwnMethod, Role, Root, RunFolder, SamplesOut, documented
 from leaven.api.write import check_samples_suffix, write_npy, write_texts
 from leaven.data import DataSet
 from leaven.encoders import Encoder
+from leaven.evaluation.abilities import open_method
 from leaven.evaluation.likelihood import reconstructed
 from leaven.modalities import Value
 from leaven.report.contact_sheet import picture_grid

@@ -8,10 +8,10 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from leaven.api.open import open_method
 from leaven.api.options import Device, Option, OwnMethod, RunFolder, Seed, documented
 from leaven.api.write import check_samples_suffix, write_samples
 from leaven.errors import UserError
+from leaven.evaluation.abilities import open_method
 from leaven.evaluation.generation import new_samples
 from leaven.run import Run
 from leaven.training.devices import choose_device

@@ -27,6 +27,13 @@ def encoder_names() -> list[str]:
     return sorted(name for path in (HOME / "encoders").glob("*.py") for name in ENCODER_NAME.findall(path.read_text(encoding="utf-8")))
 
 
+def protocol_names(*, frozen: bool = False) -> list[str]:
+    """The files of the protocols' folder; frozen: those that only need features and labels."""
+    files = sorted((HOME / "evaluation" / "protocols").glob("*.py"))
+    chosen = [path for path in files if path.stem != "__init__" and (not frozen or "(FrozenProtocol)" in path.read_text(encoding="utf-8"))]
+    return [path.stem.replace("_", "-") for path in chosen]
+
+
 def claim_names() -> list[str]:
     """The files of the folder of claims that hold one."""
     files = sorted((HOME / "experiments" / "claims").glob("*.py"))
@@ -65,6 +72,7 @@ LISTS: dict[str | None, Callable[[], Iterable[str]]] = {
     "methods": method_names,
     "encoders": encoder_names,
     "claims": claim_names,
+    "protocols": protocol_names,
     "targets": target_names,
 }
 """What `Option.names` may be, beside "data"."""

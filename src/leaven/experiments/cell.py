@@ -41,7 +41,7 @@ def train_and_score(request: Request, opening: dict[str, Any], folder: Path, eva
     try:
         train(request, data, run, progress=progress)
     except TrainingStopped as stopped:
-        report_run(run, data, None)
+        report_run(run, data)
         write_json(folder / "cell.json", {"state": STOPPED, "why": str(stopped)})
         return
     evaluate(run, **opening, **evaluation, say=say)

@@ -24,7 +24,7 @@ from leaven.data import DataSet, open_data
 from leaven.draw import Draw
 from leaven.errors import UserError, unknown_name
 from leaven.evaluation.comparison import mean
-from leaven.evaluation.scorecard import percent
+from leaven.evaluation.registry import percent
 from leaven.experiments.claim import Cell, Claim, Found, few
 from leaven.report.reproduction import report_reproduction
 from leaven.run import FORMAT, Run, read_json, write_json

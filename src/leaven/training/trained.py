@@ -106,3 +106,10 @@ def data_role(spec: DataSpec, encoder: Encoder, role: str | None = None) -> str:
     if len(fitting) > 1:
         raise UserError(f"this encoder can read several roles of the data: {', '.join(fitting)}", hint="choose one with role (--role)")
     return fitting[0]
+
+
+def load_encoders(run: Run, role: str | None = None) -> dict[str, Encoder]:
+    """The encoders that a run keeps, by the role that each was trained for; with a role, that one. The key of a run's only encoder is a mere name."""
+    if not run.roles:
+        return {role or "encoder": load_encoder_of(run)}
+    return {name: load_encoder_of(run, name) for name in ([role] if role else run.roles)}
