@@ -789,7 +789,7 @@ class Network(nn.Linear):
 
 class Own(Method):
     """Pull a linear map towards 0."""
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, data):
         super().__init__()

@@ -225,7 +225,7 @@ def test_a_critic_has_no_batch_norm_and_is_never_too_strong():
     with torch.no_grad():
         measures = method.examine(method.views(batch_of(larger), Draw(0)))
     assert set(measures) == {"sample_spread", "sample_distance", "sample_drift"}
-    assert "discriminator too strong" not in method.ailments(measures)
+    assert "discriminator too strong" not in method.diagnose(measures)
 
 
 def test_a_conditional_critic_compares_samples_with_the_data_of_their_own_class():
@@ -305,7 +305,7 @@ def examined(method, count=400, turns=1000, **replaced):
     method.average.updates.fill_(turns)
     with torch.no_grad():
         measures = method.examine(method.views(batch_of(NUMBERS, count), Draw(0)))
-    return measures, method.ailments(measures)
+    return measures, method.diagnose(measures)
 
 
 def like_the_data(noise):
@@ -580,7 +580,7 @@ class Echo(Method):
 
     recipe = Recipe(optimizer="sgd", lr=1e-3, batch=32)
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
     learns_labels = True
 
     def __init__(self, encoder, *, forgets: int = -1, views: object = None):

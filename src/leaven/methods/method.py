@@ -125,7 +125,7 @@ class Method(nn.Module):
     """Which tokeniser is trained for it, where it learns from text."""
     purpose: ClassVar[str] = "contrast"
     """Which default views of the input's modality suit the method."""
-    couples: ClassVar[bool] = True
+    loss_over_batch: ClassVar[bool] = True
     """Whether `loss` compares samples with each other. If not, it must be a mean over samples, and is never gathered."""
     players: tuple[str, ...] = ()
     """Names of submodules that are trained in turn, one a step (("discriminator", "generator")), while the others' parameters take no gradient. A
@@ -190,7 +190,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def loss(self, outputs: Outputs, *player: str) -> dict[str, Tensor]:
-        """Named terms, whose sum is minimised. Called in fp32, with the outputs of the whole global batch where `couples`."""
+        """Named terms, whose sum is minimised. Called in fp32, with the outputs of the whole global batch where `loss_over_batch`."""
         raise NotImplementedError
 
     def chance(self, outputs: Outputs) -> float | None:
@@ -227,7 +227,7 @@ class Method(nn.Module):
         without gradients unless it asks for them; batch norm and other buffers are put back afterwards."""
         return {}
 
-    def ailments(self, measures: dict[str, float]) -> dict[str, str]:
+    def diagnose(self, measures: dict[str, float]) -> dict[str, str]:
         """What such numbers say is wrong: a verdict, and why with its usual causes. It is given when seen at two looks in a row."""
         return {}
 
@@ -242,7 +242,7 @@ class Method(nn.Module):
         """Called once when training has ended, in the state that is kept."""
 
     def after_step(self, outputs: Outputs, progress: float) -> None:
-        """Called once an optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if `couples`."""
+        """Called once an optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if `loss_over_batch`."""
         for module in self.modules():
             if isinstance(module, Teacher):
                 module.update(progress)

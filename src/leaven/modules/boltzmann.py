@@ -177,7 +177,7 @@ class Boltzmann(nn.Module):
         return LogPartition((start + weights.logsumexp(0) - math.log(runs)).item(), error.item(), effective.item())
 
 
-def ailments(measures: dict[str, float]) -> dict[str, str]:
+def diagnose(measures: dict[str, float]) -> dict[str, str]:
     """Verdicts on what `Boltzmann.measures` gave."""
     found = {}
     if measures["idle_units"] > 0.5:

@@ -27,7 +27,7 @@ class DeepCluster(Method):
     paper = "Deep Clustering for Unsupervised Learning of Visual Features (Caron et al.)"
     year = 2018
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
-    couples = False
+    loss_over_batch = False
     targets: torch.Tensor
     weights: torch.Tensor
 

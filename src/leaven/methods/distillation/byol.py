@@ -18,7 +18,7 @@ class BYOL(Method):
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
     purpose = "byol"
     guards = {"stop_gradient": "targets that carry no gradient", "predictor": "the predictor"}
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ class SimSiam(Method):
     recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
     rules = {"predictor": Rule(constant=True)}
     guards = {"stop_gradient": "targets that carry no gradient"}
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class CausalCNN(Method):
     recipe = Recipe(optimizer="adamw", lr=3e-3, batch=32, weight_decay=0.0)
     modality = "pixels"
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
     log_prob_is = "log-likelihood"
     encoder: Causal
     earlier: torch.Tensor

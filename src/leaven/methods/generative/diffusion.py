@@ -32,7 +32,7 @@ class Diffusion(Method):
     recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.0, betas=(0.9, 0.999), warmup=0.02, clip=1.0)
     modality = "pixels"
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
     learns_labels = True
     encoder: UNet
 
@@ -116,7 +116,7 @@ class Diffusion(Method):
         error = (outputs.found - outputs.noise).square().mean((1, 2, 3)).cpu()
         return {f"loss_at_{level}": error[which == number].mean().item() for number, level in enumerate(levels.tolist())}
 
-    def ailments(self, measures):
+    def diagnose(self, measures):
         worst = max((name for name in measures if name.startswith("loss_at_")), key=lambda name: measures[name])
         if measures[worst] <= 1:
             return {}

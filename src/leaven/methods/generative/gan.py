@@ -29,7 +29,7 @@ class GAN(Method):
     recipe = Recipe(lr=5e-4, batch=128, weight_decay=0.0, betas=(0.5, 0.999), lr_rule="none", schedule="constant", warmup=0.0)
     purpose = "plain"
     shapes_features = False
-    couples = False
+    loss_over_batch = False
     judged_by = "sample_distance"
     saturating = False
 
@@ -101,7 +101,7 @@ class GAN(Method):
             "sample_drift": (y.mean(0) - z.mean(0)).norm().item() / deviation(x),
         }
 
-    def ailments(self, measures):
+    def diagnose(self, measures):
         if self.average.updates < JUDGED_FROM:
             return {}
         found = {}

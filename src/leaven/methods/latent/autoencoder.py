@@ -17,7 +17,7 @@ class Autoencoder(Method):
     year = 1986
     recipe = Recipe(lr=2e-3, batch=256, weight_decay=0.0, betas=(0.9, 0.999))
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, encoder: Encoder, *, code: int = 32, likelihood: str = "auto", views: Views | None = None):
         super().__init__(Projected.around(encoder, code), views)

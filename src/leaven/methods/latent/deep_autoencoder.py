@@ -6,7 +6,7 @@ from leaven.errors import UserError
 from leaven.methods.latent.autoencoder import Autoencoder
 from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.modalities.modality import fitted
-from leaven.modules.boltzmann import Stack, ailments
+from leaven.modules.boltzmann import Stack, diagnose
 from leaven.modules.decoder import code_decoder, linear_layers
 from leaven.modules.likelihood import choose_likelihood
 from leaven.modules.units import Binary, Gaussian, Words
@@ -101,5 +101,5 @@ class DeepAutoencoder(Autoencoder):
     def measures(self, outputs):
         return super().measures(outputs) if self.unrolled else self.machines[self.stage].measures(outputs.data, outputs.model)
 
-    def ailments(self, measures):
-        return super().ailments(measures) if self.unrolled else ailments(measures)
+    def diagnose(self, measures):
+        return super().diagnose(measures) if self.unrolled else diagnose(measures)

@@ -26,7 +26,7 @@ class MADE(Method):
     year = 2015
     recipe = Recipe(optimizer="adamw", lr=1e-3, batch=100, weight_decay=0.0, betas=(0.9, 0.99))
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
     log_prob_is = "log-likelihood"
     encoder: MaskedDense
 

@@ -6,7 +6,7 @@ from leaven.encoders import build_encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.modalities.modality import fitted
-from leaven.modules.boltzmann import LogPartition, Stack, ailments
+from leaven.modules.boltzmann import LogPartition, Stack, diagnose
 from leaven.modules.units import Binary, Units
 from leaven.views import Views
 
@@ -94,8 +94,8 @@ class RBM(Method):
     def measures(self, outputs):
         return self.stack.machines[self.stage].measures(outputs.data, outputs.model)
 
-    def ailments(self, measures):
-        return ailments(measures)
+    def diagnose(self, measures):
+        return diagnose(measures)
 
     def finish(self):
         self.partition.copy_(torch.tensor(self.stack.machines[-1].log_partition(Draw("ais", device=self.partition.device), *self.ais)))

@@ -35,6 +35,6 @@ class SparseAutoencoder(Autoencoder):
         active = outputs.codes > 0
         return {**super().measures(outputs), "active_share": active.float().mean().item(), "dead_units": (~active.any(0)).float().mean().item()}
 
-    def ailments(self, measures):
+    def diagnose(self, measures):
         why = f"{measures['dead_units']:.0%} of the code's numbers are 0 for all samples; usual causes: too high a weight or rate, too long a code"
         return {"dead code": why} if measures["dead_units"] > 0.5 else {}

@@ -128,7 +128,7 @@ class VAE(Method):
         kl = divergence(outputs.mean.float(), outputs.log_variance.float()).sum(1).mean()
         return {"kl_nats": kl.item(), "active_units": int((outputs.mean.float().var(0) > ACTIVE).sum())}
 
-    def ailments(self, measures):
+    def diagnose(self, measures):
         if self.progress < self.annealing or (measures["kl_nats"] > 0.1 and measures["active_units"]):
             return {}
         told = f"the code says {measures['kl_nats']:.2g} nats of a sample, and {measures['active_units']} of its {self.encoder.dim} numbers are used"

@@ -107,7 +107,7 @@ class VQVAE(Method):
         lost = self.likelihood.unexplained(outputs.decoded, outputs.target)
         return {"perplexity": perplexity(outputs.chosen, len(self.encoder.codebook.usage)), "unexplained": lost}
 
-    def ailments(self, measures):
+    def diagnose(self, measures):
         codes = len(self.encoder.codebook.usage)
         if measures["perplexity"] > max(1.5, codes / 20):
             return {}

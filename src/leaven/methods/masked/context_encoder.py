@@ -26,7 +26,7 @@ class ContextEncoder(Method):
     modality = "pixels"
     wants = "maps"
     purpose = "reconstruction"
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class Data2Vec(Method):
     wants = "tokens"
     purpose = "reconstruction"
     guards = {"stop_gradient": "targets from a teacher, without gradients"}
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class IJEPA(Method):
     wants = "tokens"
     purpose = "reconstruction"
     guards = {"stop_gradient": "targets from a teacher, without gradients"}
-    couples = False
+    loss_over_batch = False
     positions: torch.Tensor
 
     def __init__(

@@ -23,7 +23,7 @@ class MAE(Method):
     modality = "pixels"
     wants = "tokens"
     purpose = "reconstruction"
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

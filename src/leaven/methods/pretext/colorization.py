@@ -30,7 +30,7 @@ class Colorization(Method):
     modality = "pixels"
     wants = "maps"
     purpose = "reconstruction"
-    couples = False
+    loss_over_batch = False
     weights: torch.Tensor
     expected: torch.Tensor
 

@@ -31,7 +31,7 @@ class Jigsaw(Method):
     recipe = Recipe(optimizer="muon", lr=1e-2, batch=128, weight_decay=0.05)
     modality = "pixels"
     purpose = "reconstruction"  # without random crops cifar10 is solved in 300 steps, by features below an untrained encoder's
-    couples = False
+    loss_over_batch = False
     orders: torch.Tensor
 
     def __init__(

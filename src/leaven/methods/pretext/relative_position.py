@@ -29,7 +29,7 @@ class RelativePosition(Method):
     recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05)
     modality = "pixels"
     purpose = "reconstruction"  # without random crops the middle of the picture gives the answer away
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

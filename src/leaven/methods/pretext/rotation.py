@@ -23,7 +23,7 @@ class Rotation(Method):
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=128, weight_decay=0.05)
     modality = "pixels"
     purpose = "reconstruction"
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, encoder: Encoder, *, angles: tuple[int, ...] = (0, 90, 180, 270), inside: bool = False, views: Views | None = None):
         super().__init__(encoder, views)

@@ -59,7 +59,7 @@ class Finetune(Supervised):
         if min(contrast, distillation) < 0:
             raise UserError("contrast and distillation must be 0 or more")
         self.probe_first, self.interpolation, self.contrast, self.distillation = probe_first, interpolation, contrast, distillation
-        self.couples = bool(contrast or distillation)  # type: ignore[misc]
+        self.loss_over_batch = bool(contrast or distillation)  # type: ignore[misc]
         if distillation:
             self.register_buffer("before", torch.full((data.samples, data.classes), torch.nan))  # nan: not seen yet
         blocks = encoder.depths()

@@ -28,7 +28,7 @@ class Supervised(Method):
     recipe = Recipe(optimizer="muon", lr=1e-2, batch=64, weight_decay=0.05, lr_rule="none")
     purpose = "reconstruction"
     pools = {"labeled": 1}
-    couples = False
+    loss_over_batch = False
     classifies = True
     weights: torch.Tensor
     temperature: torch.Tensor

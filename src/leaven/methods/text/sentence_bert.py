@@ -24,7 +24,7 @@ class SentenceBERT(Method):
     paper = "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks (Reimers and Gurevych)"
     year = 2019
     modality = "text"
-    couples = False
+    loss_over_batch = False
     roles = PAIR
     recipe = Recipe(lr=3e-4, batch=64, weight_decay=0.01, warmup=0.1, clip=1.0)
 
