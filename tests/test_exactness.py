@@ -14,7 +14,7 @@ from leaven.methods.registry import find_method, registry
 from leaven.modalities import Tokens, Vector
 from leaven.modules.batchnorm import CrossProcessBatchNorm, across_processes, has_batch_norm
 from leaven.run import Run
-from leaven.training import reading
+from leaven.training import tokenization
 from leaven.training.distributed import gather, processes
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
@@ -177,7 +177,7 @@ def test_the_data_spec_survives_json():
 
 def tokenizer_of(words, sentences):
     settings = {"tokenizer.kind": "wordpiece", "tokenizer.vocabulary": words}
-    _, tokenizer, _ = reading.in_tokens(Request("masked_lm", settings=settings), open_data(sentences))
+    _, tokenizer, _ = tokenization.in_tokens(Request("masked_lm", settings=settings), open_data(sentences))
     return tokenizer.digest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ def pretrain(
     report: bool = True,
     say: Say = quiet,
     progress: Progress = quiet,
+    on_step: Callable[[int], object] = quiet,
 ) -> Run:
     """Train an encoder on unlabeled data, into the folder `out` (default: leaven-runs/DATA-METHOD).
 
@@ -60,7 +61,8 @@ def pretrain(
     or transformers (text; a name or a folder), or the folder of a run whose encoder this training goes on from. budget: a time such as "10m"; or
     epochs; or steps. settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts. labels are only watched (a kNN curve),
     or used by semi-supervised methods. The same call with the same `out` goes on where it stopped. track: "tensorboard" or "wandb", which then get
-    the rows of metrics.jsonl as well. report: write report.html in the end, some seconds.
+    the rows of metrics.jsonl as well. report: write report.html in the end, some seconds. on_step: called with
+    the number of each step when it is done.
 
     Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
@@ -87,7 +89,8 @@ def pretrain(
         devices, accumulate, keep_going, accept_data, checkpoint_seconds, tuple(track), start,
     )  # fmt: skip
     try:
-        run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
+        steps_done = partial(progress, "step")
+        run = train(request, opened, folder, started=started, say=say, progress=steps_done, on_step=on_step)
     except TrainingStopped:
         if rank() == 0 and report:
             report_run(folder, opened, None)

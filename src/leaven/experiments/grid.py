@@ -15,7 +15,6 @@ import torch
 
 from leaven.api.console import Progress, Say, quiet
 from leaven.data import DataSet
-from leaven.data.sampler import Sampler
 from leaven.encoders import Encoder, describe_encoder
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.comparison import DIED, FINISHED, OF_INPUT, STOPPED, Cell
@@ -23,6 +22,7 @@ from leaven.experiments.process import Died, Family, apart
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
 from leaven.run import FORMAT, Run, read_json, write_json
+from leaven.sampling import Members
 from leaven.training.continuing import kept_plan
 from leaven.training.pretraining import Request, build, plan_of
 from leaven.training.tokenization import in_tokens
@@ -83,7 +83,7 @@ def scored_encoder(request: Request, data: DataSet, device: str) -> dict[str, An
     members = data.train()
     method, recipe, _ = build(request, data.spec_of(members), device, tokenizer)
     plan, _ = plan_of(request, recipe, len(members), device)
-    Sampler(data.rows.label[members], plan.batch, request.seed, method.pools, parts=1)
+    Members(data.rows, members).sampler(plan.batch, request.seed, "order", pools=method.pools)
     kept = list(method.encoders().values())
     if len(kept) != 1:
         raise UserError(f"{method.name} keeps {len(kept)} encoders, and a comparison scores one")

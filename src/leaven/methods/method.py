@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -75,16 +75,23 @@ class Rule:
 
 @dataclass(frozen=True)
 class Stage:
-    """One leg of a training: a share of the steps with optimisers of its own.
+    """One leg of a training: a share of the steps, with optimisers of its own. `stages()` is asked anew when one begins.
 
-    prepare: called with `encode` when the stage starts, not when it is resumed; what it lays down belongs in buffers.
+    prepare: called with `encode` when the stage begins, not when it is resumed; what it lays down belongs in buffers.
     trains: the modules whose parameters move (None = all).
+    grow: replaces or enlarges modules before that, from hyper-parameters alone: it is called again before a checkpoint of this stage, or of a later
+    one, is loaded.
+    members: gives the `index` of each sample that this stage trains on, after `prepare` (None = all).
+    recipe: what differs from the method's recipe, such as {"lr": 1e-4}.
     """
 
     name: str = "train"
     share: float = 1.0
     prepare: Callable[[Encode], None] | None = None
     trains: tuple[nn.Module, ...] | None = None
+    grow: Callable[[], None] | None = None
+    members: Callable[[], Tensor] | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 Encode = Callable[[Callable[[Batch], Tensor]], Tensor]
@@ -242,7 +249,8 @@ class Method(nn.Module):
         """Called once when training has ended, in the state that is kept."""
 
     def after_step(self, outputs: Outputs, progress: float) -> None:
-        """Called once an optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if `loss_over_batch`."""
+        """Called after each optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if
+        `loss_over_batch`."""
         for module in self.modules():
             if isinstance(module, Teacher):
                 module.update(progress)
@@ -250,6 +258,13 @@ class Method(nn.Module):
     def stages(self) -> Iterable[Stage]:
         """The legs of a training, one after another; their shares sum to 1."""
         return (Stage(),)
+
+    def grow_until(self, stage: int) -> None:
+        """Give a method that was just built the networks that it has in this stage."""
+        for number, begun in enumerate(list(self.stages())[: stage + 1]):
+            if begun.grow is not None:
+                self.stage = number
+                begun.grow()
 
     def encoders(self) -> dict[str, nn.Module]:
         """What is kept at the end, by name: one encoder, one a role, or none."""

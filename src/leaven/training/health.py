@@ -110,8 +110,9 @@ class Monitor:
     unguarded_choices_collapsed = 0.025  # of all there are; DINO with its centring never uses less than a tenth
     patience = 2
 
-    def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None]):
-        self.method, self.probe, self.autocast, self.say = method, probe, autocast, say
+    def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None], pools: dict[str, Batch] | None = None):
+        """probe: clean samples. pools: such samples of each pool, for a method whose views are of pools."""
+        self.method, self.probe, self.autocast, self.say, self.pools = method, probe, autocast, say, pools
         self.verdicts: list[Verdict] = []
         self.suspicions: dict[str, list[int]] = {}
         self.spread_at_start: dict[str, float] = {}
@@ -201,8 +202,9 @@ class Monitor:
         """The method's own numbers of some of the clean samples."""
         if type(self.method).examine is Method.examine:
             return {}
-        some = self.probe.select(torch.arange(min(EXAMINED, len(self.probe)), device=self.probe.index.device))
-        views = self.method.views(some, Draw("look", device=some.index.device))
+        device = self.probe.index.device
+        samples: Any = self.pools or self.probe.select(torch.arange(min(EXAMINED, len(self.probe)), device=device))
+        views = self.method.views(samples, Draw("look", device=device))
         double = any(parameter.dtype == torch.float64 for parameter in self.method.parameters())
         with unchanged_buffers(self.method), self.autocast():
             return self.method.examine(in_double(views) if double else views)

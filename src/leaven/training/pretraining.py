@@ -213,6 +213,7 @@ def train(
     started: float | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, float], object] = lambda step, total, loss: None,
+    on_step: Callable[[int], object] = lambda step: None,
 ) -> Run:
     """Train as asked into a run's folder, going on where an earlier call stopped. `started`: time.monotonic() from which a budget counts.
 
@@ -225,7 +226,7 @@ def train(
     if rank() > 0:
         say, progress = (lambda line: None), (lambda step, total, loss: None)
     with alone_in(folder):
-        return _train(request, data, folder, fabric, device, (precision, why), used, started or time.monotonic(), say, progress)
+        return _train(request, data, folder, fabric, device, (precision, why), used, started or time.monotonic(), say, progress, on_step)
 
 
 def _train(
@@ -239,6 +240,7 @@ def _train(
     started: float,
     say: Callable[[str], None],
     progress: Callable[[int, int, float], object],
+    on_step: Callable[[int], object],
 ) -> Run:
     precision, why = chosen
     choices = [{"what": "precision", "value": precision, "why": why}]
@@ -301,7 +303,7 @@ def _train(
     stopping = EarlyStopping(data.rows.select(used.held_out), request.patience) if used and len(used.held_out) else None
     training = Training(
         method, recipe, near(data, fabric.device), members, plan, folder, settings, fabric.autocast, say=say, progress=progress, save_plan=save_plan,
-        trackers=trackers if rank() == 0 else None, stopping=stopping,
+        trackers=trackers if rank() == 0 else None, stopping=stopping, on_step=on_step,
     )  # fmt: skip
     try:
         with fast_products(device, precision):
