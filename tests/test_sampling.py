@@ -184,7 +184,7 @@ def test_a_rehearsal_of_stages_that_grow_leaves_the_method_as_it_was(tmp_path):
     training = Training(method, method.recipe, data.rows, data.train(), Plan(0, 32), Run(tmp_path), Settings(), nullcontext)
     assert training.rehearse(0.01) > 0
     assert_identical(before, dict(method.state_dict()))
-    assert training.step == training.stage == method.stage == 0
+    assert training.step == training.stages.number == method.stage == 0
 
 
 # --- streams ---
@@ -278,7 +278,7 @@ def test_a_training_on_a_stream_goes_on_to_the_bit(policy, batches, tmp_path):
 def test_two_processes_and_micro_batches_train_on_the_same_stream(policy, pair, tmp_path):
     torch.set_num_threads(1)
     whole = train_on_stream(tmp_path / "whole", policy)
-    first, second = pair.run(train_on_stream, tmp_path / "pair", policy, None, 2)
+    first, _ = pair.run(train_on_stream, tmp_path / "pair", policy, None, 2)
     assert_same(whole["method"], first["method"])
     assert torch.equal(whole["sampler"]["buffer"]["index"], first["sampler"]["buffer"]["index"])
 
