@@ -20,7 +20,7 @@ from leaven.methods.method import Method, Outputs, Recipe
 from leaven.run import Run
 from leaven.sampling import Loader, Members, Source, Stream
 from leaven.training.checkpoint import Checkpoints
-from leaven.training.devices import peak_memory, processor_seconds, told_plainly
+from leaven.training.devices import peak_memory, plain_errors, processor_seconds
 from leaven.training.distributed import agree, anywhere, average_gradients, processes, rank, wait_for_all
 from leaven.training.early_stopping import EarlyStopping
 from leaven.training.health import Monitor, Verdict
@@ -105,7 +105,7 @@ class Training:
     def run(self) -> dict[str, Any]:
         """Returns steps, samples, seconds, the time split, what was used of the machine, and the verdicts. Raises TrainingStopped or Interrupted."""
         self.method.to(self.settings.device)
-        with self.stop.heard(), told_plainly(), closing(self.loader):
+        with self.stop.heard(), plain_errors(), closing(self.loader):
             state = self.checkpoints.load()
             wait_for_all()  # nobody writes before everybody has read
             if state is None:

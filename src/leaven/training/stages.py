@@ -135,6 +135,7 @@ class Stages:
         return self.encode_batches(function, batches())
 
     def encode_batches(self, function: Callable[[Batch], Tensor], batches: Iterable[Batch]) -> Tensor:
+        """The function's rows for these batches, in eval mode and without gradients."""
         self.method.eval()
         with torch.no_grad(), self.autocast():
             rows = [function(batch).float() for batch in batches]
