@@ -490,14 +490,13 @@ def test_a_third_ctrl_c_is_left_to_the_system():
 
 
 def test_a_stop_during_the_calibration_of_a_budget_leaves_a_run_that_begins_anew(points, tmp_path, monkeypatch):
-    one_step = Training._one_step
+    update = Training._update
 
     def ask(training):
-        if training.rehearsing:
-            os.kill(os.getpid(), signal.SIGTERM)
-        one_step(training)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return update(training)
 
-    monkeypatch.setattr(Training, "_one_step", ask)
+    monkeypatch.setattr(Training, "_update", ask)
     with pytest.raises(Interrupted):
         leaven.pretrain(points, budget=2, batch=32, out=tmp_path / "run")
     monkeypatch.undo()

@@ -18,7 +18,6 @@ import leaven
 from leaven.errors import Interrupted
 from leaven.run import Run
 from leaven.training.checkpoint import Checkpoints, load_state, save_state
-from leaven.training.loop import Training
 from leaven.training.plan import Plan
 
 
@@ -52,75 +51,62 @@ class Killed(Exception):
     """Stands for the power cut: nothing is written when it is raised."""
 
 
-def pretrain_with_cuts(cuts, monkeypatch, **arguments):
-    """Run the same command until it ends, cutting it off after the given steps."""
-    one_step = Training._one_step
+def pretrain_with_cuts(cuts, **arguments):
+    """Run the same command until it ends, cutting it off when these steps are done and not yet in a checkpoint."""
     cuts = list(cuts)
 
-    def cut(training):
-        one_step(training)
-        if cuts and training.step >= cuts[0]:
+    def cut(step):
+        if cuts and step >= cuts[0]:
             cuts.pop(0)
             raise Killed
 
-    monkeypatch.setattr(Training, "_one_step", cut)
     while True:
         try:
-            run = leaven.pretrain(checkpoint_seconds=0.0, **arguments)
+            run = leaven.pretrain(checkpoint_seconds=0.0, on_step=cut, **arguments)
             break
         except Killed:
             pass
-    monkeypatch.undo()
     assert not cuts
     return run
 
 
 @pytest.mark.parametrize("name", [*BEGINNING, "PointGAN", "RBMStack", "DigitClusters"])
-def test_a_cut_off_training_ends_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
+def test_a_cut_off_training_ends_as_if_nothing_had_happened(name, tmp_path):
     method = getattr(test_contract, name, name)
     data = torch.randn(128, 2, generator=torch.Generator().manual_seed(0)) if name == "PointGAN" else "demo:digits"
     data = digits_for(name) if name in BEGINNING else data
     settings = small_settings(name) if name in BEGINNING else {}
     arguments = {"data": data, "method": method, "steps": 12, "batch": 64, "settings": settings, "keep_going": True}
     whole = leaven.pretrain(out=tmp_path / "whole", **arguments)
-    cut = pretrain_with_cuts([3, 4, 9], monkeypatch, out=tmp_path / "cut", **arguments)
+    cut = pretrain_with_cuts([3, 4, 9], out=tmp_path / "cut", **arguments)
     assert without_clocks(whole) == without_clocks(cut)
     assert_identical(final_state(whole), final_state(cut))
 
 
-def test_a_checkpoint_cut_in_half_is_passed_over_for_the_one_before(tmp_path, monkeypatch):
+def test_a_checkpoint_cut_in_half_is_passed_over_for_the_one_before(tmp_path):
     arguments = {"data": "demo:digits", "steps": 10, "batch": 64, "settings": small_settings("simclr")}
     whole = leaven.pretrain(out=tmp_path / "whole", **arguments)
-    one_step = Training._one_step
 
-    def cut(training):
-        one_step(training)
-        if training.step == 6:
+    def cut(step):
+        if step == 6:
             raise Killed
 
-    monkeypatch.setattr(Training, "_one_step", cut)
     with pytest.raises(Killed):
-        leaven.pretrain(out=tmp_path / "cut", checkpoint_seconds=0.0, **arguments)
-    monkeypatch.undo()
+        leaven.pretrain(out=tmp_path / "cut", checkpoint_seconds=0.0, on_step=cut, **arguments)
     newest = Checkpoints(tmp_path / "cut" / "checkpoint").files()[-1]
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     again = leaven.pretrain(out=tmp_path / "cut", **arguments)
     assert without_clocks(whole) == without_clocks(again)
 
 
-def test_sigterm_writes_a_checkpoint_and_the_same_call_goes_on(tmp_path, monkeypatch):
-    one_step = Training._one_step
-
-    def ask_to_stop(training):
-        if training.step == 4:
+def test_sigterm_writes_a_checkpoint_and_the_same_call_goes_on(tmp_path):
+    def ask_to_stop(step):
+        if step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        one_step(training)
 
     arguments = {"data": "demo:digits", "steps": 8, "batch": 64, "settings": small_settings("simclr")}
-    monkeypatch.setattr(Training, "_one_step", ask_to_stop)
     with pytest.raises(Interrupted):
-        leaven.pretrain(out=tmp_path / "run", **arguments)
-    monkeypatch.undo()
+        leaven.pretrain(out=tmp_path / "run", on_step=ask_to_stop, **arguments)
     assert Checkpoints(tmp_path / "run" / "checkpoint").load()["step"] == 5
     said = []
     run = leaven.pretrain(out=tmp_path / "run", say=said.append, **arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -82,6 +82,7 @@ def pretrain(
     report: Report = True,
     say: Say = quiet,
     progress: Progress = quiet,
+    on_step: Callable[[int], object] = quiet,
 ) -> Run:
     """Train an encoder on data without labels.
 
@@ -112,7 +113,8 @@ def pretrain(
         accept_data, checkpoint_seconds, tuple(track),
     )  # fmt: skip
     try:
-        run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
+        steps_done = partial(progress, "step")
+        run = train(request, opened, folder, started=started, say=say, progress=steps_done, on_step=on_step)
     except TrainingStopped:
         if rank() == 0 and report:
             report_run(folder, opened)

@@ -15,7 +15,6 @@ import torch
 
 from leaven.api.console import Progress, Say, quiet
 from leaven.data import DataSet
-from leaven.data.sampler import Sampler
 from leaven.encoders import Encoder, describe_encoder
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.comparison import DIED, FINISHED, OF_INPUT, STOPPED, Cell
@@ -23,6 +22,7 @@ from leaven.experiments.process import Died, Family, apart
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
 from leaven.run import FORMAT, Run, read_json, write_json
+from leaven.sampling import Members
 from leaven.training.build import build_training
 from leaven.training.continuing import kept_plan
 from leaven.training.request import Request
@@ -80,7 +80,7 @@ def scored_encoder(request: Request, data: DataSet, device: str) -> dict[str, An
         hint = "give a test split, so that it is scored by labels that it has not seen"
         raise UserError(f"{kind.name} learns from labels, and this data has no test split of its own", where=data.name, hint=hint)
     parts = build_training(request, data, device)
-    Sampler(parts.data.rows.label[parts.members], parts.plan.batch, request.seed, parts.method.pools, parts=1)
+    Members(parts.data.rows, parts.members).sampler(parts.plan.batch, request.seed, "order", pools=parts.method.pools)
     kept = list(parts.method.encoders().values())
     if len(kept) != 1:
         raise UserError(f"{kind.name} keeps {len(kept)} encoders, and a comparison scores one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -75,16 +75,23 @@ class Rule:
 
 @dataclass(frozen=True)
 class Stage:
-    """One leg of a training: a share of the steps with optimisers of its own.
+    """One leg of a training: a share of the steps, with optimisers of its own. `stages()` is asked anew when one begins.
 
-    prepare: called with `encode` when the stage starts, not when it is resumed; what it lays down belongs in buffers.
+    prepare: called with `encode` when the stage begins, not when it is resumed; what it lays down belongs in buffers.
     trains: the modules whose parameters move (None = all).
+    grow: replaces or enlarges modules before that, from hyper-parameters alone: it is called again before a checkpoint of this stage, or of a later
+    one, is loaded.
+    members: gives the `index` of each sample that this stage trains on, after `prepare` (None = all).
+    recipe: what differs from the method's recipe, such as {"lr": 1e-4}.
     """
 
     name: str = "train"
     share: float = 1.0
     prepare: Callable[[Encode], None] | None = None
     trains: tuple[nn.Module, ...] | None = None
+    grow: Callable[[], None] | None = None
+    members: Callable[[], Tensor] | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 Encode = Callable[[Callable[[Batch], Tensor]], Tensor]
@@ -93,7 +100,7 @@ stacked rows."""
 
 
 class Outputs(dict[str, Any]):
-    """What `forward` gives: named tensors (or lists of tensors), a row for each sample of the batch."""
+    """What `forward` returns: named tensors (or lists of tensors), one row for each sample of the batch or of one of its pools."""
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -105,7 +112,7 @@ class Outputs(dict[str, Any]):
 class Method(nn.Module):
     """A way of learning without labels.
 
-    Positional arguments of `__init__` are what Leaven provides: `encoder`, or `encoders` (one a role), and `data` (a DataSpec), each only if named.
+    Positional arguments of `__init__` are what Leaven provides: `encoder`, or `encoders` (one per role), and `data` (a DataSpec), each only if named.
     Keyword-only arguments are the hyper-parameters: typed, with defaults, stored in config.json.
     """
 
@@ -126,33 +133,33 @@ class Method(nn.Module):
     tokens: ClassVar[TokenizerChoice] = TokenizerChoice()
     """Which tokeniser is trained for it, where it learns from text."""
     purpose: ClassVar[str] = "contrast"
-    """Which default views of the input's modality suit the method."""
+    """Which default views of the input's modality suit the method: contrast, reconstruction, plain, ..."""
     loss_over_batch: ClassVar[bool] = True
     """Whether `loss` compares samples with each other. If not, it must be a mean over samples, and is never gathered."""
     players: tuple[str, ...] = ()
     """Names of submodules that are trained in turn, one a step (("discriminator", "generator")), while the others' parameters take no gradient. A
-    name given several times has as many turns a round. Empty when all parameters move together."""
+    name that stands there several times has as many turns per round. Empty when all parameters move together."""
     pools: ClassVar[dict[str, int]] = {}
     """For semi-supervised methods: the proportion of "labeled" and "unlabeled" samples; `views` then gets a dict of batches."""
     rules: Mapping[str, Rule] = {}
     """Parameters that differ from the recipe, by their name or a prefix of it."""
     guards: ClassVar[Mapping[str, str]] = {}
-    """What keeps the method from collapsing: the hyper-parameter that takes it away when it is false, 0 or empty, and what it is, in words."""
+    """What keeps the method from collapsing: hyper-parameters that switch it off when they are false, 0 or empty, and what it is, in words."""
     shapes_features: ClassVar[bool] = True
-    """Whether the loss is of the features that are kept. Where it is not (of tokens, of a discriminator's verdict), features that point one way for a
-    while are no collapse."""
+    """Whether the loss depends on the features that are kept. Where it does not (but on tokens, or on a discriminator's verdict), features that point
+    one way for a while are no collapse."""
     classifies: ClassVar[bool] = False
     """Whether it learns from labels to name classes: `classify` then gives logits."""
     learns_labels: bool = False
-    """Whether labels, where samples have them, teach it although it names no classes: what it saw the label of is then not tested on. A method that a
-    setting keeps from it says so of itself in `__init__`."""
+    """Whether it learns from labels, where samples have them, although it names no classes: samples whose labels it saw are then not tested on. A
+    method that a setting keeps from that sets this in `__init__`."""
     continues: ClassVar[bool] = False
-    """Whether it goes on from a trained encoder, and is no way to begin."""
+    """Whether it only goes on from a trained encoder."""
     log_prob_is: ClassVar[str] = ""
-    """What `log_prob` gives, in words: "log-likelihood", "lower bound of it" or "estimate of it"; empty where there is none."""
+    """What `log_prob` returns, in words: "log-likelihood", "lower bound of it" or "estimate of it"; empty where there is none."""
 
     judged_by: ClassVar[str] = "loss"
-    """What falls in the log while it learns: the loss, or one of its `measures` where the loss of a batch says little of that."""
+    """What falls in the log while it learns: the loss, or one of its `measures` where the loss of a batch says little about progress."""
 
     config: dict[str, Any]
     stage: int = 0
@@ -168,11 +175,11 @@ class Method(nn.Module):
 
     @classmethod
     def inputs(cls, data: DataSpec) -> dict[str, str]:
-        """What this data set gives the method: the roles that it reads, and what the encoder of each must offer."""
+        """The roles that the method reads in this data set, and what the encoder of each must offer."""
         return dict.fromkeys(cls.roles, cls.wants)
 
     def encode(self, views: list[Value], network: nn.Module | None = None) -> list[Tensor]:
-        """What the network (the encoder if none is named) makes of each view.
+        """The features of each view, by the network (None: the encoder).
 
         Views of one shape go through in one pass, which is faster; batch norm then sees them together, as in SimCLR.
         """
@@ -185,7 +192,8 @@ class Method(nn.Module):
         return features
 
     def views(self, batch: Batch, draw: Draw) -> Any:
-        """Random views of a batch: any nesting of lists and dicts of values and tensors, a row for each sample."""
+        """Random views of a batch (of a dict of batches where there are `pools`): any nesting of lists and dicts of values and tensors, one row for
+        each sample."""
         return self.augment(batch["x"], draw)
 
     def forward(self, views: Any, *player: str) -> Outputs:
@@ -196,7 +204,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def chance(self, outputs: Outputs) -> float | None:
-        """The loss of a model that knows nothing, for a batch of this size; None where there is no such number."""
+        """The loss of a model that knows nothing, for a batch of this size; None where no such number exists."""
         return None
 
     def classify(self, value: Value) -> Tensor:
@@ -208,43 +216,44 @@ class Method(nn.Module):
         raise NotImplementedError(f"{self.name} gives no likelihood")
 
     def decode(self, codes: Tensor) -> Value:
-        """Samples from the encoder's features of them."""
-        raise NotImplementedError(f"{self.name} makes nothing from its features")
+        """Samples from their features."""
+        raise NotImplementedError(f"{self.name} does not decode features")
 
     def sample(self, count: int, draw: Draw, label: Tensor | None = None) -> Value:
-        """New samples; of the classes (count,) int64, which are asked of methods that learn labels."""
-        raise NotImplementedError(f"{self.name} makes no new samples")
+        """New samples. label: (count,) int64 classes, for methods that learn labels."""
+        raise NotImplementedError(f"{self.name} generates no samples")
 
     @classmethod
     def abilities(cls) -> list[str]:
-        """What a trained one does beside giving features: some of log_prob, decode and sample."""
+        """What a trained method does beside features: some of log_prob, decode and sample."""
         return [name for name in ("log_prob", "decode", "sample") if getattr(cls, name) is not getattr(Method, name)]
 
     def measures(self, outputs: Outputs) -> dict[str, float]:
-        """Numbers of its own that tell how it fares, for the log, whenever health is looked at."""
+        """The method's own measures of a training batch, for the log, whenever health is checked."""
         return {}
 
     def examine(self, views: Any) -> dict[str, float]:
-        """More such numbers, of views of the same clean samples with the same draw at every look, so that looks compare. Called as in training,
-        without gradients unless it asks for them; batch norm and other buffers are put back afterwards."""
+        """More measures, of views of the same clean samples with the same draw every time, so that they can be compared. Called in training mode
+        and without gradients, unless it enables them; batch norm and other buffers are restored afterwards."""
         return {}
 
     def diagnose(self, measures: dict[str, float]) -> dict[str, str]:
-        """What such numbers say is wrong: a verdict, and why with its usual causes. It is given when seen at two looks in a row."""
+        """What is wrong according to the measures: verdict -> why, with the usual causes. Announced when it holds at two checks in a row."""
         return {}
 
     def held_out(self, encode: Encode) -> dict[str, float]:
-        """How samples that are not trained on are met, where some are held out: numbers for the log, of which the first is to become small.
+        """Measures of held-out samples, where there are some, for the log; the first should become small.
 
-        The state in which it was smallest is kept, and too long without gain ends the training. What it lays down belongs in buffers.
+        The state in which it was smallest is kept, and too long without improvement ends the training. What it lays down belongs in buffers.
         """
-        raise UserError(f"{self.name} cannot be judged by held-out samples", hint="train without early stopping")
+        raise UserError(f"{self.name} cannot score held-out samples", hint="train without early stopping")
 
     def finish(self) -> None:
         """Called once when training has ended, in the state that is kept."""
 
     def after_step(self, outputs: Outputs, progress: float) -> None:
-        """Called after each optimiser step: teachers move here. outputs: those that `loss` saw last, detached."""
+        """Called after each optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if
+        `loss_over_batch`."""
         for module in self.modules():
             if isinstance(module, Teacher):
                 module.update(progress)
@@ -252,6 +261,13 @@ class Method(nn.Module):
     def stages(self) -> Iterable[Stage]:
         """The legs of a training, one after another; their shares sum to 1."""
         return (Stage(),)
+
+    def grow_until(self, stage: int) -> None:
+        """Give a method that was just built the networks that it has in this stage."""
+        for number, begun in enumerate(list(self.stages())[: stage + 1]):
+            if begun.grow is not None:
+                self.stage = number
+                begun.grow()
 
     def encoders(self) -> dict[str, nn.Module]:
         """What is kept at the end, by name: one encoder, one a role, or none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from leaven.errors import UserError
+from leaven.errors import Interrupted, UserError
 from leaven.run import write_whole
+from leaven.training.distributed import agree, rank
 
 
 def flatten(tree: Any, tensors: dict[str, Tensor], seen: dict[tuple, str], path: str) -> Any:
@@ -85,6 +87,17 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> None:
         save_state(self.folder / f"step-{step:09d}.safetensors", state)
         self.keep_newest(self.keep)
+
+    def save_for_all(self, step: int, state: Callable[[], dict[str, Any]]) -> None:
+        """Called in all processes, written by the first; where it cannot write, all end."""
+        failure: Exception | None = None
+        if rank() == 0:
+            try:
+                self.save(step, state())
+            except UserError as error:
+                failure = error
+        if agree(failure is not None):
+            raise failure or Interrupted("the first process could not write its checkpoint")
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole state; None if there is none."""

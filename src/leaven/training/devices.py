@@ -24,7 +24,7 @@ ASK_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """Too little memory, and too few samples for batch norm, become UserErrors that say what to do."""
     try:
         yield
@@ -50,18 +50,16 @@ def choose_device(wanted: str) -> str:
 
 
 def seed_device(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for the CPU and this device alone: for each kind that is not in use it would write down a stack trace, at every call."""
+    """`torch.manual_seed` for the CPU and this device alone: at every call, it would record a stack trace for each kind of device not in use."""
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
 
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """device, its name where it has one, cpu, cores, and the threads that torch uses of them."""
-    found: dict[str, Any] = {"device": device}
-    if device == "cuda":
-        found["gpu"] = torch.cuda.get_device_name()
-    return {**found, "cpu": cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    """The device, the name of a GPU, the CPU, its cores, and the threads that torch uses."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+    return {"device": device, **gpu, "cpu": cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
 def cpu_name() -> str:
@@ -72,7 +70,7 @@ def cpu_name() -> str:
 
 
 def processor_seconds() -> float:
-    """Processor time that this process, all its threads and its finished children have used."""
+    """Processor time of this process, all its threads and its finished children."""
     return time.process_time() + sum(os.times()[2:4])  # os.times counts this process in ticks of a hundredth of a second
 
 
@@ -92,17 +90,17 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def launch(device: str, devices: int, precision: Any) -> Fabric:
-    """Processes as asked for, or as torchrun or SLURM started them; this function returns in each."""
-    asked = os.environ.get(ASK_DRIVER)
+    """Start `devices` processes, or join those that torchrun or SLURM started; this function returns in every one of them."""
+    user_choice = os.environ.get(ASK_DRIVER)
     from lightning_fabric import Fabric
 
-    if asked is None:  # it sets this, and then every optimiser step opens the driver's library to ask whether there is a GPU
+    if user_choice is None:  # it sets this, and then every optimiser step opens the driver's library to ask whether there is a GPU
         os.environ.pop(ASK_DRIVER, None)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces precision and processes
     warnings.filterwarnings("ignore", module="lightning_fabric")
 
     if device == "cuda" and devices > torch.cuda.device_count():
-        raise UserError(f"{devices} GPUs are asked for, and this machine has {torch.cuda.device_count()}", hint="lower --devices")
+        raise UserError(f"this machine has {torch.cuda.device_count()} GPUs, not {devices}", hint="lower --devices")
     world = int(os.environ.get("WORLD_SIZE", devices))
     fabric = Fabric(
         accelerator=device,

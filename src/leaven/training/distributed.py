@@ -24,8 +24,8 @@ def rank() -> int:
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows. Every process computes the same loss of them, so its own rows' gradient is already whole; it is multiplied by
-    the number of processes because parameter gradients are averaged afterwards."""
+    """The rows of all processes. Every process computes the same loss of them, so the gradient of its own rows is already whole. It is multiplied
+    by the number of processes, because parameter gradients are averaged afterwards."""
 
     @staticmethod
     def forward(ctx, rows: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def gather(tree: Any) -> Any:
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Mean of the gradients over the processes, in one message a dtype."""
+    """Mean of the gradients over the processes, in one message per dtype."""
     if processes() == 1:
         return
     by_type: dict[torch.dtype, list[Tensor]] = {}
@@ -71,7 +71,7 @@ def agree(number: float) -> float:
 
 
 def anywhere(*truths: bool) -> tuple[bool, ...]:
-    """Whether each is true in any process."""
+    """For each of these: whether it is true in any process."""
     if processes() == 1:
         return truths
     box = torch.tensor([float(truth) for truth in truths])
@@ -87,7 +87,7 @@ def wait_for_all() -> None:
 
 
 def made_by_first(make: Callable[[], Made]) -> Made:
-    """What the first process makes, in all of them; a UserError that it raises there as well."""
+    """What the first process makes, in all processes. Raises in all of them the UserError that it raises."""
     if processes() == 1:
         return make()
     box: list[Any] = [None, None]

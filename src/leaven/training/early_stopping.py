@@ -1,4 +1,4 @@
-"""When to end: samples that are not trained on are looked at every so often, and the state that met them best is kept."""
+"""When to end: held-out samples are scored every so often, and the best state is kept."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from leaven.training.distributed import agree
 
 
 class EarlyStopping:
-    """Keeps the state in which a number on held-out samples was smallest; ends after `patience` looks without gain (Prechelt 1998).
+    """Keeps the state with the smallest number on held-out samples; ends after `patience` looks without improvement (Prechelt 1998).
 
-    All of it lies in checkpoints, so that a resumed training keeps the same state and ends at the same step.
+    Checkpoints hold all of it, so that a resumed training keeps the same state and ends at the same step.
     """
 
     def __init__(self, held_out: Batch, patience: int):
@@ -33,7 +33,7 @@ class EarlyStopping:
             yield self.held_out.select(rows).to(device)
 
     def look(self, step: int, module: nn.Module, measures: dict[str, float]) -> dict[str, float]:
-        """Takes note of a look, whose first measure decides; gives the measures back."""
+        """Records the measures of a look, of which the first decides, and returns them."""
         measures = {name: agree(number) for name, number in measures.items()}
         if not self.measures or next(iter(measures.values())) < next(iter(self.measures.values())):
             self.step, self.without_gain, self.measures = step, 0, measures

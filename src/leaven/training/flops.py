@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from leaven.data.batch import Batch
-from leaven.data.loader import Loader
-from leaven.data.sampler import Sampler
 from leaven.draw import Draw
 from leaven.methods.method import Method
+from leaven.sampling import Loader, Members
 from leaven.training.step import Step
 
 
@@ -29,9 +28,9 @@ def flops_a_step(method: Method, rows: Batch, members: Tensor, batch: int) -> fl
 
     stages, players = list(method.stages()), method.players or ("",)
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    sampler = Sampler(rows.label[members].cpu(), batch, 0, method.pools, parts=1)
+    sampler = Members(rows, members).sampler(batch, 0, "order", pools=method.pools)
     step, count = Step(method.train(), nullcontext), 0.0
-    with closing(Loader(rows, members, sampler, [0], torch.device("cpu"))) as loader:
+    with closing(Loader(sampler, [0], 1, torch.device("cpu"))) as loader:
         (samples,) = loader.batches(0)
         for number, stage in enumerate(stages):
             method.stage = number

@@ -20,7 +20,7 @@ from leaven.modalities.modality import fitted
 from leaven.training.precision import in_double
 from leaven.training.step import Autocast, unchanged_buffers
 
-EXAMINED = 256  # samples that a method's own numbers are of
+EXAMINED = 256  # samples for a method's own measures
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def choices_used(logits: Float[Tensor, "samples choices"]) -> float:
 class Monitor:
     """Looks at the same clean samples every so often, and at every logged loss.
 
-    A verdict needs two looks in a row, so that one odd moment says nothing, and passes after two that do not see it; each stands once.
+    A verdict takes two looks in a row, so that one odd moment is not enough, and it passes after two looks that do not confirm it.
     """
 
     features_collapsed = 0.2  # of the spread before training, since what is normal depends on the encoder's last layer
@@ -110,8 +110,9 @@ class Monitor:
     unguarded_choices_collapsed = 0.025  # of all there are; DINO with its centring never uses less than a tenth
     patience = 2
 
-    def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None]):
-        self.method, self.probe, self.autocast, self.say = method, probe, autocast, say
+    def __init__(self, method: Method, probe: Batch, autocast: Autocast, say: Callable[[Verdict], None], pools: dict[str, Batch] | None = None):
+        """probe: clean samples. pools: such samples of each pool, for a method whose views are of pools."""
+        self.method, self.probe, self.autocast, self.say, self.pools = method, probe, autocast, say, pools
         self.verdicts: list[Verdict] = []
         self.suspicions: dict[str, list[int]] = {}
         self.spread_at_start: dict[str, float] = {}
@@ -134,7 +135,7 @@ class Monitor:
         for role, value in self.probe.roles.items():
             tensors = [tensor.double() for tensor in value.tensors().values()]
             if tensors and len(value) > 1 and all((tensor - tensor[:1]).abs().max() == 0 for tensor in tensors):
-                why = f"all {len(value)} samples looked at are the same ({role}); there is nothing to tell apart. Is the right folder given?"
+                why = f"all {len(value)} samples looked at are the same ({role}); there is nothing to tell apart. Is this the right folder?"
                 self.give(Verdict("constant data", 0, why, fatal=True))
 
     @torch.no_grad()
@@ -174,24 +175,24 @@ class Monitor:
                 collapsed.append(f"embeddings lie in few directions: their effective rank fell from {most:.1f} to {rank:.1f}")
         assignments = outputs.get("assignments")
         if isinstance(assignments, list):
-            measures["information"] = told = information(assignments[0])
-            self.most["information"] = most = max(told, self.most.get("information", 0.0))
+            measures["information"] = nats = information(assignments[0])
+            self.most["information"] = most = max(nats, self.most.get("information", 0.0))
             used, choices = choices_used(assignments[0]), assignments[0].shape[1]
             measures["choices_used"] = used
             if used < max(self.choices_collapsed, self.unguarded_choices_collapsed * choices if unguarded else 0.0):
                 collapsed.append(f"samples are assigned to {used:.1f} of {choices:,} prototypes")
-            if told < (self.unguarded_information_collapsed if unguarded else self.information_collapsed) * most:
-                collapsed.append(f"all samples are assigned alike: what that tells of a sample fell from {most:.3f} to {told:.3f} nats")
+            if nats < (self.unguarded_information_collapsed if unguarded else self.information_collapsed) * most:
+                collapsed.append(f"all samples get the same assignment: its information about a sample fell from {most:.3f} to {nats:.3f} nats")
         why = f"{'; '.join(collapsed)}; {self.causes()}"
         self.suspect(step, "collapsed", bool(collapsed), why, fatal=True)
         own = {**self.method.measures(outputs), **self.examined()} if outputs else {}
         measures |= own
-        diagnose = self.method.diagnose(own) if own else {}
-        given = [each.verdict for each in self.verdicts if not each.fatal] if own else []
-        for verdict in dict.fromkeys([*self.suspicions, *diagnose, *given]):  # in an order that every process has
+        diagnoses = self.method.diagnose(own) if own else {}
+        earlier = [verdict.verdict for verdict in self.verdicts if not verdict.fatal] if own else []
+        for verdict in dict.fromkeys([*self.suspicions, *diagnoses, *earlier]):  # in an order that every process has
             if verdict in ("collapsed", "not learning"):
                 continue
-            self.suspect(step, verdict, verdict in diagnose, diagnose.get(verdict, ""), fatal=False)
+            self.suspect(step, verdict, verdict in diagnoses, diagnoses.get(verdict, ""), fatal=False)
         seen = outputs.get("features")
         if isinstance(seen, list) and len(seen) >= 2:
             measures["alignment"] = alignment(seen[0], seen[1])
@@ -201,8 +202,9 @@ class Monitor:
         """The method's own numbers of some of the clean samples."""
         if type(self.method).examine is Method.examine:
             return {}
-        some = self.probe.select(torch.arange(min(EXAMINED, len(self.probe)), device=self.probe.index.device))
-        views = self.method.views(some, Draw("look", device=some.index.device))
+        device = self.probe.index.device
+        samples: Any = self.pools or self.probe.select(torch.arange(min(EXAMINED, len(self.probe)), device=device))
+        views = self.method.views(samples, Draw("look", device=device))
         double = any(parameter.dtype == torch.float64 for parameter in self.method.parameters())
         with unchanged_buffers(self.method), self.autocast():
             return self.method.examine(in_double(views) if double else views)
@@ -229,19 +231,19 @@ class Monitor:
         self.suspect(step, "not learning", loss > 0.97 * chance, why, fatal=True)
 
     def suspect(self, step: int, verdict: str, holds: bool, why: str, fatal: bool) -> None:
-        given = next((each for each in self.verdicts if each.verdict == verdict), None)
-        if holds == (given is not None and given.until_step is None):
+        before = next((known for known in self.verdicts if known.verdict == verdict), None)
+        if holds == (before is not None and before.until_step is None):
             self.suspicions.pop(verdict, None)
             return
         seen = self.suspicions.setdefault(verdict, [])
         seen.append(step)
         if len(seen) >= self.patience:
-            self.give(replace(given, until_step=None if holds else seen[0]) if given else Verdict(verdict, seen[0], why, fatal))
+            self.give(replace(before, until_step=None if holds else seen[0]) if before else Verdict(verdict, seen[0], why, fatal))
             del self.suspicions[verdict]
 
     def give(self, verdict: Verdict) -> None:
-        """For the first time, or in place of what it was before."""
-        places = [number for number, each in enumerate(self.verdicts) if each.verdict == verdict.verdict] or [len(self.verdicts)]
+        """Announce a verdict, which replaces an earlier one of the same name."""
+        places = [number for number, known in enumerate(self.verdicts) if known.verdict == verdict.verdict] or [len(self.verdicts)]
         self.verdicts[places[0] : places[0] + 1] = [verdict]
         self.say(verdict)
 

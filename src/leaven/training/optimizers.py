@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leaven.errors import UserError
 from leaven.methods.method import Method, Recipe, Rule
+from leaven.training.plan import rate_factor, scaled_rate
 
 
 class LARS(torch.optim.Optimizer):
@@ -98,11 +99,6 @@ def build_optimizer(recipe: Recipe, groups: list[dict[str, Any]], lr: float) -> 
     return Muon(groups, lr=lr, momentum=recipe.momentum, nesterov=True, fallback_lr_scale=0.1, betas=recipe.betas)
 
 
-def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """Length of all gradients together."""
-    return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-
-
 def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load a state, each slot in the memory layout of its parameter: fused kernels want one layout for both.
 
@@ -118,3 +114,63 @@ def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         for name, slot in slots.items():
             if isinstance(slot, Tensor) and slot.shape == parameter.shape:
                 slots[name] = torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)
+
+
+class Optimizers:
+    """What moves the parameters of one stage: one optimiser, or one for each player.
+
+    batch: the global one, which the learning rate follows. trains: the modules that move (None: all); parameters of others take no gradient.
+    """
+
+    def __init__(self, method: Method, recipe: Recipe, batch: int, trains: Iterable[nn.Module] | None = None):
+        self.recipe, self.base_rate = recipe, scaled_rate(recipe.lr, batch, recipe.batch, recipe.lr_rule)
+        self.trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
+        self.moving: dict[str, list[nn.Parameter]] = {}
+        self.by_player: dict[str, torch.optim.Optimizer] = {}
+        for player in dict.fromkeys(method.players or ("",)):
+            groups = parameter_groups(method, recipe, (getattr(method, player),) if player else trains)
+            self.moving[player] = [parameter for group in groups for parameter in group["params"]]
+            self.by_player[player] = build_optimizer(recipe, groups, self.base_rate)
+        if trains is not None:
+            self._let_move(*self.moving)
+
+    def _let_move(self, *players: str) -> None:
+        moving = {id(parameter) for player in players for parameter in self.moving[player]}
+        for parameter in self.trainable:
+            parameter.requires_grad_(id(parameter) in moving)
+
+    def begin(self, player: str) -> None:
+        """No gradients yet, and in a player's turn none for the others' parameters."""
+        if player:
+            self._let_move(player)
+        self.by_player[player].zero_grad()
+
+    def gradient_norm(self, player: str) -> Tensor:
+        """Length of all gradients together."""
+        return torch.nn.utils.get_total_norm([parameter.grad for parameter in self.moving[player] if parameter.grad is not None])
+
+    def step(self, player: str, norm: Tensor, progress: float) -> None:
+        """Move by the gradients, clipped where the recipe says so. norm: their length; progress: the share (0-1) of the stage that is done."""
+        factor = rate_factor(progress, self.recipe.warmup, self.recipe.schedule)
+        for group in self.by_player[player].param_groups:
+            group["lr"] = self.base_rate * group["lr_scale"] * (1.0 if group["constant"] else factor)
+        if self.recipe.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.moving[player], self.recipe.clip, norm)
+        self.by_player[player].step()
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate of the last step."""
+        return max(group["lr"] for optimizer in self.by_player.values() for group in optimizer.param_groups)
+
+    def release(self) -> None:
+        """Let all parameters take gradients again."""
+        for parameter in self.trainable:
+            parameter.requires_grad_(True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {player: optimizer.state_dict() for player, optimizer in self.by_player.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for player, stored in state.items():
+            restore(self.by_player[player], stored)

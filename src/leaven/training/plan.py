@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from leaven.training.distributed import agree
+
+REPLAN_AT = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
 
 
 @dataclass
@@ -48,9 +54,6 @@ class Plan:
         """Steps between two looks at the features: some 25 in all."""
         return 8 * self.log_every
 
-    def total_at(self, step: int) -> int:
-        return self._legs(step)[2]
-
     def change(self, step: int, steps: int) -> None:
         self.changes.append((step, max(step + 1, steps)))
 
@@ -60,6 +63,48 @@ class Plan:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Plan:
         return cls(stored["steps"], stored["batch"], stored["budget"], [(step, steps) for step, steps in stored["changes"]])
+
+
+class Budget:
+    """Turns a time budget into steps, and corrects them where the end has drifted. Without a deadline it does nothing.
+
+    deadline: time.monotonic() at which the training ends. save: writes a changed plan down.
+    """
+
+    def __init__(self, plan: Plan, deadline: float | None, save: Callable[[Plan], None]):
+        self.plan, self.deadline, self.save = plan, deadline, save
+        self.started = time.monotonic(), 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        assert self.deadline is not None
+        return self.deadline - time.monotonic()
+
+    def settle(self, step_seconds: float) -> None:
+        """Decide the number of steps from the time that one takes."""
+        self.plan.steps = max(1, int(agree(self.left / step_seconds / 1.02)))
+        self.save(self.plan)
+
+    def begin(self, step: int, used: float) -> None:
+        """Steps are timed from this one on. used: seconds that an interrupted training has spent."""
+        self.started = time.monotonic(), step
+        if self.deadline is not None:
+            self.deadline -= used
+
+    def correct(self, step: int) -> None:
+        """Where the end has drifted by more than 1 %, change the number of steps, and write that down before going on."""
+        before, now = self.plan.progress(step - 1), self.plan.progress(step)
+        if self.deadline is None or self.plan.budget is None or now >= 1 or not any(before < share <= now for share in REPLAN_AT):
+            return
+        if any(changed >= step for changed, _ in self.plan.changes):
+            return
+        since, first = self.started
+        pace = (time.monotonic() - since) / (step - first)
+        left = int(agree(max(1.0, self.left / pace)))
+        if abs(left - (self.plan.total - step)) > 0.01 * self.plan.total:
+            self.plan.change(step, step + left)
+            self.save(self.plan)
 
 
 def rate_factor(progress: float, warmup: float, schedule: str) -> float:

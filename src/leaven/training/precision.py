@@ -72,10 +72,10 @@ def onednn_is_exact() -> bool:
     exact = x.double() @ x.T.double()
     before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
     try:
-        found = (x @ x.T).double()
+        product = (x @ x.T).double()
     finally:
         matmul.fp32_precision = before
-    return bool((found - exact).abs().max() < 2e-5 * exact.abs().max())  # from bf16 they would be some 5e-4 off
+    return bool((product - exact).abs().max() < 2e-5 * exact.abs().max())  # from bf16 they would be some 5e-4 off
 
 
 def keep_freed_memory() -> None:

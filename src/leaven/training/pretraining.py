@@ -67,6 +67,7 @@ def train(
     started: float | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, float], object] = lambda step, total, loss: None,
+    on_step: Callable[[int], object] = lambda step: None,
 ) -> Run:
     """Train into a run's folder, or go on where an earlier call stopped. started: time.monotonic() from which a budget counts.
 
@@ -79,7 +80,7 @@ def train(
     if rank() > 0:
         say, progress = (lambda line: None), (lambda step, total, loss: None)
     with alone_in(folder):
-        return _train(request, data, folder, fabric, device, (precision, why), supervision, started or time.monotonic(), say, progress)
+        return _train(request, data, folder, fabric, device, (precision, why), supervision, started or time.monotonic(), say, progress, on_step)
 
 
 def _train(
@@ -93,6 +94,7 @@ def _train(
     started: float,
     say: Callable[[str], None],
     progress: Callable[[int, int, float], object],
+    on_step: Callable[[int], object],
 ) -> Run:
     precision, why = chosen
     choices = [{"what": "precision", "value": precision, "why": why}]
@@ -151,7 +153,7 @@ def _train(
     stopping = EarlyStopping(data.rows.select(held_out), request.patience) if len(held_out) else None
     training = Training(
         method, parts.recipe, near(data, fabric.device), members, plan, folder, settings, fabric.autocast,
-        say=say, progress=progress, save_plan=save_plan, trackers=trackers if rank() == 0 else None, stopping=stopping,
+        say=say, progress=progress, save_plan=save_plan, trackers=trackers if rank() == 0 else None, stopping=stopping, on_step=on_step,
     )  # fmt: skip
     try:
         with fast_products(device, precision):

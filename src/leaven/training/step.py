@@ -56,13 +56,16 @@ class Step:
         with torch.autocast(next(tensors_of(outputs)).device.type, enabled=False):
             return self.method.loss(outputs, *player)
 
-    def gradients(self, parts: list[Any], seed: tuple[object, ...], player: tuple[str, ...] = ()) -> tuple[dict[str, Tensor], Outputs]:
+    def gradients(
+        self, parts: list[Any], seed: tuple[object, ...], player: tuple[str, ...] = (), whole: bool = False
+    ) -> tuple[dict[str, Tensor], Outputs]:
         """Accumulates gradients of the global batch's loss; `parts` are the views of each local micro-batch.
 
-        Returns the loss terms and the outputs that the loss saw last, detached: of the global batch where it compares samples, else of one part.
+        Returns the loss terms and the outputs that the loss saw last, detached: of the global batch where it compares samples or `whole` asks for
+        that, else of one part.
         """
         if not self.method.loss_over_batch:
-            return self._independent(parts, seed, player)
+            return self._independent(parts, seed, player, whole)
         if len(parts) == 1:
             outputs = gather(self.forward(parts[0], seed, player))
             terms = self.loss(outputs, player)
@@ -70,31 +73,32 @@ class Step:
             return detached(terms), detached(outputs)
         with torch.no_grad(), unchanged_buffers(self.method):
             local = [self.forward(part, (*seed, number), player) for number, part in enumerate(parts)]
-        sizes = [len(next(tensors_of(outputs))) for outputs in local]
         leaves = map_tensors(lambda tensor: tensor.requires_grad_(tensor.is_floating_point()), joined(local))
         outputs = gather(leaves)
         terms = self.loss(outputs, player)
         total(terms).backward()
-        starts = [sum(sizes[:number]) for number in range(len(sizes))]
-        for number, (part, start, size) in enumerate(zip(parts, starts, sizes, strict=True)):
+        starts = [0 for _ in tensors_of(leaves)]  # each output has its own number of rows in a part, such as those of a larger pool
+        for number, part in enumerate(parts):
             again = self.forward(part, (*seed, number), player)
-            pairs = [
-                (tensor, leaf.grad[start : start + size])
-                for tensor, leaf in zip(tensors_of(again), tensors_of(leaves), strict=True)
-                if tensor.requires_grad and leaf.grad is not None
-            ]
+            pairs = []
+            for place, (tensor, leaf) in enumerate(zip(tensors_of(again), tensors_of(leaves), strict=True)):
+                start, starts[place] = starts[place], starts[place] + len(tensor)
+                if tensor.requires_grad and leaf.grad is not None:
+                    pairs.append((tensor, leaf.grad[start : starts[place]]))
             torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
         return detached(terms), detached(outputs)
 
-    def _independent(self, parts: list[Any], seed: tuple[object, ...], player: tuple[str, ...]) -> tuple[dict[str, Tensor], Outputs]:
+    def _independent(self, parts: list[Any], seed: tuple[object, ...], player: tuple[str, ...], whole: bool) -> tuple[dict[str, Tensor], Outputs]:
         sums: dict[str, Tensor] = {}
+        kept: list[Outputs] = []
         for number, part in enumerate(parts):
             outputs = self.forward(part, (*seed, number) if len(parts) > 1 else seed, player)
             terms = self.loss(outputs, player)
             (total(terms) / len(parts)).backward()
             for name, term in terms.items():
                 sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() / len(parts)
-        return {name: mean_over_processes(value) for name, value in sums.items()}, detached(outputs)
+            kept = [*(kept if whole else []), detached(outputs)]
+        return {name: mean_over_processes(value) for name, value in sums.items()}, gather(joined(kept)) if whole else kept[-1]
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

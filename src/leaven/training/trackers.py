@@ -23,7 +23,7 @@ class Tracker(Protocol):
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:
-    """What can be drawn of a row of metrics.jsonl: its numbers, those of its clock beside the others."""
+    """The numbers of a row of metrics.jsonl, those of its clock among them."""
     flat = {**row, **row.get("clock", {})}
     return {name: float(value) for name, value in flat.items() if name != "step" and isinstance(value, int | float)}
 
@@ -83,7 +83,7 @@ class Wandb:
             )  # fmt: skip
             self.last = self.log.step - 1
             earlier = [(row["step"], numbers(row)) for row in self.run.metrics] + [(step, {"verdict": line}) for step, line in self.known["verdicts"]]
-            for step, values in sorted(earlier, key=lambda each: each[0]):
+            for step, values in sorted(earlier, key=lambda entry: entry[0]):
                 self._keep(step, values)
         return self.log
 
@@ -122,8 +122,8 @@ class Trackers:
         for name in names:
             if name not in KINDS:
                 raise UserError(f"no tracker is named {name!r}", hint=f"--track takes {' or '.join(KINDS)}")
-            found = importlib.util.find_spec(name)
-            if found is None or found.origin is None:  # a mere folder of that name has no origin
+            package = importlib.util.find_spec(name)
+            if package is None or package.origin is None:  # a mere folder of that name has no origin
                 raise UserError(f"the tracker {name} is not installed", hint="pip install 'leaven[track]'")
         return cls([KINDS[name](run, asked) for name in dict.fromkeys(names)], say)
 

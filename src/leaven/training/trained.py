@@ -30,6 +30,7 @@ def trained_method(folder: Run, method: str | type[Method] | None = None) -> Met
     state = Checkpoints(folder.checkpoints).load()
     if state is None:
         raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
+    trained.grow_until(state["stage"])
     trained.load_state_dict(state["method"])
     attach(kept_tokenizers(folder), trained)
     return trained.eval()

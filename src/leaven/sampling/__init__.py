@@ -1,0 +1,8 @@
+"""What makes up the next batch. A sampler names the samples of each step's global batch, and a checkpoint keeps what it remembers."""
+
+from leaven.sampling.loader import Loader
+from leaven.sampling.members import Members
+from leaven.sampling.sampler import Sampler, Selection, Source
+from leaven.sampling.stream import Stream
+
+__all__ = ["Loader", "Members", "Sampler", "Selection", "Source", "Stream"]

@@ -1,0 +1,49 @@
+"""The samples of a data set that a training learns from, or one of its stages."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from leaven.data.batch import Batch
+from leaven.draw import Draw
+from leaven.errors import UserError
+from leaven.sampling.passes import Passes
+from leaven.sampling.pools import Pools
+from leaven.sampling.sampler import Sampler
+
+
+class Members:
+    """Some samples of a data set, numbered from 0; these numbers are the `index` of every batch.
+
+    members: (N,) int64 places in `rows` (None: all).
+    """
+
+    def __init__(self, rows: Batch, members: Tensor | None = None):
+        self.rows, self.members = rows, torch.arange(len(rows)) if members is None else members
+        self.lazy = any(value.lazy for value in rows.roles.values())
+
+    def select(self, index: Tensor) -> Batch:
+        return dataclasses.replace(self.rows.select(self.members[index].to(self.rows.label.device)), index=index)
+
+    def sampler(self, batch: int, *key: object, pools: Mapping[str, int], members: Tensor | None = None) -> Sampler:
+        if members is None:
+            members = torch.arange(len(self.members))
+        elif len(members) == 0:
+            raise UserError("a stage of this method has no samples to train on", hint="see what its settings ask of a sample")
+        else:
+            members = members.cpu().repeat(-(-batch // len(members)))
+        if not pools:
+            return Passes(self, members, batch, *key)
+        labels = self.rows.label[self.members[members].to(self.rows.label.device)].cpu()
+        return Pools(self, members, labels, batch, pools, *key)
+
+    def probe(self, count: int, seed: int) -> Batch:
+        return self.select(Draw(seed, "probe").permutations(len(self.members), 1)[0][:count].sort().values)
+
+    def everything(self) -> Iterator[Batch]:
+        for index in torch.arange(len(self.members)).split(256):
+            yield self.select(index)
