@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from leaven.api.console import Progress, Say, describe_data, quiet, seconds
-from leaven.data import DataSet, open_data
-from leaven.data.dataset import stacked
+from leaven.data import open_data
+from leaven.data.dataset import singly
 from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
-from leaven.inspection.cautions import told_constant
+from leaven.inspection.cautions import constant_columns
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
@@ -76,7 +76,7 @@ def pretrain(
     elif copies > MANY_COPIES * len(opened):
         say(f"{copies:,} of {len(opened):,} samples are copies of others: `leaven inspect` lists them")
     elif "x" in opened.rows.roles and (same := modality_of(opened.rows["x"]).constant(opened.rows["x"], opened.train())):
-        say(told_constant(same, opened.spec.roles["x"].shape[0]))
+        say(constant_columns(same, opened.spec.roles["x"].shape[0]))
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
         say(f"{kind.name} reads one text at a time: those of {', '.join(opened.rows.roles)} are all read")
         opened = pooled
@@ -97,15 +97,6 @@ def pretrain(
         trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
         report_run(run, opened, trained, device=choose_device(device))
     return run
-
-
-def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
-    """Texts of several roles one after another, for a method that reads them one at a time; other data as it is."""
-    texts = {role: value for role, value in data.rows.roles.items() if modality_of(value).tokenized}
-    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
-        return data
-    alone = {role: data.with_role(role, "x") for role in texts}
-    return stacked(data.name, alone)
 
 
 def is_run(folder: Path) -> bool:

@@ -66,6 +66,8 @@ class Modality(ABC):
     """Whether networks read its samples in tokens, by a tokeniser."""
     method: ClassVar[tuple[str, str]] = ("simclr", "it learns from any kind of data")
     """The method behind `--method auto`, and why."""
+    pair_method: ClassVar[tuple[str, str] | None] = None
+    """The same for pairs of samples that mean the same, where one is usual."""
     views: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Purpose ("contrast", "byol", "multicrop", "reconstruction", "labels", "plain") -> the kind of views and their settings."""
 

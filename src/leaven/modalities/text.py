@@ -98,6 +98,7 @@ class TextModality(Modality):
     )
     library, tokenized = "transformers", True
     method = ("simcse", "made for finding texts that say the same")
+    pair_method = ("supervised_simcse", "made for pairs of texts that say the same")
     views = {
         **{key: {"kind": "text"} for key in ("contrast", "byol", "multicrop")},
         **{key: {"kind": "text", "count": 1, "drop": 0} for key in ("reconstruction", "labels", "plain")},

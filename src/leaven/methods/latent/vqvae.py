@@ -63,7 +63,7 @@ class VQVAE(Method):
 
     @classmethod
     def inputs(cls, data):
-        return {"x": "maps" if data.roles["x"].modality == "pixels" else "features"}
+        return {"x": "maps" if "x" in data.roles and data.roles["x"].planar else "features"}
 
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw)
