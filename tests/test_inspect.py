@@ -38,7 +38,7 @@ from leaven.training.request import Request
 SMALL = {"encoder.width": 8, "encoder.features": 16}
 KEYS = {
     "data", "samples", "usable", "broken", "splits", "formats", "sizes", "channels", "labels", "groups", "duplicates", "near_duplicates",
-    "thumbnails", "overlap", "advice", "estimate",
+    "thumbnails", "overlap", "advice", "estimate", "unused",
 }  # fmt: skip
 
 
@@ -526,6 +526,35 @@ def test_unlabeled_vectors_are_inspected():
     assert found.near_duplicates is None and found.thumbnails is None and found.sizes is None
     assert (found.advice["method"], found.advice["encoder"], found.advice["size"]) == ("simclr", "mlp", None)
     assert found.advice["command"].startswith("leaven.pretrain(data, budget=") and "80 samples, vector of 5" in found.text()
+
+
+def test_pairs_are_inspected_with_a_method_that_reads_both_roles(command, tmp_path):
+    rows = [f"play song {number},pley sung {number}" for number in range(40)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["anchor,positive", *rows]))
+    small = ("--set", "encoder.width=8", "--set", "encoder.depth=1", "--batch", 16)
+    status, out, _ = command("inspect", tmp_path / "pairs.csv", "--json", *small)
+    inspection = json.loads(out)
+    assert status == 0 and inspection["advice"]["method"] == "supervised_simcse" and set(inspection["channels"]) == {"anchor", "positive"}
+    words = shlex.split(inspection["advice"]["command"])
+    assert words[2:5] == [str(tmp_path / "pairs.csv"), "--method", "supervised_simcse"]
+    two = leaven.inspect({"a": np.eye(40, 4), "b": np.eye(40, 5)}, batch=16)
+    assert two.advice["method"] == "cmc" and "a: 40 samples, vector of 4; b: 40 samples, vector of 5" in two.text()
+
+
+def test_roles_that_no_method_reads_leave_the_estimate_out_with_the_reason(monkeypatch):
+    monkeypatch.setattr("leaven.inspection.advice.registry", dict)
+    found = leaven.inspect({"a": np.eye(40, 4), "b": np.eye(40, 5)})
+    assert found.estimate is None and "advice      none: no method reads the roles a, b" in found.text()
+    assert found.text().endswith("Next: the same command with --method or --columns")
+    with pytest.raises(UserError, match="needs the role 'x'"):
+        leaven.inspect({"a": np.eye(40, 4), "b": np.eye(40, 5)}, method="simclr")
+
+
+def test_what_a_source_holds_beyond_the_roles_in_use_is_a_line(tmp_path):
+    folder_of(tmp_path, scenes(4))
+    (tmp_path / "captions.csv").write_text("file,text\n")
+    found = leaven.inspect(tmp_path)
+    assert found.to_dict()["unused"] == ["1 table (captions.csv)"] and "unused      1 table (captions.csv)" in found.text()
 
 
 def test_a_single_picture_is_told_of_but_not_trained_on(command, tmp_path):

@@ -10,8 +10,10 @@ from PIL import Image, features
 
 import leaven
 from leaven.data import DataSet, open_data
+from leaven.data.names import Names
 from leaven.data.undecoded import Undecoded
 from leaven.errors import UserError
+from leaven.modalities import Boxes, Mask
 
 
 @pytest.fixture(autouse=True)
@@ -304,3 +306,161 @@ def test_a_limit_that_is_no_size_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("LEAVEN_CACHE_LIMIT", "much")
     with pytest.raises(UserError, match="LEAVEN_CACHE_LIMIT"):
         open_data(folder_of(tmp_path, 2))
+
+
+# --- several roles, targets, and what is not used ---
+
+
+def captions(root: Path, count: int = 6) -> Path:
+    """A table beside pictures, which it names and describes."""
+    folder_of(root / "png", count)
+    lines = [
+        f"png/class{number % 2}/{number:03}.png,picture number {number},g{number // 2},{'train' if number < 4 else 'test'},{number}.5"
+        for number in range(count)
+    ]
+    (root / "captions.csv").write_text("\n".join(["image,caption,group,split,size", *lines, "png/missing.png,no picture,g9,train,1.0"]) + "\n")
+    return root / "captions.csv"
+
+
+def test_a_column_that_names_picture_files_stands_beside_texts_of_the_same_rows(tmp_path):
+    data = open_data(captions(tmp_path), columns={"text": "caption", "image": "image"})
+    assert list(data.spec.roles) == ["text", "image"] and data.rows["text"].texts.tolist() == [f"picture number {number}" for number in range(6)]
+    assert torch.equal(data.rows["image"].pixels[3], torch.from_numpy(np.asarray(picture(3))).permute(2, 0, 1))
+    assert data.groups.tolist() == [0, 0, 1, 1, 2, 2] and data.splits["test"].tolist() == [4, 5]
+    assert data.files[1] == "png/class1/001.png" and [broken.file for broken in data.broken] == ["png/missing.png"]
+    assert data.unused == ("1 column of numbers (size)",)
+    pictures_alone = open_data(tmp_path / "captions.csv")
+    assert list(pictures_alone.spec.roles) == ["x"] and pictures_alone.unused == ("1 column of text (caption)", "1 column of numbers (size)")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_other_tables_name_picture_files_too(kind, tmp_path):
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder_of(tmp_path, 4)
+    columns = {"photo": [f"class{number % 2}/{number:03}.png" for number in range(4)], "text": ["a", "b", "c", "d"]}
+    if kind == "parquet":
+        pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    else:
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        (tmp_path / "table.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = open_data(tmp_path / f"table.{kind}", columns={"image": "photo", "text": "text"})
+    assert torch.equal(data.rows["image"].pixels[2], torch.from_numpy(np.asarray(picture(2))).permute(2, 0, 1))
+    assert data.rows["text"].texts.tolist() == columns["text"]
+
+
+def test_emoji_are_pictures_beside_their_names(data_root):
+    data = open_data(data_root / "emoji" / "captions.csv", columns={"image": "file", "text": "name"})
+    assert (len(data) == 1598 and data.spec.roles["image"].shape == (3, 96, 96)) or data.spec.roles["image"].shape == (3, 72, 72)
+    assert data.rows["text"].texts.tolist()[0] == "keycap: #" and {name: len(rows) for name, rows in data.splits.items()} == {
+        "train": 1278,
+        "test": 320,
+    }
+    assert data.spec.classes == 0 and len(data.groups.unique()) > 5 and data.files[0] == "png/emoji_u0023_20e3.png"
+    corner = data.rows["image"].pixels[0][:, 0, 0]
+    assert corner.tolist() == [255, 255, 255]
+    assert any("keywords" in entry for entry in data.unused)
+
+
+def test_arrays_and_lists_of_texts_are_roles_of_the_same_samples():
+    shown = np.stack([np.asarray(picture(number)) for number in range(4)])
+    data = open_data({"image": shown, "text": ["one", "", "three", "four"], "label": ["a", "b", "b", None], "group": [0, 0, 1, 1]})
+    assert list(data.spec.roles) == ["image", "text"] and data.rows["text"].texts.tolist() == ["one", "three", "four"]
+    assert torch.equal(data.rows["image"].pixels, torch.from_numpy(shown[[0, 2, 3]]).permute(0, 3, 1, 2))
+    assert data.labels.tolist() == [0, 1, -1] and data.groups.tolist() == [0, 1, 1] and data.broken[0].why == "empty"
+    with pytest.raises(UserError, match="lengths differ: image 4, text 3"):
+        open_data({"image": shown, "text": ["one", "two", "three"]})
+
+
+def test_boxes_and_masks_are_targets_that_keep_to_their_pictures(tmp_path):
+    shown = np.stack([np.asarray(picture(number, 200)) for number in range(4)])
+    boxes = Boxes(torch.tensor([[[20.0, 40, 60, 80], [0, 0, 0, 0]]]).repeat(4, 1, 1), torch.tensor([[1, -1]]).repeat(4, 1))
+    mask = Mask(torch.zeros(4, 200, 200, dtype=torch.uint8))
+    mask.classes[:, 40:80, 20:60] = 3
+    data = open_data({"boxes": boxes, "x": shown, "mask": mask}, size=100)
+    batch = data.select(torch.tensor([2, 1]))
+    assert list(data.spec.roles) == ["x", "boxes", "mask"] and batch["x"].pixels.shape[2:] == (115, 115)
+    assert torch.allclose(batch["boxes"].xyxy[0, 0], torch.tensor([11.5, 23, 34.5, 46])) and batch["boxes"].classes.tolist() == [[1, -1]] * 2
+    rows, columns = (batch["mask"].classes[0] == 3).nonzero().T
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (23, 45, 12, 34)
+    plain = open_data({"x": shown}, size=100)
+    assert torch.equal(data.hashes, plain.hashes) and data.fingerprint != plain.fingerprint
+    mask.classes[0, 0, 0] = 5
+    assert open_data({"boxes": boxes, "x": shown, "mask": mask}).fingerprint != open_data({"boxes": boxes, "x": shown}).fingerprint
+    assert data.subset(torch.tensor([3])).rows["boxes"].xyxy.shape == (1, 2, 4) and batch["label"].ids.tolist() == [-1, -1]
+    with pytest.raises(UserError, match="some boxes are empty"):
+        open_data({"x": shown, "boxes": Boxes(torch.zeros(4, 1, 4), torch.zeros(4, 1, dtype=torch.int64))})
+    with pytest.raises(UserError, match="whole numbers"):
+        open_data({"x": shown, "mask": Mask(torch.zeros(4, 200, 200))})
+    folder_of(tmp_path, 4)
+    with pytest.raises(UserError, match="boxes cannot stand beside picture files"):
+        open_data({"x": sorted(map(str, tmp_path.rglob("*.png"))), "boxes": boxes})
+
+
+def test_a_folder_of_sounds_is_not_its_readme(tmp_path, command):
+    for number in range(3):
+        (tmp_path / f"{number}.wav").write_bytes(b"RIFF")
+    (tmp_path / "README.md").write_text("These are sounds.\nTen speakers.\n")
+    with pytest.raises(UserError, match=r"3 sounds \(0.wav, 1.wav, 2.wav\); Leaven does not read sound yet"):
+        open_data(tmp_path)
+    status, out, err = command("pretrain", tmp_path, "--steps", 1, "--out", tmp_path / "run")
+    assert status == 2 and not out and "does not read sound yet" in err.strip().splitlines()[-1]
+    for name in ("list.csv", "1.txt", "LICENSE.txt"):
+        (tmp_path / name).write_text("file,word\n0.wav,yes\n")
+    with pytest.raises(UserError, match=r"does not read sound yet.*give what lies beside them by itself, such as .*list.csv"):
+        open_data(tmp_path)
+    assert open_data(tmp_path / "README.md").rows["x"].texts.tolist() == ["These are sounds.", "Ten speakers."]
+
+
+def test_a_readme_among_other_files_is_never_the_data(tmp_path):
+    (tmp_path / "README.md").write_text("what this is\n")
+    (tmp_path / "signals.edf").write_bytes(b"0")
+    with pytest.raises(UserError, match=r"1 x \.edf"):
+        open_data(tmp_path)
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.txt").write_text(f"the text {name}")
+    assert open_data(tmp_path).rows["x"].texts.tolist() == ["the text a", "the text b", "the text c"]
+
+
+def test_what_lies_beside_the_samples_is_said(tmp_path):
+    folder_of(tmp_path, 6)
+    for number in range(6):
+        (tmp_path / f"class{number % 2}" / f"{number:03}.txt").write_text("what it shows")
+    for name in ("README.md", "sounds/a.mp3", "captions.csv", "class0/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("file,text\n")
+    data = open_data(tmp_path)
+    assert data.unused == (
+        "6 texts of the same names as samples (.txt)",
+        "1 text (class0/notes.txt)",
+        "1 sound (sounds/a.mp3)",
+        "1 table (captions.csv)",
+        "1 other file (README.md)",
+    )
+    assert data.subset(torch.arange(2)).unused == data.unused and open_data(tmp_path / "class0" / "000.png").unused == ()
+    np.savez(tmp_path / "arrays.npz", x=np.zeros((4, 3)), y=np.zeros(4, np.int64), rate=np.ones(1))
+    assert open_data(tmp_path / "arrays.npz").unused == ("the arrays rate",)
+
+
+def test_names_of_samples_are_a_column_that_holds_any_file_name(tmp_path):
+    import os
+
+    names = Names.of(["a.png", "b.png", os.fsdecode(b"\xff.png")])
+    assert names == ("a.png", "b.png", "\udcff.png") and names[2] == "\udcff.png" and names[-3] == "a.png"
+    assert names.index("b.png") == 1 and "c.png" not in names and names.take(np.array([2, 0])) == ["\udcff.png", "a.png"]
+    assert names[1:] == names.take(np.array([1, 2])) and Names.of(names) is names
+    with pytest.raises(ValueError, match="no name"):
+        names.index("c.png")
+
+
+def test_a_data_set_is_asked_through_its_protocol():
+    data = open_data({"x": np.eye(4), "label": [0, 1, 1, 0], "group": [0, 0, 1, 1]})
+    assert isinstance(data, DataSet) and len(data) == data.spec.samples == 4
+    batch = data.select(torch.tensor([3, 0]))
+    assert batch["x"].numbers.argmax(1).tolist() == [3, 0] and batch["label"].ids.tolist() == batch.label.tolist() == [0, 0]
+    assert batch.index.tolist() == [3, 0] and data.labels.tolist() == [0, 1, 1, 0] and data.groups.tolist() == [0, 0, 1, 1]
+    with pytest.raises(TypeError):
+        DataSet("no form", batch, data.spec, {}, data.hashes, data.files, (), "")

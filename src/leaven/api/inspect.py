@@ -56,8 +56,7 @@ def inspect(
         "data": data, "method": None if method == "auto" else method, "encoder": None if encoder == "auto" else encoder, "batch": batch, "size": size,
         "labels": labels, "columns": columns, "settings": settings or None, "device": None if device == "auto" else device, "data_root": data_root,
     }  # fmt: skip
-    chosen = method if method != "auto" else modality_of(spec).method[0]
-    request = Request(chosen, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
+    request = Request(method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
     inspection = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
     if sheet is not None and not copies_sheet(Path(sheet), inspection, opened, other):
         say(f"no copies to show: {sheet} is not written")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -36,10 +36,10 @@ from leaven.api.options import (
     Track,
     documented,
 )
-from leaven.data import DataSet, open_data
-from leaven.data.dataset import stacked
+from leaven.data import open_data
+from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped, UserError
-from leaven.inspection.cautions import told_constant
+from leaven.inspection.cautions import constant_columns
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.story import report_run
@@ -103,7 +103,7 @@ def pretrain(
     else:
         for role, value in opened.rows.roles.items():
             if same := modality_of(value).constant(value, opened.train()):
-                say(told_constant(same, opened.spec.roles[role].shape[0]))
+                say(constant_columns(same, opened.spec.roles[role].shape[0]))
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
         say(f"{kind.name} reads one text at a time: it reads all texts of {', '.join(opened.rows.roles)}")
         opened = pooled
@@ -122,11 +122,3 @@ def pretrain(
     if rank() == 0 and report:
         report_run(run, opened, device=choose_device(device))
     return run
-
-
-def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
-    """Texts of several roles one after another, for a method that reads them one at a time; other data unchanged."""
-    texts = {role: value for role, value in data.rows.roles.items() if modality_of(value).tokenized}
-    if list(inputs) != ["x"] or "x" in data.rows.roles or len(texts) < len(data.rows.roles):
-        return data
-    return stacked(data.name, {role: data.with_role(role, "x") for role in texts})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,6 +218,14 @@ def stacked(name: str, parts: Mapping[str, DataSet]) -> InMemory:
         broken=[Broken(f"{broken.file}.{part}", broken.why) for part, data in parts.items() for broken in data.broken],
         unused=sets[0].unused,
     )
+
+
+def singly(data: DataSet, inputs: Collection[str]) -> DataSet:
+    """Texts of several roles one after another, for a method that reads them one at a time (its only role is x); other data as it is."""
+    texts = [role for role, value in data.rows.roles.items() if modality_of(value).tokenized]
+    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
+        return data
+    return stacked(data.name, {role: data.with_role(role, "x") for role in texts})
 
 
 def _fingerprint(rows: Batch, spec: DataSpec, splits: Mapping[str, Tensor], hashes: Tensor) -> str:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from leaven.data.spec import DataSpec
 from leaven.inspection.estimate import Pace
-from leaven.methods.registry import find_method
+from leaven.methods.registry import find_method, registry
 from leaven.modalities import InputSpec, modality_of
 from leaven.training.request import Request
 
+LEAST = 8  # samples: with fewer there is nothing to train on
 SEEN = {"cpu": 1_000_000, "cuda": 10_000_000}  # samples in all; on CIFAR-10, 20 passes on a CPU reached a linear probe of 73 %
 PASSES = {"cpu": (20, 200), "cuda": (100, 800)}
 BUDGETS = {f"{minutes}m": minutes * 60 for minutes in (1, 2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 40, 50, 60, 75, 90)}
@@ -21,9 +23,9 @@ BUDGETS |= {f"{hours}h": hours * 3600 for hours in (2, 3, 4, 5, 6, 8, 10, 12, 16
 
 def length_of(request: Request, pace: Pace) -> tuple[str, float, str]:
     """budget (seconds), epochs or steps, the length, and the reason; chosen where none was asked for."""
-    asked = {"budget": request.budget, "epochs": request.epochs, "steps": request.steps}
-    kind = next((kind for kind, length in asked.items() if length is not None), None)
-    return choose_length(pace) if kind is None else (kind, asked[kind] or 0, "asked for")
+    lengths = {"budget": request.budget, "epochs": request.epochs, "steps": request.steps}
+    kind = next((kind for kind, length in lengths.items() if length is not None), None)
+    return choose_length(pace) if kind is None else (kind, lengths[kind] or 0, "asked for")
 
 
 def choose_length(pace: Pace) -> tuple[str, float, str]:
@@ -44,7 +46,31 @@ def training_time(budget: float) -> float:
     return budget - min(12.0, 0.03 * budget) - min(5.0, 0.05 * budget)
 
 
-def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+def choose_method(data: DataSpec) -> tuple[str, str]:
+    """The method that suits this data, and why; empty, and why none does, where none reads its roles.
+
+    Samples of one role have a usual method. For several roles it is the one for pairs of their modality, else one that reads at least two of them,
+    else the usual one, where it can read the samples of all roles one at a time.
+    """
+    inputs = {role: spec for role, spec in data.roles.items() if not modality_of(spec).target}
+    modality = modality_of(next(iter(inputs.values())))
+    if len(inputs) == 1 or "x" in inputs:
+        return modality.method
+    usual = modality.pair_method
+    if usual is not None and set(find_method(usual[0]).inputs(data)) <= set(inputs):
+        return usual
+    for own in (True, False):  # methods for one modality before those for any
+        for name, method in registry().items():
+            roles = method.inputs(data)
+            fits = {spec.modality for role, spec in inputs.items() if role in roles} == {method.modality} if own else method.modality is None
+            if fits and len(roles) > 1 and set(roles) <= set(inputs) and not method.continues:
+                return name, f"it reads {' and '.join(roles)}"
+    if any(modality_of(spec).tokenized for spec in inputs.values()):
+        return modality.method
+    return "", f"no method reads the roles {', '.join(inputs)}; choose one of them with --columns x=COLUMN"
+
+
+def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, Any], why_method: str) -> tuple[dict[str, Any], int]:
     """method, encoder, batch, size, and one of budget, epochs and steps; why, for each; command. Beside them the steps that this comes to."""
     chosen = {choice["what"].partition(" ")[0]: choice["why"] for choice in pace.choices}  # of several encoders, the last one's
     kind, length, why = length_of(request, pace)
@@ -52,15 +78,17 @@ def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, An
     modality = modality_of(spec)
     native, size = modality.side(spec), modality.side(modality.training_input(spec, request.size))
     reasons = {
-        "method": modality.method[1] if given.get("method") is None else "asked for",
+        "method": why_method,
         "encoder": chosen.get("encoder", "asked for" if given.get("encoder") else "the method brings its own"),
         "batch": "asked for" if request.batch else chosen.get("batch", f"the recipe of {pace.method}"),
         "size": "asked for" if request.size else "the pictures' own size" if size == native else "larger pictures are trained on at this size",
         kind: why,
     }
-    found = {"method": pace.method, "encoder": pace.encoder, "batch": pace.batch, "size": size, "budget": None, "epochs": None, "steps": None}
+    advised = {"method": pace.method, "encoder": pace.encoder, "batch": pace.batch, "size": size, "budget": None, "epochs": None, "steps": None}
     shown = written(length) if kind == "budget" else length
-    return {**found, kind: shown, "why": reasons, "command": command({**given, kind: shown})}, steps
+    if given.get("method") is None and pace.method != Request.method:
+        given = {"data": given["data"], "method": pace.method, **{name: value for name, value in given.items() if name not in ("data", "method")}}
+    return {**advised, kind: shown, "why": reasons, "command": command({**given, kind: shown})}, steps
 
 
 def command(given: Mapping[str, Any]) -> str:
@@ -73,7 +101,7 @@ def command(given: Mapping[str, Any]) -> str:
     words = ["leaven", "pretrain", str(given["data"])]
     for name, value in options.items():
         if isinstance(value, Mapping):
-            pairs = [f"{key}={each}" for key, each in value.items()]
+            pairs = [f"{key}={part}" for key, part in value.items()]
             words += ["--columns", ",".join(pairs)] if name == "columns" else [word for pair in pairs for word in ("--set", pair)]
         elif name != "data_root" or Path(value) != Path(os.environ.get("LEAVEN_DATA", "")):
             words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]

@@ -17,7 +17,7 @@ def splits_of(data: DataSet) -> dict[str, int]:
 
 def labels_of(data: DataSet) -> dict[str, Any]:
     """classes, labeled, counts by class, imbalance (largest class over smallest that occurs), not_trained (classes of val or test alone)."""
-    spec, label = data.spec, data.rows.label
+    spec, label = data.spec, data.labels
     counts = torch.bincount(label[label >= 0], minlength=spec.classes)
     train = label[data.train()]
     trained = torch.bincount(train[train >= 0], minlength=spec.classes)
@@ -33,9 +33,9 @@ def labels_of(data: DataSet) -> dict[str, Any]:
 
 def groups_of(data: DataSet) -> dict[str, int]:
     """groups, grouped (samples that have one), largest, and across_splits: groups that lie in more than one split."""
-    grouped = data.rows.group >= 0
-    sizes = torch.unique(data.rows.group[grouped], return_counts=True)[1]
-    inside = [torch.unique(data.rows.group[rows][grouped[rows]]) for rows in data.splits.values()]
+    grouped = data.groups >= 0
+    sizes = torch.unique(data.groups[grouped], return_counts=True)[1]
+    inside = [torch.unique(data.groups[rows][grouped[rows]]) for rows in data.splits.values()]
     splits = torch.unique(torch.cat(inside), return_counts=True)[1] if inside else sizes[:0]
     return {
         "groups": len(sizes),
@@ -48,10 +48,11 @@ def groups_of(data: DataSet) -> dict[str, int]:
 def channels_of(data: DataSet) -> dict[str, Any]:
     """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split, and
     how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample."""
-    told = {}
+    channels = {}
     for role, spec in data.spec.roles.items():
         value = data.rows[role]
-        same = modality_of(value).constant(value, data.train())
+        modality = modality_of(value)
         statistics = {"shape": list(spec.shape), "mean": list(spec.mean), "std": list(spec.std)}
-        told[role] = {"modality": spec.modality, **statistics, "constant": same, **modality_of(value).summary(value)}
-    return told
+        constant = modality.constant(value, data.train())
+        channels[role] = {"modality": spec.modality, **statistics, "constant": constant, **modality.summary(value)}
+    return channels

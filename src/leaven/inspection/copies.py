@@ -29,15 +29,15 @@ class Copies:
 
     def to_dict(self, data: DataSet) -> dict[str, Any]:
         """rows, files, splits, the similarity of near copies, and the classes where they differ."""
-        found: dict[str, Any] = {"rows": self.rows, "files": [origin(data, row) for row in self.rows]}
+        described: dict[str, Any] = {"rows": self.rows, "files": [origin(data, row) for row in self.rows]}
         if len(data.splits) > 1:
-            found["splits"] = [name for name, members in data.splits.items() if torch.isin(members, torch.tensor(self.rows)).any()]
+            described["splits"] = [name for name, members in data.splits.items() if torch.isin(members, torch.tensor(self.rows)).any()]
         if self.similarity is not None:
-            found["similarity"] = round(self.similarity, 4)
-        labels = data.rows.label[self.rows].tolist()
+            described["similarity"] = round(self.similarity, 4)
+        labels = data.labels[self.rows].tolist()
         if len({label for label in labels if label >= 0}) > 1:
-            found["labels"] = [data.spec.class_names[label] if label >= 0 else None for label in labels]
-        return found
+            described["labels"] = [data.spec.class_names[label] if label >= 0 else None for label in labels]
+        return described
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,15 @@ def exact_copies(data: DataSet) -> list[Copies]:
     return [Copies(rows) for rows in sets]
 
 
+def visible_role(data: DataSet) -> str | None:
+    """The first role whose samples can be seen."""
+    return next((role for role, spec in data.spec.roles.items() if modality_of(spec).visible), None)
+
+
 def pictures_of(data: DataSet) -> Value | None:
-    """The first role's samples, if they can be seen."""
-    value = next(iter(data.rows.roles.values()))
-    return value if modality_of(value).visible else None
+    """The samples of that role."""
+    role = visible_role(data)
+    return None if role is None else data.rows[role]
 
 
 def near_copies(data: DataSet, *, device: str = "cpu") -> Near | None:
@@ -110,8 +115,8 @@ def near_copies(data: DataSet, *, device: str = "cpu") -> Near | None:
     best, partner = np.full(len(rows), -1.0, np.float32), np.zeros(len(rows), np.int64)
     component = np.arange(len(rows))
     waiting: list[np.ndarray] = []
-    for found in likeness.pairs(small, device=device, kind=fast_kind(device)):
-        i, j, cosine = (part.numpy() for part in found)
+    for pairs in likeness.pairs(small, device=device, kind=fast_kind(device)):
+        i, j, cosine = (part.numpy() for part in pairs)
         for a, b in ((i, j), (j, i)):
             np.maximum.at(best, a, cosine)
             closest = cosine == best[a]
@@ -119,7 +124,7 @@ def near_copies(data: DataSet, *, device: str = "cpu") -> Near | None:
             for split in range(len(data.splits)):
                 within[a[holds[b, split]], split] = True
         waiting.append(np.stack([i, j]))
-        if sum(pairs.shape[1] for pairs in waiting) > WAITING:
+        if sum(part.shape[1] for part in waiting) > WAITING:
             component, waiting = _joined(component, waiting), []
     sets = []
     for same in _sets(_joined(component, waiting)):
@@ -128,26 +133,26 @@ def near_copies(data: DataSet, *, device: str = "cpu") -> Near | None:
         order = two + [row for row in same if row not in two]
         sets.append(Copies(rows[order].tolist(), float(best[one])))
     sets.sort(key=lambda copies: -(copies.similarity or 0))
-    of_rows = torch.from_numpy(np.concatenate([within, np.zeros((1, len(data.splits)), bool)])[place[content]])
-    return Near(sets, of_rows, len(rows), int(flat.sum()), likeness.alike)
+    within_rows = torch.from_numpy(np.concatenate([within, np.zeros((1, len(data.splits)), bool)])[place[content]])
+    return Near(sets, within_rows, len(rows), int(flat.sum()), likeness.alike)
 
 
 def split_overlap(data: DataSet, near: Near | None) -> list[dict[str, Any]]:
     """For each two splits: of, samples, in, and how many samples of the one stand in the other, exactly or (else) nearly."""
     splits = [name for name in ("train", "val", "test") if name in data.splits]
-    found = []
+    overlaps = []
     for number, first in enumerate(splits):
         for second in splits[number + 1 :]:
             rows = data.splits[second]
             equal = torch.isin(data.hashes[rows], data.hashes[data.splits[first]])
             alike = None if near is None else int((near.within[rows, list(data.splits).index(first)] & ~equal).sum())
-            found.append({"of": second, "samples": len(rows), "in": first, "exact": int(equal.sum()), "near": alike})
-    return found
+            overlaps.append({"of": second, "samples": len(rows), "in": first, "exact": int(equal.sum()), "near": alike})
+    return overlaps
 
 
 def shared_with(data: DataSet, other: DataSet, *, device: str = "cpu") -> Shared:
     """Which samples of `other` stand in `data`. Raises UserError for data sets of different kinds."""
-    mine, theirs = (next(iter(each.spec.roles.values())) for each in (data, other))
+    mine, theirs = (next(iter(opened.spec.roles.values())) for opened in (data, other))
     if mine.modality != theirs.modality or modality_of(mine).difference(theirs, mine):
         kinds = [f"{spec.modality} {' x '.join(map(str, spec.shape))}" for spec in (theirs, mine)]
         raise UserError(f"it holds {kinds[0]} and {data.name} holds {kinds[1]}: they cannot overlap", where=other.name)
@@ -170,7 +175,7 @@ def shared_with(data: DataSet, other: DataSet, *, device: str = "cpu") -> Shared
             for a, b, similarity in zip(i.tolist(), j.tolist(), cosine.tolist(), strict=True):
                 closest[b] = max(closest.get(b, (-1.0, 0)), (similarity, a))
     exact = len(pairs)
-    for b, (similarity, a) in sorted(closest.items(), key=lambda found: -found[1][0]):
+    for b, (similarity, a) in sorted(closest.items(), key=lambda item: -item[1][0]):
         pairs.append((int(rest[b]), int(own_rows[a]), similarity))
     return Shared(len(other), exact, len(closest), pairs)
 

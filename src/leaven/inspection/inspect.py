@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from leaven.data import DataSet
-from leaven.inspection.advice import advise
+from leaven.data.dataset import singly
+from leaven.errors import UserError
+from leaven.inspection.advice import LEAST, advise, choose_method
 from leaven.inspection.cautions import cautions, several
 from leaven.inspection.contents import channels_of, groups_of, labels_of, splits_of
-from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap
-from leaven.inspection.estimate import BUSY, rehearse
+from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap, visible_role
+from leaven.inspection.estimate import BUSY, Pace, rehearse
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import decoding_seconds, headers
-from leaven.modalities import modality_of
+from leaven.methods.registry import find_method
 from leaven.modalities.picture_files import Source
 from leaven.training.devices import choose_device
 from leaven.training.request import Request
-
-LEAST = 8  # samples: with fewer there is nothing to train on
 
 
 def inspect_data(
@@ -34,28 +34,31 @@ def inspect_data(
 ) -> Inspection:
     """Contents, copies, advice and an estimate of the training that is asked for, which is really begun.
 
-    given: the options of `pretrain` that the user gave, `data` among them, for the command. originals: picture files of the data set.
-    before: the load of the machine before all this.
+    request: its method may be "auto". given: the options of `pretrain` that the user gave, `data` among them, for the command. originals: picture
+    files of the data set. before: the load of the machine before all this.
     Raises UserError where the training that was asked for, or the second data set, does not fit the data.
     """
-    spec = next(iter(data.spec.roles.values()))
     device = choose_device(request.device)
-    pace, left_out = None, ""
+    method, why = (request.method, "asked for") if request.method != "auto" else choose_method(data.spec)
+    request = dataclasses.replace(request, method=method or request.method)
+    pace, left_out = None, "" if method else why
     if len(data.train()) < LEAST:
         left_out = f"{several(len(data.train()), 'sample')} to train on, and {LEAST} are the least"
-    else:
+    elif method:
         say("a few steps of training, to see how long they take")
-        pace = rehearse(request, data)
+        pace, left_out = _pace(request, data, given.get("method") is not None)
     formats, sizes = headers(originals)
-    if modality_of(spec).visible:
+    shown = visible_role(data)
+    if shown is not None:
         say(f"comparing {len(data):,} pictures with each other")
     near = near_copies(data, device=device)
     shared = None if against is None else shared_with(data, against, device=device)
-    found: dict[str, Any] = {
+    contents: dict[str, Any] = {
         "data": data.name,
         "samples": len(data) + len(data.broken),
         "usable": len(data),
         "broken": [dataclasses.asdict(broken) for broken in data.broken],
+        "unused": list(data.unused),
         "splits": splits_of(data),
         "formats": formats,
         "sizes": sizes,
@@ -73,10 +76,21 @@ def inspect_data(
     if pace is None:
         advice, estimate = {"why": {"none": left_out}, "command": None}, None
     else:
-        advice, steps = advise(request, pace, spec, given)
+        spec = data.spec.roles[shown or next(iter(data.spec.roles))]
+        advice, steps = advise(request, pace, spec, given, why)
         decoding = decoding_seconds(originals, len(data), spec.shape[1], spec.shape[0]) if originals else 0.0
         estimate = pace.to_dict(steps, decoding, not data.undecoded)
-    warned = cautions(found)
+    warnings = cautions(contents)
     if pace is not None and before > BUSY:
-        warned.append(f"the machine was busy with {before:.1f} programs a core: without them training is faster than estimated")
-    return Inspection(**found, advice={**advice, "cautions": warned}, estimate=estimate)
+        warnings.append(f"the machine was busy with {before:.1f} programs per core: without them training is faster than estimated")
+    return Inspection(**contents, advice={**advice, "cautions": warnings}, estimate=estimate)
+
+
+def _pace(request: Request, data: DataSet, asked: bool) -> tuple[Pace | None, str]:
+    """How fast the training is, or why it cannot begin; a method that was asked for has to."""
+    try:
+        return rehearse(request, singly(data, find_method(request.method).inputs(data.spec))), ""
+    except UserError as error:
+        if asked:
+            raise
+        return None, str(error)

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from leaven.modalities import Pixels, Value, modality_of
-from leaven.modalities.pixels import LUMA
+from leaven.modalities import Value, modality_of
+from leaven.modalities.pixels import grey_weights, unit
 
 Pairs = tuple[Int64[Tensor, "pairs"], Int64[Tensor, "pairs"], Float[Tensor, "pairs"]]
 """Rows of a first and of a second set of pictures, and how alike they are."""
@@ -39,9 +39,9 @@ ROUNDING = 0.01  # more than the product of two unit vectors can be off in bf16:
 def thumbnails(value: Value, rows: Tensor, side: int = SIDE) -> tuple[Float[Tensor, "rows pixels"], Tensor]:
     """Grey thumbnails without their mean, as unit vectors (brightness and contrast do not count); and (rows,) bool: which are flat (zeros)."""
     modality, count = modality_of(value), max(1, VALUES // value.shape[0].numel())
-    found = torch.cat([_thumbnails(Pixels(modality.pictures(value[part])).unit(), side) for part in rows.split(count)])
-    flat = found.square().mean(1).sqrt() < FLAT
-    return F.normalize(found.masked_fill_(flat[:, None], 0), dim=1), flat
+    grey = torch.cat([_thumbnails(unit(modality.pictures(value[part])), side) for part in rows.split(count)])
+    flat = grey.square().mean(1).sqrt() < FLAT
+    return F.normalize(grey.masked_fill_(flat[:, None], 0), dim=1), flat
 
 
 def thumbnail_side(*values: Value) -> int:
@@ -50,8 +50,7 @@ def thumbnail_side(*values: Value) -> int:
 
 
 def _thumbnails(pixels: Tensor, side: int) -> Tensor:
-    weights = pixels.new_tensor(LUMA) if pixels.shape[1] == 3 else pixels.new_full((pixels.shape[1],), 1 / pixels.shape[1])
-    small = F.adaptive_avg_pool2d(torch.einsum("bchw,c->bhw", pixels, weights), side).flatten(1)
+    small = F.adaptive_avg_pool2d(torch.einsum("bchw,c->bhw", pixels, grey_weights(pixels.shape[1], pixels.device)), side).flatten(1)
     return small - small.mean(1, keepdim=True)
 
 

@@ -67,6 +67,8 @@ class Modality(ABC):
     """Whether networks read its samples in tokens, by a tokeniser."""
     method: ClassVar[tuple[str, str]] = ("simclr", "it learns from any kind of data")
     """The method behind `--method auto`, and why."""
+    pair_method: ClassVar[tuple[str, str] | None] = None
+    """The same for pairs of samples that mean the same, where one is usual."""
     views: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Purpose -> the kind of views and their settings: "contrast" and "plain", and where they differ from these "byol", "multicrop" (several views),
     "reconstruction" and "labels" (one view)."""

@@ -41,7 +41,7 @@ class Pixels(Value):
 
     def unit(self) -> Tensor:
         """(B, C, H, W) float32 in 0-1."""
-        return self.pixels.float().div_(255) if self.pixels.dtype == torch.uint8 else self.pixels.float()
+        return unit(self.pixels)
 
 
 class PixelsModality(Modality):
@@ -109,17 +109,17 @@ class PixelsModality(Modality):
         return f"{count:,} {pictures}, {'in colour' if channels == 3 else 'grey'}, stored at {width} x {height}"
 
     def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
-        found = []
+        lines = []
         if described["shape"][0] == 1:
-            found.append("the pictures are grey: the views of colour change nothing but brightness and contrast")
+            lines.append("the pictures are grey: the views of colour change nothing but brightness and contrast")
         if sizes:
             width, height = sizes["width"]["median"], sizes["height"]["median"]
             if max(width, height) > LONG * min(width, height):
-                found.append(f"the pictures are oblong (median {width} x {height}): only their central squares are used")
+                lines.append(f"the pictures are oblong (median {width} x {height}): only their central squares are used")
             if min(width, height) > LARGE * described["shape"][1]:
                 used = "than what is used of them: --size keeps more detail, and takes longer"
-                found.append(f"the pictures are larger (median {width} x {height}) {used}")
-        return found
+                lines.append(f"the pictures are larger (median {width} x {height}) {used}")
+        return lines
 
     def open_options(self, spec: InputSpec) -> dict[str, Any]:
         return {"size": spec.shape[1], "channels": spec.shape[0]}
@@ -195,6 +195,16 @@ class PixelsModality(Modality):
 
     def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:
         return torch.randint(256, (count, *spec.shape), generator=generator, dtype=torch.uint8)
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """uint8 0-255 or float 0-1 as float32 in 0-1."""
+    return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()
+
+
+def grey_weights(channels: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+    """What each channel adds to a grey picture: luma, or equal shares where there are not three."""
+    return torch.tensor(LUMA if channels == 3 else [1 / channels] * channels, device=device, dtype=dtype)
 
 
 def of_array(array: Tensor, where: str) -> Pixels:

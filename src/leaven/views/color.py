@@ -9,19 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leaven.draw import Draw
-from leaven.modalities.pixels import LUMA
+from leaven.modalities.pixels import LUMA, grey_weights
 
 XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))  # of linear sRGB
 D65 = (0.95047, 1.0, 1.08883)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
-def _grey_weights(channels: int, device: torch.device) -> Tensor:
-    return torch.tensor(LUMA if channels == 3 else [1 / channels] * channels, device=device)
-
-
 def _grey_mean(x: Tensor) -> Tensor:
-    return (x.mean(dim=(2, 3)) * _grey_weights(x.shape[1], x.device)).sum(dim=1)
+    return (x.mean(dim=(2, 3)) * grey_weights(x.shape[1], x.device)).sum(dim=1)
 
 
 def _each(numbers: Tensor) -> Tensor:
@@ -146,12 +142,12 @@ class JitterRounds(NamedTuple):
             here = earlier_than(change)[:, None] == torch.arange(len(linear), device=rank.device)
             scale = scale + here * factor[:, None]
             if change == CONTRAST:
-                toward_mean = (here * (1 - factor)[:, None])[:, :, None] * _grey_weights(channels, rank.device)
+                toward_mean = (here * (1 - factor)[:, None])[:, :, None] * grey_weights(channels, rank.device)
             if change == SATURATION:
                 toward_grey = here * (1 - factor)[:, None]
         matrix = scale[:, :, None, None] * torch.eye(channels, device=rank.device)
         if SATURATION in linear:
-            matrix = matrix + toward_grey[:, :, None, None] * _grey_weights(channels, rank.device)
+            matrix = matrix + toward_grey[:, :, None, None] * grey_weights(channels, rank.device)
         hue = factors.hue if colored else None
         hue_round = torch.zeros_like(rank[:, 0]) if hue is None else earlier_than(HUE)
         return cls(matrix, toward_mean, hue, hue_round)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from leaven.views.color import LUMA
+from leaven.modalities.pixels import grey_weights
 from leaven.views.crop import separable
 
 
@@ -42,7 +42,7 @@ def gaussian_blur(x: Float[Tensor, "batch channel height width"], sigma: Float[T
 
 def sobel(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch 2 height width"]:
     """Slopes of the grey picture to the right and downwards, -4 to 4, zeros outside it (the input of Caron et al. 2018)."""
-    weights = x.new_tensor(LUMA if x.shape[1] == 3 else [1 / x.shape[1]] * x.shape[1])
+    weights = grey_weights(x.shape[1], x.device, x.dtype)
     slope = x.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     kernels = torch.stack([slope, slope.T])[:, None] * weights[:, None, None]
     return F.conv2d(x, kernels, padding=1)

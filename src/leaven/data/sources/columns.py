@@ -101,22 +101,28 @@ class Columns(ABC):
         return types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
 
     def names_pictures(self, column: str) -> bool:
-        """Whether most of its first values name picture files, relative to where the table lies."""
-        files = [str(value).strip() for value in self.first_values(column) if value] if isinstance(self.root, Path) else []
+        """Whether most of a column's first values name picture files, relative to where the table lies."""
+        import pyarrow.types as types
+
+        kind = self.arrow_type(column)
+        if not isinstance(self.root, Path) or not (types.is_string(kind) or types.is_large_string(kind)):
+            return False
+        files = [str(value).strip() for value in self.first_values(column) if value]
         return 2 * len(pictures(files)) > len(files)
 
     def have_files(self, column: str) -> bool:
         """Whether pictures are there: their bytes, or some of the files that a column names."""
-        files = [value for value in self.first_values(column) if isinstance(value, str) and value]
-        return not files or column == "file" or any((Path(self.root) / file.strip()).exists() for file in files)
+        if column == "file" or not self.names_pictures(column):
+            return True
+        return any((Path(self.root) / str(file).strip()).exists() for file in self.first_values(column) if file)
 
     def listing(self, column: str) -> Columns | ListedFiles:
         """The samples of a column."""
-        if self.holds(column) != "pictures" or not any(isinstance(value, str) for value in self.first_values(column)):
+        if not self.names_pictures(column):
             return self.with_column(column)
         return ListedFiles(Path(self.root), tuple(str(value or "").strip().replace("\\", "/") for value in self.values(column)), self)
 
-    @property
+    @cached_property
     def kind(self) -> str:
         return self.holds(self.column)
 
@@ -186,7 +192,7 @@ class Columns(ABC):
         for column in self.column_names():
             if column not in used and column.lower() not in ABOUT and (kind := self.holds(column)):
                 rest.setdefault(kind, []).append(column)
-        return [f"{'the column' if len(columns) == 1 else f'{len(columns)} columns'} of {kind} ({listed(columns)})" for kind, columns in rest.items()]
+        return [f"{len(columns)} column{'s' if len(columns) > 1 else ''} of {kind} ({listed(columns)})" for kind, columns in rest.items()]
 
     def no_column(self, column: str) -> UserError:
         return UserError(f"no column {column!r}", where=self.place, hint=f"the columns are {', '.join(self.column_names())}")
