@@ -218,7 +218,10 @@ def standardisation(features: Float[Tensor, "n dim"]) -> tuple[Float[Tensor, "di
 
 
 def held_out_fifth(labels: Int64[Tensor, "n"], groups: Int64[Tensor, "n"] | None = None, *, seed: int = 0) -> Tensor:
-    """(n,) bool, true for about a fifth of the samples: of every class alike, or of whole groups (-1 = a group of its own)."""
+    """(n,) bool, true for about a fifth of the samples: of every class alike, or of whole groups (-1 = a group of its own).
+
+    It depends on the seed and the order: features have no content hash, by which `data.splits.hold_out` and `training.supervision` choose.
+    """
     generator = torch.Generator().manual_seed(seed)
     n = len(labels)
     if groups is None:

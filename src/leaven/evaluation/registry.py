@@ -93,6 +93,8 @@ def plain(value: Any) -> Any:
 class Unknown(Protocol):
     """Stands for a protocol that is not defined here (a user's own, read from a scorecard)."""
 
+    headline = "accuracy"
+
     def __init__(self, name: str):
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "title", name)
