@@ -11,10 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from leaven.errors import UserError
 from leaven.evaluation import few_label
 from leaven.evaluation.few_label import few_label_curve, few_label_point, label_draws
-from leaven.evaluation.intervals import bootstrap_interval, crossed_interval, paired_interval, seeds_interval
-from leaven.evaluation.knn import knn_accuracy, knn_predict, nearest_neighbours
+from leaven.evaluation.intervals import bootstrap_interval, crossed_interval, seeds_interval
+from leaven.evaluation.knn import nearest_neighbours
 from leaven.evaluation.linear import fit_logistic, held_out_fifth, linear_accuracy, linear_probe, standardisation
 from leaven.evaluation.protocols.few_label import labels_needed
+from leaven.evaluation.protocols.knn import knn_accuracy, knn_predict
 from leaven.evaluation.scorecard import Scorecard
 
 
@@ -72,23 +73,14 @@ def test_crossed_interval_adds_draws_and_test_samples():
     assert (low, high) == (pytest.approx(0.52 - half), pytest.approx(0.52 + half))
 
 
-def test_paired_interval_sees_a_difference_that_two_intervals_hide():
-    hard = torch.rand(1000, generator=torch.Generator().manual_seed(0)) < 0.5
-    better = hard.clone()
-    better[(~hard).nonzero()[:30]] = True
-    low, high = paired_interval(better, hard)
-    assert 0 < low < 0.03 < high < 0.06
-    assert bootstrap_interval(better)[0] < bootstrap_interval(hard)[1]
-
-
 # ---- nearest neighbours
 
 
-def knn_by_hand(train, labels, test, k, temperature, classes, own=None):
+def knn_by_hand(train, labels, test, k, temperature, classes):
     train, test = train.double() / train.double().norm(dim=1, keepdim=True), test.double() / test.double().norm(dim=1, keepdim=True)
     found = []
-    for row, query in enumerate(test):
-        near = sorted((-float(query @ other), index) for index, other in enumerate(train) if own is None or index != own[row])[:k]
+    for query in test:
+        near = sorted((-float(query @ other), index) for index, other in enumerate(train))[:k]
         votes = [0.0] * classes
         for negative, index in near:
             votes[labels[index]] += math.exp(-negative / temperature)
@@ -101,19 +93,7 @@ def test_knn_is_the_plain_loop(monkeypatch):
     train, test = torch.randn(80, 5, generator=generator), torch.randn(37, 5, generator=generator)
     labels = torch.randint(4, (80,), generator=generator)
     monkeypatch.setattr("leaven.evaluation.knn.SIMILARITIES_AT_ONCE", 80 * 7)  # several chunks, the last one shorter
-    assert knn_predict(train, labels, test, k=9, temperature=0.2, classes=4).predictions.tolist() == knn_by_hand(train, labels, test, 9, 0.2, 4)
-    own = torch.arange(80)
-    found = knn_predict(train, labels, train, k=9, temperature=0.2, classes=4, exclude_self=own).predictions.tolist()
-    assert found == knn_by_hand(train, labels, train, 9, 0.2, 4, own.tolist())
-
-
-def test_a_query_never_finds_itself(digits):
-    x = digits[0]
-    _, index = nearest_neighbours(x[:50], x[10:50], k=5, exclude_self=torch.arange(10, 50))
-    assert not (index == torch.arange(10, 50)[:, None]).any()
-    permuted = torch.randint(10, (50,), generator=torch.Generator().manual_seed(1))
-    assert knn_accuracy(x[:50], permuted, x[:50], permuted, k=1)["accuracy"] == 1.0
-    assert knn_accuracy(x[:50], permuted, x[:50], permuted, k=1, exclude_self=torch.arange(50))["accuracy"] < 0.3
+    assert knn_predict(train, labels, test, k=9, temperature=0.2, classes=4).tolist() == knn_by_hand(train, labels, test, 9, 0.2, 4)
 
 
 def test_equal_similarities_go_to_the_lower_row_and_a_collapsed_encoder_to_no_accident():
@@ -136,15 +116,12 @@ def test_classes_come_from_train_and_test_together_and_unlabeled_rows_are_left_o
     train, test = torch.eye(4), torch.eye(4)[[0, 1, 3]]
     score = knn_accuracy(train, torch.tensor([0, 1, -1, 2]), test, torch.tensor([0, 5, -1]), k=1)
     assert (score["accuracy"], score["samples"]) == (0.5, 2)
-    own = torch.tensor([0, 1, 3])  # rows in the whole training set, of which row 2 is dropped
-    score = knn_accuracy(train, torch.tensor([0, 1, -1, 2]), test, torch.tensor([0, 1, 2]), k=1, exclude_self=own)
-    assert score["accuracy"] == 0.0
 
 
 def test_features_that_are_not_finite_are_refused():
     bad = torch.eye(3).index_fill(1, torch.tensor(0), torch.nan)
     with pytest.raises(UserError, match="not finite"):
-        knn_predict(bad, torch.arange(3), torch.eye(3))
+        knn_predict(bad, torch.arange(3), torch.eye(3), classes=3)
     with pytest.raises(UserError, match="not finite"):
         linear_probe(bad, torch.arange(3), torch.eye(3))
 

@@ -576,7 +576,7 @@ def test_whitening_finds_the_similarity_that_one_long_direction_hides():
     flat = [F.pad(each, (0, 1)) for each in stretched]
     assert [each.shape[1] for each in whitened(*flat)] == [4, 4]  # nothing varies along the fifth
     found = shape(*stretched, scores)
-    plain = told(F.cosine_similarity(*stretched), scores, 0)["spearman"]
+    plain = rank_correlation(F.cosine_similarity(*stretched), scores, 0)["spearman"]
     assert found["whitened"] > 0.97 > plain + 0.2
     assert "whitened" not in shape(*(each[:4] for each in stretched), scores[:4])
 

@@ -12,7 +12,7 @@ from leaven.api.open import describe_data
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.comparison import Comparison
-from leaven.evaluation.evaluate import PROTOCOLS
+from leaven.evaluation.registry import address, find_protocol, frozen_protocols
 from leaven.experiments.grid import Grid, entries
 from leaven.methods.method import Method
 from leaven.report.comparison import report_comparison
@@ -56,8 +56,10 @@ def compare(
         raise UserError("a comparison needs one seed and one step at least")
     if jobs < 1:
         raise UserError(f"a comparison makes one training at a time or more, not {jobs}")
-    if unknown := sorted(set(protocols) - set(PROTOCOLS)):
-        raise UserError(f"methods are not compared by {unknown[0]!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
+    chosen = [find_protocol(protocol) for protocol in protocols]
+    if others := [protocol.name for protocol in chosen if not protocol.frozen]:
+        raise UserError(f"methods are not compared by {others[0]!r}", hint=f"choose from {', '.join(frozen_protocols())}")
+    protocols, addresses = [protocol.name for protocol in chosen], tuple(map(address, chosen))
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
     samples = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
@@ -83,7 +85,7 @@ def compare(
     grid = Grid(folder, asked, describe_machine(device))
     opening = {"data": data, "data_root": data_root, "labels": labels, "columns": columns}
     grid.settle_lengths(found, opening, say)
-    cells = grid.fill(found, seeds, opening, {"protocols": tuple(protocols), "device": device}, say, progress, jobs)
+    cells = grid.fill(found, seeds, opening, {"protocols": addresses, "device": device}, say, progress, jobs)
     _, test, part, note = samples.held_out()
     scored_on = f"{samples.name} ({part}: {len(test):,} samples)"
     notes = [*([note] if note else []), *grid.plan["notes"]]

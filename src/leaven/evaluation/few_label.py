@@ -31,17 +31,17 @@ def few_label_curve(
     For each draw the labeled samples of `label_draws` are fitted by logistic regression and all test samples are scored. Arms called with the same
     labels and seed see the same draws, so their differences are paired. Features are centred by the mean of all training samples, labeled or not,
     and divided by one number, their root mean variance: a user who has few labels has the other inputs too. (Each feature by its own deviation
-    blows up rare pixels: raw 8x8 digits then reach 62 % at one label a class instead of 65 %.) Nothing is tuned, since one label leaves nothing to
-    tune on (see `few_label_predictions`). Samples labeled -1 (none) are never drawn and never scored.
+    blows up rare pixels: raw 8x8 digits then reach 62 % with one label per class instead of 65 %.) Nothing is tuned, since one label leaves nothing
+    to tune on (see `few_label_predictions`). Samples labeled -1 (none) are never drawn and never scored.
     """
-    asked = test_labels >= 0
-    truth = test_labels[asked].cpu()
+    scored = test_labels >= 0
+    truth = test_labels[scored].cpu()
     if not len(truth):
         raise UserError("no test labels to score few labels with")
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     center, deviation = standardisation(train_features)
     scale = deviation.square().mean().sqrt()
-    train, test = (train_features.float() - center) / scale, (test_features[asked].float() - center) / scale
+    train, test = (train_features.float() - center) / scale, (test_features[scored].float() - center) / scale
     curve = []
     for count in labels_per_class:
         rows = torch.stack(label_draws(train_labels, count, draws, seed)).to(train.device)
@@ -58,7 +58,7 @@ def label_draws(labels: Int64[Tensor, "n"], labels_per_class: int, draws: int, s
     """
     labels = labels.cpu()
     if labels_per_class < 1 or draws < 1:
-        raise UserError("few-label draws need at least one label a class and one draw", where=f"{labels_per_class} labels, {draws} draws")
+        raise UserError("few-label draws need at least one label per class and one draw", where=f"{labels_per_class} labels, {draws} draws")
     if not (labels >= 0).any():
         raise UserError("no labels to draw from")
     drawn = []

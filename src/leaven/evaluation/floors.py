@@ -75,7 +75,7 @@ def labels_only_curve(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """A few-label curve of training on the labels alone, and notes on what the budget left out.
 
-    After the asked counts it goes on, doubling, until it reaches `target` accuracy: how many labels do the work of pre-training? Each count
+    After these counts it goes on, doubling, until it reaches `target` accuracy: how many labels do the work of pre-training? Each count
     costs about the same; what no longer fits the budget (seconds) is left out and named.
     """
     started, spent = time.monotonic(), 0.0
@@ -99,7 +99,7 @@ def labels_only_curve(
 
 
 def counts(labels_per_class: Sequence[int], labels: Tensor) -> Iterator[int]:
-    """The asked counts, then doubling as far as there are labels."""
+    """These counts, then doubling as far as there are labels."""
     yield from labels_per_class
     most = int(labels[labels >= 0].bincount().max())
     count = max(labels_per_class)

@@ -23,11 +23,11 @@ ROUNDING = 1 + 1e-9  # a sample that is itself the k-th neighbour lies within th
 
 @torch.no_grad()
 def new_samples(method: Method, count: int, labels: Int64[Tensor, " count"] | None = None, *, seed: int = 0, device: str = "cpu") -> Iterator[Value]:
-    """New samples of these classes, or of any, block by block on the CPU. The same seed makes the same, and more of them begin alike."""
+    """New samples of these classes, or of any, block by block on the CPU. The same seed gives the same ones, and a larger count begins with them."""
     method = method.to(device).eval()
     for number, rows in enumerate(torch.arange(count).split(AT_ONCE)):
-        asked = None if labels is None else labels[rows].to(device)
-        yield method.sample(len(rows), Draw("sample", seed, number, device=device), asked).to("cpu")
+        wanted = None if labels is None else labels[rows].to(device)
+        yield method.sample(len(rows), Draw("sample", seed, number, device=device), wanted).to("cpu")
 
 
 def likeness(
@@ -89,18 +89,18 @@ def frechet_distance(a: Float[Tensor, "samples dim"], b: Float[Tensor, "others d
     return ((a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * cross).clamp(min=0).item()
 
 
-def recognised(logits: Float[Tensor, "samples classes"], asked: Int64[Tensor, " samples"]) -> tuple[float, Float[Tensor, " classes"]]:
-    """Share of samples that a classifier finds to be of the class that was asked for, over all and of each class (NaN where none was asked for)."""
-    right = (logits.argmax(1) == asked).double()
-    counts = torch.bincount(asked, minlength=logits.shape[1])
-    return right.mean().item(), torch.bincount(asked, weights=right, minlength=logits.shape[1]) / counts
+def recognised(logits: Float[Tensor, "samples classes"], wanted: Int64[Tensor, " samples"]) -> tuple[float, Float[Tensor, " classes"]]:
+    """The share of samples that a classifier assigns to the wanted class, over all and of each class (NaN where no sample was wanted of it)."""
+    right = (logits.argmax(1) == wanted).double()
+    counts = torch.bincount(wanted, minlength=logits.shape[1])
+    return right.mean().item(), torch.bincount(wanted, weights=right, minlength=logits.shape[1]) / counts
 
 
 def dropped_classes(
     logits: Float[Tensor, "samples classes"], shares: Float[Tensor, " classes"], least: float = 0.1
 ) -> tuple[list[int], Float[Tensor, " classes"]]:
-    """Classes that a classifier finds less than `least` times as often among samples as `shares` says they are in the data, and their shares of both:
-    found / expected, 1 where nothing is missing. A class that the data does not have is never missing (NaN)."""
-    found = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).double() / len(logits)
-    ratio = torch.where(shares > 0, found / shares, torch.nan)
+    """Classes to which a classifier assigns less than `least` times the share of samples that they have in the data (`shares`), and for each class
+    the ratio of the two: 1 where nothing is missing. A class that the data does not have is never missing (NaN)."""
+    share = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).double() / len(logits)
+    ratio = torch.where(shares > 0, share / shares, torch.nan)
     return (ratio < least).nonzero().flatten().tolist(), ratio

@@ -1,4 +1,4 @@
-"""How sure a number is: intervals over test samples, over seeds, over both, and for differences on the same samples."""
+"""How sure a number is: intervals over test samples, over seeds, and over both."""
 
 from collections.abc import Sequence
 
@@ -72,21 +72,6 @@ def crossed_interval(correct: Shaped[Tensor, "draws n"], *, level: float = 0.95)
     half = _student_t(level, draws - 1) * np.sqrt(over_draws + over_samples)
     lowest = -1.0 if scores.min() < 0 else 0.0
     return float(max(mean - half, lowest)), float(min(mean + half, 1.0))
-
-
-def paired_interval(
-    first: Shaped[Tensor, "n"], second: Shaped[Tensor, "n"], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> Interval:
-    """Bootstrap interval of mean(first) - mean(second) for two arms scored on the same n samples in the same order.
-
-    Samples that are hard for both cancel, so it is narrower than what two separate intervals suggest. An interval without 0 is a difference.
-    """
-    if len(first) != len(second):
-        raise UserError("a paired interval needs both arms on the same samples", where=f"{len(first)} and {len(second)} samples")
-    difference = _numbers(first) - _numbers(second)
-    if (difference == difference[0]).all():
-        return float(difference[0]), float(difference[0])
-    return bootstrap_interval(torch.as_tensor(difference), level=level, resamples=resamples, seed=seed)
 
 
 def _numbers(values: Tensor) -> np.ndarray:

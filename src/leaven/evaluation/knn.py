@@ -1,8 +1,6 @@
-"""Weighted nearest neighbours on frozen features (Wu et al. 2018, Non-Parametric Instance Discrimination, section 3.4)."""
+"""Nearest neighbours of features by cosine."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,112 +8,26 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from leaven.errors import UserError
-from leaven.evaluation.intervals import bootstrap_interval
 
 SIMILARITIES_AT_ONCE = 2**25  # 128 MiB of fp32: memory does not grow with the number of queries
 
 
-@dataclass(frozen=True)
-class KnnResult:
-    """predictions: (test,) int64 on the CPU. k: the neighbours in fact used, fewer than asked when there were fewer training samples."""
-
-    predictions: Int64[Tensor, "test"]
-    k: int
-
-
-def knn_accuracy(
-    train_features: Float[Tensor, "train dim"],
-    train_labels: Int64[Tensor, "train"],
-    test_features: Float[Tensor, "test dim"],
-    test_labels: Int64[Tensor, "test"],
-    *,
-    k: int = 20,
-    temperature: float = 0.07,
-    exclude_self: Int64[Tensor, "test"] | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Share of test samples that their neighbours name rightly, as {accuracy, interval, k, samples} and a note when k had to be reduced.
-
-    Samples labeled -1 (none) are left out on both sides. The other arguments are those of `knn_predict`.
-    """
-    # Rows are excluded by position in the whole training set, so unlabeled rows are dropped by mapping those positions.
-    known, asked = train_labels >= 0, test_labels >= 0
-    if exclude_self is not None:
-        position = torch.where(known, known.cumsum(0) - 1, -1)
-        exclude_self = torch.where(exclude_self >= 0, position[exclude_self.clamp_min(0)], -1)[asked]
-    if not known.any() or not asked.any():
-        raise UserError("no labels to score neighbours with", hint="give labels for some training and some test samples")
-    classes = int(max(train_labels.max(), test_labels.max())) + 1
-    result = knn_predict(
-        train_features[known],
-        train_labels[known],
-        test_features[asked],
-        k=k,
-        temperature=temperature,
-        classes=classes,
-        exclude_self=exclude_self,
-    )
-    correct = result.predictions == test_labels[asked].cpu()
-    score: dict[str, Any] = {
-        "accuracy": correct.double().mean().item(),
-        "interval": list(bootstrap_interval(correct, seed=seed)),
-        "k": result.k,
-        "samples": len(correct),
-    }
-    if result.k < k:
-        score["note"] = f"k = {result.k} instead of {k}: there are no more training samples"
-    return score
-
-
-def knn_predict(
-    train_features: Float[Tensor, "train dim"],
-    train_labels: Int64[Tensor, "train"],
-    test_features: Float[Tensor, "test dim"],
-    *,
-    k: int = 20,
-    temperature: float = 0.07,
-    classes: int | None = None,
-    exclude_self: Int64[Tensor, "test"] | None = None,
-) -> KnnResult:
-    """The class with the largest sum of exp(cosine / temperature) over the k nearest training samples.
-
-    train_labels: 0 .. classes - 1. classes: taken from the training labels if not given. exclude_self: for each query its own row among the
-    training samples, which it then cannot find, or -1. Equal similarities go to the lower training row, equal votes to the lower class.
-    """
-    similarity, index = nearest_neighbours(train_features, test_features, k=k, exclude_self=exclude_self)
-    classes = int(train_labels.max()) + 1 if classes is None else classes
-    # Relative to the best neighbour, so that no temperature overflows; a common factor changes no vote.
-    weights = ((similarity - similarity[:, :1]) / temperature).exp()
-    votes = torch.zeros(len(index), classes).scatter_add_(1, train_labels.cpu()[index], weights)
-    return KnnResult(votes.argmax(dim=1), index.shape[1])
-
-
 @torch.no_grad()
 def nearest_neighbours(
-    train_features: Float[Tensor, "train dim"],
-    test_features: Float[Tensor, "test dim"],
-    *,
-    k: int,
-    exclude_self: Int64[Tensor, "test"] | None = None,
+    train_features: Float[Tensor, "train dim"], test_features: Float[Tensor, "test dim"], *, k: int
 ) -> tuple[Float[Tensor, "test k"], Int64[Tensor, "test k"]]:
     """Cosine similarities in fp32 and training rows of the k nearest training samples, nearest first, both on the CPU.
 
-    k is cut to the number of training samples (less one with exclude_self). Features that are not finite raise UserError.
+    k is cut to the number of training samples. Equal similarities go to the lower training row. Features that are not finite raise UserError.
     """
-    available = len(train_features) - (exclude_self is not None)
-    if available < 1 or len(test_features) == 0:
+    if not len(train_features) or not len(test_features):
         raise UserError("nearest neighbours need samples on both sides", where=f"{len(train_features)} training, {len(test_features)} test")
-    k = min(k, available)
+    k = min(k, len(train_features))
     train, test = unit_rows(train_features), unit_rows(test_features)
     chunk = max(1, SIMILARITIES_AT_ONCE // len(train))
     similarities, indices = [], []
     for start in range(0, len(test), chunk):
-        similarity = test[start : start + chunk] @ train.T
-        if exclude_self is not None:
-            own = exclude_self[start : start + chunk].to(similarity.device)
-            rows = (own >= 0).nonzero().squeeze(1)
-            similarity[rows, own[rows]] = -torch.inf
-        value, index = _largest(similarity, k)
+        value, index = _largest(test[start : start + chunk] @ train.T, k)
         similarities.append(value.cpu())
         indices.append(index.cpu())
     return torch.cat(similarities), torch.cat(indices)

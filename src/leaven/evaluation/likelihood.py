@@ -27,7 +27,7 @@ AT_ONCE = 250  # a constant, since what is random in a block is drawn for the bl
 @dataclass(frozen=True, eq=False)
 class Likelihoods:
     """what: which number it is (a log-likelihood, a bound of one, an estimate). files: where each sample came from. nats: of each sample.
-    values: how many numbers a sample has, or of texts how many tokens each. parts: rows of each split, where the data has some."""
+    values: how many numbers a sample has, or, of texts, how many tokens each has. parts: rows of each split, where the data has some."""
 
     what: str
     files: tuple[str, ...]
@@ -39,7 +39,7 @@ class Likelihoods:
         return len(self.nats)
 
     def mean(self, rows: np.ndarray | None = None) -> dict[str, Any]:
-        """{nats, interval (95 %, bootstrap over samples), bits_per_value, perplexity (of a token, of texts), samples} of some rows, or of all."""
+        """{nats, interval (95 %, bootstrap over samples), bits_per_value, perplexity (per token, of texts), samples} of some rows, or of all."""
         nats = self.nats if rows is None else self.nats[rows]
         values = self.values if rows is None or isinstance(self.values, int) else self.values[rows]
         interval = bootstrap_interval(torch.from_numpy(nats)) if len(nats) > 1 else None
@@ -52,9 +52,9 @@ class Likelihoods:
         return self.nats.argsort(kind="stable")
 
     def to_dict(self, most: int = 10) -> dict[str, Any]:
-        told = {name: self.mean(rows) for name, rows in self.parts.items() if len(rows)}
+        splits = {name: self.mean(rows) for name, rows in self.parts.items() if len(rows)}
         unusual = [{"file": self.files[row], "index": int(row), "nats": float(self.nats[row])} for row in self.ranked()[:most]]
-        return {"what": self.what, **self.mean(), "splits": told, "least_likely": unusual}
+        return {"what": self.what, **self.mean(), "splits": splits, "least_likely": unusual}
 
     def write(self, path: Path) -> None:
         """A csv file: file, nats, in the data's order."""

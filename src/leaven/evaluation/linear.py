@@ -52,24 +52,24 @@ def linear_accuracy(
     l2_grid: Sequence[float] = L2_GRID,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Share of test samples that a linear probe names rightly, as {accuracy, interval, l2, converged, samples} and a note where one is due.
+    """Share of test samples that a linear probe names correctly, as {accuracy, interval, l2, converged, samples} and a note where one is due.
 
     Samples labeled -1 (none) are left out on both sides. The other arguments are those of `linear_probe`.
     """
-    known, asked = train_labels >= 0, test_labels >= 0
-    if not known.any() or not asked.any():
+    known, scored = train_labels >= 0, test_labels >= 0
+    if not known.any() or not scored.any():
         raise UserError("no labels for a linear probe", hint="give labels for some training and some test samples")
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     probe = linear_probe(
         train_features[known],
         train_labels[known],
-        test_features[asked],
+        test_features[scored],
         classes=classes,
         groups=None if groups is None else groups[known],
         l2_grid=l2_grid,
         seed=seed,
     )
-    correct = probe.predictions == test_labels[asked].cpu()
+    correct = probe.predictions == test_labels[scored].cpu()
     score: dict[str, Any] = {"accuracy": correct.double().mean().item(), "interval": list(bootstrap_interval(correct, seed=seed))}
     score |= {"l2": probe.l2, "converged": probe.converged, "samples": len(correct)}
     return score | ({"note": "; ".join(probe.notes)} if probe.notes else {})
@@ -218,7 +218,10 @@ def standardisation(features: Float[Tensor, "n dim"]) -> tuple[Float[Tensor, "di
 
 
 def held_out_fifth(labels: Int64[Tensor, "n"], groups: Int64[Tensor, "n"] | None = None, *, seed: int = 0) -> Tensor:
-    """(n,) bool, true for about a fifth of the samples: of every class alike, or of whole groups (-1 = a group of its own)."""
+    """(n,) bool, true for about a fifth of the samples: of every class alike, or of whole groups (-1 = a group of its own).
+
+    It depends on the seed and the order: features have no content hash, by which `data.splits.hold_out` and `training.supervision` choose.
+    """
     generator = torch.Generator().manual_seed(seed)
     n = len(labels)
     if groups is None:

@@ -37,10 +37,10 @@ def frozen_protocols() -> list[str]:
 def find_protocol(name: str | type[Protocol]) -> type[Protocol]:
     """A protocol by its name, or a user's own as `path/to/file.py:Class` (which runs that file) or as the class itself."""
     if isinstance(name, str) and ".py:" in name:
-        found = from_file(name, "--protocol takes names or file.py:Class")
-        if not (isinstance(found, type) and issubclass(found, Protocol)):
+        protocol = from_file(name, "--protocol takes names or file.py:Class")
+        if not (isinstance(protocol, type) and issubclass(protocol, Protocol)):
             raise UserError(f"{name.rpartition(':')[2]!r} is not a Protocol", where=name, hint="derive it from leaven.evaluation.protocol.Protocol")
-        return found
+        return protocol
     if isinstance(name, type):
         return name
     if name not in registry():
@@ -70,6 +70,8 @@ def configured(names: Sequence[str | type[Protocol]], settings: Mapping[str, Any
 
 class Unknown(Protocol):
     """Stands for a protocol that is not defined here (a user's own, read from a scorecard)."""
+
+    headline = "accuracy"
 
     def __init__(self, name: str):
         object.__setattr__(self, "name", name)

@@ -75,7 +75,7 @@ def scores_figure(comparison: Comparison) -> str:
         if not found:
             continue
         shown = protocol_title(protocol) + (f" ({next(iter(found.values()))['labels_per_class']} a class)" if protocol == "few-label" else "")
-        colour, symbol = MARKERS[protocol]
+        colour, symbol = MARKERS.get(protocol, ("#8b949e", "star"))
         figure.add_scatter(
             x=[headline(score) for score in found.values()],
             y=[in_two_lines(name) for name in found],

@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 SETS, ACROSS = 24, 3
 
 
-def copies_sheet(path: Path, found: Inspection, data: DataSet, against: DataSet | None = None) -> bool:
+def copies_sheet(path: Path, inspection: Inspection, data: DataSet, against: DataSet | None = None) -> bool:
     """Write a pair from each of up to 24 sets of copies, from the surest to the most doubtful; of two data sets, what they share.
 
     False where there is nothing to show; nothing is written then. Raises UserError for data other than pictures.
     """
-    if found.near_duplicates is None:
+    if inspection.near_duplicates is None:
         raise UserError("a contact sheet shows pictures, and this data has none", where=data.name, hint="leave --sheet out")
-    shared = found.overlap["against"]
+    shared = inspection.overlap["against"]
     if shared is not None and against is not None:
         pairs = [
-            (tile(shown(against, each["row"], likeness(each), shared["data"])), tile(shown(data, each["in_row"], found.data, each["in_file"])))
+            (tile(shown(against, each["row"], likeness(each), shared["data"])), tile(shown(data, each["in_row"], inspection.data, each["in_file"])))
             for each in spread(shared["pairs"])
         ]
     else:
         pairs = []
-        for each in spread([*found.duplicates, *found.near_duplicates]):
+        for each in spread([*inspection.duplicates, *inspection.near_duplicates]):
             (a, b), (file, other) = each["rows"][:2], each["files"][:2]
             more = f"and {len(each['rows']) - 2} more" if len(each["rows"]) > 2 else ""
             pairs.append((tile(shown(data, a, likeness(each), file)), tile(shown(data, b, more, other))))

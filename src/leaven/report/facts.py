@@ -1,4 +1,4 @@
-"""What was asked of a run, and what it took, in words."""
+"""What a run was asked to do, and what it took, in words."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def idea(method: str) -> str:
         return ""
 
 
-def arguments(given: Mapping[str, Any]) -> str:
-    return f" ({', '.join(f'{name} {value}' for name, value in given.items())})" if given else ""
+def arguments(values: Mapping[str, Any]) -> str:
+    return f" ({', '.join(f'{name} {value}' for name, value in values.items())})" if values else ""
 
 
 def length(asked: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
     if asked["budget"] is not None:
         minutes = asked["budget"] / 60
-        told = f"turned once from {minutes:g} minutes" if minutes >= 2 else f"turned once from {asked['budget']:g} seconds"
+        budget = f"as many steps as fit into {minutes:g} minutes" if minutes >= 2 else f"as many steps as fit into {asked['budget']:g} seconds"
     else:
-        told = ""
-    return "; ".join(part for part in (told, reasons.get("length", ""), reasons.get("batch", "")) if part)
+        budget = ""
+    return "; ".join(part for part in (budget, reasons.get("length", ""), reasons.get("batch", "")) if part)
 
 
 def described(machine: Mapping[str, Any]) -> list[str]:

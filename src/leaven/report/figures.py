@@ -43,7 +43,7 @@ METRIC_NAMES = {
     "kl_nats": ("Nats in the code", "near 0: the decoder does without it"),
     "active_units": ("Active units", "numbers of the code that tell samples apart"),
     "unexplained": ("Unexplained", "1: nothing but the mean sample comes back"),
-    "told_apart": ("Told apart", "by the discriminator, rightly; half is chance"),
+    "told_apart": ("Told apart", "correctly by the discriminator; half is chance"),
     "sample_spread": ("Spread of samples", "1: as wide as the data"),
     "sample_distance": ("Distance of samples", "0: like the data; 1: like one other point"),
     "sample_drift": ("Drift of samples", "from their own average; 0: steady"),

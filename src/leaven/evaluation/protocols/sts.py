@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from leaven.errors import UserError
 from leaven.evaluation.floors import UNTRAINED
-from leaven.evaluation.pairing import Rows, cosines, evaluate_pairs
+from leaven.evaluation.pairing import Rows, cosines, evaluate_pairs, scored_pairs
 from leaven.evaluation.protocol import Protocol, Result, Trial
 from leaven.modalities.floor import INPUT
 
@@ -42,12 +42,11 @@ class Similarity(Protocol):
             raise UserError(
                 f"similarity needs pairs of texts and their score, and there is no {' and no '.join(missing)}", where=data.name, hint=hint
             )
-        every_score = data.rows["score"].main
+        scores = data.rows["score"].main[scored_pairs(data)[1], 0].double()
+        if len(scores) < 3 or bool((scores == scores[0]).all()):
+            raise UserError("all pairs have the same score", where=data.name)
 
         def measure(first: Rows, second: Rows, rows: Tensor) -> dict[str, Any]:
-            scores = every_score[rows, 0].double()
-            if len(scores) < 3 or bool((scores == scores[0]).all()):
-                raise UserError("all pairs have the same score", where=data.name)
             score = rank_correlation(cosines(first, second), scores, trial.seed)
             return {**score, **shape(first, second, scores)} if isinstance(first, Tensor) and isinstance(second, Tensor) else score
 
