@@ -1,4 +1,4 @@
-"""How long a training takes on this machine: found by really doing a few steps of it."""
+"""How long a training takes on this machine: a few of its steps are really done."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ BUSY = 0.5  # of the cores
 
 
 def load() -> float:
-    """Programs that wanted to run during the last minute, for each core; 0 where the system does not tell."""
+    """Programs per core that wanted to run during the last minute; 0 where the system does not say."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What a few steps of a training showed. samples: trained on in one pass; step, look: seconds of one; memory: bytes at most, if known;
-    choices: what was chosen for `auto`, and why."""
+    """What a few steps of a training showed. samples: how many train; step, look: seconds that one takes; memory: peak in bytes, if known; choices:
+    what was chosen for `auto`, and why."""
 
     method: str
     encoder: str
@@ -52,7 +52,7 @@ class Pace:
         return self.samples / self.batch
 
     def seconds(self, steps: int) -> float:
-        """How long so many steps take, looks at the features included."""
+        """How long this many steps take, with the looks at the features."""
         return steps * self.step + math.ceil(steps / Plan(steps, self.batch).look_every) * self.look
 
     def steps_in(self, seconds: float) -> int:
@@ -64,7 +64,7 @@ class Pace:
         return max(1, math.ceil(epochs * self.steps_per_epoch))
 
     def to_dict(self, steps: int, decoding: float, cached: bool) -> dict[str, Any]:
-        """The estimate for so many steps: seconds of training, without the start, the report, and decoding what is not yet in the cache."""
+        """The estimate for this many steps: seconds of training alone, without the start, the report and the decoding of uncached samples."""
         seconds = self.seconds(steps)
         return {
             "method": self.method,
@@ -85,7 +85,7 @@ class Pace:
 
 
 def rehearse(request: Request, data: DataSet) -> Pace:
-    """Build the training that is asked for and do real steps of it on the real data, four at least. Raises UserError as `train` does."""
+    """Build the requested training and do at least four real steps of it on the real data. Raises UserError as `train` does."""
     device = choose_device(request.device)
     precision, why = choose_precision(request.precision, device)
     fabric = launch(device, 1, NAMES[precision])

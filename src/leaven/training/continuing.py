@@ -1,4 +1,4 @@
-"""What a run's folder holds already: who writes there, and whether this training is the one to go on."""
+"""What a run's folder already holds: who writes there, and whether this training may go on with it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def differences(before: Any, now: Any, path: str = "") -> list[str]:
 
 
 def kept_plan(folder: Path, asked: dict[str, Any], kind: str) -> dict[str, Any] | None:
-    """plan.json of a folder of several runs, where it was asked for in the same way; None for a new folder.
+    """plan.json of a folder of several runs; None for a new folder.
 
-    kind: what the folder holds, "comparison" or "reproduction". UserError where it holds another, or one of another format.
+    kind: what the folder holds, "comparison" or "reproduction". Raises UserError where the folder holds one that was asked for otherwise, or one of
+    another format.
     """
     path = folder / "plan.json"
     if not path.is_file():
@@ -50,13 +51,13 @@ def kept_plan(folder: Path, asked: dict[str, Any], kind: str) -> dict[str, Any] 
     plan = read_json(path)
     if plan.get("format") != FORMAT:
         raise UserError(f"this {kind} has format {plan.get('format')}", where=folder, hint="choose another folder with --out")
-    if found := differences(plan["asked"], json.loads(json.dumps(asked))):
-        raise UserError(f"this folder holds another {kind}: {found[0]}", where=folder, hint="choose another --out, or repeat the earlier command")
+    if different := differences(plan["asked"], json.loads(json.dumps(asked))):
+        raise UserError(f"this folder holds another {kind}: {different[0]}", where=folder, hint="choose another --out, or repeat the earlier command")
     return plan
 
 
 def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The configuration of a run that this call continues; None for a new one, or for one that never made a step. UserError where they differ.
+    """The configuration of the run that this call continues; None for a new run, or one without a step. Raises UserError where they differ.
 
     --accumulate may change, since it splits a batch without changing the training.
     """
@@ -69,12 +70,12 @@ def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, sa
     config = Run.open(folder.path).config
     before = config["asked"]
     now = {name: value for name, value in asked.items() if name in before or name != "given"}  # earlier versions did not keep what was given
-    found = differences(before, json.loads(json.dumps(now)))
-    if found and not (newest or folder.metrics or config.get("result")):
+    different = differences(before, json.loads(json.dumps(now)))
+    if different and not (newest or folder.metrics or config.get("result")):
         return None
-    split = [line for line in found if line.startswith("accumulate ")]
-    changed_data = [line for line in found if line.startswith("data.") or ".input." in line]
-    other = [line for line in found if line not in changed_data and line not in split]
+    split = [line for line in different if line.startswith("accumulate ")]
+    changed_data = [line for line in different if line.startswith("data.") or ".input." in line]
+    other = [line for line in different if line not in changed_data and line not in split]
     if other:
         raise UserError(
             f"this folder holds another training: {other[0]}", where=folder.path, hint="choose another --out, or repeat the earlier settings"
@@ -82,5 +83,5 @@ def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, sa
     if changed_data and not accept_data:
         raise UserError("the data has changed since this run began", where=folder.path, hint="go on with --accept-data, or choose another --out")
     for line in split:
-        say(f"{line}: the same training in other pieces, from here on no longer to the bit")
+        say(f"{line}: the training stays the same, but no longer to the bit")
     return config

@@ -1,4 +1,4 @@
-"""Which labels a training learns from, which tell it when to end, and which it must not see."""
+"""Which labels a training learns from, which ones decide when it ends, and which ones it must not see."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from leaven.data.splits import hold_out
 from leaven.errors import UserError
 from leaven.run import Run, write_whole
 
-FEWEST_TO_TEST = 5  # labels a class that must be left to learn from before any are kept for a test
-FEWEST_TO_STOP = 400  # labels a class from which on holding a fifth out costs no accuracy: at 100 it costs a point, at 10 one or two
+FEWEST_TO_TEST = 5  # labels per class that must be left to learn from before any are kept for a test
+FEWEST_TO_STOP = 400  # labels per class; with fewer, holding a fifth out costs accuracy: a point at 100, one or two at 10
 FIFTH, MOST_HELD_OUT = 5, 5000
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """Rows of a data set: those that train, and those whose labels tell when to end. choices: what was chosen for the user, and why."""
+    """Rows of a data set: those that train, and those whose labels decide when training ends. choices: what was chosen for the user, and why."""
 
     members: Tensor
     held_out: Tensor
@@ -36,17 +36,18 @@ class Supervision:
 
 
 def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping: bool | None = None) -> Supervision:
-    """The labeled rows of the train split; where there is no split, those outside of the fifth that `evaluate` tests on.
+    """The labeled rows of the train split; without a split, the labeled rows outside of the fifth that `evaluate` tests on.
 
-    all_labels: learn from that fifth as well (None: where there are too few labels to keep any). early_stopping: hold out a fifth of what is learned
-    from, of every class alike and groups kept whole, to tell when to end (None: where there are enough). Raises UserError without two classes.
+    all_labels: learn from that fifth as well (None: only where there are too few labels to keep any). early_stopping: hold out a fifth of the rows,
+    the same share of each class and groups kept whole, to decide when training ends (None: where there are enough). Raises UserError without two
+    classes.
     """
     labels, choices = data.rows.label, []
     everything = labeled(data, data.train())
     classes = len(labels[everything].unique())
     if classes < 2:
-        found = f"all are {data.spec.class_names[int(labels[everything[0]])]!r}" if classes else "there are none to learn from"
-        raise UserError(f"labels of two classes or more are needed, and {found}", where=data.name, hint="say where they are with --labels")
+        why = f"all are {data.spec.class_names[int(labels[everything[0]])]!r}" if classes else "there are none to learn from"
+        raise UserError(f"labels of two classes or more are needed, and {why}", where=data.name, hint="say where they are with --labels")
     rows = everything if all_labels else labeled(data, data.held_out()[0])
     if len(rows) < len(everything):
         why = "the others are kept for `leaven evaluate`; --all-labels learns from them too"
@@ -56,7 +57,7 @@ def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping
         choices.append({"what": "labels", "value": f"{len(rows):,} of {len(everything):,}", "why": why})
     enough = len(rows) >= FEWEST_TO_STOP * classes
     if early_stopping is None:
-        value, why = "none", f"there are fewer than {FEWEST_TO_STOP} labels a class, and all are needed to learn from"
+        value, why = "none", f"there are fewer than {FEWEST_TO_STOP} labels per class, and all are needed to learn from"
         if enough:
             value, why = "on a fifth of the labels", "there are enough; --no-early-stopping learns from all"
         choices.append({"what": "early stopping", "value": value, "why": why})
