@@ -298,7 +298,7 @@ def test_runs_of_earlier_versions_which_did_not_keep_what_was_given_load_and_res
         (
             torch.randn(32, 4),
             {"method": "data2vec"},
-            "data2vec needs an encoder with tokens, and none for vector has them.*methods that learn",
+            "data2vec learns from pixels or text, and this data is vector: methods that learn",
         ),
         (torch.randn(32, 4), {"method": "simcse"}, "simcse learns from text, and this data is vector.*methods that learn from vector: .*autoencoder"),
         (
