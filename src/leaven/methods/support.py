@@ -1,4 +1,4 @@
-"""Which method learns from which data."""
+"""Which method learns from which kind of data."""
 
 from __future__ import annotations
 
@@ -29,42 +29,33 @@ def supported_modalities(method: type[Method]) -> list[str]:
     return [modality for modality in MODALITIES if supported(method, modality)]
 
 
-def fits(method: type[Method], data: DataSpec) -> bool:
-    """Whether a method learns from this data as it is: the data has the method's roles, each of a modality that the method reads."""
-    if not any(supported(method, spec.modality) for spec in data.roles.values()):
-        return False
-    try:
-        inputs = method.inputs(data)
-    except UserError:
-        return False
-    return all(role in data.roles and supported(method, data.roles[role].modality) for role in inputs)
-
-
 def inputs_of(method: type[Method], data: DataSpec) -> dict[str, str]:
     """The roles that a method reads of this data, and what the encoder of each must offer.
 
     Raises UserError where the method does not learn from this kind of data, or the data lacks a role.
     """
-    modalities = {role: spec.modality for role, spec in data.roles.items()}
-    if any(supported(method, modality) for modality in modalities.values()):
-        inputs = method.inputs(data)
-        if missing := [role for role in inputs if role not in modalities]:
-            what = f"{method.name} needs the role {missing[0]!r}, and the data has {', '.join(modalities)}"
-            raise UserError(what, hint=f"say which column plays it with --columns {missing[0]}=COLUMN")
-        modalities = {role: modalities[role] for role in inputs if not supported(method, modalities[role])}
-        if not modalities:
-            return inputs
+    if not any(supported(method, spec.modality) for spec in data.roles.values()):
+        raise unsupported(method, data, list(data.roles))
+    inputs = method.inputs(data)
+    for role in inputs:
+        if role not in data.roles:
+            what = f"{method.name} needs the role {role!r}, and the data has {', '.join(data.roles)}"
+            raise UserError(what, hint=f"say which column plays it with --columns {role}=COLUMN")
+    wrong = [role for role in inputs if not supported(method, data.roles[role].modality)]
+    if wrong:
+        raise unsupported(method, data, wrong)
+    return inputs
+
+
+def unsupported(method: type[Method], data: DataSpec, roles: list[str]) -> UserError:
+    kinds = " and ".join(dict.fromkeys(data.roles[role].modality for role in roles))
     *others, last = supported_modalities(method)
     readable = f"{', '.join(others)} or {last}" if others else last
-    what = f"{method.name} learns from {readable}, and this data is {' and '.join(dict.fromkeys(modalities.values()))}"
-    raise UserError(what, hint=methods_for(data))
+    return UserError(f"{method.name} learns from {readable}, and this data is {kinds}", hint=methods_for(data.roles[roles[0]].modality))
 
 
-def methods_for(data: DataSpec) -> str:
-    """A hint that names methods which learn from this data."""
-    names = [name for name, method in registry().items() if not method.continues and fits(method, data)]
-    modality = next(iter(data.roles.values())).modality
-    if not names:
-        return f"no method of this version learns from {modality}"
+def methods_for(modality: str) -> str:
+    """A hint that names methods which learn from this modality."""
+    names = [name for name, method in registry().items() if not method.continues and supported(method, modality)]
     more = f" and {len(names) - MOST_NAMED} more, see `leaven methods`" if len(names) > MOST_NAMED else ""
-    return f"methods that learn from {modality}: {', '.join(names[:MOST_NAMED])}{more}"
+    return f"methods that learn from {modality}: {', '.join(names[:MOST_NAMED]) or 'none in this version'}{more}"

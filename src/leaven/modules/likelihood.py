@@ -251,7 +251,7 @@ def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian
     if name not in LIKELIHOODS:
         raise UserError(f"no likelihood is named {name!r}", hint=f"choose auto, {', '.join(offered)}")
     if name not in offered:
-        raise UserError(f"{input.modality} have no {name} likelihood", hint=f"choose {', '.join(offered)}, or leave it out")
+        raise UserError(f"a {name} likelihood does not fit {input.modality} data", hint=f"choose {', '.join(offered)}, or leave it out")
     if name == "gaussian":
         return Gaussian(input, own)
     return Categorical(input, levels) if name == "categorical" else LIKELIHOODS[name](input)

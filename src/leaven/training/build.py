@@ -123,15 +123,11 @@ def encoder_for(
 
 
 def unfit(kind: type[Method], encoder: Encoder, wants: str, input: InputSpec, automatic: bool) -> UserError:
-    """That an encoder does not offer what a method wants, with what helps: another encoder, or other methods."""
-    others = encoders_with(wants, input)
-    wanted = wants.replace("_", " ")
-    if not others:
-        hint = methods_for(DataSpec(0, {"x": input}))
-        return UserError(f"{kind.name} needs an encoder with {wanted}, and none for {input.modality} has them", hint=hint)
-    name = encoder.name or encoder.arguments["model"]
-    what = f"{kind.name} needs an encoder with {wanted}, and {name} offers {', '.join(encoder.offers)}"
-    return UserError(what, hint=f"choose --encoder {' or '.join(others)}" + ("" if automatic else ", or leave --encoder out"))
+    """That an encoder does not offer what a method wants, with what helps: another encoder, or another method."""
+    name, others = encoder.name or encoder.arguments["model"], encoders_with(wants, input)
+    what = f"{kind.name} needs an encoder with {wants.replace('_', ' ')}, and {name} offers {', '.join(encoder.offers)}"
+    hint = f"choose --encoder {' or '.join(others)}" if others else methods_for(input.modality)
+    return UserError(what, hint=hint + ("" if automatic else ", or leave --encoder out"))
 
 
 def arguments_of(name: str, input: InputSpec, settings: Mapping[str, Any]) -> dict[str, Any]:

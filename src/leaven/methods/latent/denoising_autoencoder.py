@@ -24,7 +24,7 @@ class DenoisingAutoencoder(Autoencoder):
         self, encoder: Encoder, *, noise: str = "mask", amount: float = 0.25, code: int = 32, likelihood: str = "auto", views: Views | None = None
     ):
         if not encoder.modality.continuous and noise != "mask":
-            raise UserError(f"{encoder.modality.name} take no {noise} noise", hint="use --set noise=mask, which hides some values")
+            raise UserError(f"{noise} noise does not fit {encoder.modality.name} data", hint="use --set noise=mask, which hides some values")
         super().__init__(encoder, code=code, likelihood=likelihood, views=views)
         self.noise, self.amount = check_noise(noise, amount)
 
