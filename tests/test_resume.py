@@ -197,7 +197,7 @@ def test_kill_9_at_20_random_moments_changes_no_bit(tmp_path):
     """Children are forked from a process that has imported everything and computed nothing, so that each life costs only its training."""
     script = textwrap.dedent("""
         import os, random, signal, sys, time
-        import leaven, leaven.api, leaven.training.loop, sklearn.datasets, lightning_fabric
+        import leaven, leaven.api.pretrain, leaven.training.loop, sklearn.datasets, lightning_fabric
         out, kills = sys.argv[1], int(sys.argv[2])
         random.seed(0)
         lives = 0

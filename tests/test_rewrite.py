@@ -99,7 +99,7 @@ def test_wrong_input_is_one_line(tmp_path, command):
         ("nothing.txt", "pairs.csv", "no such file"),
         (tmp_path / "lonely.txt", "pairs.csv", "no line of this file holds two words"),
         (f"{tmp_path}/own.py:other", "pairs.csv", "defines no 'other'"),
-        (f"{tmp_path}/own.py:number", "pairs.csv", "no function"),
+        (f"{tmp_path}/own.py:number", "pairs.csv", "not a function"),
         (f"{tmp_path}/own.py:same", "pairs.csv", "no text came back in other words"),
         (f"{tmp_path}/own.py:same", "pairs.txt", "written as .csv"),
     ):

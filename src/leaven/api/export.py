@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from leaven.api.options import Option, Role, RunFolder, assignments, documented
+from leaven.api.options import Option, Role, RunFolder, Settings, documented
 from leaven.exporters import find_target
 from leaven.exporters.target import Exported
 from leaven.run import Run
@@ -20,10 +19,7 @@ def export(
     to: Annotated[str, Option("The form: onnx, safetensors, sentence-transformers, timm or transformers.", names="targets")],
     out: Annotated[Path | str | None, Option("A file, or a folder that is not there yet (default: in RUN/export).")] = None,
     role: Role = None,
-    settings: Annotated[
-        Mapping[str, Any] | None,
-        Option("A setting of the form: name=value (onnx: pixels=float, opset=20).", flags=("--set",), many=True, read=assignments),
-    ] = None,
+    settings: Annotated[Settings, "A setting of the form: name=value (onnx: pixels=float, opset=20)."] = None,
 ) -> Exported:
     """Write the encoder in a form that other programs read, compared with the encoder before it is kept."""
     run = Run.open(run)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.open import describe_data, open_for
@@ -14,6 +13,7 @@ from leaven.api.options import (
     AcceptData,
     Accumulate,
     Batch,
+    Budget,
     CheckpointSeconds,
     Columns,
     Data,
@@ -28,9 +28,9 @@ from leaven.api.options import (
     Root,
     RunFolder,
     Seed,
+    Settings,
     Steps,
     Track,
-    assignments,
     documented,
 )
 from leaven.errors import UserError
@@ -53,7 +53,7 @@ def finetune(
         Path | str | None, Option("The classifier's folder (default leaven-runs/DATA-finetune). The same command goes on where it stopped.")
     ] = None,
     train: Annotated[str, Option("all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
-    budget: Annotated[str | float | None, Option("How long: 90s, 10m, 2h (default: as long as suits the number of labels).")] = None,
+    budget: Annotated[Budget, "How long: 90s, 10m, 2h (default: as long as suits the number of labels)."] = None,
     epochs: Epochs = None,
     steps: Steps = None,
     batch: Batch = None,
@@ -70,15 +70,7 @@ def finetune(
     patience: Annotated[int, Option("End after this many looks at held-out labels without gain.", least=1)] = 10,
     role: Role = None,
     columns: Columns = None,
-    settings: Annotated[
-        Mapping[str, Any] | None,
-        Option(
-            "A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts.",
-            flags=("--set",),
-            many=True,
-            read=assignments,
-        ),
-    ] = None,
+    settings: Annotated[Settings, "A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts."] = None,
     seed: Seed = 0,
     precision: Precision = "auto",
     device: Device = "auto",

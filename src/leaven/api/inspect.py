@@ -7,7 +7,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from leaven.api.console import Progress, Say, quiet, seconds
-from leaven.api.options import Columns, Data, Device, EncoderName, Labels, MethodName, Option, Root, Settings, Size, documented
+from leaven.api.options import (
+    Batch,
+    Budget,
+    Columns,
+    Data,
+    Device,
+    EncoderName,
+    Epochs,
+    Labels,
+    MethodName,
+    Option,
+    Root,
+    Settings,
+    Size,
+    Steps,
+    documented,
+)
 from leaven.api.write import check_suffix
 from leaven.data import open_data
 from leaven.inspection.estimate import load
@@ -27,10 +43,10 @@ def inspect(
     sheet: Annotated[Path | str | None, Option("A contact sheet of the copies in the data: a .png file.")] = None,
     method: MethodName = "auto",
     encoder: EncoderName = "auto",
-    budget: Annotated[str | float | None, Option("The length to estimate: 90s, 10m, 2h.")] = None,
-    epochs: Annotated[float | None, Option("The length to estimate: passes over the data.", least=0)] = None,
-    steps: Annotated[int | None, Option("The length to estimate: optimiser steps.", least=1)] = None,
-    batch: Annotated[int | None, Option("Samples per step.", least=1)] = None,
+    budget: Annotated[Budget, "The length to estimate: 90s, 10m, 2h."] = None,
+    epochs: Annotated[Epochs, "The length to estimate: passes over the data."] = None,
+    steps: Annotated[Steps, "The length to estimate: optimiser steps."] = None,
+    batch: Annotated[Batch, "Samples per step."] = None,
     size: Size = None,
     labels: Labels = None,
     columns: Columns = None,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 
 from leaven.api.open import Opened, open_for
-from leaven.api.options import Columns, Device, Option, OwnMethod, Root, RunFolder, documented
+from leaven.api.options import Columns, Device, Option, OwnMethod, Root, RunFolder, SamplesOut, documented
 from leaven.api.write import check_samples_suffix, write_samples
 from leaven.encoders import Encoder
 from leaven.errors import UserError
@@ -28,7 +27,7 @@ def interpolate(
     a: Annotated[Any, Option("A picture file, a text, or with --data a row (17 or '#17') or a file name of it.", argument=True)],
     b: Annotated[Any, Option("Another one.", argument=True)],
     *,
-    out: Annotated[Path | str | None, Option("A .png of the way, a .npy of its numbers, or a .txt of texts.", required=True)] = None,
+    out: Annotated[SamplesOut, "A .png of the way, a .npy of its numbers, or a .txt of texts."] = None,
     data: Annotated[Any, Option("The data that A and B are samples of.")] = None,
     steps: Annotated[int, Option("How many samples, both ends included.")] = 9,
     columns: Columns = None,

@@ -80,7 +80,7 @@ def describe_data(data: DataSet, say: Say) -> None:
         say("The cache cannot hold all pictures (LEAVEN_CACHE_LIMIT): they are decoded whenever they are needed, which is slower.")
     if data.broken:
         first = data.broken[0]
-        say(f"{len(data.broken)} broken samples set aside; the first: {first.file} ({first.why})")
+        say(f"{len(data.broken)} broken set aside; the first: {first.file} ({first.why})")
 
 
 def describe_unused(data: DataSet, say: Say) -> None:

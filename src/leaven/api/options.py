@@ -133,7 +133,7 @@ ProtocolSettings = Annotated[
 
 # --- what is written ---
 
-SamplesOut = Annotated[Path | str | None, Option("A .png of pictures, a .npy of numbers, or a .txt of texts.")]
+SamplesOut = Annotated[Path | str | None, Option("A .png of pictures, a .npy of numbers, or a .txt of texts.", required=True)]
 
 
 def option_of(annotation: str, names: Mapping[str, Any]) -> tuple[Any, Option | None, str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leaven.api.console import Progress, quiet
 from leaven.api.open import open_for
-from leaven.api.options import Columns, Data, Device, OwnMethod, Role, Root, RunFolder, SamplesOut, documented
+from leaven.api.options import Columns, Data, Device, Option, OwnMethod, Role, Root, RunFolder, documented
 from leaven.api.write import check_samples_suffix, write_npy, write_texts
 from leaven.data import DataSet
 from leaven.encoders import Encoder
@@ -71,7 +71,8 @@ def reconstruct(
     data: Data,
     *,
     out: Annotated[
-        SamplesOut, "A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."
+        Path | str | None,
+        Option("A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."),
     ] = None,
     role: Role = None,
     columns: Columns = None,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 
-from leaven.api.options import Device, Option, OwnMethod, RunFolder, Seed, documented
+from leaven.api.options import Device, Option, OwnMethod, RunFolder, SamplesOut, Seed, documented
 from leaven.api.write import check_samples_suffix, write_samples
 from leaven.errors import UserError
 from leaven.evaluation.abilities import open_method
@@ -22,7 +21,7 @@ def sample(
     run: RunFolder,
     count: Annotated[int, Option("How many.", flags=("-n", "--count"))] = 64,
     *,
-    out: Annotated[Path | str | None, Option("A .png of pictures, a .npy of numbers, or a .txt of texts.", required=True)] = None,
+    out: SamplesOut = None,
     label: Annotated[str | None, Option("The class of all samples, where the method makes samples of a class.")] = None,
     seed: Seed = 0,
     method: OwnMethod = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -12,30 +13,11 @@ from typing import Any, NoReturn
 
 from typer.exceptions import TyperException
 
-from leaven.cli import (  # noqa: F401  each registers its command
-    claims,
-    compare,
-    demo,
-    embed,
-    encoders,
-    evaluate,
-    export,
-    finetune,
-    inspect,
-    interpolate,
-    methods,
-    predict,
-    pretrain,
-    protocols,
-    reconstruct,
-    reproduce,
-    rewrite,
-    sample,
-    score,
-    search,
-)
-from leaven.cli.app import answer, app, first_process, say
+from leaven.cli.app import PANELS, answer, app, first_process, say
 from leaven.errors import Interrupted, TrainingStopped, UserError, out_of_memory
+
+for _command in (name for names in PANELS.values() for name in names):
+    importlib.import_module(f"leaven.cli.{_command}")  # each registers its command
 
 
 def main() -> None:

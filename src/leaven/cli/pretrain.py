@@ -38,11 +38,15 @@ def what_next(run: Any, asked: dict[str, Any], options: Any) -> str:
     """The command that suits the data: `evaluate` where it has labels or pairs, else how to give labels, or what needs none."""
     from leaven.data.class_columns import class_columns
 
-    chosen = options.columns or {}
-    source = f"{run.path} {options.data}" + (f" --columns {','.join(map('='.join, chosen.items()))}" if chosen else "")
+    source = f"{run.path} {source_of(options)}"
     evaluate = f"leaven evaluate {source}" + (f" --labels {options.labels}" if options.labels else "")
     if options.labels or asked["data"]["spec"]["classes"] > 1 or len(asked["data"]["spec"]["roles"]) > 1:
         return evaluate
-    if columns := class_columns(Path(options.data), chosen.values()):
+    if columns := class_columns(Path(options.data), (options.columns or {}).values()):
         return " or ".join(f"{evaluate} --labels {column}" for column in columns[:2])
     return f"{evaluate} --labels FILE.csv (file,label of some), or leaven embed {source} --out vectors.npy"
+
+
+def source_of(options: Any) -> str:
+    """The data of a command and its columns, as another command takes them."""
+    return str(options.data) + (f" --columns {','.join(map('='.join, options.columns.items()))}" if options.columns else "")
