@@ -21,19 +21,17 @@ if TYPE_CHECKING:
     from leaven.api.predict import predict
     from leaven.api.pretrain import pretrain
     from leaven.api.reconstruct import reconstruct
+    from leaven.api.reproduce import list_claims, reproduce
     from leaven.api.rewrite import rewrite
     from leaven.api.sample import sample
     from leaven.api.score import score
     from leaven.api.search import search
     from leaven.errors import UserError
-    from leaven.experiments.runner import list_claims, reproduce
     from leaven.run import Run
 
 _ELSEWHERE = {
     "Run": "leaven.run",
     "UserError": "leaven.errors",
-    "list_claims": "leaven.experiments.runner",
-    "reproduce": "leaven.experiments.runner",
 }
 """Homes of the public names that are not functions of leaven.api."""
 

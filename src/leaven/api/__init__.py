@@ -14,6 +14,7 @@ from leaven.api.methods import list_methods
 from leaven.api.predict import predict
 from leaven.api.pretrain import pretrain
 from leaven.api.reconstruct import reconstruct
+from leaven.api.reproduce import list_claims, reproduce
 from leaven.api.rewrite import rewrite
 from leaven.api.sample import sample
 from leaven.api.score import score
@@ -28,12 +29,14 @@ __all__ = [
     "finetune",
     "inspect",
     "interpolate",
+    "list_claims",
     "list_encoders",
     "list_methods",
     "load",
     "predict",
     "pretrain",
     "reconstruct",
+    "reproduce",
     "rewrite",
     "sample",
     "score",

@@ -7,16 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaven.api.console import Progress, Say, describe_data, quiet, seconds
+from leaven.api.console import describe_data
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.comparison import Comparison
 from leaven.evaluation.evaluate import PROTOCOLS
-from leaven.experiments.grid import Grid, entries
+from leaven.experiments.cell import Scoring, Source
+from leaven.experiments.entries import entries
+from leaven.experiments.grid import Grid
 from leaven.methods.method import Method
 from leaven.report.comparison import report_comparison
 from leaven.run import write_json
-from leaven.training.devices import choose_device, describe_machine
+from leaven.training.devices import choose_device
 
 
 def compare(
@@ -31,6 +34,7 @@ def compare(
     out: str | Path | None = None,
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
+    role: str | None = None,
     settings: Mapping[str, Any] | None = None,
     protocols: Sequence[str] = ("knn", "linear"),
     size: int | None = None,
@@ -42,10 +46,11 @@ def compare(
 ) -> Comparison:
     """Train several methods for the same time with several seeds, and score them beside their floors; into `out` (default leaven-runs/compare-DATA).
 
-    methods: names, or all that suit the data. budget: time for each training (default 3m), turned into steps once a method, before any is trained;
-    or steps. settings: hyper-parameters of all methods by name, or of one as "method:name". Each training is a run in OUT/METHOD/SEED, made by a
-    process of its own; jobs: how many at a time, each on its share of the CPU cores. The same call goes on where it stopped, and more seeds may be
-    asked for later. A training that stops itself is a result; one whose process dies is tried again by the next call.
+    methods: names, or all that suit the data. budget: time for each training (default 3m), turned into steps once per method, before any is trained;
+    or steps. role: whose encoder is scored, where a method keeps several. settings: hyper-parameters of all methods by name, or of one as
+    "method:name". Each training is a run in OUT/METHOD/SEED, made by a process of its own; jobs: how many at a time, each on its share of the CPU
+    cores. The same call goes on where it stopped, and a later call may ask for more seeds. A training that stops itself is a result; one whose
+    process dies is tried again by the next call.
 
     Raises UserError for wrong input, data without labels, or another comparison in `out`; Interrupted after SIGTERM or Ctrl-C.
     """
@@ -64,29 +69,29 @@ def compare(
     if samples.spec.classes < 2:
         hint = "say where they are with --labels COLUMN, FILE.csv or folder"
         raise UserError("scores need labels of two classes or more", where=samples.name, hint=hint)
-    found, left_out = entries(methods, samples, device, settings or {}, encoder=encoder, size=size, precision=precision, **length)
+    arms, left_out = entries(methods, samples, device, settings or {}, role, encoder=encoder, size=size, precision=precision, **length)
     for name, why in left_out.items():
         say(f"left out: {name}: {why}")
-    if not found:
+    if not arms:
         raise UserError("no method suits this data", where=samples.name, hint="name some with --methods to see why")
     folder = Path(out or Path("leaven-runs") / f"compare-{Path(samples.name).name.replace(':', '-')}")
     asked = {
-        "methods": [entry.name for entry in found],
+        "methods": [arm.name for arm in arms],
         "data": {"name": samples.name, "fingerprint": samples.fingerprint},
         "length": length,
         "protocols": list(protocols),
+        "role": role,
         "precision": precision,
-        "settings": {entry.name: entry.request.settings for entry in found},
-        "encoders": {entry.name: entry.encoder for entry in found},
+        "settings": {arm.name: arm.request.settings for arm in arms},
+        "encoders": {arm.name: arm.encoder for arm in arms},
     }
-    grid = Grid(folder, asked, describe_machine(device))
-    opening = {"data": data, "data_root": data_root, "labels": labels, "columns": columns}
-    grid.settle_lengths(found, opening, say)
-    cells = grid.fill(found, seeds, opening, {"protocols": tuple(protocols), "device": device}, say, progress, jobs)
+    source = Source.of(data, samples, root=data_root, labels=labels, columns=columns)
+    grid = Grid(folder, "comparison", asked, source, Scoring(tuple(protocols), device, role))
+    cells = grid.fill(arms, seeds, say, progress, jobs)
     _, test, part, note = samples.held_out()
     scored_on = f"{samples.name} ({part}: {len(test):,} samples)"
     notes = [*([note] if note else []), *grid.plan["notes"]]
-    comparison = Comparison(str(folder), scored_on, tuple(protocols), length, seeds, cells, left_out, grid.plan["machine"], notes)
+    comparison = Comparison(str(folder), scored_on, tuple(protocols), length, seeds, cells, left_out, grid.plan["machine"], notes, role)
     write_json(folder / "comparison.json", comparison.to_dict())
     report_comparison(comparison, samples, device=device)
     return comparison

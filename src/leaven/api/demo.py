@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.evaluate import evaluate
 from leaven.api.pretrain import pretrain
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.evaluation.scorecard import Scorecard
 
 

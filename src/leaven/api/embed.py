@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from leaven.api.console import Progress, Say, quiet
 from leaven.api.opening import opened, origin_of
+from leaven.console import Progress, Say, quiet
 from leaven.errors import UserError
 from leaven.evaluation.features import encode, encoded
 from leaven.run import Run

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.opening import able
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import DataSet, open_data
 from leaven.errors import UserError
 from leaven.evaluation.classifier import evaluate_classifier

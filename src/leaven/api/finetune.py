@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaven.api.console import Progress, Say, describe_data, quiet, seconds
+from leaven.api.console import describe_data
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError

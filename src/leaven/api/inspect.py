@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaven.api.console import Progress, Say, quiet, seconds
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.inspection.estimate import load

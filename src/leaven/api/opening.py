@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from leaven.api.console import Progress
+from leaven.console import Progress
 from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder, describe_encoder
 from leaven.errors import UserError

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from leaven.api.console import Progress, Say, quiet
 from leaven.api.opening import counted
+from leaven.console import Progress, Say, quiet
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.classifier import load_classifier, probabilities

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaven.api.console import Progress, Say, describe_data, quiet, seconds
-from leaven.data import DataSet, open_data
-from leaven.data.dataset import stacked
+from leaven.api.console import describe_data
+from leaven.console import Progress, Say, quiet, seconds
+from leaven.data import open_data
+from leaven.data.dataset import singly
 from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
 from leaven.inspection.cautions import told_constant
@@ -97,15 +98,6 @@ def pretrain(
         trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
         report_run(run, opened, trained, device=choose_device(device))
     return run
-
-
-def singly(data: DataSet, inputs: Mapping[str, str]) -> DataSet:
-    """Texts of several roles one after another, for a method that reads them one at a time; other data as it is."""
-    texts = {role: value for role, value in data.rows.roles.items() if modality_of(value).tokenized}
-    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
-        return data
-    alone = {role: data.with_role(role, "x") for role in texts}
-    return stacked(data.name, alone)
 
 
 def is_run(folder: Path) -> bool:

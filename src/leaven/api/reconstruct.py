@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.api.console import Progress, quiet
 from leaven.api.opening import able, opened
 from leaven.api.output import checked_out, write_npy, write_texts
+from leaven.console import Progress, quiet
 from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.evaluation.likelihood import reconstructed

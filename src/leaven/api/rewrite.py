@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from leaven.api.console import Progress, quiet
+from leaven.console import Progress, quiet
 from leaven.data import DataSet, open_data
 from leaven.data.rewriting import Rewriter, Synonyms, told
 from leaven.errors import UserError

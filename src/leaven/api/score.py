@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from leaven.api.console import Progress, quiet
 from leaven.api.opening import able, counted, opened
 from leaven.api.output import checked
+from leaven.console import Progress, quiet
 from leaven.encoders import Encoder
 from leaven.evaluation.likelihood import Likelihoods, log_probs
 from leaven.methods.method import Method

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from leaven.api.console import Progress, quiet
 from leaven.api.opening import counted, opened, origin_of
+from leaven.console import Progress, quiet
 from leaven.errors import UserError
 from leaven.evaluation.features import encode, encoded
 from leaven.evaluation.search import check_vectors, neighbours, read_query

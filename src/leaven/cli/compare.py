@@ -14,6 +14,7 @@ from leaven.cli.app import (
     EncoderName,
     Labels,
     Precision,
+    Role,
     Root,
     Size,
     answer,
@@ -30,20 +31,21 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help="Names from `leaven methods`, with commas between them, or all.",
+            help="Names from `leaven methods`, separated by commas, or all.",
             autocompletion=completion.some_of("all", found=completion.method_names),
         ),
     ] = "all",
     encoder: EncoderName = "auto",
-    budget: Annotated[str | None, typer.Option(help="Time of each training: 90s, 10m, 2h (default 3m).")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time for each training: 90s, 10m, 2h (default 3m).")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of each training, in place of a time.", min=1)] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each method.", min=1)] = 3,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Trainings at a time, each on its share of the CPU cores.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Trainings that run at a time, each on its share of the CPU cores.", min=1)] = 1,
     out: Annotated[
         Path | None, typer.Option(help="The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped.")
     ] = None,
     labels: Labels = None,
     columns: Columns = None,
+    role: Role = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A hyper-parameter: method:name=value, or name=value for all methods. May be repeated.")
     ] = None,
@@ -60,13 +62,13 @@ def compare(
     data_root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train several methods for the same time and score them beside their floors: a table with intervals, and a page with pictures."""
+    """Train several methods for the same time and score them beside their floors: a table with intervals, and a page."""
     import leaven
 
     with Watch() as watch:
         comparison = leaven.compare(
             data, methods=methods, encoder=encoder, budget=budget, steps=steps, seeds=seeds, jobs=jobs, out=out, labels=labels,
-            columns=columns_of(columns), settings=assignments(settings, "--set"), protocols=tuple(protocol.split(",")), size=size,
+            columns=columns_of(columns), role=role, settings=assignments(settings, "--set"), protocols=tuple(protocol.split(",")), size=size,
             precision=precision, device=device, data_root=data_root, say=watch.say, progress=watch,
         )  # fmt: skip
     content = comparison.to_dict()

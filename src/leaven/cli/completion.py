@@ -11,7 +11,6 @@ import leaven
 
 HOME = Path(leaven.__file__).parent
 ENCODER_NAME = re.compile(r'^    name = "(\w+)"', re.MULTILINE)
-CLAIM = re.compile(r"^class \w+\(Claim\)", re.MULTILINE)
 DEMOS = ("demo:digits",)
 
 
@@ -26,9 +25,8 @@ def encoder_names() -> list[str]:
 
 
 def claim_names() -> list[str]:
-    """The files of the reproductions' folder that hold a claim."""
-    files = sorted((HOME / "reproductions").glob("*.py"))
-    return [path.stem.replace("_", "-") for path in files if CLAIM.search(path.read_text(encoding="utf-8"))]
+    """The files of the claims' folder: one file is one claim."""
+    return sorted(path.stem.replace("_", "-") for path in (HOME / "experiments" / "claims").glob("*.py") if path.stem != "__init__")
 
 
 def data_names() -> list[str]:

@@ -14,25 +14,26 @@ from leaven.cli.watch import Watch
 def reproduce(
     claim: Annotated[str, typer.Argument(help="A name from `leaven claims`.", autocompletion=completion.one_of(found=completion.claim_names))],
     data: Annotated[
-        str | None, typer.Option(help="Labeled data, where not those that the claim was written for.", autocompletion=completion.data)
+        str | None, typer.Option(help="Labeled data, in place of the data that the claim was written for.", autocompletion=completion.data)
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The reproduction's folder (default leaven-runs/CLAIM). The same command goes on where it stopped.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Trainings of each kind (default: the claim's own number).", min=1)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each arm (default: the claim's own number).", min=1)] = None,
     steps: Annotated[int | None, typer.Option(help="Another length for every training, in optimiser steps.", min=1)] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Trainings that run at a time, each on its share of the CPU cores.", min=1)] = 1,
     labels: Labels = None,
     columns: Columns = None,
     device: Device = "auto",
     data_root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a claim of the field: trainings with several seeds, a rule written before them, a picture and a verdict."""
+    """Check a claim of the field: train with several seeds, apply a rule that was written before, show a figure and a verdict."""
     import leaven
 
     with Watch() as watch:
-        found = leaven.reproduce(
-            claim, data=data, out=out, seeds=seeds, steps=steps, labels=labels, columns=columns_of(columns), device=device, data_root=data_root,
-            say=watch.say, progress=watch,
+        result = leaven.reproduce(
+            claim, data=data, out=out, seeds=seeds, steps=steps, jobs=jobs, labels=labels, columns=columns_of(columns), device=device,
+            data_root=data_root, say=watch.say, progress=watch,
         )  # fmt: skip
-    answer(as_json, found, f"{found['claim']}: {found['verdict']}. {found['because']}\nThe whole story: {found['report']}")
+    answer(as_json, result, f"{result['claim']}: {result['verdict']}. {result['because']}\nThe whole story: {result['report']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,14 @@ def stacked(name: str, parts: Mapping[str, DataSet]) -> DataSet:
         files=[f"{file}.{part}" for part, data in parts.items() for file in data.files],
         broken=[Broken(f"{each.file}.{part}", each.why) for part, data in parts.items() for each in data.broken],
     )
+
+
+def singly(data: DataSet, inputs: Collection[str]) -> DataSet:
+    """Texts of several roles one after another, for a method that reads them one at a time (its only role is x); other data as it is."""
+    texts = [role for role, value in data.rows.roles.items() if modality_of(value).tokenized]
+    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
+        return data
+    return stacked(data.name, {role: data.with_role(role, "x") for role in texts})
 
 
 def _fingerprint(rows: Batch, spec: DataSpec, splits: Mapping[str, Tensor], hashes: Tensor) -> str:

@@ -1,0 +1,103 @@
+"""Check the claims of the field."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from leaven.console import Progress, Say, quiet
+from leaven.data import open_data
+from leaven.errors import UserError
+from leaven.experiments.cell import Scoring, Source
+from leaven.experiments.claim import Claim, Findings
+from leaven.experiments.grid import Grid
+from leaven.experiments.reproduction import arms_of, asked_of, claims, find_claim, measured, refuse_unfinished, thinned
+from leaven.report.reproduction import report_reproduction
+from leaven.run import write_json
+from leaven.training.devices import choose_device
+
+
+def list_claims() -> list[dict[str, Any]]:
+    """Every claim: name, what it says, its source, the rule that decides it, and how many minutes it takes on two CPU cores."""
+    fields = ("name", "says", "source", "rule", "data", "seeds", "minutes")
+    return [{field: getattr(claim, field) for field in fields} for claim in claims().values()]
+
+
+def reproduce(
+    claim: str | type[Claim],
+    *,
+    data: Any = None,
+    out: str | Path | None = None,
+    seeds: int | None = None,
+    steps: int | None = None,
+    jobs: int = 1,
+    labels: Any = None,
+    columns: Mapping[str, str] | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    say: Say = quiet,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Check a claim of the field: train its arms with several seeds, apply the rule that was written before, and draw the picture.
+
+    claim: a name from `list_claims`, or a Claim of your own. data: labeled samples, in place of those that the claim was written for. out: a folder
+    (default: leaven-runs/CLAIM), with a run for each arm and seed, reproduction.json and report.html; the same call goes on where it stopped.
+    steps: another length for every training, in place of the claim's own; the verdict is then one on that length. jobs: trainings at a time, each on
+    its share of the CPU cores.
+
+    Returns what reproduction.json holds: verdict, because, the scores of each arm, and how they were measured.
+    Raises UserError for an unknown claim, wrong data, or another reproduction in `out`; TrainingStopped where a training stopped itself; Interrupted
+    after SIGTERM or Ctrl-C.
+    """
+    checked = find_claim(claim)
+    seeds = checked.seeds if seeds is None else seeds
+    if seeds < 1 or (steps is not None and steps < 1):
+        raise UserError("a reproduction needs one seed and one step at least")
+    if jobs < 1:
+        raise UserError(f"a reproduction makes one training at a time or more, not {jobs}")
+    device = choose_device(device)
+    data = checked.open(data_root) if data is None else data
+    opened = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    if checked.protocols and opened.spec.classes < 2:
+        raise UserError("a claim is checked by labels of two classes or more", where=opened.name, hint="say where they are with --labels")
+    rows = thinned(opened, checked.train, checked.test)
+    samples = opened if rows is None else opened.subset(rows)
+    folder = Path(out or Path("leaven-runs") / checked.name)
+    arms = arms_of(checked, samples, steps, device)
+    source = dataclasses.replace(Source.of(data, opened, root=data_root, labels=labels, columns=columns), rows=rows)
+    scoring = Scoring(checked.protocols, device, labels_per_class=checked.labels_per_class, budget=checked.floor_seconds, page=False)
+    grid = Grid(folder, "reproduction", asked_of(checked, samples, steps), source, scoring)
+    say(f"The claim: {checked.says}")
+    say(f"The rule: {checked.rule}")
+    cells = grid.fill(arms, seeds, say, progress, jobs)
+    refuse_unfinished(cells)
+    findings = Findings(cells, measured(checked, cells, samples, folder, say))
+    outcome = checked.decide(findings)
+    _, test, part, note = samples.held_out()
+    content = {
+        "claim": checked.name,
+        "says": checked.says,
+        "source": checked.source,
+        "rule": checked.rule,
+        **dataclasses.asdict(outcome),
+        "scores": {arm: findings.scores(arm) for arm in findings.arms},
+        "measures": {arm: {name: findings.number(arm, name) for name in numbers} for arm, numbers in findings.measures[0].items()},
+        "floors": cells[0].floors,
+        "data": f"{samples.name}: {len(samples.train()):,} samples to train on, scored on {len(test):,} ({part})",
+        "seeds": seeds,
+        "notes": [*([note] if note else []), *grid.plan["notes"]],
+        "machine": grid.plan["machine"],
+        "seconds": round(sum(cell.seconds or 0.0 for cell in cells), 1),
+        "health": {f"{cell.arm}, seed {cell.seed}": cell.health for cell in cells if cell.health},
+        "out": str(folder),
+        "report": str(folder / "report.html"),
+    }
+    write_json(folder / "reproduction.json", content)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    report_reproduction(content, checked.figure(findings), folder / "report.html", command=command)
+    return content
