@@ -109,7 +109,7 @@ def test_embed_writes_one_vector_a_sample_in_order(command, digits_run, tmp_path
 def test_the_demo_ends_with_a_table_and_a_report(command, tmp_path):
     status, out, err = command("demo", "--budget", "8s", "--out", tmp_path / "demo")
     assert status == 0
-    assert "10 labels a class" in out
+    assert "10 labels per class" in out
     assert "raw input" in out and "untrained encoder" in out and "labels only" in out
     assert "1,797 samples" in err
     assert (tmp_path / "demo" / "report.html").is_file()

@@ -224,7 +224,8 @@ def test_a_setting_is_for_one_method_or_for_all():
     [
         ({"budget": "1m", "steps": 3}, "give one of"),
         ({"seeds": 0}, "one seed and one step"),
-        ({"protocols": ("knn", "fid")}, "not compared by 'fid'"),
+        ({"protocols": ("knn", "sts")}, "not compared by 'sts'"),
+        ({"protocols": ("knn", "fid")}, "no protocol is named 'fid'"),
         ({"methods": "simclr,simcrl"}, "did you mean simclr"),
         ({"methods": "simclr,simclr"}, "have one name"),
         ({"data": POINTS}, "scores need labels"),

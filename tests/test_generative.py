@@ -19,7 +19,7 @@ from leaven.encoders import UNet, build_encoder
 from leaven.encoders.strided import halvings
 from leaven.evaluation import generation
 from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, recognised
-from leaven.evaluation.samples import gaussian
+from leaven.evaluation.protocols.samples import gaussian
 from leaven.methods.generative.gan import GAN
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.methods.registry import build_method, find_method
@@ -658,7 +658,7 @@ def test_a_class_that_is_never_made_is_named(circle_runs, name):
     card = judged(circle_runs, name, count=200, report=False)
     ours = card.scores["samples"]
     assert ours["generated"] == ours["real"] == 200 and ours["missing"] == ["c"] and ours["found"]["c"] < 0.1 and ours["found"]["d"] > 1.5
-    assert "Hardly ever made: c." in card.sentence() and ours["recall"]["value"] < 0.85
+    assert "Hardly ever generated: c." in card.sentence() and ours["recall"]["value"] < 0.85
     assert ("recognised" in ours) == (name == "forgets")
     if name == "forgets":
         assert ours["recognised"]["by_class"]["c"] == 0 and ours["recognised"]["value"] == pytest.approx(0.75, abs=0.02)
@@ -674,7 +674,7 @@ def test_samples_are_scored_beside_other_protocols_and_on_the_page(circle_runs, 
     assert len({len(row) for row in both.table()}) == 1
     np.save(tmp_path / "points.npy", circle_runs["data"].rows["x"].numbers.numpy())
     status, _, err = command("evaluate", circle_runs["echo"].path, tmp_path / "points.npy", "--protocol", "samples", "--json")
-    assert status == 2 and "--judge" in err and "Traceback" not in err
+    assert status == 2 and "samples.judge" in err and "Traceback" not in err
 
 
 def test_what_cannot_be_judged_is_one_clear_line(circle_runs, tmp_path):
@@ -686,9 +686,9 @@ def test_what_cannot_be_judged_is_one_clear_line(circle_runs, tmp_path):
         (lambda: judged(circle_runs, "echo", judge=circle_runs["echo"]), "has learned no classes"),
         (lambda: judged(circle_runs, "echo", data=wrong), "reads 2 numbers per sample, and the data has 5"),
         (lambda: judged(circle_runs, "echo", data=strangers), "has no class 'e'"),
-        (lambda: judged(circle_runs, "echo", count=0), "count must be at least 1"),
+        (lambda: judged(circle_runs, "echo", count=0), "samples.count must be at least 1"),
         (lambda: judged(circle_runs, "echo", count=4), "no neighbour number 5"),
-        (lambda: leaven.evaluate(circle_runs["echo"], data, protocols=("knn",), judge=circle_runs["judge"]), "are for samples"),
+        (lambda: leaven.evaluate(circle_runs["echo"], data, protocols=("knn",), judge=circle_runs["judge"]), "is an option of samples"),
     ]
     for call, words in calls:
         with pytest.raises(leaven.UserError, match=words):

@@ -75,7 +75,7 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
     monkeypatch.setattr(claims()[name], "batch", 16)
     monkeypatch.setattr(claims()[name], "floor_seconds", 0.1)
     monkeypatch.setitem(floors.labels_only.__kwdefaults__, "steps", 2)
-    monkeypatch.setattr(claims()[name], "labels_per_class", claims()[name].labels_per_class and (1,))
+    monkeypatch.setattr(claims()[name], "protocol_settings", dict.fromkeys(claims()[name].protocol_settings, (1,)))
     for counts in ("FEW", "COUNTS"):
         monkeypatch.setattr(f"leaven.experiments.claims.{name.replace('-', '_')}.{counts}", (1,), raising=False)
     data = PAIRS if claims()[name].data == "stsb" else coloured

@@ -17,8 +17,10 @@ from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder
 from leaven.encoders.transformer import TextEncoder, fresh
 from leaven.encoders.whitening import Whitening
+from leaven.evaluation.evaluate import evaluate_protocols
+from leaven.evaluation.protocol import Trial
+from leaven.evaluation.protocols.sts import rank_correlation, shape, whitened
 from leaven.evaluation.scorecard import Scorecard
-from leaven.evaluation.similarity import evaluate_similarity, shape, told, whitened
 from leaven.losses import info_nce, weighted_contrast
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Tokens, Vector
@@ -509,7 +511,7 @@ def test_supervised_contrast_divides_by_the_weight_of_the_positives():
 
 def test_similarity_is_spearman_with_ties():
     cosine, scores = torch.tensor([0.1, 0.4, 0.4, 0.9, 0.2]), torch.tensor([1.0, 2.0, 3.0, 3.0, 0.0])
-    found = told(cosine, scores, 0)
+    found = rank_correlation(cosine, scores, 0)
     assert found["spearman"] == pytest.approx(spearmanr(cosine, scores).statistic) and found["pairs"] == 5
     assert found["interval"][0] <= found["spearman"] <= found["interval"][1]
 
@@ -539,10 +541,10 @@ def test_classes_of_texts_are_scored_beside_tf_idf_and_the_mean_of_word_vectors(
 def test_similarity_needs_pairs_and_scores_that_differ():
     each = encoder().eval()
     with pytest.raises(leaven.UserError, match="no b and no score"):
-        evaluate_similarity(each, open_data({"a": SENTENCES, "x": SENTENCES}), method="simcse")
+        evaluate_protocols(Trial(open_data({"a": SENTENCES, "x": SENTENCES}), {"x": each}, "simcse"), ("sts",))
     same = open_data({"a": SENTENCES, "b": SENTENCES, "score": [1.0] * 18})
     with pytest.raises(leaven.UserError, match="the same score"):
-        evaluate_similarity(each, same, method="simcse")
+        evaluate_protocols(Trial(same, {"x": each}, "simcse"), ("sts",))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from leaven.api.load import load
 from leaven.api.methods import list_methods
 from leaven.api.predict import predict
 from leaven.api.pretrain import pretrain
+from leaven.api.protocols import list_protocols
 from leaven.api.reconstruct import reconstruct
 from leaven.api.reproduce import list_claims, reproduce
 from leaven.api.rewrite import rewrite
@@ -32,6 +33,7 @@ __all__ = [
     "list_claims",
     "list_encoders",
     "list_methods",
+    "list_protocols",
     "load",
     "predict",
     "pretrain",

@@ -12,7 +12,8 @@ from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.comparison import Comparison
-from leaven.evaluation.evaluate import PROTOCOLS
+from leaven.evaluation.protocol import Protocol
+from leaven.evaluation.registry import address, find_protocol, frozen_protocols
 from leaven.experiments.cell import Scoring, Source
 from leaven.experiments.entries import entries
 from leaven.experiments.grid import Grid
@@ -36,7 +37,7 @@ def compare(
     columns: Mapping[str, str] | None = None,
     role: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    protocols: Sequence[str] = ("knn", "linear"),
+    protocols: Sequence[str | type[Protocol]] = ("knn", "linear"),
     size: int | None = None,
     precision: str = "auto",
     device: str = "auto",
@@ -47,10 +48,10 @@ def compare(
     """Train several methods for the same time with several seeds, and score them beside their floors; into `out` (default leaven-runs/compare-DATA).
 
     methods: names, or all that suit the data. budget: time for each training (default 3m), turned into steps once per method, before any is trained;
-    or steps. role: whose encoder is scored, where a method keeps several. settings: hyper-parameters of all methods by name, or of one as
-    "method:name". Each training is a run in OUT/METHOD/SEED, made by a process of its own; jobs: how many at a time, each on its share of the CPU
-    cores. The same call goes on where it stopped, and a later call may ask for more seeds. A training that stops itself is a result; one whose
-    process dies is tried again by the next call.
+    or steps. role: whose encoder is scored, where a method keeps several. protocols: those that score frozen features with labels, by name or as a
+    class of your own. settings: hyper-parameters of all methods by name, or of one as "method:name". Each training is a run in OUT/METHOD/SEED, made
+    by a process of its own; jobs: how many at a time, each on its share of the CPU cores. The same call goes on where it stopped, and a later call
+    may ask for more seeds. A training that stops itself is a result; one whose process dies is tried again by the next call.
 
     Raises UserError for wrong input, data without labels, or another comparison in `out`; Interrupted after SIGTERM or Ctrl-C.
     """
@@ -60,8 +61,10 @@ def compare(
         raise UserError("a comparison needs one seed and one step at least")
     if jobs < 1:
         raise UserError(f"a comparison makes one training at a time or more, not {jobs}")
-    if unknown := sorted(set(protocols) - set(PROTOCOLS)):
-        raise UserError(f"methods are not compared by {unknown[0]!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
+    chosen = [find_protocol(protocol) for protocol in protocols]
+    if unsuited := [protocol.name for protocol in chosen if not protocol.frozen]:
+        raise UserError(f"methods are not compared by {unsuited[0]!r}", hint=f"choose from {', '.join(frozen_protocols())}")
+    names = tuple(protocol.name for protocol in chosen)
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
     samples = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
@@ -79,19 +82,19 @@ def compare(
         "methods": [arm.name for arm in arms],
         "data": {"name": samples.name, "fingerprint": samples.fingerprint},
         "length": length,
-        "protocols": list(protocols),
+        "protocols": list(names),
         "role": role,
         "precision": precision,
         "settings": {arm.name: arm.request.settings for arm in arms},
         "encoders": {arm.name: arm.encoder for arm in arms},
     }
     source = Source.of(data, samples, root=data_root, labels=labels, columns=columns)
-    grid = Grid(folder, "comparison", asked, source, Scoring(tuple(protocols), device, role))
+    grid = Grid(folder, "comparison", asked, source, Scoring(tuple(map(address, chosen)), device, role))
     cells = grid.fill(arms, seeds, say, progress, jobs)
     _, test, part, note = samples.held_out()
     scored_on = f"{samples.name} ({part}: {len(test):,} samples)"
     notes = [*([note] if note else []), *grid.plan["notes"]]
-    comparison = Comparison(str(folder), scored_on, tuple(protocols), length, seeds, cells, left_out, grid.plan["machine"], notes, role)
+    comparison = Comparison(str(folder), scored_on, names, length, seeds, cells, left_out, grid.plan["machine"], notes, role)
     write_json(folder / "comparison.json", comparison.to_dict())
     report_comparison(comparison, samples, device=device)
     return comparison

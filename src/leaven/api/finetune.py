@@ -11,7 +11,6 @@ from typing import Any
 from leaven.api.console import describe_data
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
-from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input
 from leaven.report.story import report_run
@@ -80,5 +79,5 @@ def finetune(
     )  # fmt: skip
     made = pretraining.train(request, samples, folder, used=used, started=started, say=say, progress=partial(progress, "step"))
     if rank() == 0:
-        report_run(made, samples, load_encoder(made.encoder_folder), device=choose_device(device))
+        report_run(made, samples, device=choose_device(device))
     return made

@@ -12,25 +12,12 @@ from torch import Tensor
 from leaven.console import Progress
 from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder, describe_encoder
-from leaven.errors import UserError
+from leaven.evaluation.abilities import able as able
 from leaven.evaluation.features import check_input
-from leaven.methods.method import Method
-from leaven.methods.registry import registry
 from leaven.modalities import Value
 from leaven.run import Run
-from leaven.training.trained import load_encoder_of, trained_method
+from leaven.training.trained import load_encoder_of
 from leaven.vectors import Origin
-
-ABILITIES = {"sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features"}
-
-
-def able(run: Run, ability: str, method: str | type[Method] | None) -> Method:
-    """The trained method of a run. UserError where it cannot do this, naming those that can."""
-    made = trained_method(run, method)
-    if ability not in made.abilities():
-        others = [name for name, other in registry().items() if ability in other.abilities()]
-        raise UserError(f"{made.name} {ABILITIES[ability]}", where=run.path, hint=f"train one that does: {', '.join(others)}")
-    return made
 
 
 def opened(

@@ -12,7 +12,6 @@ from leaven.api.console import describe_data
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.data.dataset import singly
-from leaven.encoders.store import load_encoder
 from leaven.errors import TrainingStopped, UserError
 from leaven.inspection.cautions import told_constant
 from leaven.methods.method import Method
@@ -91,12 +90,10 @@ def pretrain(
         run = train(request, opened, folder, started=started, say=say, progress=lambda step, total, loss: progress("step", step, total, loss))
     except TrainingStopped:
         if rank() == 0 and report:
-            report_run(folder, opened, None)
+            report_run(folder, opened)
         raise
     if rank() == 0 and report:
-        described = list(run.config["asked"]["encoder"].values())
-        trained = load_encoder(run.encoder_folder) if len(described) == 1 and described[0]["library"] != "method" else None
-        report_run(run, opened, trained, device=choose_device(device))
+        report_run(run, opened, device=choose_device(device))
     return run
 
 

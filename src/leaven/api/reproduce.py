@@ -70,7 +70,7 @@ def reproduce(
     folder = Path(out or Path("leaven-runs") / checked.name)
     arms = arms_of(checked, samples, steps, device)
     source = dataclasses.replace(Source.of(data, opened, root=data_root, labels=labels, columns=columns), rows=rows)
-    scoring = Scoring(checked.protocols, device, labels_per_class=checked.labels_per_class, budget=checked.floor_seconds, page=False)
+    scoring = Scoring(checked.protocols, device, settings=checked.protocol_settings, budget=checked.floor_seconds, page=False)
     grid = Grid(folder, "reproduction", asked_of(checked, samples, steps), source, scoring)
     say(f"The claim: {checked.says}")
     say(f"The rule: {checked.rule}")

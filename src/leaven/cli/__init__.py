@@ -26,6 +26,7 @@ from leaven.cli import (  # noqa: F401  each registers its command
     methods,
     predict,
     pretrain,
+    protocols,
     reconstruct,
     reproduce,
     rewrite,

@@ -19,7 +19,7 @@ PANELS = {
     "Judge": ("evaluate", "compare", "reproduce"),
     "Use": ("predict", "embed", "search", "export"),
     "Make": ("sample", "score", "reconstruct", "interpolate"),
-    "Look": ("methods", "encoders", "claims"),
+    "Look": ("methods", "encoders", "protocols", "claims"),
 }
 """What the commands are for, in the order in which they are used."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -52,8 +53,8 @@ def compare(
     protocol: Annotated[
         str,
         typer.Option(
-            help="Any of knn,linear,few-label,retrieval,clusters.",
-            autocompletion=completion.some_of("knn", "linear", "few-label", "retrieval", "clusters"),
+            help=f"Any of {','.join(completion.protocol_names(frozen=True))}, or file.py:Class.",
+            autocompletion=completion.some_of(found=partial(completion.protocol_names, frozen=True)),
         ),
     ] = "knn,linear",
     size: Size = None,

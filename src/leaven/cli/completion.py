@@ -24,6 +24,13 @@ def encoder_names() -> list[str]:
     return sorted(name for path in (HOME / "encoders").glob("*.py") for name in ENCODER_NAME.findall(path.read_text(encoding="utf-8")))
 
 
+def protocol_names(*, frozen: bool = False) -> list[str]:
+    """The files of the protocols' folder; frozen: those that only need features and labels."""
+    files = sorted((HOME / "evaluation" / "protocols").glob("*.py"))
+    chosen = [path for path in files if path.stem != "__init__" and (not frozen or "(FrozenProtocol)" in path.read_text(encoding="utf-8"))]
+    return [path.stem.replace("_", "-") for path in chosen]
+
+
 def claim_names() -> list[str]:
     """The files of the claims' folder: one file is one claim."""
     return sorted(path.stem.replace("_", "-") for path in (HOME / "experiments" / "claims").glob("*.py") if path.stem != "__init__")

@@ -45,6 +45,8 @@ class Encoder(nn.Module):
     modality: Modality
     tokenizer: Tokenizer | None = None
     """Of those that read text: by what they take it apart."""
+    role: str | None = None
+    """Which of a run's several encoders it is."""
 
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)

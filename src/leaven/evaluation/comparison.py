@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leaven.evaluation.protocol import Scores
+from leaven.evaluation.registry import cell, headline, percent, protocol_title
 from leaven.evaluation.results import DIED, Cell, Results, difference, over_seeds, point_at, points
-from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, Scores, cell, headline, percent
 from leaven.methods.registry import registry
+from leaven.modalities.floor import floor_title
 from leaven.run import named
 
 PASSES, SLOWER = "forward and backward", 0.7
@@ -133,7 +135,7 @@ class Comparison(Results):
         """Rows of text, the head first: methods best first, then the floors. Cells that were not measured are empty."""
         protocols = [protocol for protocol in self.protocols if protocol != "few-label"]
         counts = sorted({point["labels_per_class"] for trained in self.cells for point in trained.scores.get("few-label", [])})
-        head = [*(PROTOCOL_NAMES.get(protocol, protocol) for protocol in protocols), *(labels_per_class(count) for count in counts)]
+        head = [*(protocol_title(protocol) for protocol in protocols), *(labels_per_class(count) for count in counts)]
         rows = [["", "encoder", *head, "over untrained", "steps", "samples/s", "CPU time", "memory", "FLOP/s", "health"]]
 
         def scored(scores: Scores) -> list[str]:
@@ -150,7 +152,7 @@ class Comparison(Results):
                     ", ".join(self.verdicts(method)) or "no warnings",
                 ]
             )
-        return rows + [[FLOOR_NAMES.get(name, name), "", *scored(scores), *[""] * 7] for name, scores in self.floors().items()]
+        return rows + [[floor_title(name), "", *scored(scores), *[""] * 7] for name, scores in self.floors().items()]
 
     def text(self) -> str:
         """The table in two parts (scores, costs) and the sentence for a terminal or a log file, columns aligned."""
@@ -185,7 +187,7 @@ class Comparison(Results):
         best, score = ranked[0], self.scores(ranked[0])[self.protocol]
         if self.protocol == "few-label":
             return f"{best} scores best: {cell(score[-1])} with {labels_per_class(score[-1]['labels_per_class'])}."
-        text = f"{best} scores best ({PROTOCOL_NAMES.get(self.protocol, self.protocol)}): {cell(score)}"
+        text = f"{best} scores best ({protocol_title(self.protocol)}): {cell(score)}"
         if gain := self.gains(best).get(self.protocol):
             text += f", {over_untrained(gain)}"
         text += "."
@@ -196,7 +198,7 @@ class Comparison(Results):
         floors = {name: point for name, scores in self.floors().items() if name in OF_INPUT and (point := scores.get(self.protocol))}
         highest = max(floors, key=lambda name: headline(floors[name]), default=None)
         if highest is not None and headline(floors[highest]) >= headline(score):
-            text += f" But {'the raw input' if highest == 'input' else FLOOR_NAMES[highest]} gives {percent(floors[highest])}."
+            text += f" But {'the raw input' if highest == 'input' else floor_title(highest)} gives {percent(floors[highest])}."
         return text
 
     def differ(self, better: str, other: str) -> bool:

@@ -18,6 +18,7 @@ from leaven.evaluation.features import encode
 from leaven.evaluation.few_label import few_label_point, label_draws
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import Value
+from leaven.modalities.floor import FloorName
 from leaven.run import Run
 from leaven.training.devices import choose_device, launch
 from leaven.training.loop import Settings, Training
@@ -26,6 +27,8 @@ from leaven.training.precision import NAMES, choose_precision
 from leaven.training.tokenization import tokenized
 
 LABELS_ONLY_STEPS = 200
+UNTRAINED = FloorName("untrained", "untrained encoder", "the untrained encoder")
+LABELS_ONLY = FloorName("labels-only", "labels only", "your labels alone")
 
 
 def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Tensor | None = None) -> Encoder:
@@ -89,7 +92,7 @@ def labels_only_curve(
         begin = time.monotonic()
         if budget is not None and begin - started + spent > budget:
             left = "the counts that were asked for" if count <= max(labels_per_class) else "larger counts"
-            return curve, [f"labels-only stops before {count} labels a class: {left} would exceed the budget of {budget:.0f} seconds"]
+            return curve, [f"the floor `labels only` stops before {count} labels per class: {left} would exceed the budget of {budget:.0f} seconds"]
         correct = [
             labels_only(encoder, data, train[rows], test, seed=seed + number, steps=LABELS_ONLY_STEPS * max(1, len(rows) // 1000))
             for number, rows in enumerate(label_draws(labels, count, draws, seed))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from leaven.evaluation.intervals import seeds_interval
-from leaven.evaluation.scorecard import PROTOCOL_NAMES, Point, Scores, headline, measure_of, percent
+from leaven.evaluation.protocol import Point, Scores
+from leaven.evaluation.registry import headline, measure_of, percent, protocol_title
 from leaven.run import Run, named
 
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
@@ -54,7 +55,7 @@ class Cell:
         """What became of it, in one line."""
         if self.state != FINISHED:
             return f"{self.state}: {self.why}"
-        scores = [f"{PROTOCOL_NAMES[name]} {percent(score[-1] if isinstance(score, list) else score)}" for name, score in self.scores.items()]
+        scores = [f"{protocol_title(name)} {percent(score[-1] if isinstance(score, list) else score)}" for name, score in self.scores.items()]
         return ", ".join([*scores, f"{self.steps:,} steps in {self.seconds:,.0f} s", *map(named, self.health)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,11 +81,6 @@ class Results:
     def scores(self, arm: str) -> Scores:
         """{protocol: {accuracy (or the protocol's own measure), interval, ...}} over the finished seeds."""
         return over_seeds([cell.scores for cell in self.finished(arm)])
-
-
-def kept_role(run: Run, role: str | None) -> str | None:
-    """The role by which a run's encoder is loaded: none, where it keeps one encoder alone."""
-    return role if role and (run.encoder_folder / role).is_dir() else None
 
 
 def over_seeds(scores: Sequence[Scores]) -> Scores:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from leaven.console import Progress, Say
 from leaven.data import DataSet, open_data
 from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped
-from leaven.evaluation.evaluate import evaluate_encoder
-from leaven.evaluation.results import FINISHED, STOPPED, kept_role
+from leaven.evaluation.evaluate import evaluate_protocols
+from leaven.evaluation.protocol import Trial
+from leaven.evaluation.registry import find_protocol
+from leaven.evaluation.results import FINISHED, STOPPED
 from leaven.inspection.estimate import rehearse
 from leaven.methods.registry import find_method
 from leaven.report.story import report_run
@@ -23,9 +25,8 @@ from leaven.run import Run, read_json, write_json
 from leaven.training.devices import choose_device
 from leaven.training.flops import flops_a_step
 from leaven.training.pretraining import Request, train
-from leaven.training.supervision import learned_hashes
 from leaven.training.tokenization import in_tokens
-from leaven.training.trained import load_encoder_of, trained_method
+from leaven.training.trained import load_encoders, trained_method
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How cells are scored. role: of the encoder, where a method keeps several. budget: seconds for training on the labels alone.
+    """How cells are scored. protocols: names, or file.py:Class of a user's own. role: of the encoder, where a method keeps several. settings: of the
+    protocols. budget: seconds for floors that must be trained.
 
     page: whether each run gets its report and a count of its arithmetic, which the page of a comparison shows.
     """
@@ -59,7 +61,7 @@ class Scoring:
     protocols: tuple[str, ...]
     device: str = "auto"
     role: str | None = None
-    labels_per_class: tuple[int, ...] = (1, 2, 5, 10)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     budget: float = 120.0
     page: bool = True
 
@@ -92,7 +94,7 @@ def train_and_score(
         train(request, data, run, progress=progress)
     except TrainingStopped as stopped:
         if scoring.page:
-            report_run(run, data, None)
+            report_run(run, data)
         write_json(folder / "cell.json", {"state": STOPPED, "why": str(stopped)})
         return
     if not scored(run, scoring):
@@ -114,20 +116,20 @@ def scored(run: Run, scoring: Scoring) -> bool:
     if not scoring.protocols:
         return True
     reported = not scoring.page or (run.path / "report.html").is_file()
-    return reported and run.scorecard_path.is_file() and set(scoring.protocols) <= set(read_json(run.scorecard_path)["scores"])
+    names = {find_protocol(protocol).name for protocol in scoring.protocols}
+    return reported and run.scorecard_path.is_file() and names <= set(read_json(run.scorecard_path)["scores"])
 
 
 def score(request: Request, source: Source, run: Run, scoring: Scoring, known_floors: Mapping[str, Any], say: Say) -> None:
     """Write the scorecard, and the report where one is wanted."""
-    encoder, device, kind = load_encoder_of(run, kept_role(run, scoring.role)), choose_device(scoring.device), find_method(request.method)
+    encoders, device = load_encoders(run, scoring.role), choose_device(scoring.device)
+    (encoder,) = encoders.values()
     data = source.open(**encoder.modality.open_options(encoder.input))
-    if "x" not in data.rows.roles:
-        data = singly(data, ["x"]) if scoring.role not in data.rows.roles else data.with_role(str(scoring.role), "x")
-    card = evaluate_encoder(
-        encoder, data, method=run.config["asked"]["method"]["name"], protocols=scoring.protocols, labels_per_class=scoring.labels_per_class,
-        budget=scoring.budget, seed=request.seed, device=device, known_floors=known_floors, learned=learned_hashes(run),
-        linear_floor=kind.family == "latent", say=say,
-    )  # fmt: skip
+    data = data if scoring.role in data.rows.roles else singly(data, ["x"])
+    latent = find_method(request.method).family == "latent"
+    method = run.config["asked"]["method"]["name"]
+    trial = Trial(data, encoders, method, run, scoring.role, scoring.budget, request.seed, device, known_floors, latent, say)
+    card = evaluate_protocols(trial, scoring.protocols, scoring.settings)
     write_json(run.scorecard_path, card.to_dict())
     if scoring.page:
-        report_run(run, data, encoder, card, device=device)
+        report_run(run, data, card, encoders=encoders, device=device)

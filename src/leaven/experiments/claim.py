@@ -16,9 +16,9 @@ from torch import Tensor
 from leaven.data import DataSet
 from leaven.draw import Draw
 from leaven.evaluation.generation import new_samples
+from leaven.evaluation.registry import percent
 from leaven.evaluation.results import Cell, Results, difference, mean_of_numbers, points
 from leaven.evaluation.retrieval import retrieval
-from leaven.evaluation.scorecard import percent
 from leaven.methods.method import Method
 from leaven.modalities import modality_of
 from leaven.report.reproduction import bar_figure
@@ -137,7 +137,7 @@ class Claim(ABC):
 
     says: the claim, as a sentence. source: the paper and the place in it. rule: what will be called "holds" and what not.
     data: the named data set it is checked on. train, test: how many of its samples are used (all, if there are fewer). minutes: on two CPU cores.
-    labels_per_class, floor_seconds: of few-label curves, where they are among the protocols; the latter for training on the labels alone.
+    protocols: what scores the frozen encoders; protocol_settings: their options; floor_seconds: for floors that must be trained.
     contrasts: (arm, another arm, protocol or measure of which the first has more).
     """
 
@@ -153,7 +153,7 @@ class Claim(ABC):
     seeds: ClassVar[int] = 3
     minutes: ClassVar[int] = 30
     protocols: ClassVar[tuple[str, ...]] = ("knn",)
-    labels_per_class: ClassVar[tuple[int, ...]] = (1,)
+    protocol_settings: ClassVar[Mapping[str, Any]] = {}
     floor_seconds: ClassVar[float] = 120.0
     contrasts: ClassVar[Sequence[tuple[str, str, str]]] = ()
 

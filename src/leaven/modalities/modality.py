@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leaven.errors import UserError, unknown_name
 from leaven.modalities.content import tensor_bytes
+from leaven.modalities.floor import INPUT
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
@@ -186,8 +187,8 @@ class Modality(ABC):
         return lambda some: self.numbers(some).flatten(1)
 
     def floors(self, value: Value, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
-        """What stands beside an encoder with features of `dim` numbers: "input" always, and more by name."""
-        return {"input": Floor("the raw input", lambda: self.raw_features(value, train))}
+        """What stands beside an encoder with features of `dim` numbers: "input" always, and more by the name of a `FloorName`."""
+        return {INPUT.name: Floor(INPUT.phrase, lambda: self.raw_features(value, train))}
 
     def pair_floors(self, values: tuple[Value, Value], train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
         """The same for pairs of samples, which are compared by cosine; features may be sparse (scipy)."""

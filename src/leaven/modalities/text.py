@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.modalities.floor import INPUT, FloorName
 from leaven.modalities.modality import DefaultEncoder, Floor, Modality
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.text_features import mean_of_words, sparse_tf_idf
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_WORDS = 5000  # as raw features; all of a large vocabulary would take gigabytes
 LONGEST_SHOWN = 300  # characters of a text on a page
+CHARACTERS = FloorName("characters", "tf-idf of characters", "tf-idf of characters")
+WORDS = FloorName("words", "mean of word vectors", "the mean of word vectors")
 
 
 class Strings(LazyTensor):
@@ -140,8 +143,8 @@ class TextModality(Modality):
 
         return {
             **super().floors(value, train, dim, seed),
-            "characters": Floor("tf-idf of characters", lambda: self.raw_features(value, train, "char_wb")),
-            "words": Floor("the mean of word vectors", word_vectors),
+            CHARACTERS.name: Floor(CHARACTERS.phrase, lambda: self.raw_features(value, train, "char_wb")),
+            WORDS.name: Floor(WORDS.phrase, word_vectors),
         }
 
     def pair_floors(self, values: tuple[Any, Any], train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
@@ -155,9 +158,9 @@ class TextModality(Modality):
             return fitted
 
         return {
-            "input": Floor("tf-idf of words", of(lambda: sparse_tf_idf(known, "word"))),
-            "characters": Floor("tf-idf of characters", of(lambda: sparse_tf_idf(known, "char_wb"))),
-            "words": Floor("the mean of word vectors", of(lambda: mean_of_words(known, dim, seed))),
+            INPUT.name: Floor("tf-idf of words", of(lambda: sparse_tf_idf(known, "word"))),
+            CHARACTERS.name: Floor(CHARACTERS.phrase, of(lambda: sparse_tf_idf(known, "char_wb"))),
+            WORDS.name: Floor(WORDS.phrase, of(lambda: mean_of_words(known, dim, seed))),
         }
 
     def lines(self, value: Any, tokenizer: Any = None) -> list[str] | None:

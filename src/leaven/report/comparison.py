@@ -12,17 +12,18 @@ from typing import Any
 from leaven.data import DataSet
 from leaven.evaluation.comparison import Comparison, cost_cells, labels_per_class, over_untrained, seeds_in_words
 from leaven.evaluation.features import encode
-from leaven.evaluation.results import DIED, FINISHED, Cell, kept_role
-from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, headline, measure_of
+from leaven.evaluation.registry import headline, measure_of, protocol_title
+from leaven.evaluation.results import DIED, FINISHED, Cell
 from leaven.modalities import modality_of
 from leaven.modalities.content import spread
+from leaven.modalities.floor import floor_title
 from leaven.report.facts import described, idea
 from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
 from leaven.report.page import duration, score_cell, time_parts
 from leaven.report.render import render
 from leaven.report.sheets import class_name, data_uri, dots, view_strips
 from leaven.report.story import seen_views
-from leaven.training.trained import load_encoder_of
+from leaven.training.trained import load_encoders
 
 SHOWN, MAPPED, ITERATIONS = 3, 500, 500
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -65,7 +66,7 @@ def scores_figure(comparison: Comparison) -> str:
     import plotly.graph_objects as go
 
     arms = {method: comparison.scores(method) for method in comparison.methods()}
-    arms |= {FLOOR_NAMES.get(name, name): scores for name, scores in comparison.floors().items()}
+    arms |= {floor_title(name): scores for name, scores in comparison.floors().items()}
     figure = go.Figure()
     for number, protocol in enumerate(comparison.protocols):
         points = {
@@ -74,7 +75,7 @@ def scores_figure(comparison: Comparison) -> str:
         if not points:
             continue
         first = next(iter(points.values()))
-        shown = labels_per_class(first["labels_per_class"]) if protocol == "few-label" else PROTOCOL_NAMES[protocol]
+        shown = labels_per_class(first["labels_per_class"]) if protocol == "few-label" else protocol_title(protocol)
         colour, symbol = MARKERS[number % len(MARKERS)]
         figure.add_scatter(
             x=[headline(score) for score in points.values()], y=[in_two_lines(name) for name in points], name=shown, mode="markers",
@@ -166,7 +167,8 @@ def card(comparison: Comparison, method: str, data: DataSet, device: str) -> dic
         content["views"] = view_strips(seen["originals"], seen["views"])
     rows = spread(data.held_out()[1], MAPPED)
     if shown.state == FINISHED and len(rows) >= 5:
-        features = encode(load_encoder_of(shown.run, kept_role(shown.run, comparison.role)), value, rows, device=device)
+        (encoder,) = load_encoders(shown.run, comparison.role).values()
+        features = encode(encoder, value, rows, device=device)
         content["map"] = data_uri(dots(placed(features, iterations=ITERATIONS), [class_colour(int(label)) for label in data.rows.label[rows]]))
     return content
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from leaven.evaluation.comparison import labels_per_class, seeds_in_words
+from leaven.evaluation.registry import cell, protocol_title
 from leaven.evaluation.results import Results
-from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, cell
+from leaven.modalities.floor import floor_title
 from leaven.report.facts import described
 from leaven.report.figures import CLASS_COLOURS, error_bars, fragment
 from leaven.report.page import score_cell
@@ -95,7 +96,7 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
         if isinstance(score, list):
             columns |= {labels_per_class(point["labels_per_class"]): (protocol, place) for place, point in enumerate(score)}
         else:
-            columns[PROTOCOL_NAMES.get(protocol, protocol)] = (protocol, None)
+            columns[protocol_title(protocol)] = (protocol, None)
 
     measures = content["measures"]
     numbers = list(next(iter(measures.values()), {}))
@@ -117,7 +118,7 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
             "accuracies": bool(columns),
             "head": [*columns, *numbers],
             "rows": [row(name, content["scores"].get(name, {})) for name in {**content["scores"], **measures}],
-            "floors": [row(FLOOR_NAMES.get(name, name), scores) for name, scores in content["floors"].items()],
+            "floors": [row(floor_title(name), scores) for name, scores in content["floors"].items()],
             "command": command,
         },
     )

@@ -57,7 +57,28 @@ def load_network(run: str | Path | Run, role: str | None = None, method: str | t
     if (folder / "config.json").is_file() and read_json(folder / "config.json").get("library") == "method":
         encoders = trained_method(opened, method).encoders()
         return encoders[role] if role else next(iter(encoders.values()))
-    return load_encoder(folder)
+    encoder = load_encoder(folder)
+    encoder.role = role
+    return encoder
+
+
+def data_role(spec: DataSpec, encoder: Encoder, role: str | None = None) -> str:
+    """Which role of the data an encoder reads: `role` (else the encoder's own) if the data has it, else "x", else the only one of its modality.
+
+    Raises UserError where no role fits, or where several fit and none was chosen; it names the roles that there are.
+    """
+    there = ", ".join(f"{name} ({input.modality})" for name, input in spec.roles.items())
+    if role is not None and role not in spec.roles and role != encoder.role:
+        raise UserError(f"the data has no role {role!r}", hint=f"it has {there}")
+    fitting = [name for name, input in spec.roles.items() if input.modality == encoder.input.modality]
+    for wanted in (role, encoder.role, "x"):
+        if wanted in fitting:
+            return wanted
+    if role in spec.roles or not fitting:
+        raise UserError(f"this encoder reads {encoder.input.modality}, and the data has {there}", hint="give data like that of its run")
+    if len(fitting) > 1:
+        raise UserError(f"this encoder can read several roles of the data: {', '.join(fitting)}", hint="choose one with role (--role)")
+    return fitting[0]
 
 
 def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
@@ -67,3 +88,16 @@ def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
         where = run.path if isinstance(run, Run) else run
         raise UserError("the networks of this method do not tell what input they take", where=where, hint="use them in Python: leaven.load")
     return encoder
+
+
+def encoder_roles(run: Run) -> list[str]:
+    """The roles of a run's several encoders; empty where it keeps one or none."""
+    return sorted(path.parent.name for path in run.encoder_folder.glob("*/config.json"))
+
+
+def load_encoders(run: Run, role: str | None = None) -> dict[str, Encoder]:
+    """The encoders that a run keeps, by the role that each was trained for; with a role, that one. The key of a run's only encoder is a mere name."""
+    roles = encoder_roles(run)
+    if not roles:
+        return {role or "encoder": load_encoder_of(run)}
+    return {name: load_encoder_of(run, name) for name in ([role] if role else roles)}

@@ -14,7 +14,7 @@ class RotationFewLabels(Claim):
         "interval over seeds above zero. The claim says nothing about 100 labels, where the gap should narrow."
     )
     protocols = ("few-label",)
-    labels_per_class = COUNTS
+    protocol_settings = {"few-label.counts": COUNTS}
     steps = 600
     batch = 128
     floor_seconds = 150.0

@@ -1,4 +1,5 @@
-from leaven.evaluation.similarity import evaluate_similarity
+from leaven.evaluation.protocol import Trial
+from leaven.evaluation.protocols.sts import Similarity
 from leaven.experiments.claim import Arm, Claim
 from leaven.training.devices import choose_device
 from leaven.training.trained import load_encoder_of
@@ -30,8 +31,11 @@ class SimcseDropout(Claim):
         return {name: Arm("simcse", {"encoder.dropout": dropout, "two_masks": two, "whiten": False}) for name, (dropout, two) in settings.items()}
 
     def measure(self, runs, samples, seed):
-        device = choose_device("auto")
-        cards = {arm: evaluate_similarity(load_encoder_of(run), samples, method="simcse", seed=seed, device=device) for arm, run in runs.items()}
-        floors = {name: cards[TWO].floors[floor] for name, floor in FLOORS.items()}
-        scores = {arm: card.scores for arm, card in cards.items()} | floors
+        results = {arm: self.similarity(run, samples, seed) for arm, run in runs.items()}
+        scores = {arm: result.scores for arm, result in results.items()}
+        scores |= {name: results[TWO].floors[floor] for name, floor in FLOORS.items()}
         return {arm: {SIMILARITY: score["sts"]["spearman"]} for arm, score in scores.items()}
+
+    def similarity(self, run, samples, seed):
+        trial = Trial(samples, {"x": load_encoder_of(run)}, "simcse", run, seed=seed, device=choose_device("auto"))
+        return Similarity().evaluate(trial)

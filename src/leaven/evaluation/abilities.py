@@ -1,0 +1,20 @@
+"""What trained methods do beside giving features."""
+
+from __future__ import annotations
+
+from leaven.errors import UserError
+from leaven.methods.method import Method
+from leaven.methods.registry import registry
+from leaven.run import Run
+from leaven.training.trained import trained_method
+
+ABILITIES = {"sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features"}
+
+
+def able(run: Run, ability: str, method: str | type[Method] | None = None) -> Method:
+    """The trained method of a run. UserError where it lacks this ability, with the methods that have it."""
+    trained = trained_method(run, method)
+    if ability not in trained.abilities():
+        others = [name for name, other in registry().items() if ability in other.abilities()]
+        raise UserError(f"{trained.name} {ABILITIES[ability]}", where=run.path, hint=f"train one of {', '.join(others)}")
+    return trained
