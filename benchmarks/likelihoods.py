@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import leaven
-from leaven.api.console import seconds
+from leaven.console import seconds
 from leaven.data import open_data
 from leaven.draw import Draw
 from leaven.evaluation.intervals import bootstrap_interval

@@ -17,7 +17,7 @@ from pathlib import Path
 from quality import tuning_split
 
 import leaven
-from leaven.api.console import seconds
+from leaven.console import seconds
 from leaven.data import open_data
 from leaven.inspection.estimate import rehearse
 from leaven.methods.registry import find_method, registry

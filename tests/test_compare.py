@@ -21,11 +21,13 @@ from leaven import cli
 from leaven.data import open_data
 from leaven.data.batch import Batch
 from leaven.errors import Interrupted, UserError
-from leaven.evaluation.comparison import DIED, FINISHED, STOPPED, Cell, Comparison, difference, magnitude, over_seeds
+from leaven.evaluation.comparison import Comparison, magnitude
 from leaven.evaluation.intervals import seeds_interval
-from leaven.experiments import cell as cell_process
+from leaven.evaluation.results import DIED, FINISHED, STOPPED, Cell, difference, over_seeds
 from leaven.experiments import grid
-from leaven.experiments.process import Died, apart
+from leaven.experiments.cell import Scoring, Source, pace, train_and_score
+from leaven.experiments.entries import entries
+from leaven.experiments.process import Died, Family, run_in_process
 from leaven.methods.registry import registry
 from leaven.modalities import Vector
 from leaven.run import Run
@@ -47,8 +49,8 @@ def score(accuracy, spread=0.02):
 def cell(method, seed, accuracy, fresh=0.5, **more):
     scores, floors = {"linear": score(accuracy)}, {"input": {"linear": score(0.4)}, "untrained": {"linear": score(fresh)}}
     cost = {"steps": 10, "seconds": 2.0, "samples_per_second": 50.0, "cpu_seconds": 3.0, "peak_memory": 10**9, "flops_per_second": 2e9}
-    made = {"encoder": "convnet", "scores": scores, "floors": floors, "time_split": {"views": 1.0, "data": 1.0}, **cost, **more}
-    return Cell(method, seed, FINISHED, f"{method}/{seed}", **made)
+    values = {"encoder": "convnet", "scores": scores, "floors": floors, "time_split": {"views": 1.0, "data": 1.0}, **cost, **more}
+    return Cell(method, seed, FINISHED, Run(f"{method}/{seed}"), **values)
 
 
 def comparison(cells, seeds=3, **more):
@@ -96,7 +98,7 @@ def test_where_labels_were_learned_from_the_sentence_names_the_best_without_them
     cells = [cell(name, seed, best + seed / 500) for name, best in (("supcon", 0.78), ("simclr", 0.70), ("byol", 0.60)) for seed in range(3)]
     told = comparison(cells).sentence()
     assert told.startswith("supcon scores best") and "Of the methods without labels simclr scores best (linear probe): 70.2 %" in told
-    assert comparison([each for each in cells if each.method != "supcon"]).sentence().count("scores best") == 1
+    assert comparison([each for each in cells if each.arm != "supcon"]).sentence().count("scores best") == 1
 
 
 def test_the_sentence_does_not_hide_that_nothing_was_gained():
@@ -114,7 +116,11 @@ def test_of_texts_every_floor_is_told_and_the_highest_of_the_input_named():
 
 def test_a_training_that_stopped_itself_is_a_result_and_one_that_died_is_told():
     verdict = {"verdict": "collapsed", "since_step": 7, "why": "one way"}
-    cells = [cell("a", 0, 0.7), Cell("a", 1, STOPPED, "a/1", health=[verdict], why="collapsed at step 9"), Cell("b", 0, DIED, "b/0", why="killed")]
+    cells = [
+        cell("a", 0, 0.7),
+        Cell("a", 1, STOPPED, Run("a/1"), health=[verdict], why="collapsed at step 9"),
+        Cell("b", 0, DIED, Run("b/0"), why="killed"),
+    ]
     found = comparison(cells, seeds=2)
     assert found.methods() == ["a", "b"]
     assert found.verdicts("a") == ["collapsed (1 of 2 seeds)"] and found.verdicts("b") == ["killed"]
@@ -132,8 +138,8 @@ def test_less_arithmetic_than_is_usual_on_an_encoder_is_explained_by_where_the_t
     cells += [cell("e", 0, 0.7, flops_per_second=5e9, time_split=slow), cell("f", 0, 0.7, encoder="vit", flops_per_second=1e9, time_split=slow)]
     (told,) = comparison(cells).slower()
     assert told == (
-        "e does 56% of the arithmetic a second of the median method on convnet: 50% of its time goes into forward and backward passes, "
-        "which reach 100% of the median; beside them views 40%, optimiser 10%."
+        "e does 56% of the arithmetic per second of the median method on convnet: 50% of its time goes into forward and backward passes, "
+        "which reach 100% of the median; the rest goes into views 40%, optimiser 10%."
     )
 
 
@@ -176,29 +182,42 @@ def test_processor_time_adds_up_over_an_interruption(tmp_path):
 
 def test_all_leaves_out_what_does_not_suit_the_data_and_says_why():
     data = open_data((POINTS, CLASSES))
-    found, left_out = grid.entries("all", data, "cpu", {}, encoder="auto", steps=1)
+    found, left_out = entries("all", data, "cpu", {}, encoder="auto", steps=1)
     assert "simclr" in [entry.name for entry in found]
     assert left_out["mae"] == "mae learns from pixels, and this data is vector"
     assert left_out["supervised"] == "supervised learns from labels, and this data has no test split of its own"
     assert left_out["finetune"] == "finetune goes on from a trained encoder"
     with pytest.raises(UserError, match="learns from pixels"):
-        grid.entries("simclr,mae", data, "cpu", {}, encoder="auto", steps=1)
+        entries("simclr,mae", data, "cpu", {}, encoder="auto", steps=1)
 
 
 def test_what_learns_from_labels_takes_part_where_the_test_labels_are_kept_from_it():
-    found, left_out = grid.entries("all", open_data("demo:digits"), "cpu", {}, encoder="auto", steps=1)
+    found, left_out = entries("all", open_data("demo:digits"), "cpu", {}, encoder="auto", steps=1)
     assert {"supervised", "supcon"} <= {entry.name for entry in found}
     assert [name for name in left_out if registry()[name].family != "text"] == ["cmc", "colorization", "finetune"]
 
 
+def test_of_a_method_that_keeps_several_encoders_the_one_of_a_role_is_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "run_in_process", here)
+    arguments = {"data": {"a": POINTS, "b": POINTS[:, :2] ** 2, "label": CLASSES}, "methods": "cmc", "steps": 2, "seeds": 1, "protocols": ("knn",)}
+    with pytest.raises(UserError, match=r"cmc keeps several encoders \(a, b\), and only one is scored: choose one with --role: a or b"):
+        leaven.compare(**arguments, out=tmp_path / "none")
+    with pytest.raises(UserError, match="none for 'c'"):
+        leaven.compare(**arguments, out=tmp_path / "none", role="c")
+    scores = [leaven.compare(**arguments, out=tmp_path / role, role=role) for role in ("a", "b")]
+    accuracies = [found.floors()["input"]["knn"]["accuracy"] for found in scores]
+    assert accuracies[0] > accuracies[1]  # b says little of the classes
+    assert all("knn" in found.scores("cmc") and (tmp_path / role / "report.html").is_file() for role, found in zip("ab", scores, strict=True))
+
+
 def test_a_setting_is_for_one_method_or_for_all():
     data = open_data((POINTS, CLASSES))
-    found, _ = grid.entries("simclr,byol", data, "cpu", {"recipe.batch": 32, "simclr:temperature": 0.5}, encoder="auto", steps=1)
+    found, _ = entries("simclr,byol", data, "cpu", {"recipe.batch": 32, "simclr:temperature": 0.5}, encoder="auto", steps=1)
     assert [entry.request.settings for entry in found] == [{"recipe.batch": 32, "temperature": 0.5}, {"recipe.batch": 32}]
     with pytest.raises(UserError, match="not compared"):
-        grid.entries("simclr", data, "cpu", {"byol:momentum": 0.9}, encoder="auto", steps=1)
+        entries("simclr", data, "cpu", {"byol:momentum": 0.9}, encoder="auto", steps=1)
     with pytest.raises(UserError, match="no setting"):
-        grid.entries("all", data, "cpu", {"simclr:warmth": 1}, encoder="auto", steps=1)
+        entries("all", data, "cpu", {"simclr:warmth": 1}, encoder="auto", steps=1)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +225,7 @@ def test_a_setting_is_for_one_method_or_for_all():
     [
         ({"budget": "1m", "steps": 3}, "give one of"),
         ({"seeds": 0}, "one seed and one step"),
+        ({"protocols": ("knn", "sts")}, "not compared by 'sts'"),
         ({"protocols": ("knn", "fid")}, "no protocol is named 'fid'"),
         ({"methods": "simclr,simcrl"}, "did you mean simclr"),
         ({"methods": "simclr,simclr"}, "have one name"),
@@ -222,26 +242,24 @@ def test_wrong_input_is_refused_before_anything_is_made(arguments, told, tmp_pat
 # --- a process of its own ---
 
 
-def opening(data):
-    return {"data": data, "data_root": None, "labels": None, "columns": None}
-
-
 def test_a_wrong_input_that_a_task_meets_is_told_as_such():
     with pytest.raises(UserError, match="no such file or folder"):
-        apart("pace", {"request": Request(budget=1.0), "opening": opening("/no/folder")}, say=print, progress=print)
+        run_in_process(pace, {"request": Request(budget=1.0), "source": Source("/no/folder")}, Family(), say=print, progress=print)
 
 
 def test_a_task_that_ends_without_an_answer_has_died(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(Died, match="ended with status 1"):
-        apart("pace", {"large": bytes(10**6)}, say=print, progress=print)
+        run_in_process(pace, {"large": bytes(10**6)}, Family(), say=print, progress=print)
 
 
 def test_asking_a_task_to_end_raises_interrupted_after_a_checkpoint(tmp_path):
     request = Request("simclr", steps=2000, settings=SMALL, device="cpu")  # logged every 10
-    task = {"request": request, "opening": opening(Batch.of(x=Vector(POINTS), label=CLASSES)), "folder": tmp_path / "run", "evaluation": {}}
-    with pytest.raises(Interrupted):
-        apart("train_and_score", task, say=print, progress=lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    source = Source(Batch.of(x=Vector(POINTS), label=CLASSES))
+    scoring = {"scoring": Scoring(("knn",)), "known_floors": {}}
+    task = {"request": request, "source": source, "rows": None, "folder": tmp_path / "run", **scoring}
+    with pytest.raises(Interrupted), Family() as family:
+        run_in_process(train_and_score, task, family, say=print, progress=lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     steps = [path.stem for path in (tmp_path / "run" / "checkpoint").iterdir()]
     assert max(steps) > "step-000000000"
 
@@ -249,9 +267,9 @@ def test_asking_a_task_to_end_raises_interrupted_after_a_checkpoint(tmp_path):
 # --- end to end ---
 
 
-def here(task, arguments, family=None, *, say, progress):
+def here(function, arguments, family, *, say, progress):
     """A task in this process: starting one takes seconds, and the tests above and below start enough of them."""
-    return cell_process.TASKS[task](**arguments, say=say, progress=progress)
+    return function(**arguments, say=say, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +278,7 @@ def compared(tmp_path_factory):
     out, lines = tmp_path_factory.mktemp("compare") / "out", []
     arguments = {"methods": "simclr,byol", "steps": 16, "seeds": 1, "out": out, "settings": SMALL}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(grid, "apart", here)
+        patched.setattr(grid, "run_in_process", here)
         return leaven.compare((POINTS, CLASSES), **arguments, say=lines.append), arguments, lines
 
 
@@ -282,7 +300,7 @@ def test_a_comparison_scores_every_method_beside_its_floors(compared):
 
 
 def test_methods_are_compared_by_what_they_find_and_by_the_groups_that_they_form(tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "apart", here)
+    monkeypatch.setattr(grid, "run_in_process", here)
     arguments = {"methods": "simclr,byol", "steps": 2, "seeds": 2, "settings": SMALL, "protocols": ("retrieval", "clusters")}
     found = leaven.compare((POINTS, CLASSES), out=tmp_path / "out", **arguments)
     for name in ("simclr", "byol"):
@@ -301,15 +319,18 @@ def test_the_same_call_goes_on_with_what_is_missing(compared, monkeypatch):
     folder = arguments["out"] / "byol" / "0"
     before = (arguments["out"] / "simclr" / "0" / "metrics.jsonl").stat().st_mtime_ns
     (folder / "cell.json").unlink()
+    plan = json.loads((arguments["out"] / "plan.json").read_text())
+    del plan["asked"]["role"]  # earlier versions knew none, and wrote down the steps of every method
+    (arguments["out"] / "plan.json").write_text(json.dumps(plan | {"methods": {"simclr": {"steps": 16}, "byol": {"steps": 16}}}))
     made = []
 
     def counted(task, content, *family, **keywords):
         made.append((task, content["folder"].parent.name))
         return here(task, content, *family, **keywords)
 
-    monkeypatch.setattr(grid, "apart", counted)
+    monkeypatch.setattr(grid, "run_in_process", counted)
     again = leaven.compare((POINTS, CLASSES), **arguments)
-    assert made == [("train_and_score", "byol")]
+    assert made == [(train_and_score, "byol")]
     assert again.to_dict() == found.to_dict()
     assert (arguments["out"] / "simclr" / "0" / "metrics.jsonl").stat().st_mtime_ns == before
 
@@ -323,9 +344,9 @@ def test_more_seeds_are_added_to_those_that_are_there(compared, monkeypatch, tmp
         made.append((task, content["folder"].parent.name, content["folder"].name))
         return here(task, content, *family, **keywords)
 
-    monkeypatch.setattr(grid, "apart", counted)
+    monkeypatch.setattr(grid, "run_in_process", counted)
     more = leaven.compare((POINTS, CLASSES), **{**arguments, "out": tmp_path / "out", "seeds": 2})
-    assert made == [("train_and_score", "simclr", "1"), ("train_and_score", "byol", "1")]
+    assert made == [(train_and_score, "simclr", "1"), (train_and_score, "byol", "1")]
     assert [cell.scores for cell in more.cells[:2]] == [cell.scores for cell in found.cells]
 
 
@@ -359,7 +380,7 @@ def test_trainings_side_by_side_give_the_same_table_and_say_so(compared, tmp_pat
         with alone:  # in one process they would share a random generator
             return here(task, content, family, **keywords)
 
-    monkeypatch.setattr(grid, "apart", meeting)
+    monkeypatch.setattr(grid, "run_in_process", meeting)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     again = leaven.compare((POINTS, CLASSES), **{**arguments, "out": tmp_path}, jobs=2)
     assert threads == [3, 3]
@@ -385,7 +406,7 @@ def test_asking_trainings_side_by_side_to_end_ends_all_of_them_after_their_check
 
 
 def test_a_stopped_training_is_written_down_and_not_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "apart", here)
+    monkeypatch.setattr(grid, "run_in_process", here)
     arguments = {"methods": "simclr", "steps": 9, "seeds": 1, "out": tmp_path, "settings": {**SMALL, "recipe.lr": 1e30}}
     found = leaven.compare((POINTS, CLASSES), **arguments)
     (only,) = found.cells
@@ -393,31 +414,30 @@ def test_a_stopped_training_is_written_down_and_not_tried_again(tmp_path, monkey
     assert found.sentence() == "No method has a score."
     assert "non-finite loss" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "simclr" / "0" / "report.html").is_file()
-    monkeypatch.setattr(grid, "apart", None)  # nothing is left to do
+    monkeypatch.setattr(grid, "run_in_process", None)  # nothing is left to do
     assert leaven.compare((POINTS, CLASSES), **arguments).cells == found.cells
 
 
 def test_budgets_become_steps_once(tmp_path, monkeypatch):
-    asked = []
+    rehearsed = []
 
-    def told(task, content, **_):
-        asked.append(task)
+    def answer(function, content, *_, **__):
+        rehearsed.append(function)
         return {"steps": 123, "batch": 64, "seconds_a_step": 0.1}
 
-    monkeypatch.setattr(grid, "apart", told)
-    data = open_data((POINTS, CLASSES))
-    found, _ = grid.entries("simclr", data, "cpu", {}, encoder="auto", budget=9.0)
+    monkeypatch.setattr(grid, "run_in_process", answer)
+    arms, _ = entries("simclr", open_data((POINTS, CLASSES)), "cpu", {}, encoder="auto", budget=9.0)
     for _ in range(2):
-        table = grid.Grid(tmp_path, {"seeds": 1}, {"cpu": "this"})
-        table.settle_lengths(found, {}, print)
-    assert asked == ["pace"]
+        table = grid.Grid(tmp_path, "comparison", {"seeds": 1}, Source((POINTS, CLASSES)), Scoring(("knn",), "cpu"))
+        table.settle_lengths(arms, Family(), print)
+    assert rehearsed == [pace]
     assert json.loads((tmp_path / "plan.json").read_text())["methods"]["simclr"]["steps"] == 123
 
 
 def test_the_pace_of_a_method_fills_its_budget():
-    told = cell_process.pace(Request("simclr", budget=4.0, settings=SMALL), opening((POINTS, CLASSES)))
-    assert told["batch"] == 64
-    assert 0.3 < told["steps"] * told["seconds_a_step"] / 4.0 < 1.05
+    rehearsal = pace(Request("simclr", budget=4.0, settings=SMALL), Source((POINTS, CLASSES)))
+    assert rehearsal["batch"] == 64
+    assert 0.3 < rehearsal["steps"] * rehearsal["seconds_a_step"] / 4.0 < 1.05
 
 
 def test_the_command_answers_with_scores_and_a_page(tmp_path, capsys, monkeypatch):

@@ -8,15 +8,23 @@ import pytest
 import torch
 
 import leaven
+from leaven.cli import completion
 from leaven.data import open_data
-from leaven.errors import UserError
+from leaven.errors import TrainingStopped, UserError
 from leaven.evaluation import floors
-from leaven.evaluation.comparison import difference
-from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, decided, few, sign
+from leaven.evaluation.results import difference
+from leaven.experiments import grid, process
+from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findings, Outcome, few_per_class, sign, verdict_of
 from leaven.experiments.claims import augmentation_pairs
-from leaven.experiments.runner import claims, slug, thinned
+from leaven.experiments.reproduction import claims, slug, thinned
 
 SIDE = 16
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """Trainings in this process: starting one takes seconds, and test_compare starts enough of them."""
+    monkeypatch.setattr(grid, "run_in_process", lambda function, arguments, family, **speaking: function(**arguments, **speaking))
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +53,8 @@ class Small(Claim):
         narrow = {"encoder.width": 4, "encoder.features": 8}
         return {"short": Arm("simclr", narrow, steps=1), "long": Arm("simclr", narrow, steps=3)}
 
-    def decide(self, found: Found):
-        return Outcome(decided(found.gain("long", "short")), found.told("long", "short"))
-
-    def figure(self, found: Found):
-        from leaven.report.reproduction import line_figure
-
-        return line_figure({"kNN": [(place, found.score(arm)) for place, arm in enumerate(found.arms)]}, "length")
+    def decide(self, findings: Findings):
+        return Outcome(verdict_of(findings.gain("long", "short")), findings.contrast("long", "short"))
 
 
 @pytest.mark.parametrize("name", claims())
@@ -72,7 +75,7 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
     monkeypatch.setattr(claims()[name], "batch", 16)
     monkeypatch.setattr(claims()[name], "floor_seconds", 0.1)
     monkeypatch.setitem(floors.labels_only.__kwdefaults__, "steps", 2)
-    monkeypatch.setattr(claims()[name], "labels_per_class", claims()[name].labels_per_class and (1,))
+    monkeypatch.setattr(claims()[name], "protocol_settings", dict.fromkeys(claims()[name].protocol_settings, (1,)))
     for counts in ("FEW", "COUNTS"):
         monkeypatch.setattr(f"leaven.experiments.claims.{name.replace('-', '_')}.{counts}", (1,), raising=False)
     data = PAIRS if claims()[name].data == "stsb" else coloured
@@ -102,20 +105,40 @@ def test_made_predicts_from_what_comes_before_and_the_claim_sees_that(tmp_path):
 )
 def test_a_rule_needs_whole_intervals_over_seeds_on_one_side_of_zero(gains, verdict):
     pairs = [difference([({"accuracy": 0.5 + gain}, {"accuracy": 0.5}) for gain in seeds]) for seeds in gains]
-    assert decided(*pairs) == verdict
+    assert verdict_of(*pairs) == verdict
     assert sign(difference([({"accuracy": 0.7}, {"accuracy": 0.5})])) == 0
 
 
-def test_a_reproduction_trains_each_arm_and_seed_once_and_goes_on(samples, tmp_path, monkeypatch):
-    told = []
-    first = leaven.reproduce(Small, data=samples, out=tmp_path / "out", say=told.append)
-    assert next(line for line in told if line.startswith("[")).startswith("[1/4] short, seed 0: knn ")
-    assert first["scores"]["long"]["knn"]["seeds"] and len(first["scores"]["long"]["knn"]["seeds"]) == 2
+def test_a_reproduction_trains_each_arm_and_seed_once_and_goes_on(samples, tmp_path):
+    lines = []
+    first = leaven.reproduce(Small, data=samples, out=tmp_path / "out", say=lines.append)
+    assert any(line.startswith("[1/4] short, seed 0: nearest neighbours ") for line in lines)
+    assert len(first["scores"]["long"]["knn"]["seeds"]) == 2
     weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")}
     (tmp_path / "out" / "long" / "1" / "scorecard.json").unlink()
+    for mark in (tmp_path / "out").rglob("cell.json"):  # reproductions of earlier versions had none
+        mark.unlink()
     again = leaven.reproduce(Small, data=samples, out=tmp_path / "out")
     assert {key: again[key] for key in ("verdict", "scores", "because")} == {key: first[key] for key in ("verdict", "scores", "because")}
     assert weights == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")} and len(weights) == 4
+
+
+def test_each_training_of_a_claim_has_a_process_of_its_own_several_at_a_time(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "run_in_process", process.run_in_process)
+    result = leaven.reproduce(Small, data=samples, out=tmp_path / "out", seeds=1, jobs=2)
+    assert all(0 <= result["scores"][arm]["knn"]["accuracy"] <= 1 for arm in ("short", "long"))
+    assert any("2 trainings ran side by side" in note for note in result["notes"])
+
+
+def test_a_rule_is_not_applied_where_a_training_stopped_itself(samples, tmp_path):
+    class Diverging(Small):
+        def arms(self):
+            return {"short": Arm("simclr", {"encoder.width": 4, "recipe.lr": 1e30}, steps=9)}
+
+    for _ in range(2):  # it is not trained again
+        with pytest.raises(TrainingStopped, match=r"non-finite loss at step \d+: .* \(short, seed 0\)"):
+            leaven.reproduce(Diverging, data=samples, out=tmp_path / "out", seeds=1)
+    assert not (tmp_path / "out" / "reproduction.json").exists()
 
 
 class Measured(Small):
@@ -123,7 +146,7 @@ class Measured(Small):
 
     protocols = ()
 
-    def given(self, root):
+    def open(self, root):
         return torch.arange(64.0)[:, None], torch.arange(64) % 2
 
     def arms(self):
@@ -133,14 +156,9 @@ class Measured(Small):
         asked.append(seed)
         return {**{arm: {"steps": run.config["result"]["steps"] + seed} for arm, run in runs.items()}, "none": {"steps": 0}}
 
-    def decide(self, found):
-        gap = found.gap("long", "short", "steps")
-        return Outcome(decided(gap), f"{gap['mean']} more, {found.number('none', 'steps')['interval']}.")
-
-    def figure(self, found):
-        from leaven.report.reproduction import numbers_figure
-
-        return numbers_figure({arm: found.number(arm, "steps") for arm in found.arms}, "steps")
+    def decide(self, findings):
+        gap = findings.gain("long", "short", "steps")
+        return Outcome(verdict_of(gap), f"{gap['mean']} more, {findings.number('none', 'steps')['interval']}.")
 
 
 asked = []
@@ -160,11 +178,11 @@ def test_a_claim_may_measure_on_its_trainings_what_no_protocol_does(tmp_path):
 
 
 def test_an_arm_may_see_few_samples_of_each_class_drawn_anew_for_each_seed(samples, tmp_path):
-    rows = {seed: few(samples, 5, seed) for seed in range(2)}
+    rows = {seed: few_per_class(samples, 5, seed) for seed in range(2)}
     for drawn in rows.values():
         assert samples.rows.label[drawn].bincount().tolist() == [5, 5, 5] and torch.isin(drawn, samples.train()).all()
-    assert not torch.equal(rows[0], rows[1]) and torch.equal(rows[0], few(samples, 5, 0))
-    assert len(few(samples, 10**6, 0)) == len(samples.train())
+    assert not torch.equal(rows[0], rows[1]) and torch.equal(rows[0], few_per_class(samples, 5, 0))
+    assert len(few_per_class(samples, 10**6, 0)) == len(samples.train())
 
     class Few(Small):
         def arms(self):
@@ -184,14 +202,15 @@ def test_another_reproduction_in_the_same_folder_is_refused_and_more_seeds_are_n
 
 
 def test_large_data_is_thinned_to_the_same_samples_each_time_with_splits_kept_apart(samples):
-    once, twice = thinned(samples, 40, 10), thinned(samples, 40, 10)
+    once, twice = (samples.subset(thinned(samples, 40, 10)) for _ in range(2))
     assert once.fingerprint == twice.fingerprint and len(once) == 50
-    assert thinned(samples, 1000, 1000) is samples
+    assert thinned(samples, 1000, 1000) is None
     learned, scored, _, _ = samples.held_out()
     assert torch.isin(once.hashes, samples.hashes[learned]).sum() == 40 and torch.isin(once.hashes, samples.hashes[scored]).sum() == 10
 
 
 def test_reproduce_and_claims_on_the_command_line(command, tmp_path, coloured):
+    assert completion.claim_names() == list(claims())
     status, out, _ = command("claims", "--json")
     assert status == 0 and {claim["name"] for claim in json.loads(out)} == set(claims())
     status, _, err = command("reproduce", "masking-ration")

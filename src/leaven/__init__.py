@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from leaven.api.claims import list_claims
     from leaven.api.compare import compare
     from leaven.api.demo import demo
     from leaven.api.embed import embed
@@ -23,19 +24,17 @@ if TYPE_CHECKING:
     from leaven.api.pretrain import pretrain
     from leaven.api.protocols import list_protocols
     from leaven.api.reconstruct import reconstruct
+    from leaven.api.reproduce import reproduce
     from leaven.api.rewrite import rewrite
     from leaven.api.sample import sample
     from leaven.api.score import score
     from leaven.api.search import search
     from leaven.errors import UserError
-    from leaven.experiments.runner import list_claims, reproduce
     from leaven.run import Run
 
 _ELSEWHERE = {
     "Run": "leaven.run",
     "UserError": "leaven.errors",
-    "list_claims": "leaven.experiments.runner",
-    "reproduce": "leaven.experiments.runner",
 }
 """Homes of the public names that are not in the file of leaven.api that is named like their command."""
 

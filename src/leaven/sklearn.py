@@ -13,7 +13,6 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from leaven.api.console import seconds
 from leaven.api.options import (
     Batch,
     Budget,
@@ -30,6 +29,7 @@ from leaven.api.options import (
     Steps,
     documented,
 )
+from leaven.console import seconds
 from leaven.data import open_data
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder

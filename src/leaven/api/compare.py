@@ -2,53 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.open import describe_data
+from leaven.api.options import (
+    Budget,
+    Columns,
+    Data,
+    Device,
+    EncoderName,
+    Jobs,
+    Labels,
+    MethodNames,
+    Option,
+    Precision,
+    Protocols,
+    Role,
+    Root,
+    Settings,
+    Size,
+    Steps,
+    documented,
+)  # fmt: skip
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.comparison import Comparison
 from leaven.evaluation.registry import address, find_protocol, frozen_protocols
-from leaven.experiments.grid import Grid, entries
-from leaven.methods.method import Method
+from leaven.experiments.cell import Scoring, Source
+from leaven.experiments.entries import entries
+from leaven.experiments.grid import Grid
 from leaven.report.comparison import report_comparison
 from leaven.run import write_json
-from leaven.training.devices import choose_device, describe_machine
+from leaven.training.devices import choose_device
 
 
+@documented
 def compare(
-    data: Any,
+    data: Data,
     *,
-    methods: str | Sequence[str | type[Method]] = "all",
-    encoder: str = "auto",
-    budget: str | float | None = None,
-    steps: int | None = None,
-    seeds: int = 3,
-    jobs: int = 1,
-    out: str | Path | None = None,
-    labels: Any = None,
-    columns: Mapping[str, str] | None = None,
-    settings: Mapping[str, Any] | None = None,
-    protocols: Sequence[str] = ("knn", "linear"),
-    size: int | None = None,
-    precision: str = "auto",
-    device: str = "auto",
-    data_root: str | Path | None = None,
+    methods: MethodNames = "all",
+    encoder: EncoderName = "auto",
+    budget: Annotated[Budget, "Time for each training: 90s, 10m, 2h (default 3m); it becomes a number of steps once per method."] = None,
+    steps: Annotated[Steps, "Optimiser steps of each training, in place of a time."] = None,
+    seeds: Annotated[int, Option("Trainings of each method.", least=1)] = 3,
+    jobs: Jobs = 1,
+    out: Annotated[
+        Path | str | None, Option("The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped.")
+    ] = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    role: Annotated[Role, "The role whose encoder is scored, where a method keeps several."] = None,
+    settings: Annotated[Settings, "A hyper-parameter: method:name=value, or name=value for all methods. May be repeated."] = None,
+    protocols: Annotated[Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class."] = ("knn", "linear"),
+    size: Size = None,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    data_root: Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Comparison:
-    """Train several methods for the same time with several seeds, and score them beside their floors; into `out` (default leaven-runs/compare-DATA).
+    """Train several methods for the same time and score them beside their floors: a table with intervals, and a page.
 
-    methods: names, or all that suit the data. budget: time for each training (default 3m), turned into steps once a method, before any is trained;
-    or steps. settings: hyper-parameters of all methods by name, or of one as "method:name". Each training is a run in OUT/METHOD/SEED, made by a
-    process of its own; jobs: how many at a time, each on its share of the CPU cores. The same call goes on where it stopped, and more seeds may be
-    asked for later. A training that stops itself is a result; one whose process dies is tried again by the next call.
-
-    Raises UserError for wrong input, data without labels, or another comparison in `out`; Interrupted after SIGTERM or Ctrl-C.
+    Each training is a run in OUT/METHOD/SEED, made by a process of its own. A later call may ask for more seeds. A training that stops itself is a
+    result; one whose process dies is tried again by the next call. Raises UserError for wrong input, data without labels, or another comparison in
+    `out`; Interrupted after SIGTERM or Ctrl-C.
     """
     if budget is not None and steps is not None:
         raise UserError("give one of --budget and --steps")
@@ -56,10 +76,10 @@ def compare(
         raise UserError("a comparison needs one seed and one step at least")
     if jobs < 1:
         raise UserError(f"a comparison makes one training at a time or more, not {jobs}")
-    chosen = [find_protocol(protocol) for protocol in protocols]
-    if others := [protocol.name for protocol in chosen if not protocol.frozen]:
-        raise UserError(f"methods are not compared by {others[0]!r}", hint=f"choose from {', '.join(frozen_protocols())}")
-    protocols, addresses = [protocol.name for protocol in chosen], tuple(map(address, chosen))
+    chosen = [find_protocol(protocol) for protocol in protocols or ("knn", "linear")]
+    if unsuited := [protocol.name for protocol in chosen if not protocol.frozen]:
+        raise UserError(f"methods are not compared by {unsuited[0]!r}", hint=f"choose from {', '.join(frozen_protocols())}")
+    names = tuple(protocol.name for protocol in chosen)
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
     samples = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
@@ -67,29 +87,29 @@ def compare(
     if samples.spec.classes < 2:
         hint = "say where they are with --labels COLUMN, FILE.csv or folder"
         raise UserError("scores need labels of two classes or more", where=samples.name, hint=hint)
-    found, left_out = entries(methods, samples, device, settings or {}, encoder=encoder, size=size, precision=precision, **length)
+    arms, left_out = entries(methods, samples, device, settings or {}, role, encoder=encoder, size=size, precision=precision, **length)
     for name, why in left_out.items():
         say(f"left out: {name}: {why}")
-    if not found:
+    if not arms:
         raise UserError("no method suits this data", where=samples.name, hint="name some with --methods to see why")
     folder = Path(out or Path("leaven-runs") / f"compare-{Path(samples.name).name.replace(':', '-')}")
     asked = {
-        "methods": [entry.name for entry in found],
+        "methods": [arm.name for arm in arms],
         "data": {"name": samples.name, "fingerprint": samples.fingerprint},
         "length": length,
-        "protocols": list(protocols),
+        "protocols": list(names),
+        "role": role,
         "precision": precision,
-        "settings": {entry.name: entry.request.settings for entry in found},
-        "encoders": {entry.name: entry.encoder for entry in found},
+        "settings": {arm.name: arm.request.settings for arm in arms},
+        "encoders": {arm.name: arm.encoder for arm in arms},
     }
-    grid = Grid(folder, asked, describe_machine(device))
-    opening = {"data": data, "data_root": data_root, "labels": labels, "columns": columns}
-    grid.settle_lengths(found, opening, say)
-    cells = grid.fill(found, seeds, opening, {"protocols": addresses, "device": device}, say, progress, jobs)
+    source = Source.of(data, samples, root=data_root, labels=labels, columns=columns)
+    grid = Grid(folder, "comparison", asked, source, Scoring(tuple(map(address, chosen)), device, role))
+    cells = grid.fill(arms, seeds, say, progress, jobs)
     _, test, part, note = samples.held_out()
     scored_on = f"{samples.name} ({part}: {len(test):,} samples)"
     notes = [*([note] if note else []), *grid.plan["notes"]]
-    comparison = Comparison(str(folder), scored_on, tuple(protocols), length, seeds, cells, left_out, grid.plan["machine"], notes)
+    comparison = Comparison(str(folder), scored_on, names, length, seeds, cells, left_out, grid.plan["machine"], notes, role)
     write_json(folder / "comparison.json", comparison.to_dict())
     report_comparison(comparison, samples, device=device)
     return comparison

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.evaluate import evaluate
 from leaven.api.options import Option, documented
 from leaven.api.pretrain import pretrain
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.evaluation.scorecard import Scorecard
 
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from leaven.api.console import Progress, Say, quiet
 from leaven.api.open import open_for
 from leaven.api.options import Columns, Data, Device, Labels, Option, Role, Root, RunFolder, documented
+from leaven.console import Progress, Say, quiet
 from leaven.errors import UserError
 from leaven.evaluation.features import encode, encoded
 from leaven.training.devices import choose_device

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.options import (
     Columns,
     Data,
@@ -23,6 +22,7 @@ from leaven.api.options import (
     Seed,
     documented,
 )
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.protocol import Trial

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.open import describe_data, open_for
 from leaven.api.options import (
     AcceptData,
@@ -33,6 +32,7 @@ from leaven.api.options import (
     Track,
     documented,
 )
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.errors import UserError
 from leaven.report.story import report_run
 from leaven.run import Run

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.options import (
     Batch,
     Budget,
@@ -25,6 +24,7 @@ from leaven.api.options import (
     documented,
 )
 from leaven.api.write import check_suffix
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data

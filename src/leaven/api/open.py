@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from leaven.api.console import Progress, Say, quiet
+from leaven.console import Progress, Say, quiet
 from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder, describe_encoder
 from leaven.evaluation.features import check_input

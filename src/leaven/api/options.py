@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
-from leaven.api.console import Progress, Say, quiet  # noqa: F401  signatures name them
+from leaven.console import Progress, Say, quiet  # noqa: F401  signatures name them
 from leaven.errors import UserError
 
 if TYPE_CHECKING:
     from leaven.data.rewriting import Rewriter
     from leaven.evaluation.protocol import Protocol
+    from leaven.experiments.claim import Claim
     from leaven.methods.method import Method
     from leaven.run import Run
 
@@ -94,6 +95,11 @@ EncoderName = Annotated[
         names="encoders",
     ),
 ]
+MethodNames = Annotated[
+    "str | Sequence[str | type[Method]]", Option("Names from `leaven methods`, separated by commas, or all.", values=("all",), names="methods")
+]
+ClaimName = Annotated["str | type[Claim]", Option("A name from `leaven claims`.", argument=True, names="claims")]
+Jobs = Annotated[int, Option("Trainings that run at a time, each on its share of the CPU cores.", flags=("--jobs", "-j"), least=1)]
 Budget = Annotated[str | float | None, Option("How long: 90s, 10m, 2h.")]
 Epochs = Annotated[float | None, Option("How long: passes over the data.", least=0)]
 Steps = Annotated[int | None, Option("How long: optimiser steps.", least=1)]

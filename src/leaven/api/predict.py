@@ -7,10 +7,10 @@ from typing import Annotated
 
 import torch
 
-from leaven.api.console import Progress, Say, quiet
 from leaven.api.open import counted, open_for
 from leaven.api.options import Columns, Data, Device, Option, Role, Root, RunFolder, documented
 from leaven.api.write import check_suffix
+from leaven.console import Progress, Say, quiet
 from leaven.evaluation.classifier import load_classifier, probabilities
 from leaven.evaluation.predictions import Predictions
 from leaven.run import Run

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.open import describe_data
 from leaven.api.options import (
     AcceptData,
@@ -36,6 +35,7 @@ from leaven.api.options import (
     Track,
     documented,
 )
+from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped, UserError

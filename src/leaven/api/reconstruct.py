@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.api.console import Progress, quiet
 from leaven.api.open import open_for
 from leaven.api.options import Columns, Data, Device, Option, OwnMethod, Role, Root, RunFolder, documented
 from leaven.api.write import check_samples_suffix, write_npy, write_texts
+from leaven.console import Progress, quiet
 from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.evaluation.abilities import open_method

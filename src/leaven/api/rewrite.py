@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from leaven.api.console import Progress, quiet
 from leaven.api.options import Columns, Data, Option, RewriterName, Root, Seed, documented
 from leaven.api.write import check_suffix
+from leaven.console import Progress, quiet
 from leaven.data import DataSet, open_data
 from leaven.data.rewriting import Rewriter, Synonyms, told
 from leaven.errors import UserError

@@ -8,10 +8,10 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from leaven.api.console import Progress, quiet
 from leaven.api.open import counted, open_for
 from leaven.api.options import Columns, Data, Device, Option, OwnMethod, Role, Root, RunFolder, Seed, documented
 from leaven.api.write import check_suffix
+from leaven.console import Progress, quiet
 from leaven.encoders import Encoder
 from leaven.evaluation.abilities import open_method
 from leaven.evaluation.likelihood import Likelihoods, log_probs

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from leaven.api.console import Progress, Say, quiet
 from leaven.api.open import Opened, counted, open_for
 from leaven.api.options import Columns, Data, Device, Labels, Option, Role, Root, RunFolder, documented
 from leaven.api.write import check_suffix
+from leaven.console import Progress, Say, quiet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode, encoded

@@ -1,19 +1,16 @@
-"""The command line application, how its commands speak, and the options of those that are written by hand."""
+"""The command line application, and how its commands speak."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import leaven
-from leaven.api import options
-from leaven.cli import completion
 
 PANELS = {
     "Raise": ("demo", "inspect", "rewrite", "pretrain", "finetune"),
@@ -53,23 +50,6 @@ def main(
     """Raise useful models from data that nobody has labeled."""
 
 
-Data = Annotated[
-    str, typer.Argument(help="A folder, file, glob, named data set (cifar10, mnist, ...) or demo:digits.", autocompletion=completion.data)
-]
-RunFolder = Annotated[Path, typer.Argument(help="The folder that `leaven pretrain` made.")]
-Columns = Annotated[str | None, typer.Option(help="Which column plays which role: role=column,...")]
-Labels = Annotated[str | None, typer.Option(help="Where labels are: a column, a FILE.csv (file,label) or `folder`.")]
-Root = Annotated[Path | None, typer.Option("--data-root", envvar="LEAVEN_DATA", help="Where named data sets lie.")]
-Size = Annotated[int | None, typer.Option(help="Side of training pictures in pixels.", min=1)]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=completion.one_of("auto", "cpu", "cuda", "mps"))]
-EncoderName = Annotated[
-    str,
-    typer.Option(
-        help="auto, a name from `leaven encoders`, or any timm model.", autocompletion=completion.one_of("auto", more=completion.encoder_names)
-    ),
-]
-Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp64.", autocompletion=completion.one_of("auto", "fp32", "bf16", "fp64"))]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output; everything else goes to standard error.")]
 
 
@@ -88,11 +68,3 @@ def answer(as_json: bool, content: Any, text: str = "") -> None:
     """The result: JSON for programs, or text for people."""
     if first_process():
         print(json.dumps(content) if as_json else text, flush=True)
-
-
-def assignments(pairs: list[str] | None, flag: str) -> dict[str, str]:
-    return options.assignments(pairs or [], flag)
-
-
-def columns_of(text: str | None) -> dict[str, str] | None:
-    return options.columns_of(text, "--columns") if text else None

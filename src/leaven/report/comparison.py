@@ -1,4 +1,4 @@
-"""The page of a comparison: every method's scores beside the floors, what they cost, what they saw and what they made of it."""
+"""The page of a comparison: every method's scores beside the floors, what they cost, what they saw, and a map of their features."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from leaven.data import DataSet
-from leaven.encoders.store import load_encoder
-from leaven.evaluation.comparison import DIED, FINISHED, Cell, Comparison, cost_cells, over_untrained
+from leaven.evaluation.comparison import Comparison, cost_cells, labels_per_class, over_untrained, seeds_in_words
 from leaven.evaluation.features import encode
 from leaven.evaluation.registry import headline, measure_of, protocol_title
+from leaven.evaluation.results import DIED, FINISHED, Cell
 from leaven.modalities import modality_of
 from leaven.modalities.content import spread
 from leaven.modalities.floor import floor_title
@@ -23,12 +23,11 @@ from leaven.report.page import duration, score_cell, time_parts
 from leaven.report.render import render
 from leaven.report.sheets import class_name, data_uri, dots, view_strips
 from leaven.report.story import seen_views
-from leaven.run import Run
+from leaven.training.trained import load_encoders
 
 SHOWN, MAPPED, ITERATIONS = 3, 500, 500
 DASHES = ("solid", "dash", "dot", "dashdot")
-MARKERS = {"linear": ("#e07b26", "circle"), "knn": ("#3f8fd2", "diamond-open"), "few-label": ("#35a36b", "square-open"),
-           "retrieval": ("#9a6fd0", "triangle-up-open"), "clusters": ("#b59410", "x")}  # fmt: skip
+MARKERS = (("#3f8fd2", "diamond-open"), ("#e07b26", "circle"), ("#35a36b", "square-open"), ("#9a6fd0", "triangle-up-open"), ("#b59410", "x"))
 
 
 def report_comparison(comparison: Comparison, data: DataSet, *, device: str = "cpu") -> Path:
@@ -37,22 +36,21 @@ def report_comparison(comparison: Comparison, data: DataSet, *, device: str = "c
 
     folder = Path(comparison.folder)
     head, *rows = comparison.table()
-    seeds = "one seed" if comparison.seeds == 1 else f"{comparison.seeds} seeds"
-    cards = [card(folder, comparison, method, data, device) for method in comparison.methods()]
+    cards = [card(comparison, method, data, device) for method in comparison.methods()]
     classes = sorted({int(label) for label in data.rows.label.unique() if label >= 0})
     return render(
         "comparison.html.jinja",
         folder / "report.html",
         {
             "title": f"Methods on {comparison.data}",
-            "subtitle": [f"{comparison.told_length()} a training", seeds, *described(comparison.machine)],
+            "subtitle": [f"{comparison.length_in_words()} per training", seeds_in_words(comparison.seeds), *described(comparison.machine)],
             "sentence": comparison.sentence(),
             "scores": Markup(scores_figure(comparison)),
             "head": head,
             "rows": [table_row(comparison, head, row) for row in rows],
             "left_out": comparison.left_out,
             "notes": comparison.notes,
-            "over_time": Markup(over_time_figure(comparison, folder)),
+            "over_time": Markup(over_time_figure(comparison)),
             "costs": costs(comparison),
             "slower": comparison.slower(),
             "parts": time_parts({part: 1.0 for method in comparison.methods() for part in comparison.costs(method)["time_split"]}),
@@ -70,21 +68,21 @@ def scores_figure(comparison: Comparison) -> str:
     arms = {method: comparison.scores(method) for method in comparison.methods()}
     arms |= {floor_title(name): scores for name, scores in comparison.floors().items()}
     figure = go.Figure()
-    for protocol in comparison.protocols:
-        found = {name: scores[protocol][-1] if protocol == "few-label" else scores[protocol] for name, scores in arms.items() if scores.get(protocol)}
-        if not found:
+    for number, protocol in enumerate(comparison.protocols):
+        points = {
+            name: scores[protocol][-1] if protocol == "few-label" else scores[protocol] for name, scores in arms.items() if scores.get(protocol)
+        }
+        if not points:
             continue
-        shown = protocol_title(protocol) + (f" ({next(iter(found.values()))['labels_per_class']} a class)" if protocol == "few-label" else "")
-        colour, symbol = MARKERS.get(protocol, ("#8b949e", "star"))
+        first = next(iter(points.values()))
+        shown = labels_per_class(first["labels_per_class"]) if protocol == "few-label" else protocol_title(protocol)
+        colour, symbol = MARKERS[number % len(MARKERS)]
         figure.add_scatter(
-            x=[headline(score) for score in found.values()],
-            y=[in_two_lines(name) for name in found],
-            name=shown,
-            mode="markers",
+            x=[headline(score) for score in points.values()], y=[in_two_lines(name) for name in points], name=shown, mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
-            error_x={**error_bars(found.values(), str(measure_of(next(iter(found.values()))))), "color": colour},
+            error_x={**error_bars(points.values(), str(measure_of(first))), "color": colour},
             hovertemplate="%{y}: %{x:.1%}<extra>" + shown + "</extra>",
-        )
+        )  # fmt: skip
     ranked = [in_two_lines(name) for name in arms][::-1]
     figure.update_layout(hovermode="closest", legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"})
     figure.update_xaxes(tickformat=".0%", title="test score", nticks=7)
@@ -93,25 +91,24 @@ def scores_figure(comparison: Comparison) -> str:
 
 
 def in_two_lines(name: str) -> str:
-    """So that a long name leaves room for the dots on a phone."""
+    """A long name in two lines leaves room for the dots on a phone."""
     return "<br>".join(name.rsplit(" ", 1)) if len(name) > 12 else name
 
 
-def over_time_figure(comparison: Comparison, folder: Path) -> str:
+def over_time_figure(comparison: Comparison) -> str:
     """kNN accuracy of training samples as training goes on, a line for each method; empty where none was logged twice."""
     import plotly.graph_objects as go
 
     figure, drawn = go.Figure(), []
     for number, method in enumerate(comparison.methods()):
-        looks: dict[int, list[tuple[float, float]]] = {}
-        cells = comparison.cells_of(method)
-        for found in [found for found in cells if found.state == FINISHED] or cells:
-            for row in Run(folder / found.folder).metrics:
+        by_step: dict[int, list[tuple[float, float]]] = {}
+        for trained in comparison.finished(method) or comparison.cells_of(method):
+            for row in trained.run.metrics:
                 if "knn" in row and "clock" in row:
-                    looks.setdefault(row["step"], []).append((row["clock"]["seconds"], row["knn"]))
-        if len(looks) < 2:
+                    by_step.setdefault(row["step"], []).append((row["clock"]["seconds"], row["knn"]))
+        if len(by_step) < 2:
             continue
-        seconds, accuracy = zip(*(map(statistics.fmean, zip(*rows, strict=True)) for _, rows in sorted(looks.items())), strict=True)
+        seconds, accuracy = zip(*(map(statistics.fmean, zip(*rows, strict=True)) for _, rows in sorted(by_step.items())), strict=True)
         line = {"color": CLASS_COLOURS[number % len(CLASS_COLOURS)], "dash": DASHES[number // len(CLASS_COLOURS) % len(DASHES)], "width": 2}
         figure.add_scatter(x=seconds, y=accuracy, name=method, mode="lines", line=line, hovertemplate="%{y:.1%}<extra>" + method + "</extra>")
         drawn.append(method)
@@ -127,71 +124,54 @@ def table_row(comparison: Comparison, head: Sequence[str], row: Sequence[str]) -
     """A row of the table with scores cut into value and interval, and a link to the method's card."""
     name, encoder, *values = row
     scored = head.index("over untrained") - 1
-    cells = [score_cell(value) for value in values[:scored]]
-    return {
-        "name": name,
-        "method": name in comparison.methods(),
-        "encoder": encoder,
-        "scores": cells,
-        "costs": values[scored:-1],
-        "health": values[-1],
-    }
+    scores = [score_cell(value) for value in values[:scored]]
+    linked = name in comparison.arms
+    return {"name": name, "method": linked, "encoder": encoder, "scores": scores, "costs": values[scored:-1], "health": values[-1]}
 
 
 def costs(comparison: Comparison) -> list[dict[str, Any]]:
     """Time and its parts, memory, processor time and FLOP/s of each method that finished; the lengths of bars as shares of the most."""
-    found = {method: comparison.costs(method) for method in comparison.methods()}
-    found = {method: cost for method, cost in found.items() if cost["seconds"]}
-    slowest = max((cost["seconds"] for cost in found.values()), default=1.0)
-    largest = max((cost["peak_memory"] or 0 for cost in found.values()), default=1) or 1
+    measured = {method: cost for method in comparison.methods() if (cost := comparison.costs(method))["seconds"]}
+    slowest = max((cost["seconds"] for cost in measured.values()), default=1.0)
+    largest = max((cost["peak_memory"] or 0 for cost in measured.values()), default=1) or 1
     rows = []
-    for method, cost in found.items():
+    for method, cost in measured.items():
         _, _, processor, memory, flops = cost_cells(cost)
-        rows.append(
-            {
-                "method": method,
-                "seconds": duration(cost["seconds"]),
-                "time": cost["seconds"] / slowest,
-                "parts": time_parts(cost["time_split"]),
-                "memory": memory,
-                "memory_share": (cost["peak_memory"] or 0) / largest,
-                "processor": processor,
-                "flops": flops,
-            }
-        )
+        time = {"seconds": duration(cost["seconds"]), "time": cost["seconds"] / slowest, "parts": time_parts(cost["time_split"])}
+        memory_used = {"memory": memory, "memory_share": (cost["peak_memory"] or 0) / largest}
+        rows.append({"method": method, **time, **memory_used, "processor": processor, "flops": flops})
     return rows
 
 
-def card(folder: Path, comparison: Comparison, method: str, data: DataSet, device: str) -> dict[str, Any]:
+def card(comparison: Comparison, method: str, data: DataSet, device: str) -> dict[str, Any]:
     """One method: its idea, warnings, loss, views, map and links to its runs; pictures are of the first seed that finished."""
-    cells = comparison.cells_of(method)
+    cells, reported = comparison.cells_of(method), [trained for trained in comparison.cells_of(method) if written(trained)]
     gain = comparison.gains(method).get(comparison.protocol)
-    told: dict[str, Any] = {"name": method, "idea": "", "gain": "", "loss": "", "views": [], "map": ""}
+    content: dict[str, Any] = {"name": method, "idea": "", "gain": "", "loss": "", "views": [], "map": ""}
     if gain:
-        told["gain"] = f"{over_untrained(gain).capitalize()}."
-    told["health"] = [{**verdict, "seed": found.seed} for found in cells for verdict in found.health]
-    told["died"] = [{"seed": found.seed, "why": found.why} for found in cells if found.state == DIED]
-    told["runs"] = [{"seed": found.seed, "state": found.state, "link": f"{found.folder}/report.html"} for found in cells if written(folder, found)]
-    shown = next((found for found in cells if found.state == FINISHED), next((found for found in cells if written(folder, found)), None))
+        content["gain"] = f"{over_untrained(gain).capitalize()}."
+    content["health"] = [{**verdict, "seed": trained.seed} for trained in cells for verdict in trained.health]
+    content["died"] = [{"seed": trained.seed, "why": trained.why} for trained in cells if trained.state == DIED]
+    content["runs"] = [{"seed": trained.seed, "state": trained.state, "link": f"{trained.folder}/report.html"} for trained in reported]
+    shown = next(iter([*comparison.finished(method), *reported]), None)
     if shown is None:
-        return told
-    run = Run(folder / shown.folder)
-    asked = run.config["asked"]
-    told["idea"] = idea(asked["method"]["name"])
-    if curves := metric_figures(run.metrics, shown.health, only=("loss",)):
-        told |= {"loss": curves[0]["figure"], "loss_why": curves[0]["why"]}
-    value = data.rows.roles.get("x")
+        return content
+    asked = shown.run.config["asked"]
+    content["idea"] = idea(asked["method"]["name"])
+    if curves := metric_figures(shown.run.metrics, shown.health, only=("loss",)):
+        content |= {"loss": curves[0]["figure"], "loss_why": curves[0]["why"]}
+    value = data.rows.roles[next(role for role in (comparison.role, "x", *data.rows.roles) if role in data.rows.roles)]
     views = asked["method"]["hyperparameters"].get("views")
-    if value is not None and modality_of(value).visible and views:
+    if modality_of(value).visible and views:
         seen = seen_views(value[spread(data.train(), SHOWN)], views)
-        told["views"] = view_strips(seen["originals"], seen["views"])
-    if shown.state == FINISHED and value is not None:
-        rows = spread(data.held_out()[1], MAPPED)
-        if len(rows) >= 5:
-            places = placed(encode(load_encoder(run.encoder_folder), value, rows, device=device), iterations=ITERATIONS)
-            told["map"] = data_uri(dots(places, [class_colour(int(label)) for label in data.rows.label[rows]]))
-    return told
+        content["views"] = view_strips(seen["originals"], seen["views"])
+    rows = spread(data.held_out()[1], MAPPED)
+    if shown.state == FINISHED and len(rows) >= 5:
+        (encoder,) = load_encoders(shown.run, comparison.role).values()
+        features = encode(encoder, value, rows, device=device)
+        content["map"] = data_uri(dots(placed(features, iterations=ITERATIONS), [class_colour(int(label)) for label in data.rows.label[rows]]))
+    return content
 
 
-def written(folder: Path, found: Cell) -> bool:
-    return (folder / found.folder / "report.html").is_file()
+def written(trained: Cell) -> bool:
+    return (trained.run.path / "report.html").is_file()

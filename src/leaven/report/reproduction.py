@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from leaven.evaluation.comparison import labels_per_class, seeds_in_words
 from leaven.evaluation.registry import cell, protocol_title
+from leaven.evaluation.results import Results
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described
 from leaven.report.figures import CLASS_COLOURS, error_bars, fragment
@@ -27,15 +29,10 @@ def line_figure(curves: Mapping[str, Curve], axis: str, *, log: bool = False) ->
         colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
         scores = [score for _, score in points]
         figure.add_scatter(
-            x=[place for place, _ in points],
-            y=[score["accuracy"] for score in scores],
-            name=name,
-            mode="lines+markers",
-            line={"color": colour, "width": 2.5},
-            marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
-            error_y=error_bars(scores),
+            x=[place for place, _ in points], y=[score["accuracy"] for score in scores], name=name, mode="lines+markers", error_y=error_bars(scores),
+            line={"color": colour, "width": 2.5}, marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
             hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
-        )
+        )  # fmt: skip
     places = sorted({place for points in curves.values() for place, _ in points})
     figure.update_layout(hovermode="x unified", showlegend=len(curves) > 1, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(title=axis, tickvals=places, ticktext=[f"{place:g}" for place in places], type="log" if log else "linear")
@@ -43,62 +40,34 @@ def line_figure(curves: Mapping[str, Curve], axis: str, *, log: bool = False) ->
     return figure
 
 
-def bar_figure(scores: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Accuracy with its interval, a bar for each name."""
+def bar_figure(points: Mapping[str, Mapping[str, Any]], axis: str = "test accuracy") -> Any:
+    """Scores {accuracy, interval} or numbers {mean, interval} with their intervals, a bar for each name."""
     import plotly.graph_objects as go
 
+    measure = "accuracy" if all("accuracy" in point for point in points.values()) else "mean"
     figure = go.Figure()
-    points = list(scores.values())
+    shown = ".1%" if measure == "accuracy" else ".4g"
     figure.add_bar(
-        x=[name.replace(" (", "<br>(") for name in scores],
-        y=[score["accuracy"] for score in points],
-        marker={"color": CLASS_COLOURS[0]},
-        width=0.5,
-        error_y=error_bars(points),
-        hovertemplate="%{x}: %{y:.1%}<extra></extra>",
-    )
-    figure.update_yaxes(tickformat=".0%", title="test accuracy")
+        x=[name.replace(" (", "<br>(") for name in points], y=[point[measure] for point in points.values()], marker={"color": CLASS_COLOURS[0]},
+        width=0.5, error_y=error_bars(points.values(), measure), hovertemplate=f"%{{x}}: %{{y:{shown}}}<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(tickformat=".0%" if measure == "accuracy" else None, title=axis)
     return figure
 
 
-def numbers_figure(numbers: Mapping[str, Mapping[str, Any]], axis: str, *, log: bool = False) -> Any:
-    """Measured numbers {mean, interval} with their intervals, a bar for each name; `log`: on a log axis."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    points = list(numbers.values())
-    figure.add_bar(
-        x=[name.replace(" (", "<br>(") for name in numbers],
-        y=[number["mean"] for number in points],
-        marker={"color": CLASS_COLOURS[0]},
-        width=0.5,
-        error_y=error_bars(points, "mean"),
-        hovertemplate="%{x}: %{y:.4g}<extra></extra>",
-    )
-    figure.update_yaxes(title=axis, type="log" if log else "linear")
-    return figure
-
-
-def curves_figure(panels: Mapping[str, Mapping[str, Sequence[Sequence[tuple[int, float]]]]]) -> Any:
-    """Measures against steps, one panel below another: panel -> name -> (step, value) of each of several trainings, all in the name's colour."""
+def curves_figure(results: Results, panels: Mapping[str, str]) -> Any:
+    """Metrics of all trainings against steps, one panel below another, each arm in a colour. panels: title -> name of the metric."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, subplot_titles=list(panels), vertical_spacing=0.14)
-    for row, trainings in enumerate(panels.values(), 1):
-        for number, (name, runs) in enumerate(trainings.items()):
-            for again, points in enumerate(runs):
+    for row, metric in enumerate(panels.values(), 1):
+        for number, arm in enumerate(results.arms):
+            for again, training in enumerate(results.cells_of(arm)):
+                steps, values = zip(*training.curve(metric), strict=True)
                 figure.add_scatter(
-                    x=[step for step, _ in points],
-                    y=[value for _, value in points],
-                    name=name,
-                    legendgroup=name,
-                    showlegend=row == 1 and again == 0,
-                    mode="lines",
-                    line={"color": CLASS_COLOURS[number], "width": 2},
-                    hovertemplate="step %{x}: %{y:.3f}<extra>" + name + "</extra>",
-                    row=row,
-                    col=1,
-                )
+                    x=steps, y=values, name=arm, legendgroup=arm, showlegend=row == 1 and again == 0, mode="lines", row=row, col=1,
+                    line={"color": CLASS_COLOURS[number], "width": 2}, hovertemplate="step %{x}: %{y:.3f}<extra>" + arm + "</extra>",
+                )  # fmt: skip
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"}, hovermode="closest")
     figure.update_xaxes(title="step", row=len(panels), col=1)
     return figure
@@ -110,15 +79,10 @@ def matrix_figure(names: Sequence[str], values: Sequence[Sequence[float]]) -> An
 
     figure = go.Figure()
     figure.add_heatmap(
-        x=names,
-        y=names,
-        z=values,
-        text=[[f"{100 * value:.1f}" for value in row] for row in values],
-        texttemplate="%{text}",
-        colorscale=[[0, "#f6efe6"], [0.5, "#f0a868"], [1, "#b9590f"]],
-        colorbar={"tickformat": ".0%", "thickness": 12},
+        x=names, y=names, z=values, text=[[f"{100 * value:.1f}" for value in row] for row in values], texttemplate="%{text}",
+        colorscale=[[0, "#f6efe6"], [0.5, "#f0a868"], [1, "#b9590f"]], colorbar={"tickformat": ".0%", "thickness": 12},
         hovertemplate="%{y} + %{x}: %{z:.1%}<extra></extra>",
-    )
+    )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     return figure
 
@@ -127,10 +91,10 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
     """Write the page. content: as in reproduction.json."""
     from markupsafe import Markup
 
-    columns: dict[str, Any] = {}  # heading -> how to find its point among the scores of an arm
+    columns: dict[str, tuple[str, int | None]] = {}  # heading -> protocol, and the place on its curve where it is one
     for protocol, score in next(iter(content["scores"].values())).items():
         if isinstance(score, list):
-            columns |= {f"{point['labels_per_class']} labels a class": (protocol, place) for place, point in enumerate(score)}
+            columns |= {labels_per_class(point["labels_per_class"]): (protocol, place) for place, point in enumerate(score)}
         else:
             columns[protocol_title(protocol)] = (protocol, None)
 
@@ -138,9 +102,9 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
     numbers = list(next(iter(measures.values()), {}))
 
     def row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-        found = [scores.get(protocol) if place is None else at(scores.get(protocol), place) for protocol, place in columns.values()]
-        own = [number_cell(measures.get(name, {}).get(what)) for what in numbers]
-        return {"name": name, "scores": [*(score_cell(cell(score)) for score in found), *own]}
+        points = [scores.get(protocol) if place is None else at(scores.get(protocol), place) for protocol, place in columns.values()]
+        own = [number_cell(measures.get(name, {}).get(measure)) for measure in numbers]
+        return {"name": name, "scores": [*(score_cell(cell(point)) for point in points), *own]}
 
     heatmap = figure.data and figure.data[0].type == "heatmap"
     return render(
@@ -148,7 +112,7 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
         path,
         {
             "title": content["claim"],
-            "subtitle": [content["data"], "one seed" if content["seeds"] == 1 else f"{content['seeds']} seeds", *described(content["machine"])],
+            "subtitle": [content["data"], seeds_in_words(content["seeds"]), *described(content["machine"])],
             **{name: content[name] for name in ("says", "source", "rule", "verdict", "because", "notes", "health")},
             "figure": Markup(fragment(figure, height=460 if heatmap else 400, top=36, label=f"{content['says']} {content['because']}")),
             "accuracies": bool(columns),

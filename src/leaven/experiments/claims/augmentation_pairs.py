@@ -1,6 +1,6 @@
 import torch
 
-from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome
+from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findings, Outcome
 from leaven.methods.contrastive.simclr import SimCLR
 from leaven.modalities import Pixels
 from leaven.report.reproduction import matrix_figure
@@ -43,26 +43,14 @@ def edges(x, draw):
     return torch.where(draw.chance(0.5, len(x))[:, None, None, None], size, x)
 
 
-def noisy(x, draw):
-    return gaussian_noise(x, draw.child("noise").normal(*x.shape), draw.child("sigma").uniform(len(x), high=0.2))
-
-
-def blurred(x, draw):
-    return gaussian_blur(x, draw.uniform(len(x), low=0.1, high=2.0))
-
-
-def turned(x, draw):
-    return rotate(x, draw.integers(4, len(x)))
-
-
 CHANGES = {
     "crop": lambda value, draw: CROP(value, draw)[0],
     "colour": lambda value, draw: COLOUR(value, draw)[0],
     "cutout": from_values(cut_out),
     "sobel": from_values(edges),
-    "noise": from_values(noisy),
-    "blur": from_values(blurred),
-    "rotate": from_values(turned),
+    "noise": from_values(lambda x, draw: gaussian_noise(x, draw.child("noise").normal(*x.shape), draw.child("sigma").uniform(len(x), high=0.2))),
+    "blur": from_values(lambda x, draw: gaussian_blur(x, draw.uniform(len(x), low=0.1, high=2.0))),
+    "rotate": from_values(lambda x, draw: rotate(x, draw.integers(4, len(x)))),
 }
 
 
@@ -81,16 +69,17 @@ class AugmentationPairs(Claim):
         chosen = [(a, b) for place, a in enumerate(NAMES) for b in NAMES[place:]]
         return {label(a, b): Arm(SimCLRWithChanges, {"changes": (a,) if a == b else (a, b), "encoder.width": 32}) for a, b in chosen}
 
-    def decide(self, found: Found):
-        winners = {max(found.arms, key=lambda arm: found.of(arm)[place].scores["knn"]["accuracy"]) for place in range(len(found.seeds))}
+    def decide(self, findings: Findings):
+        scores = {arm: findings.accuracies(arm) for arm in findings.arms}
+        winners = {max(scores, key=lambda arm: scores[arm][seed]) for seed in range(len(scores[label("crop", "colour")]))}
         verdict = UNDECIDED if len(winners) > 1 else HOLDS if winners == {"crop + colour"} else FAILS
-        ranked = sorted(found.arms, key=found.accuracy, reverse=True)
-        told = ", ".join(f"{arm} {100 * found.accuracy(arm):.1f} %" for arm in ranked[:3])
-        return Outcome(verdict, f"best in some seed: {' and '.join(sorted(winners))}; means: {told}.")
+        best = sorted(findings.arms, key=findings.accuracy, reverse=True)[:3]
+        means = ", ".join(f"{arm} {100 * findings.accuracy(arm):.1f} %" for arm in best)
+        return Outcome(verdict, f"best in some seed: {' and '.join(sorted(winners))}; means: {means}.")
 
-    def figure(self, found: Found):
-        scores = {arm: found.accuracy(arm) for arm in found.arms}
-        return matrix_figure(NAMES, [[scores[label(*sorted((a, b), key=NAMES.index))] for b in NAMES] for a in NAMES])
+    def figure(self, findings: Findings):
+        scores = [[findings.accuracy(label(*sorted((a, b), key=NAMES.index))) for b in NAMES] for a in NAMES]
+        return matrix_figure(NAMES, scores)
 
 
 def label(a: str, b: str) -> str:

@@ -1,11 +1,11 @@
-from leaven.experiments.claim import Arm, Claim, Found, Outcome, decided
+from leaven.experiments.claim import Arm, Claim, Findings, Outcome, verdict_of
 from leaven.report.reproduction import line_figure
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 class AugmentationStrength(Claim):
-    says = "Too weak and too strong augmentations both teach less than those between: the curve is an inverted U."
+    says = "Augmentations that are too weak and augmentations that are too strong both teach less than those between: the curve is an inverted U."
     source = "Tian et al. 2020, What Makes for Good Views for Contrastive Learning?, figure 5 (strength of the colour jitter)"
     rule = "Holds if the best strength between the ends scores higher than both ends, each with the whole 95 % interval over seeds above zero."
     steps = 300
@@ -14,15 +14,16 @@ class AugmentationStrength(Claim):
     def arms(self):
         return {f"strength {strength:g}": Arm("simclr", jitter(strength)) for strength in STRENGTHS}
 
-    def decide(self, found: Found):
-        weakest, *between, strongest = found.arms
-        best = max(between, key=found.accuracy)
-        verdict = decided(found.gain(best, weakest), found.gain(best, strongest))
-        return Outcome(verdict, f"{best} against the weakest: {found.told(best, weakest)}; against the strongest: {found.told(best, strongest)}.")
+    def decide(self, findings: Findings):
+        weakest, *between, strongest = findings.arms
+        best = max(between, key=findings.accuracy)
+        verdict = verdict_of(findings.gain(best, weakest), findings.gain(best, strongest))
+        weak, strong = (findings.contrast(best, end) for end in (weakest, strongest))
+        return Outcome(verdict, f"{best} against the weakest: {weak}; against the strongest: {strong}.")
 
-    def figure(self, found: Found):
-        points = [(strength, found.score(arm)) for strength, arm in zip(STRENGTHS, found.arms, strict=True)]
-        return line_figure({"nearest neighbours": points}, "strength of the colour jitter, 1 being SimCLR's for small pictures")
+    def figure(self, findings: Findings):
+        points = [(strength, findings.score(arm)) for strength, arm in zip(STRENGTHS, findings.arms, strict=True)]
+        return line_figure({"nearest neighbours": points}, "strength of the colour jitter (1: that of SimCLR for small pictures)")
 
 
 def jitter(strength: float) -> dict[str, float]:

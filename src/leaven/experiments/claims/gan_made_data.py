@@ -1,31 +1,29 @@
 import numpy as np
 import torch
 
-from leaven.api.sample import sample
 from leaven.data import Batch, DataSet
 from leaven.data.sources import named
 from leaven.errors import UserError
-from leaven.experiments.claim import Arm, Claim, Found, Outcome, decided, few, over_seeds
+from leaven.evaluation.results import mean_of_numbers
+from leaven.experiments.claim import Arm, Claim, Findings, Outcome, few_per_class, generated, verdict_of
 from leaven.modalities import Vector, modality_of
 from leaven.report.reproduction import line_figure
 
 COUNTS = (10, 20, 40)
 TIMES = (1, 2, 5, 10, 20)
-CHOSEN = 5  # times as many are made as are kept, where only the good part is
+CHOSEN = 5  # times as many are generated as are kept, where only the good part is kept
 BANDS = ((0.5, 4), (4, 8), (8, 13), (13, 30), (30, 60))  # Hz: delta, theta, alpha, beta, gamma
 WINDOWS = 5
 ALONE = "real alone"
 
 
 class GanMadeData(Claim):
-    says = (
-        "A classifier with few real samples gains from samples that a GAN made of them, up to about ten times as many, and more from the good ones."
-    )
+    says = "A classifier with few real samples gains from samples of a GAN, up to about ten times as many, and gains more from the good ones."
     source = "Luo et al. 2020, Data Augmentation for Enhancing EEG-based Emotion Recognition with Deep Generative Models, section 4"
     rule = (
-        f"With {COUNTS[0]} real samples a class of five kinds of EEG, and a support vector machine on band powers. Holds if ten times as many "
-        "generated samples raise its test accuracy, and if as many chosen ones (a fifth of what was made: those that the classifier without them is "
-        "surest of) raise it more than unchosen ones do, each with the whole 95 % interval over seeds above zero."
+        f"A support vector machine learns five kinds of EEG from the band powers of {COUNTS[0]} real samples per class. Holds if ten times as many "
+        "generated samples raise its test accuracy, and if as many chosen ones (a fifth of what was generated: those that the classifier without "
+        "them is surest of) raise it more than unchosen ones do, each with the whole 95 % interval over seeds above zero."
     )
     data = "bonn-eeg"
     train = 100_000
@@ -35,7 +33,7 @@ class GanMadeData(Claim):
     steps = 3000
     minutes = 4
 
-    def given(self, root):
+    def open(self, root):
         """Logarithms of the power in five bands, in each of five parts of a segment; half of the segments of each class are kept for testing."""
         folder = named.find_folder(self.data, named.data_root(root))
         if folder is None or not (folder / "bonn-eeg.npz").is_file():
@@ -50,44 +48,46 @@ class GanMadeData(Claim):
         return {real(count): Arm("wgan_gp", {"conditional": True, "recipe.lr": 5e-4}, per_class=count) for count in COUNTS}
 
     def measure(self, runs, samples, seed):
-        _, test, _, _ = samples.held_out()
-        value = samples.rows["x"]
+        value, test = samples.rows["x"], samples.held_out()[1]
         numbers, labels = modality_of(value).numbers(value).flatten(1).numpy(), samples.rows.label.numpy()
-        found = {}
-        for count, run in zip(COUNTS, runs.values(), strict=True):
-            rows = few(samples, count, seed).numpy()
-            x, y = numbers[rows], labels[rows]
-            alone = classifier(x, y)
-            found[real(count)] = {ALONE: alone.score(numbers[test], labels[test])}
-            names = samples.spec.class_names
-            made = {label: flat(sample(run, CHOSEN * max(TIMES) * count, label=names[label], seed=seed)) for label in np.unique(y)}
-            sure = {label: alone.decision_function(each)[:, list(alone.classes_).index(label)] for label, each in made.items()}
-            for times in TIMES:
-                for what in ("all", "chosen"):
-                    kept = {
-                        label: each[chosen(sure[label], times * count) if what == "chosen" else slice(times * count)] for label, each in made.items()
-                    }
-                    more = np.concatenate([x, *kept.values()]), np.concatenate([y, *(np.full(len(each), label) for label, each in kept.items())])
-                    found[real(count)][added(times, what)] = classifier(*more).score(numbers[test], labels[test])
-        return found
+        return {
+            real(count): self.accuracies(count, run, samples, seed, numbers, labels, test) for count, run in zip(COUNTS, runs.values(), strict=True)
+        }
 
-    def decide(self, found: Found):
-        arm, plenty = real(COUNTS[0]), 10
+    def accuracies(self, count, run, samples, seed, numbers, labels, test):
+        """Of classifiers: of the real samples alone, and with generated ones."""
+        rows = few_per_class(samples, count, seed).numpy()
+        x, y = numbers[rows], labels[rows]
+        alone = classifier(x, y)
+        accuracies = {ALONE: alone.score(numbers[test], labels[test])}
+        new = {label: generated(run, CHOSEN * max(TIMES) * count, seed, int(label)).numpy() for label in np.unique(y)}
+        sureness = {label: alone.decision_function(rows)[:, list(alone.classes_).index(label)] for label, rows in new.items()}
+        for times in TIMES:
+            for what in ("all", "chosen"):
+                kept = {
+                    label: rows[chosen(sureness[label], times * count) if what == "chosen" else slice(times * count)] for label, rows in new.items()
+                }
+                more = np.concatenate([x, *kept.values()]), np.concatenate([y, *(np.full(len(rows), label) for label, rows in kept.items())])
+                accuracies[added(times, what)] = classifier(*more).score(numbers[test], labels[test])
+        return accuracies
+
+    def decide(self, findings: Findings):
+        arm, alone, plenty, best = real(COUNTS[0]), ALONE, added(10, "all"), added(10, "chosen")
 
         def gap(more, less):
-            return over_seeds([first - second for first, second in zip(found.numbers(arm, more), found.numbers(arm, less), strict=True)])
+            pairs = zip(findings.numbers(arm, more), findings.numbers(arm, less), strict=True)
+            return mean_of_numbers([first - second for first, second in pairs])
 
-        gains = gap(added(plenty, "all"), ALONE), gap(added(plenty, "chosen"), added(plenty, "all"))
-        best = max(TIMES, key=lambda times: found.number(arm, added(times, "all"))["mean"])
-        told = [f"{100 * found.number(arm, what)['mean']:.1f} % {what}" for what in (ALONE, added(plenty, "all"), added(plenty, "chosen"))]
-        return Outcome(decided(*gains), f"with {arm}: {', '.join(told)}; most with {best} times as many.")
+        most = max(TIMES, key=lambda times: findings.number(arm, added(times, "all"))["mean"])
+        accuracies = ", ".join(f"{100 * findings.number(arm, measure)['mean']:.1f} % {measure}" for measure in (alone, plenty, best))
+        return Outcome(verdict_of(gap(plenty, alone), gap(best, plenty)), f"with {arm}: {accuracies}; {most} times as many give most.")
 
-    def figure(self, found: Found):
+    def figure(self, findings: Findings):
         curves = {}
         for count in COUNTS:
             for what in ("all", "chosen"):
                 points = [(0, ALONE), *((times, added(times, what)) for times in TIMES)]
-                curves[f"{real(count)}, {what}"] = [(times, point(found.number(real(count), name))) for times, name in points]
+                curves[f"{real(count)}, {what}"] = [(times, point(findings.number(real(count), measure))) for times, measure in points]
         return line_figure(curves, "generated samples for each real one")
 
 
@@ -102,12 +102,8 @@ def band_powers(x, rate: float) -> torch.Tensor:
 
 
 def chosen(sure, count: int):
-    """The surest of the first so many times as many as are kept."""
+    """Places of the `count` surest among the first CHOSEN times as many."""
     return sure[: CHOSEN * count].argsort()[::-1][:count]
-
-
-def flat(samples):
-    return samples.reshape(len(samples), -1)
 
 
 def classifier(x, y):

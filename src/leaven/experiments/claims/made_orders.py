@@ -2,10 +2,10 @@ from typing import cast
 
 import torch
 
-from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome
+from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findings, Outcome
 from leaven.methods.latent.deep_autoencoder import DeepAutoencoder
 from leaven.methods.latent.made import MADE
-from leaven.report.reproduction import numbers_figure
+from leaven.report.reproduction import bar_figure
 from leaven.training.trained import trained_method
 
 ORDERINGS = 4
@@ -18,7 +18,8 @@ class MadeOrders(Claim):
     source = "Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation, sections 3 and 4"
     rule = (
         f"Holds if in trained networks, for each of {ORDERINGS} orders, the derivative of every output by every value that does not come before it "
-        "is exactly 0, and that by some value before it is not, while a network without masks has derivatives by both. Else it does not hold."
+        "is exactly 0, and the derivative by some value before it is not, while a network without masks has derivatives by both. Otherwise it does "
+        "not hold."
     )
     data = "MNIST"
     train = 20_000
@@ -32,28 +33,28 @@ class MadeOrders(Claim):
         return {MASKED: Arm("made", {"orderings": ORDERINGS, "order": "random"}), UNMASKED: unmasked}
 
     def measure(self, runs, samples, seed):
-        _, test, _, _ = samples.held_out()
-        value = samples.rows["x"][test[:1]]
+        value = samples.rows["x"][samples.held_out()[1][:1]]
         made, plain = cast(MADE, trained_method(runs[MASKED])), cast(DeepAutoencoder, trained_method(runs[UNMASKED]))
-        target = 0.25 + 0.5 * made.likelihood.observe(value)  # off 0 and 1, where what is cut to them has no slope
+        target = 0.25 + 0.5 * made.likelihood.observe(value)  # away from 0 and 1, where clamped values have no slope
         slopes = [slope(lambda x, order=order: made.conditionals(x, order)[..., 0], target) for order in range(ORDERINGS)]
         flat = slope(lambda x: plain.decoder(plain.encoder(made.likelihood.value(x)))[..., 0], target)
         before = [places[:, None] > places for places in made.encoder.places]
         return {
-            MASKED: {AFTER: largest(slopes, [~each for each in before]), BEFORE: largest(slopes, before)},
+            MASKED: {AFTER: largest(slopes, [~earlier for earlier in before]), BEFORE: largest(slopes, before)},
             UNMASKED: {AFTER: largest([flat], [~before[0]]), BEFORE: largest([flat], [before[0]])},
         }
 
-    def decide(self, found: Found):
-        after, before, plain = found.numbers(MASKED, AFTER), found.numbers(MASKED, BEFORE), found.numbers(UNMASKED, AFTER)
-        told = f"{AFTER}: {max(after):.3g} in MADE and {min(plain):.3g} or more without masks; {BEFORE}: {min(before):.3g} or more in MADE."
+    def decide(self, findings: Findings):
+        after, before, plain = findings.numbers(MASKED, AFTER), findings.numbers(MASKED, BEFORE), findings.numbers(UNMASKED, AFTER)
+        slopes = f"{AFTER}: {max(after):.3g} in MADE and {min(plain):.3g} or more without masks; {BEFORE}: {min(before):.3g} or more in MADE."
         if min(plain) == 0:
-            return Outcome(UNDECIDED, told)
-        return Outcome(HOLDS if max(after) == 0 and min(before) > 0 else FAILS, told)
+            return Outcome(UNDECIDED, slopes)
+        return Outcome(HOLDS if max(after) == 0 and min(before) > 0 else FAILS, slopes)
 
-    def figure(self, found: Found):
-        return numbers_figure({f"{arm} ({what.removeprefix('largest slope by ')})": found.number(arm, what) for arm in (MASKED, UNMASKED)
-                               for what in (BEFORE, AFTER)}, "largest derivative of an output by a value")  # fmt: skip
+    def figure(self, findings: Findings):
+        pairs = [(arm, measure) for arm in (MASKED, UNMASKED) for measure in (BEFORE, AFTER)]
+        bars = {f"{arm} ({measure.removeprefix('largest slope by ')})": findings.number(arm, measure) for arm, measure in pairs}
+        return bar_figure(bars, "largest derivative of an output by a value")
 
 
 def slope(outputs, target):
@@ -61,5 +62,5 @@ def slope(outputs, target):
     return torch.autograd.functional.jacobian(lambda x: outputs(x)[0], target, vectorize=True)[:, 0]
 
 
-def largest(slopes, chosen):
-    return max(each.abs()[mask].max().item() for each, mask in zip(slopes, chosen, strict=True))
+def largest(slopes, masks):
+    return max(slope.abs()[mask].max().item() for slope, mask in zip(slopes, masks, strict=True))

@@ -1,4 +1,4 @@
-from leaven.experiments.claim import Arm, Claim, Found, Outcome, decided
+from leaven.experiments.claim import Arm, Claim, Findings
 from leaven.report.reproduction import line_figure
 
 RATIOS = (0.25, 0.5, 0.75, 0.9)
@@ -11,19 +11,15 @@ class MaskingRatio(Claim):
     protocols = ("linear",)
     steps = 300
     minutes = 20
+    contrasts = (("75 % masked", "25 % masked", "linear"),)
 
     def arms(self):
         small = {"encoder.width": 128, "encoder.depth": 4, "encoder.heads": 4, "encoder.patch": 4}
         return {masked(ratio): Arm("mae", {"mask_ratio": ratio, **small}, encoder="vit") for ratio in RATIOS}
 
-    def decide(self, found: Found):
-        much, little = masked(0.75), masked(0.25)
-        best = max(found.arms, key=lambda arm: found.accuracy(arm, "linear"))
-        return Outcome(decided(found.gain(much, little, "linear")), f"75 % against 25 %: {found.told(much, little, 'linear')}; best here: {best}.")
-
-    def figure(self, found: Found):
-        return line_figure({"linear probe": [(100 * ratio, found.score(arm, "linear")) for ratio, arm in zip(RATIOS, found.arms, strict=True)]},
-                           "per cent of patches that are masked")  # fmt: skip
+    def figure(self, findings: Findings):
+        points = [(100 * ratio, findings.score(masked(ratio), "linear")) for ratio in RATIOS]
+        return line_figure({"linear probe": points}, "per cent of patches that are masked")
 
 
 def masked(ratio: float) -> str:
