@@ -15,9 +15,9 @@ from throughput import BATCH, leaven_rate
 
 from leaven.data import open_data
 from leaven.encoders import choose_encoder
+from leaven.training.build import input_of
 from leaven.training.devices import choose_device
 from leaven.training.precision import choose_precision, keep_freed_memory
-from leaven.training.pretraining import input_of
 
 ARMS = {"decoded cache": "100GB", "on the fly": "0"}
 

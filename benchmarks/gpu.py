@@ -27,9 +27,10 @@ import leaven
 from leaven.data import DataSet, open_data
 from leaven.encoders import build_encoder
 from leaven.modalities import Pixels
+from leaven.training.build import input_of
 from leaven.training.devices import choose_device, describe_machine
 from leaven.training.precision import choose_precision
-from leaven.training.pretraining import Request, input_of
+from leaven.training.request import Request
 
 KINDS = [("resnet18", 32, 512), ("vit_small_patch16_224", 224, 256)]
 METHODS = ("simclr", "dino")

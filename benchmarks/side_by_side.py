@@ -13,7 +13,7 @@ import sys
 
 from leaven.data import open_data
 from leaven.inspection.estimate import rehearse
-from leaven.training.pretraining import Request
+from leaven.training.request import Request
 
 
 def pace(method: str, data: str, root: str | None) -> None:

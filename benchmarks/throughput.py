@@ -26,11 +26,12 @@ from torchvision.transforms.v2.functional import to_pil_image
 from leaven.data import open_data
 from leaven.encoders import choose_encoder
 from leaven.run import Run
+from leaven.training.build import build_training, input_of
 from leaven.training.devices import choose_device, launch
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
-from leaven.training.pretraining import Request, build, input_of
+from leaven.training.request import Request
 
 BATCH = 256
 
@@ -46,7 +47,8 @@ def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
 
 def timed_training(data, device, precision, request, steps, ready_made=False):
     """(samples per second, seconds by part) of Leaven's loop over the steady part of a short training."""
-    method, recipe, _ = build(request, data.spec, device)
+    parts = build_training(request, data, device)
+    method, recipe = parts.method, parts.recipe
     if ready_made:
         make, kept = method.views, []
 
@@ -97,7 +99,7 @@ def lightly_rate(pictures, data, device, encoder, steps, workers, fast):
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
 
-    method, _, _ = build(Request("simclr", encoder=encoder), data.spec, device)  # the same encoder; it normalises what it reads
+    method = build_training(Request("simclr", encoder=encoder), data, device).method  # the same encoder; it normalises what it reads
     model = nn.Sequential(method.encoder, SimCLRProjectionHead(method.encoder.dim, 512, 128)).to(device)
     model = model.to(memory_format=torch.channels_last if fast else torch.contiguous_format)
     criterion, optimizer = NTXentLoss(temperature=0.2), torch.optim.SGD(model.parameters(), lr=0.06)

@@ -22,7 +22,7 @@ from leaven.data import open_data
 from leaven.inspection.estimate import rehearse
 from leaven.methods.registry import find_method, registry
 from leaven.run import read_json, write_json
-from leaven.training.pretraining import Request
+from leaven.training.request import Request
 
 BESIDE = {
     "barlow_twins": [{"off_diagonal": 0.003}, {"off_diagonal": 0.03}],

@@ -27,7 +27,9 @@ def run(*command: str | Path, **options) -> str:
 
 def resolve(python: str) -> int:
     """How many packages the core and all extras resolve to on a Python."""
-    return sum("==" in line for line in run("uv", "pip", "compile", PROJECT / "pyproject.toml", "--all-extras", "--python-version", python).splitlines())
+    return sum(
+        "==" in line for line in run("uv", "pip", "compile", PROJECT / "pyproject.toml", "--all-extras", "--python-version", python).splitlines()
+    )
 
 
 def build_wheel(folder: Path) -> Path:
@@ -49,7 +51,9 @@ def run_demo(wheel: Path, folder: Path, budget: str) -> str:
 def main() -> None:
     supported = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", nargs="+", default=["3.11", "3.12", "3.13"], help=f"Python versions to resolve for (supported: {supported} or newer)")
+    parser.add_argument(
+        "--python", nargs="+", default=["3.11", "3.12", "3.13"], help=f"Python versions to resolve for (supported: {supported} or newer)"
+    )
     parser.add_argument("--no-install", action="store_true", help="only resolve, do not build and install")
     parser.add_argument("--budget", default="10s", help="time for the demo's pre-training")
     arguments = parser.parse_args()

@@ -10,7 +10,7 @@ from leaven.encoders import build_encoder
 from leaven.methods.registry import build_method, find_method, given_arguments, registry
 from leaven.modalities import InputSpec
 from leaven.modalities.tokenizer import Tokenizer, TokenizerChoice
-from leaven.training.tokenization import holds_text, tokenized
+from leaven.training.tokenization import text_roles, tokenized
 
 SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 
@@ -120,9 +120,9 @@ def labeled(name="simclr"):
 
 
 def in_tokens(data):
-    if not holds_text(data):
+    if not text_roles(data):
         return data
-    every = [text for value in data.rows.roles.values() for text in value.texts]
+    every = [text for role in text_roles(data) for text in data.rows[role].texts]
     return tokenized(data, Tokenizer.trained(every, TokenizerChoice(vocabulary=400)))
 
 

@@ -62,11 +62,18 @@ def test_what_pretrain_says_comes_next_asks_for_labels_where_there_are_none(comm
     data = folder_of_pictures(tmp_path / "data", count=60)
     (tmp_path / "lines.txt").write_text("".join(f"a cat number {number}\n" for number in range(40)))
     text = ["--method", "simcse", "--set", "encoder.width=16", "--set", "encoder.depth=1"]
-    for source, options, told in ((data, SMALL, f"{data}"), (tmp_path / "lines.txt", text, f"{tmp_path}/lines.txt --labels FILE.csv")):
+    (tmp_path / "asked.csv").write_text("text,intent\n" + "".join(f"a cat number {number},{number % 3}\n" for number in range(40)))
+    (tmp_path / "told.csv").write_text("text,label\n" + "".join(f"a cat number {number},{number % 3}\n" for number in range(40)))
+    for source, options, told in (
+        (data, SMALL, f"{data}"),
+        (tmp_path / "lines.txt", text, f"{tmp_path}/lines.txt --labels FILE.csv"),
+        (tmp_path / "asked.csv", text, f"{tmp_path}/asked.csv --labels intent"),
+        (tmp_path / "told.csv", text, f"{tmp_path}/told.csv"),
+    ):
         status, out, _ = command("pretrain", source, "--steps", 1, "--batch", 16, "--out", tmp_path / f"run-{source.stem}", *options)
         (then,) = [line for line in out.splitlines() if line.startswith("Next: ")]
         assert status == 0 and f"evaluate {tmp_path}/run-{source.stem} {told}" in then
-        assert ("FILE.csv" in then) == (source.suffix == ".txt")
+        assert ("FILE.csv" in then) == (source.suffix == ".txt") and ("--labels" in then) == (source.name in ("lines.txt", "asked.csv"))
 
 
 def test_evaluate_on_a_folder_with_a_subfolder_a_class(command, tmp_path):
@@ -109,7 +116,7 @@ def test_embed_writes_one_vector_a_sample_in_order(command, digits_run, tmp_path
 def test_the_demo_ends_with_a_table_and_a_report(command, tmp_path):
     status, out, err = command("demo", "--budget", "8s", "--out", tmp_path / "demo")
     assert status == 0
-    assert "10 labels a class" in out
+    assert "10 labels per class" in out
     assert "raw input" in out and "untrained encoder" in out and "labels only" in out
     assert "1,797 samples" in err
     assert (tmp_path / "demo" / "report.html").is_file()

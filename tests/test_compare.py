@@ -29,9 +29,10 @@ from leaven.experiments.process import Died, apart
 from leaven.methods.registry import registry
 from leaven.modalities import Vector
 from leaven.run import Run
+from leaven.training.build import build_training
 from leaven.training.checkpoint import Checkpoints
 from leaven.training.flops import flops_a_step
-from leaven.training.pretraining import Request, build
+from leaven.training.request import Request
 
 GENERATOR = torch.Generator().manual_seed(0)
 CLASSES = torch.randint(3, (240,), generator=GENERATOR)
@@ -145,7 +146,7 @@ def test_magnitudes_have_a_unit():
 
 def test_the_arithmetic_of_a_step_is_that_of_its_matrix_products():
     data = open_data((POINTS, CLASSES))
-    method, _, _ = build(Request("supervised", settings={"encoder.width": 16, "encoder.depth": 1}), data.spec, "cpu")
+    method = build_training(Request("supervised", settings={"encoder.width": 16, "encoder.depth": 1}), data, "cpu").method
     sizes = [(layer.in_features, layer.out_features) for layer in method.modules() if isinstance(layer, torch.nn.Linear)]
     products = [3 * 2 * 32 * a * b for a, b in sizes]  # forward, and the gradients of weight and input
     first = 2 * 32 * sizes[0][0] * sizes[0][1]  # the input itself has no gradient
@@ -155,7 +156,7 @@ def test_the_arithmetic_of_a_step_is_that_of_its_matrix_products():
 @pytest.mark.parametrize("name", list(registry()))
 def test_every_method_has_a_count_of_its_arithmetic(name):
     data = in_tokens(open_data(digits_for(name)))
-    method, _, _ = build(Request(name, settings=small_settings(name)), data.spec, "cpu")
+    method = build_training(Request(name, settings=small_settings(name)), data, "cpu").method
     members = data.train()[:64]
     assert flops_a_step(method, data.rows, members, 16) > 1e5
 

@@ -24,7 +24,7 @@ class PointGAN(Method):
 
     recipe = Recipe(lr=3e-3, batch=256, betas=(0.5, 0.9), weight_decay=0.0)
     players = ("discriminator", "generator")
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, data, *, noise: int = 4, width: int = 64):
         super().__init__()
@@ -74,7 +74,7 @@ class RBMStack(Method):
     """Two Bernoulli RBMs, trained one after the other by CD-1 on the hidden units below (Hinton, Osindero and Teh 2006)."""
 
     recipe = Recipe(optimizer="sgd", lr=0.1, batch=64, momentum=0.5, weight_decay=0.0, schedule="constant", warmup=0.0)
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, data, *, hidden: tuple[int, ...] = (128, 64)):
         super().__init__()
@@ -204,7 +204,7 @@ class DigitClusters(Method):
     """k-means on the features gives each sample a target by its index; a fresh classifier learns it; again (Caron et al. 2018)."""
 
     recipe = Recipe(lr=2e-3, batch=128, lr_rule="none")
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, encoder, data, *, clusters: int = 20, rounds: int = 3, views=None):
         super().__init__(encoder, views)
@@ -247,7 +247,7 @@ class PseudoLabels(Method):
 
     recipe = Recipe(lr=3e-3, batch=128, lr_rule="none")
     pools = {"labeled": 1, "unlabeled": 7}
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, encoder, data, *, threshold: float = 0.9, views=None):
         super().__init__(encoder, views)
@@ -292,7 +292,7 @@ class NextToken(Method):
 
     recipe = Recipe(lr=1e-2, batch=64, lr_rule="none")
     modality = "text"
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, data, *, width: int = 32):
         super().__init__()

@@ -24,7 +24,8 @@ from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules.context import Forecast
 from leaven.modules.memory import Bank, Queue
 from leaven.modules.patches import overlapping_patches
-from leaven.training.pretraining import Request, build
+from leaven.training.build import build_training
+from leaven.training.request import Request
 from leaven.training.trained import trained_method
 from leaven.views.color import rgb_to_lab
 
@@ -523,7 +524,7 @@ def three_senses(count=512):
 
 
 def test_cmc_contrasts_every_pair_of_senses_in_both_directions():
-    method, _, _ = build(Request("cmc", settings={"temperature": 0.2}), open_data(three_senses()).spec, "cpu")
+    method = build_training(Request("cmc", settings={"temperature": 0.2}), open_data(three_senses()), "cpu").method
     a, b, c = embeddings = [rows(6, 8, seed=seed) for seed in range(3)]
     expected = sum(info_nce(x, y, 0.2).item() for x, y in [(a, b), (b, a), (a, c), (c, a), (b, c), (c, b)])
     outputs = Outputs(embeddings=embeddings)
@@ -542,7 +543,7 @@ def test_cmc_learns_from_any_senses_and_keeps_an_encoder_of_each(tmp_path):
 
 @pytest.mark.parametrize("inputs", [torch.randn(64, 5), torch.zeros(64, 1, 16, 16, dtype=torch.uint8)])
 def test_cmc_says_what_it_needs(inputs, tmp_path):
-    with pytest.raises(leaven.UserError, match="several inputs of a sample, or lightness and colours"):
+    with pytest.raises(leaven.UserError, match="several inputs of a sample, or the lightness and the colours"):
         leaven.pretrain(inputs, method="cmc", steps=1, out=tmp_path / "run")
 
 

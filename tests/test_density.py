@@ -14,7 +14,7 @@ from leaven.data.spec import DataSpec
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.masked_dense import MaskedDense
-from leaven.losses.variational import divergence, log_mean_exp, log_normal
+from leaven.losses.variational import gaussian_kl, gaussian_log_prob, log_mean_exp
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Pixels, Vector
@@ -272,11 +272,11 @@ def outputs_of(method, x, noise=0):
 def test_the_divergence_is_that_of_monte_carlo():
     mean, log_variance = torch.tensor([[0.5, -1.0, 0.0]], dtype=torch.float64), torch.tensor([[0.3, -2.0, 0.0]], dtype=torch.float64)
     codes = mean + (0.5 * log_variance).exp() * torch.randn(400_000, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    each = (log_normal(codes, mean, log_variance) - log_normal(codes, 0 * mean, 0 * mean))[:, 0]
-    assert divergence(mean, log_variance).sum().item() == pytest.approx(each.mean().item(), abs=4 * (each.std() / 400_000**0.5).item())
+    each = (gaussian_log_prob(codes, mean, log_variance) - gaussian_log_prob(codes, 0 * mean, 0 * mean))[:, 0]
+    assert gaussian_kl(mean, log_variance).sum().item() == pytest.approx(each.mean().item(), abs=4 * (each.std() / 400_000**0.5).item())
     normal = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
-    assert torch.allclose(divergence(mean, log_variance), torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)))
-    assert torch.allclose(log_normal(codes[:5].movedim(0, 1), mean, log_variance)[0], normal.log_prob(codes[:5, 0]).sum(1))
+    assert torch.allclose(gaussian_kl(mean, log_variance), torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)))
+    assert torch.allclose(gaussian_log_prob(codes[:5].movedim(0, 1), mean, log_variance)[0], normal.log_prob(codes[:5, 0]).sum(1))
 
 
 class Linear:
@@ -457,8 +457,8 @@ def test_many_samples_bound_the_likelihood_closer_than_one():
         ({"decoder": "best"}, "no decoder is named"),
         ({"beta": -1}, "beta and free_bits must be 0 or more"),
         ({"annealing": 1.5}, "annealing from 0 to 1"),
-        ({"samples": 0}, "samples and bound_samples 1 or more"),
-        ({"samples": 5, "free_bits": 0.1}, "free_bits are of a KL"),
+        ({"samples": 0}, "samples must be 1 or more"),
+        ({"samples": 5, "free_bits": 0.1}, "free_bits belong to the KL"),
         ({"likelihood": "poisson"}, "no likelihood is named 'poisson'"),
     ],
 )
@@ -623,9 +623,9 @@ def test_a_codebook_of_which_little_is_used_is_told():
     outputs["chosen"] = torch.zeros(8, 4, dtype=torch.int64)
     measures = method.measures(outputs)
     assert measures["perplexity"] == 1.0 and measures["unexplained"] > 0
-    assert "of 100 codes about 1.0 are in use" in method.ailments(measures)["codebook collapse"]
+    assert "of 100 codes about 1.0 are in use" in method.diagnose(measures)["codebook collapse"]
     outputs["chosen"] = torch.arange(32).view(8, 4)
-    assert method.ailments(method.measures(outputs)) == {}
+    assert method.diagnose(method.measures(outputs)) == {}
 
 
 # --- the encoders that they are built around ---
@@ -654,7 +654,7 @@ def test_a_code_after_an_encoder_is_a_linear_layer_that_shares_its_weights():
     inner = build_encoder("dense", binary_numbers(4), {"widths": (6,)})
     code = Projected.around(inner, 3)
     x = torch.rand(5, 4)
-    assert torch.equal(code(x), code.code(inner(x))) and code.dim == 3 and Projected.around(code, 9) is code
+    assert torch.equal(code(x), code.code(inner(x))) and code.dim == 3
     again = build_encoder("projected", binary_numbers(4), code.arguments)
     again.load_state_dict(code.state_dict())
     assert torch.equal(again(x), code(x))

@@ -1,6 +1,7 @@
 """Vectors on disk: what they hold, how writing them is gone on with, and what is refused."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -218,6 +219,38 @@ def test_of_two_processes_the_first_writes_and_both_read(run, pictures, tmp_path
     assert wrote > 0 and wrote_too == 0
 
 
+# --- several processes ---
+
+
+def embed_slowly(run, data, outs, writing, go_on):
+    for out, begun, ended in zip(outs, writing, go_on, strict=True):
+        leaven.embed(run, data, out=out, progress=lambda task, *_, begun=begun, ended=ended: task == "embedded" and (begun.set() or ended.wait(120)))
+
+
+def test_a_second_process_that_writes_the_same_vectors_is_refused_and_the_first_ends_well(run, pictures, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    outs = [str(tmp_path / "v"), str(tmp_path / "v.npy")]
+    writing, go_on = [context.Event(), context.Event()], [context.Event(), context.Event()]
+    process = context.Process(target=embed_slowly, args=(str(run.path), str(pictures), outs, writing, go_on))
+    process.start()
+    try:
+        for out, begun, ended in zip(outs, writing, go_on, strict=True):
+            assert begun.wait(120)
+            with pytest.raises(
+                leaven.UserError, match=rf"another process is writing these vectors \(process {process.pid} on .*\) \({out}\): wait for it"
+            ):
+                leaven.embed(run, pictures, out=out)
+            ended.set()
+        process.join(120)
+    finally:
+        process.kill()
+    assert process.exitcode == 0
+    expected = leaven.embed(run, pictures)
+    for out in outs:
+        np.testing.assert_allclose(leaven.embed(run, pictures, out=out)[:], expected, atol=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v", "v.npy"]
+
+
 # --- interruptions ---
 
 
@@ -385,7 +418,7 @@ def test_features_that_are_not_finite_are_refused_with_the_sample(tmp_path, out)
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        (torch.rand(4, 5), "reads pixels, and the data is vector"),
+        (torch.rand(4, 5), r"reads pixels, and the data has x \(vector\)"),
         (open_data(torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8)), "3 channels, and the data has 1"),
     ],
 )

@@ -14,11 +14,11 @@ from leaven.methods.registry import find_method, registry
 from leaven.modalities import Tokens, Vector
 from leaven.modules.batchnorm import CrossProcessBatchNorm, across_processes, has_batch_norm
 from leaven.run import Run
-from leaven.training import reading
+from leaven.training.build import build_training
 from leaven.training.distributed import gather, processes
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
-from leaven.training.pretraining import Request, build
+from leaven.training.request import Request
 
 OWN = ["PointGAN", "RBMStack", "PairContrast", "DigitClusters", "PseudoLabels", "NextToken"]
 STEPS, BATCH = 3, 32
@@ -50,15 +50,14 @@ def built(name, data):
     settings = {"recipe.optimizer": "sgd", "recipe.lr": 0.05, "recipe.clip": 1.0}
     settings |= {"clusters": 3} if name == "DigitClusters" else SETTINGS.get(name, {})
     torch.manual_seed(0)
-    _, _, choices = build(Request(kind, settings=settings), data.spec, "cpu")
+    choices = build_training(Request(kind, settings=settings), data, "cpu").choices
     chosen = next((choice["value"] for choice in choices if choice["what"] == "encoder"), None)
-    method, recipe, _ = build(
-        Request(kind, settings={**settings, **{f"encoder.{key}": value for key, value in ENCODERS.get(chosen, {}).items()}}), data.spec, "cpu"
-    )
-    for module in method.modules():  # whose masks are each process's own
+    small = {f"encoder.{key}": value for key, value in ENCODERS.get(chosen, {}).items()}
+    parts = build_training(Request(kind, settings={**settings, **small}), data, "cpu")
+    for module in parts.method.modules():  # whose masks are each process's own
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    return method.double(), recipe
+    return parts.method.double(), parts.recipe
 
 
 def without_batch_norm(module):
@@ -177,8 +176,7 @@ def test_the_data_spec_survives_json():
 
 def tokenizer_of(words, sentences):
     settings = {"tokenizer.kind": "wordpiece", "tokenizer.vocabulary": words}
-    _, tokenizer, _ = reading.in_tokens(Request("masked_lm", settings=settings), open_data(sentences))
-    return tokenizer.digest()
+    return build_training(Request("masked_lm", settings=settings), open_data(sentences), "cpu").tokenizers["x"].digest()
 
 
 def test_two_processes_read_by_the_tokeniser_of_the_first(pair):

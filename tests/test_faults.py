@@ -31,11 +31,12 @@ from leaven.errors import Interrupted, TrainingStopped, UserError, out_of_memory
 from leaven.methods.contrastive.simclr import SimCLR
 from leaven.run import Run
 from leaven.training import interrupts
+from leaven.training.build import build_training
 from leaven.training.checkpoint import Checkpoints
 from leaven.training.continuing import alone_in
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
-from leaven.training.pretraining import Request, build
+from leaven.training.request import Request
 from leaven.training.step import Step
 
 STEPS = ["--steps", 6, "--batch", 32]
@@ -616,8 +617,10 @@ def test_the_processes_of_one_training_hold_its_folder_together(pair, tmp_path):
 def interrupted_together(folder, who, number):
     """Train on two processes, one of which gets a signal; the step at which this process ended, and why."""
     data = open_data(torch.randn(96, 8, generator=torch.Generator().manual_seed(0)))
-    method, recipe, _ = build(Request(), data.spec, "cpu")
-    training = Training(method, recipe, data.rows, data.train(), Plan(50, 32), Run(folder), Settings(), contextlib.nullcontext, watch=False)
+    parts = build_training(Request(), data, "cpu")
+    training = Training(
+        parts.method, parts.recipe, data.rows, data.train(), Plan(50, 32), Run(folder), Settings(), contextlib.nullcontext, watch=False
+    )
     one_step = training._one_step
 
     def step():
@@ -789,7 +792,7 @@ class Network(nn.Linear):
 
 class Own(Method):
     """Pull a linear map towards 0."""
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, data):
         super().__init__()

@@ -16,14 +16,16 @@ from leaven.data import open_data
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.evaluation.calibration import calibration_error
-from leaven.evaluation.classifier import classifier_score, load_classifier
+from leaven.evaluation.classifier import load_classifier
 from leaven.evaluation.predictions import Predictions
+from leaven.evaluation.protocol import Matrix
+from leaven.evaluation.protocols.classifier import classifier_score
 from leaven.methods.registry import build_method, find_method
 from leaven.methods.supervised.finetune import trained_blocks
 from leaven.methods.supervised.supervised import balanced, beta
 from leaven.modalities import InputSpec
 from leaven.modules.calibration import best_temperature
-from leaven.report.figures import confusion_figure
+from leaven.report.figures import matrix_figure
 from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Training
 from leaven.training.optimizers import parameter_groups
@@ -491,12 +493,12 @@ def test_a_confusion_matrix_of_very_many_classes_gives_way_to_its_commonest_mist
 
 
 def test_the_confusion_figure_holds_the_shares_of_each_row():
-    drawn = confusion_figure({"classes": ["ant", "<bee>"], "confusion": [[3, 1], [0, 0]]})
+    drawn = matrix_figure(Matrix("", "", ["ant", "<bee>"], [[3, 1], [0, 0]]))
     content = json.loads(drawn.partition('json">')[2].partition("</script>")[0])["data"][0]
     assert content["x"] == content["y"] == ["ant", "<bee>"]
     assert content["text"] == [["75", "25"], ["", ""]]
     assert 'aria-label="Confusion of 2 classes' in drawn and "<bee>" not in drawn
-    assert confusion_figure({}) == ""
+    assert matrix_figure(Matrix("", "", [], [])) == ""
 
 
 # --- predictions
@@ -619,11 +621,11 @@ def test_a_class_with_a_single_sample_is_learned_all_the_same(point_run, tmp_pat
 
 
 def test_another_modality_or_size_is_one_clear_line(point_run, picture_run, tmp_path):
-    with pytest.raises(leaven.UserError, match="reads vector, and the data is pixels"):
+    with pytest.raises(leaven.UserError, match=r"reads vector, and the data has x \(pixels\)"):
         leaven.finetune(point_run, pictures(), steps=1, out=tmp_path / "run")
     with pytest.raises(leaven.UserError, match="reads 3 numbers per sample, and the data has 4"):
         leaven.finetune(point_run, points(classes=4), steps=1, out=tmp_path / "run")
-    with pytest.raises(leaven.UserError, match="reads pixels, and the data is vector"):
+    with pytest.raises(leaven.UserError, match=r"reads pixels, and the data has x \(vector\)"):
         leaven.finetune(picture_run, points(), steps=1, out=tmp_path / "run")
 
 

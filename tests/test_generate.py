@@ -25,7 +25,7 @@ class Mirror(Method):
 
     recipe = Recipe(optimizer="sgd", lr=1e-6, batch=20)
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
     log_prob_is = "log-likelihood"
     learns_labels = True
 

@@ -19,7 +19,7 @@ from leaven.encoders import UNet, build_encoder
 from leaven.encoders.strided import halvings
 from leaven.evaluation import generation
 from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, recognised
-from leaven.evaluation.samples import gaussian
+from leaven.evaluation.protocols.samples import gaussian
 from leaven.methods.generative.gan import GAN
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.methods.registry import build_method, find_method
@@ -225,7 +225,7 @@ def test_a_critic_has_no_batch_norm_and_is_never_too_strong():
     with torch.no_grad():
         measures = method.examine(method.views(batch_of(larger), Draw(0)))
     assert set(measures) == {"sample_spread", "sample_distance", "sample_drift"}
-    assert "discriminator too strong" not in method.ailments(measures)
+    assert "discriminator too strong" not in method.diagnose(measures)
 
 
 def test_a_conditional_critic_compares_samples_with_the_data_of_their_own_class():
@@ -272,11 +272,6 @@ def test_samples_without_a_class_cannot_teach_classes(name, settings, labeled):
         build_method(find_method(name), DataSpec(60, {"x": NUMBERS}, 2 if labeled else 0, labeled), {}, settings)
 
 
-def test_a_generator_of_counts_is_refused():
-    with pytest.raises(leaven.UserError, match="pictures or plain numbers, and this data is counts"):
-        made("gan", InputSpec("counts", (6,)))
-
-
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
@@ -305,7 +300,7 @@ def examined(method, count=400, turns=1000, **replaced):
     method.average.updates.fill_(turns)
     with torch.no_grad():
         measures = method.examine(method.views(batch_of(NUMBERS, count), Draw(0)))
-    return measures, method.ailments(measures)
+    return measures, method.diagnose(measures)
 
 
 def like_the_data(noise):
@@ -580,7 +575,7 @@ class Echo(Method):
 
     recipe = Recipe(optimizer="sgd", lr=1e-3, batch=32)
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
     learns_labels = True
 
     def __init__(self, encoder, *, forgets: int = -1, views: object = None):
@@ -658,7 +653,7 @@ def test_a_class_that_is_never_made_is_named(circle_runs, name):
     card = judged(circle_runs, name, count=200, report=False)
     ours = card.scores["samples"]
     assert ours["generated"] == ours["real"] == 200 and ours["missing"] == ["c"] and ours["found"]["c"] < 0.1 and ours["found"]["d"] > 1.5
-    assert "Hardly ever made: c." in card.sentence() and ours["recall"]["value"] < 0.85
+    assert "Hardly ever generated: c." in card.sentence() and ours["recall"]["value"] < 0.85
     assert ("recognised" in ours) == (name == "forgets")
     if name == "forgets":
         assert ours["recognised"]["by_class"]["c"] == 0 and ours["recognised"]["value"] == pytest.approx(0.75, abs=0.02)
@@ -674,7 +669,7 @@ def test_samples_are_scored_beside_other_protocols_and_on_the_page(circle_runs, 
     assert len({len(row) for row in both.table()}) == 1
     np.save(tmp_path / "points.npy", circle_runs["data"].rows["x"].numbers.numpy())
     status, _, err = command("evaluate", circle_runs["echo"].path, tmp_path / "points.npy", "--protocol", "samples", "--json")
-    assert status == 2 and "--judge" in err and "Traceback" not in err
+    assert status == 2 and "samples.judge" in err and "Traceback" not in err
 
 
 def test_what_cannot_be_judged_is_one_clear_line(circle_runs, tmp_path):
@@ -686,9 +681,9 @@ def test_what_cannot_be_judged_is_one_clear_line(circle_runs, tmp_path):
         (lambda: judged(circle_runs, "echo", judge=circle_runs["echo"]), "has learned no classes"),
         (lambda: judged(circle_runs, "echo", data=wrong), "reads 2 numbers per sample, and the data has 5"),
         (lambda: judged(circle_runs, "echo", data=strangers), "has no class 'e'"),
-        (lambda: judged(circle_runs, "echo", count=0), "count must be at least 1"),
+        (lambda: judged(circle_runs, "echo", count=0), "samples.count must be at least 1"),
         (lambda: judged(circle_runs, "echo", count=4), "no neighbour number 5"),
-        (lambda: leaven.evaluate(circle_runs["echo"], data, protocols=("knn",), judge=circle_runs["judge"]), "are for samples"),
+        (lambda: leaven.evaluate(circle_runs["echo"], data, protocols=("knn",), judge=circle_runs["judge"]), "is an option of samples"),
     ]
     for call, words in calls:
         with pytest.raises(leaven.UserError, match=words):

@@ -29,10 +29,11 @@ from leaven.inspection.near import Likeness, middles, natural_covariance, near_p
 from leaven.inspection.originals import decoding_seconds, headers, originals
 from leaven.modalities import Pixels
 from leaven.run import Run
+from leaven.training.build import build_training
 from leaven.training.health import Monitor
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
-from leaven.training.pretraining import Request, build
+from leaven.training.request import Request
 
 SMALL = {"encoder.width": 8, "encoder.features": 16}
 KEYS = {
@@ -373,8 +374,8 @@ def test_the_steps_that_fit_take_no_longer_than_there_is_time(steps):
 def training(folder, steps, name="simclr", settings=SMALL):
     """A small training of the digits, not yet run."""
     data = open_data("demo:digits")
-    method, recipe, _ = build(Request(name, settings=settings), data.spec, "cpu")
-    return Training(method, recipe, data.rows, data.train(), Plan(steps, 32), Run(folder), Settings(), nullcontext)
+    parts = build_training(Request(name, steps=1, settings=settings), data, "cpu")
+    return Training(parts.method, parts.recipe, data.rows, data.train(), Plan(steps, 32), Run(folder), Settings(), nullcontext)
 
 
 @pytest.mark.parametrize("steps", [1, 8, 30])

@@ -17,7 +17,7 @@ from leaven.methods.latent.denoising_autoencoder import corrupted
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Pixels, Vector
-from leaven.modules.boltzmann import Boltzmann, Chains, Stack, ailments
+from leaven.modules.boltzmann import Boltzmann, Chains, Stack, diagnose
 from leaven.modules.decoder import code_decoder
 from leaven.modules.units import Binary, Gaussian
 from leaven.training.trained import trained_method
@@ -155,9 +155,9 @@ def test_chains_take_turns_and_each_part_gets_its_own():
 
 def test_verdicts_on_machines():
     fine = {"rebuilt": 0.03, "activation": 0.2, "idle_units": 0.1, "energy_gap": 0.01}
-    assert ailments(fine) == {}
-    assert list(ailments({**fine, "idle_units": 0.8})) == ["idle hidden units"]
-    assert list(ailments({**fine, "energy_gap": 1.0})) == ["diverging"]
+    assert diagnose(fine) == {}
+    assert list(diagnose({**fine, "idle_units": 0.8})) == ["idle hidden units"]
+    assert list(diagnose({**fine, "energy_gap": 1.0})) == ["diverging"]
 
 
 def test_measures_of_a_machine():
@@ -411,7 +411,7 @@ def test_a_greater_weight_leaves_fewer_numbers_of_the_code_active(tmp_path):
         )
         active.append(run.metrics[-1]["active_share"])
     assert active[1] < 0.6 * active[0]
-    assert small("sparse_autoencoder")[0].ailments({"dead_units": 0.9}).keys() == {"dead code"}
+    assert small("sparse_autoencoder")[0].diagnose({"dead_units": 0.9}).keys() == {"dead code"}
 
 
 # --- stacks of layers ---

@@ -177,7 +177,7 @@ def test_binary_numbers_have_a_bernoulli_likelihood_though_some_never_change():
 def test_what_fits_no_likelihood_is_one_clear_line():
     with pytest.raises(UserError, match="no likelihood is named 'poisson'"):
         choose_likelihood("poisson", GREY)
-    with pytest.raises(UserError, match="categorical likelihood is of pixels"):
+    with pytest.raises(UserError, match="vector have no categorical likelihood: choose bernoulli, gaussian"):
         choose_likelihood("categorical", NUMBERS)
     with pytest.raises(UserError, match="no likelihood of text"):
         choose_likelihood("auto", InputSpec("text", (5,), vocabulary=9))

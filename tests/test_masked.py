@@ -10,11 +10,12 @@ from torch.nn import functional as F
 import leaven
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
+from leaven.encoders.encoder import map_shape
 from leaven.methods.masked.context_encoder import GRID, weighted_error
 from leaven.methods.masked.data2vec import normalized
 from leaven.methods.method import Outputs
 from leaven.modalities import InputSpec, Pixels
-from leaven.modules.decoder import Everywhere, MapDecoder, map_shape
+from leaven.modules.decoder import Everywhere, MapDecoder
 from leaven.training.trained import trained_method
 from leaven.views.masks import ORDERS, block_order, center_order, check_mask, multi_block, places_to_mask, rectangles, side_order
 

@@ -572,7 +572,7 @@ def test_what_a_method_says_of_itself_passes_when_it_no_longer_says_so():
         def measures(self, outputs):
             return {"number": 1.0}
 
-        def ailments(self, measures):
+        def diagnose(self, measures):
             return {"odd": "why"} if self.ill else {}
 
     method = Passing()

@@ -7,8 +7,8 @@ from sklearn.metrics import v_measure_score
 
 import leaven
 from leaven.errors import UserError
-from leaven.evaluation.clusters import clusters, v_measure
-from leaven.evaluation.pairs import cosines, similarities
+from leaven.evaluation.pairing import cosines, similarities
+from leaven.evaluation.protocols.clusters import clusters, v_measure
 from leaven.evaluation.retrieval import searched
 from leaven.modalities.text_features import mean_of_words
 

@@ -14,7 +14,8 @@ from leaven.evaluation.few_label import few_label_curve, few_label_point, label_
 from leaven.evaluation.intervals import bootstrap_interval, crossed_interval, paired_interval, seeds_interval
 from leaven.evaluation.knn import knn_accuracy, knn_predict, nearest_neighbours
 from leaven.evaluation.linear import fit_logistic, held_out_fifth, linear_accuracy, linear_probe, standardisation
-from leaven.evaluation.scorecard import Scorecard, labels_needed
+from leaven.evaluation.protocols.few_label import labels_needed
+from leaven.evaluation.scorecard import Scorecard
 
 
 @pytest.fixture(scope="module")
@@ -290,33 +291,38 @@ def test_labels_needed_is_linear_in_accuracy_over_log_labels():
 
 def test_sentence_tells_the_worth_in_labels():
     alone = curve((1, 0.4), (10, 0.6), (100, 0.8))
-    assert card(curve((1, 0.5), (10, 0.7)), labels_only=alone).sentence() == "10 labels a class here do as well as 32 without."
-    assert card(curve((1, 0.5)), labels_only=alone).sentence() == "1 label a class here does as well as 3 without."
+    assert (
+        card(curve((1, 0.5), (10, 0.7)), labels_only=alone).sentence() == "With this pre-training, 10 labels per class do as well as 32 without it."
+    )
+    assert card(curve((1, 0.5)), labels_only=alone).sentence() == "With this pre-training, 1 label per class does as well as 3 without it."
 
 
 def test_sentence_goes_back_to_a_count_that_can_be_read_or_says_more_than():
     alone = curve((1, 0.4), (10, 0.6))
-    assert card(curve((1, 0.5), (10, 0.9)), labels_only=alone).sentence() == "1 label a class here does as well as 3 without."
+    assert card(curve((1, 0.5), (10, 0.9)), labels_only=alone).sentence() == "With this pre-training, 1 label per class does as well as 3 without it."
     told = card(curve((1, 0.7), (10, 0.9)), labels_only=alone).sentence()
-    assert told == "10 labels a class here do as well as more than 10 without: 90.0 % against 60.0 % at 10."
+    assert told == "With this pre-training, 10 labels per class do as well as more than 10 without it: 90.0 % against 60.0 % with 10."
 
 
 def test_sentence_admits_noise_and_harm():
     alone = curve((1, 0.4), (10, 0.6))
     told = card(curve((1, 0.41), (10, 0.61)), labels_only=alone).sentence()
-    assert told == "Your labels alone do as well: 61.0 % against 60.0 % at 10 labels a class, within the noise."
+    assert told == "Your labels alone do as well: 61.0 % against 60.0 % with 10 labels per class, within the noise."
     told = card(curve((1, 0.3), (10, 0.5)), labels_only=alone).sentence()
-    assert told == "This pre-training is worse than your labels alone: 50.0 % against 60.0 % at 10 labels a class."
+    assert told == "This pre-training is worse than your labels alone: 50.0 % against 60.0 % with 10 labels per class."
     told = card(curve((1, 0.5), (10, 0.5)), labels_only=alone).sentence()
-    assert told.endswith("at 10 labels a class, though better with 1 label.")
+    assert told.endswith("with 10 labels per class, though better with 1 label.")
 
 
 def test_sentence_falls_back_to_the_best_floor_and_names_a_floor_above():
     raw, untrained = curve((1, 0.4), (10, 0.6), (100, 0.8)), curve((1, 0.2), (10, 0.3))
-    assert card(curve((10, 0.7)), input=raw, untrained=untrained).sentence() == "10 labels a class here do as well as 32 on the raw input."
+    assert (
+        card(curve((10, 0.7)), input=raw, untrained=untrained).sentence()
+        == "With this pre-training, 10 labels per class do as well as 32 with the raw input."
+    )
     told = card(curve((1, 0.3), (10, 0.5)), labels_only=curve((1, 0.2), (10, 0.3), (100, 0.9)), input=raw).sentence()
-    assert told.startswith("10 labels a class here do as well as 22 without.")
-    assert told.endswith("But the raw input gives more: 60.0 % against 50.0 % at 10 labels a class.")
+    assert told.startswith("With this pre-training, 10 labels per class do as well as 22 without it.")
+    assert told.endswith("But the raw input gives more: 60.0 % against 50.0 % with 10 labels per class.")
 
 
 def test_sentence_without_curves_or_labels():
@@ -333,14 +339,14 @@ def test_scorecard_survives_json_and_shows_floors_beside_scores():
     import json
 
     first = card(curve((1, 0.5), (10, 0.7)), labels_only=curve((1, 0.4), (10, 0.6), (100, 0.8)), input=curve((1, 0.3)))
-    first.scores["knn"] = {"accuracy": 0.84213, "interval": [0.83, 0.854]}
+    first.scores = {"knn": {"accuracy": 0.84213, "interval": [0.83, 0.854]}, **first.scores}
     again = Scorecard.from_dict(json.loads(json.dumps(first.to_dict())))
     assert again == first
     rows = again.table()
     assert rows[0] == ["", "pre-trained", "raw input", "labels only"]
     assert rows[1] == ["nearest neighbours", "84.2 % (83.0-85.4)", "", ""]
-    assert rows[2] == ["1 label a class", "50.0 % (49.0-51.0)", "30.0 % (29.0-31.0)", "40.0 % (39.0-41.0)"]
-    assert rows[4] == ["100 labels a class", "", "", "80.0 % (79.0-81.0)"]
+    assert rows[2] == ["1 label per class", "50.0 % (49.0-51.0)", "30.0 % (29.0-31.0)", "40.0 % (39.0-41.0)"]
+    assert rows[4] == ["100 labels per class", "", "", "80.0 % (79.0-81.0)"]
     assert first.sentence() in first.text()
     with pytest.raises(UserError, match="colour"):
         Scorecard.from_dict({**first.to_dict(), "colour": 1})

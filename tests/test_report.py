@@ -22,7 +22,17 @@ from leaven.report.facts import facts
 from leaven.report.figures import embedding_map, metric_figures, placed
 from leaven.report.sheets import CELL, GAP, OTHER, SAME, data_uri, dots, neighbour_strips, picture_sheet, strip, view_strips
 
-SECTIONS = ("health", "asked", "few-label", "scores", "curves", "views", "made", "rebuilt", "map", "neighbours", "time", "config")
+SECTIONS = ("health", "asked", "scores", "curves", "views", "made", "rebuilt", "map", "neighbours", "neighbours-2", "time", "config")
+
+
+def neighbours(pictures):
+    return {
+        "queries": pictures[:2],
+        "neighbours": pictures[2:].view(2, 2, 1, 8, 8),
+        "query_labels": torch.tensor([0, 1]),
+        "neighbour_labels": torch.tensor([[0, 1], [-1, 1]]),
+        "classes": ["ant", "bee"],
+    }
 
 
 def payload():
@@ -42,14 +52,14 @@ def payload():
         "views": {"originals": pictures, "views": [pictures.float() / 255, pictures[:, :, :4, :4]]},
         "made": pictures,
         "rebuilt": {"originals": pictures, "views": [pictures.flip(3)]},
-        "embedding": {"features": torch.randn(40, 6, generator=generator), "labels": torch.arange(40) % 3, "classes": ["ant", "bee", "cat"]},
-        "neighbours": {
-            "queries": pictures[:2],
-            "neighbours": pictures[2:].view(2, 2, 1, 8, 8),
-            "query_labels": torch.tensor([0, 1]),
-            "neighbour_labels": torch.tensor([[0, 1], [-1, 1]]),
-            "classes": ["ant", "bee"],
-        },
+        "features": [
+            {
+                "role": "image",
+                "embedding": {"features": torch.randn(40, 6, generator=generator), "labels": torch.arange(40) % 3, "classes": ["ant", "bee", "cat"]},
+                "neighbours": neighbours(pictures),
+            },
+            {"role": "text", "texts": [{"text": "an ant", "label": "ant", "nearest": [{"text": "a bee", "label": "bee"}]}]},
+        ],
         "time_split": {"views": 30.0, "forward_backward": 90.0},
     }
 
@@ -68,7 +78,8 @@ def page(tmp_path_factory):
 
 def test_the_page_has_all_its_sections_with_plotly_once(page):
     found = re.findall(r'<section id="([^"]+)">', page)
-    assert tuple(found) == SECTIONS
+    assert tuple(found) == SECTIONS and page.index("Accuracy with few labels") < page.index('id="scores"')
+    assert "Map of the features (image)" in page and "Nearest neighbours (text)" in page
     (packed,) = re.findall(r'<script type="application/gzip" id="plotly">([^<]*)</script>', page)
     assert b"plotly.js v" in gzip.decompress(base64.b64decode(packed))[:400]
     assert len(page) < 3e6
@@ -216,13 +227,13 @@ def test_views_of_other_sizes_channels_and_float_fit_beside_their_original():
 
 
 def test_neighbours_are_framed_by_class():
-    strips = neighbour_strips(payload()["neighbours"])
-    assert [(item["query"], item["found"]) for item in strips] == [("ant", "ant, bee"), ("bee", "?, bee")]
+    strips = neighbour_strips(payload()["features"][0]["neighbours"])
+    assert [(item["query"], item["nearest"]) for item in strips] == [("ant", "ant, bee"), ("bee", "?, bee")]
     first, side = decoded(strips[0]["image"]), CELL + 8
     left = side + 3 * GAP
     assert tuple(first[0, left, :3]) == SAME
     assert tuple(first[0, left + side + GAP, :3]) == OTHER
-    unlabeled = {name: value for name, value in payload()["neighbours"].items() if "labels" not in name}
+    unlabeled = {name: value for name, value in payload()["features"][0]["neighbours"].items() if "labels" not in name}
     assert neighbour_strips(unlabeled)[0]["query"] == ""
 
 

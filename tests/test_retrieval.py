@@ -1,6 +1,7 @@
 """Search by features against hand-made rankings, plain loops and scikit-learn; the floors beside it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from sklearn.metrics import average_precision_score, ndcg_score
 from leaven.data import open_data
 from leaven.encoders import build_encoder
 from leaven.errors import UserError
-from leaven.evaluation.evaluate import evaluate_encoder
+from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.intervals import bootstrap_interval, bootstrap_intervals
+from leaven.evaluation.protocol import Trial
 from leaven.evaluation.retrieval import AT, RECALLS, retrieval, search
 from leaven.evaluation.scorecard import Scorecard
 from leaven.modalities import modality_of
@@ -151,7 +153,7 @@ def test_a_linear_code_of_counts_is_lsa_and_of_numbers_principal_components_both
 def test_retrieval_stands_beside_its_floors_in_the_scorecard(tmp_path):
     data = open_data("demo:digits")
     encoder = build_encoder("dense", data.spec.roles["x"], {"widths": (16,)})
-    card = evaluate_encoder(encoder, data, method="none", protocols=("retrieval",), linear_floor=True)
+    card = evaluate_protocols(trial := Trial(data, {"x": encoder}, "none", linear_floor=True), ("retrieval",))
     assert set(card.floors) == {"input", "untrained", "pca 16"}
     assert 0.1 < card.floors["untrained"]["retrieval"]["map"] < card.floors["pca 16"]["retrieval"]["map"]
     assert "few-label" not in card.scores and "labels-only" not in card.floors
@@ -160,7 +162,7 @@ def test_retrieval_stands_beside_its_floors_in_the_scorecard(tmp_path):
     best = max(card.floors, key=lambda name: card.floors[name]["retrieval"]["map"])
     assert f"{100 * card.floors[best]['retrieval']['map']:.1f} %" in card.sentence()
     assert Scorecard.from_dict(card.to_dict()).to_dict() == card.to_dict()
-    again = evaluate_encoder(encoder, data, method="none", protocols=("retrieval",), linear_floor=True, known_floors=card.floors)
+    again = evaluate_protocols(replace(trial, known_floors=card.floors), ("retrieval",))
     assert again.floors == card.floors
 
 

@@ -183,7 +183,7 @@ def test_what_is_no_query_is_one_clear_line(run, pictures, tmp_path, monkeypatch
         leaven.search(run, pictures, query)
 
 
-@pytest.mark.parametrize(("option", "match"), [({"k": 0}, "k must be at least 1"), ({"out": "sheet.jpg"}, "a contact sheet is a .png")])
+@pytest.mark.parametrize(("option", "match"), [({"k": 0}, "k must be at least 1"), ({"out": "sheet.jpg"}, "a contact sheet is written as .png")])
 def test_wrong_options_are_refused(run, pictures, option, match):
     with pytest.raises(leaven.UserError, match=match):
         leaven.search(run, pictures, 4, **option)
@@ -236,8 +236,8 @@ def test_vectors_of_something_else_are_refused(run, pictures, tmp_path):
         ("turned.npy", "not the features of this run and data"),
         ("short.npy", f"{COUNT - 1} vectors of 12 numbers are not the {COUNT} of 12"),
         ("narrow.npy", f"{COUNT} vectors of 11 numbers are not the {COUNT} of 12"),
-        ("line.npy", "not one vector a sample"),
-        ("words.npy", "not one vector a sample"),
+        ("line.npy", "not one vector per sample"),
+        ("words.npy", "not one vector per sample"),
         ("text.npy", "no vectors here"),
         ("none.npy", "no vectors here"),
         ("empty", "no vectors here"),

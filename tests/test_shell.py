@@ -1,6 +1,7 @@
 """The command line as a shell sees it: help, completion, and progress on terminals and in pipes."""
 
 import fcntl
+import inspect
 import json
 import os
 import re
@@ -23,6 +24,68 @@ from leaven.encoders import OWN
 from leaven.methods.registry import registry
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+# --- options ---
+
+
+def commands():
+    """Those whose options are declared in the public function."""
+    group = get_command(app)
+    return {name: group.get_command(None, name) for name in group.list_commands(None) if name not in WRITTEN_BY_HAND}
+
+
+WRITTEN_BY_HAND = ("evaluate", "compare", "reproduce", "claims")
+
+
+def function_of(name):
+    return getattr(leaven, name if name in leaven.__all__ else f"list_{name}")
+
+
+def test_every_flag_is_a_parameter_of_the_public_function_with_its_default():
+    for name, command in commands().items():
+        known = inspect.signature(function_of(name)).parameters
+        for parameter in command.params:
+            if parameter.name in ("help", "as_json"):
+                continue
+            default = known[parameter.name].default
+            if parameter.required:
+                assert default in (inspect.Parameter.empty, None), (name, parameter.name)
+            else:
+                assert parameter.default == (default if default != () else None), (name, parameter.name)
+
+
+def test_help_in_python_says_what_help_in_the_shell_says():
+    for name, command in commands().items():
+        said = " ".join((function_of(name).__doc__).split())
+        for parameter in command.params:
+            if parameter.name not in ("help", "as_json"):
+                assert f"{parameter.name}: {' '.join(parameter.help.split())}" in said, (name, parameter.name)
+
+
+@pytest.mark.parametrize("words", [["pretrain", "--help"], ["search", "--help"]])
+def test_help_of_one_command_does_not_load_torch_either(words):
+    found = subprocess.run([sys.executable, "-X", "importtime", "-m", "leaven.cli", *words], capture_output=True, text=True, check=True)
+    assert "--device" in found.stdout and " torch" not in found.stderr
+
+
+def test_option_texts_are_read_into_what_the_function_takes(command, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(leaven, "pretrain", lambda data, **options: given.update(options) or pytest.skip("seen"), raising=False)
+    words = ["--columns", "image=file, text=name", "--set", "encoder.text.depth=2", "--set", "temperature=0.1", "--track", "wandb"]
+    with pytest.raises(pytest.skip.Exception):
+        command("pretrain", "x", *words, "--encoder", "image=convnet,text=transformer", "--epochs", 3)
+    assert given["columns"] == {"image": "file", "text": "name"}
+    assert given["settings"] == {"encoder.text.depth": "2", "temperature": "0.1"}
+    assert given["encoder"] == "image=convnet,text=transformer"
+    assert given["track"] == ["wandb"] and given["epochs"] == 3.0
+    assert "budget" not in given and "labels" not in given  # the function's own defaults hold
+
+
+@pytest.mark.parametrize("words", [["--columns", "file"], ["--columns", "image=file,name"], ["--set", "=3"]])
+def test_an_option_that_cannot_be_read_is_one_line_that_names_it(command, words):
+    status, out, err = command("pretrain", "demo:digits", *words)
+    assert status == 2 and not out and f"{words[0]} takes name=value" in err
 
 
 # --- help and completion ---

@@ -1,6 +1,7 @@
 """The scikit-learn transformer keeps scikit-learn's contract, and gives what Leaven gives."""
 
 import copy
+import inspect
 import pickle
 import subprocess
 import sys
@@ -42,6 +43,16 @@ def digits_run(tmp_path_factory):
 @parametrize_with_checks([EncoderTransformer(steps=2, settings=TINY)])
 def test_scikit_learns_own_checks_pass_on_numbers(estimator, check):
     check(estimator)
+
+
+def test_parameters_are_declared_as_those_of_pretrain():
+    ours, theirs = inspect.signature(EncoderTransformer).parameters, inspect.signature(leaven.pretrain).parameters
+    shared = set(ours) - {"run", "role"}
+    assert shared < set(theirs)
+    assert {name: (ours[name].annotation, ours[name].default) for name in shared} == {
+        name: (theirs[name].annotation, theirs[name].default) for name in shared
+    }
+    assert "temperature" not in EncoderTransformer.__doc__ and "settings: A hyper-parameter" in EncoderTransformer.__doc__
 
 
 def test_a_grid_search_tunes_pretraining_inside_a_pipeline():

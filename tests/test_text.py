@@ -17,8 +17,10 @@ from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder
 from leaven.encoders.transformer import TextEncoder, fresh
 from leaven.encoders.whitening import Whitening
+from leaven.evaluation.evaluate import evaluate_protocols
+from leaven.evaluation.protocol import Trial
+from leaven.evaluation.protocols.sts import rank_correlation, shape, whitened
 from leaven.evaluation.scorecard import Scorecard
-from leaven.evaluation.similarity import evaluate_similarity, shape, told, whitened
 from leaven.losses import info_nce, weighted_contrast
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Tokens, Vector
@@ -246,7 +248,7 @@ def test_as_many_tokens_are_hidden_as_asked_for_and_never_special_ones():
     x = tokens(4000)
     views = hidden_tokens(INPUT, x, Draw(0), 0.15)
     plain = x.mask & (x.ids > 4)
-    told = views["told"]
+    told = views["hidden"]
     assert not (told & ~plain).any() and torch.equal(views["ids"], x.ids)
     assert told.sum() / plain.sum() == pytest.approx(0.15, abs=0.005)
     shown = views["shown"].ids
@@ -257,9 +259,9 @@ def test_as_many_tokens_are_hidden_as_asked_for_and_never_special_ones():
 
 def test_hidden_tokens_are_the_same_however_a_batch_is_divided():
     x = tokens(8)
-    whole = hidden_tokens(INPUT, x, Draw("views"), 0.3)["told"]
+    whole = hidden_tokens(INPUT, x, Draw("views"), 0.3)["hidden"]
     parts = [(x[torch.arange(4 * part, 4 * part + 4)], Draw("views", part=part, parts=2)) for part in range(2)]
-    halves = [hidden_tokens(INPUT, part, draw, 0.3)["told"] for part, draw in parts]
+    halves = [hidden_tokens(INPUT, part, draw, 0.3)["hidden"] for part, draw in parts]
     assert torch.equal(torch.cat(halves), whole)
 
 
@@ -509,7 +511,7 @@ def test_supervised_contrast_divides_by_the_weight_of_the_positives():
 
 def test_similarity_is_spearman_with_ties():
     cosine, scores = torch.tensor([0.1, 0.4, 0.4, 0.9, 0.2]), torch.tensor([1.0, 2.0, 3.0, 3.0, 0.0])
-    found = told(cosine, scores, 0)
+    found = rank_correlation(cosine, scores, 0)
     assert found["spearman"] == pytest.approx(spearmanr(cosine, scores).statistic) and found["pairs"] == 5
     assert found["interval"][0] <= found["spearman"] <= found["interval"][1]
 
@@ -539,10 +541,10 @@ def test_classes_of_texts_are_scored_beside_tf_idf_and_the_mean_of_word_vectors(
 def test_similarity_needs_pairs_and_scores_that_differ():
     each = encoder().eval()
     with pytest.raises(leaven.UserError, match="no b and no score"):
-        evaluate_similarity(each, open_data({"a": SENTENCES, "x": SENTENCES}), method="simcse")
+        evaluate_protocols(Trial(open_data({"a": SENTENCES, "x": SENTENCES}), {"x": each}, "simcse"), ("sts",))
     same = open_data({"a": SENTENCES, "b": SENTENCES, "score": [1.0] * 18})
     with pytest.raises(leaven.UserError, match="the same score"):
-        evaluate_similarity(each, same, method="simcse")
+        evaluate_protocols(Trial(same, {"x": each}, "simcse"), ("sts",))
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
+from torchvision import tv_tensors
 
 from leaven import views
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.modalities import Pixels, Signal, Tokens, Vector
+from leaven.modalities import Boxes, Geometry, Mask, Pixels, Signal, Tokens, Vector, modality_of
 from leaven.views import PictureViews, TextViews, VectorViews, Views, default_views, rotate, turn_inside
 
 TOLERANCE = 1e-5
@@ -486,3 +487,68 @@ def test_turning_inside_the_circle_never_shows_a_corner():
     x[0, 0, row**2 + column**2 > 17.5**2] = 1.0
     for degrees in range(0, 360, 15):
         assert turn_inside(x, degrees).max() < 0.5
+
+
+# --- what moves along ---
+
+
+def targets(count: int, height: int, width: int, seed: int = 0) -> tuple[Boxes, Mask]:
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 5, 2, 2, generator=generator).sort(2).values * torch.tensor([width, height])
+    classes = torch.randint(3, (count, 5), generator=generator)
+    classes[:, 4] = -1
+    return Boxes(corners.flatten(2), classes), Mask(torch.randint(11, (count, height, width), generator=generator, dtype=torch.uint8))
+
+
+def torchvisions(boxes: torch.Tensor, mask: torch.Tensor, geometry: Geometry, row: int, sides: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """One sample's boxes and mask moved by torchvision on the same parameters."""
+    moved = [tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=sides), tv_tensors.Mask(mask)]
+    crop = [int(getattr(geometry, name)[row]) for name in ("top", "left", "height", "width")]
+    moved = [tv.resized_crop(part, *crop, list(geometry.size)) for part in moved]
+    if geometry.flip is not None and geometry.flip[row]:
+        moved = [tv.horizontal_flip(part) for part in moved]
+    if geometry.quarter_turns is not None:
+        moved = [tv.rotate(part, 90.0 * int(geometry.quarter_turns[row])) for part in moved]
+    return tuple(part.as_subclass(torch.Tensor) for part in moved)
+
+
+def assert_moved_as_torchvision(boxes: Boxes, mask: Mask, geometry: Geometry, sides: tuple[int, int]) -> None:
+    moved, moved_mask = modality_of(boxes).moved(boxes, geometry), modality_of(mask).moved(mask, geometry)
+    kept = moved.classes >= 0
+    for row in range(len(boxes)):
+        expected, expected_mask = torchvisions(boxes.xyxy[row], mask.classes[row], geometry, row, sides)
+        assert torch.equal(moved_mask.classes[row], expected_mask)
+        assert torch.allclose(moved.xyxy[row][kept[row]], expected[kept[row]], rtol=0, atol=1e-4)
+        left_over = (expected[:, 2:] - expected[:, :2]).amin(1) > 1e-4
+        assert torch.equal(kept[row], left_over & (boxes.classes[row] >= 0))
+    assert torch.equal(moved.classes[kept], boxes.classes[kept]) and not moved.xyxy[~kept].any()
+
+
+@pytest.mark.parametrize(("sides", "size"), [((40, 30), None), ((40, 30), 17), ((24, 36), 50), ((33, 33), 33)])
+def test_boxes_and_masks_move_with_the_views_as_torchvision_moves_them(sides, size):
+    value, (boxes, mask) = Pixels(pictures(20, height=sides[0], width=sides[1])), targets(20, *sides)
+    made = PictureViews(count=2, size=size, crop_min=0.1)
+    moving, geometries = made.with_geometry(value, Draw(1))
+    assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(moving, made(value, Draw(1)), strict=True))
+    for geometry in geometries:
+        assert 0 < geometry.flip.sum() < 20
+        assert_moved_as_torchvision(boxes, mask, geometry, sides)
+    assert (modality_of(boxes).moved(boxes, geometries[0]).classes[:, :4] < 0).any()
+
+
+def test_boxes_and_masks_turn_by_quarters_as_pictures_do():
+    boxes, mask = targets(20, 32, 32)
+    turns = torch.arange(20) % 4
+    geometry = Geometry.whole(20, (32, 32), quarter_turns=turns)
+    assert_moved_as_torchvision(boxes, mask, geometry, (32, 32))
+    assert torch.equal(modality_of(mask).moved(mask, geometry).classes, rotate(mask.classes[:, None], turns)[:, 0])
+
+
+def test_small_crops_have_a_geometry_of_their_own_and_other_values_stay():
+    value, (boxes, mask) = Pixels(pictures(8)), targets(8, 32, 32)
+    moving, geometries = views.MultiCropViews(count=2, local_count=3).with_geometry(value, Draw(2))
+    assert [view.pixels.shape[2:] for view in moving] == [geometry.size for geometry in geometries] == [(32, 32)] * 2 + [(16, 16)] * 3
+    assert_moved_as_torchvision(boxes, mask, geometries[-1], (32, 32))
+    numbers = Vector(torch.randn(8, 4))
+    assert modality_of(numbers).moved(numbers, geometries[0]) is numbers
+    assert VectorViews().with_geometry(numbers, Draw(0))[1] == [None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from leaven.api.methods import list_methods
     from leaven.api.predict import predict
     from leaven.api.pretrain import pretrain
+    from leaven.api.protocols import list_protocols
     from leaven.api.reconstruct import reconstruct
     from leaven.api.rewrite import rewrite
     from leaven.api.sample import sample
@@ -35,7 +37,7 @@ _ELSEWHERE = {
     "list_claims": "leaven.experiments.runner",
     "reproduce": "leaven.experiments.runner",
 }
-"""Homes of the public names that are not functions of leaven.api."""
+"""Homes of the public names that are not in the file of leaven.api that is named like their command."""
 
 __all__ = [
     "Run",
@@ -52,6 +54,7 @@ __all__ = [
     "list_claims",
     "list_encoders",
     "list_methods",
+    "list_protocols",
     "load",
     "predict",
     "pretrain",
@@ -68,6 +71,5 @@ def __getattr__(name: str) -> Any:
     """Public functions are loaded at their first use, so that `leaven --help` does not wait for torch."""
     if name not in __all__:
         raise AttributeError(f"module 'leaven' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_ELSEWHERE.get(name, "leaven.api")), name)
+    home = _ELSEWHERE.get(name) or f"leaven.api.{name.removeprefix('list_')}"
+    return getattr(importlib.import_module(home), name)

@@ -1,5 +1,6 @@
-"""What a user may have got wrong, in one line; and how a training may stop itself."""
+"""Wrong input, in one line that helps; and how a training may stop itself."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -20,9 +21,7 @@ class UserError(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], see: str) -> UserError:
-    """That nothing of a kind has this name; the hint is what it may have been meant to be, else where to look."""
-    import difflib
-
+    """That nothing of a kind has this name; the hint is a similar name, else where to look."""
     close = difflib.get_close_matches(name, list(known), 3)
     return UserError(f"no {kind} is named {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else f"see `{see}`")
 
@@ -36,10 +35,10 @@ class TrainingStopped(Exception):
 
 
 class Interrupted(Exception):
-    """The user or the system asked for an end; a checkpoint is written and the run can go on. Exit status 130."""
+    """The user or the system interrupted the training; a checkpoint is written and the run can go on. Exit status 130."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the system had no memory left for what was asked."""
+    """Whether a device or the system ran out of memory."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator: can't allocate memory" in str(error)

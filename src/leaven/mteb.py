@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from leaven.api.options import Device, Role, RunFolder, documented
 from leaven.encoders import describe_encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
@@ -27,24 +27,25 @@ except ImportError as error:
     raise UserError(f"the package {(error.name or 'mteb').split('.')[0]} is not installed", hint="pip install 'leaven[mteb]'") from None
 
 
+@documented
 class MtebEncoder(AbsEncoder):
-    """The encoder of a run: `mteb.evaluate(MtebEncoder("runs/second"), tasks)`. Texts are compared by cosine, and tasks' instructions are left out.
+    """The encoder of a run: `mteb.evaluate(MtebEncoder("runs/second"), tasks)`. Texts are compared by cosine, without the tasks' instructions.
 
-    Vectors are those of `leaven.embed`, in fp32; mteb's batch size does not count. An empty text, which `embed` sets aside, is read as one without
-    words. mteb keeps scores by the name of the run's folder and a hash of its encoder, so that no run is given the scores of another.
+    Vectors are those of `leaven.embed`, in fp32; mteb's batch size has no effect. An empty text, which `embed` sets aside, is read as one without
+    words. mteb keeps scores by the name of the run's folder and a hash of its encoder, so that no run gets the scores of another.
 
-    role: which of several encoders. Raises UserError for a run that does not read text.
+    Raises UserError for a run that does not read text.
     """
 
-    def __init__(self, run: str | Path | Run, *, role: str | None = None, device: str = "auto"):
-        given = run if isinstance(run, Run) else Run.open(run)
-        self.encoder, self.device = load_encoder_of(given, role), choose_device(device)
+    def __init__(self, run: RunFolder, *, role: Role = None, device: Device = "auto"):
+        run = Run.open(run)
+        self.encoder, self.device = load_encoder_of(run, role), choose_device(device)
         if self.encoder.tokenizer is None:
             what = f"this encoder reads {self.encoder.input.modality}, and mteb's tasks are of text"
-            raise UserError(what, where=given.path, hint="give a run of text")
+            raise UserError(what, where=run.path, hint="give a run of text")
         same = [weights_hash(self.encoder), self.encoder.tokenizer.digest(), describe_encoder(self.encoder)]
         self.mteb_model_meta = ModelMeta.create_empty({
-            "name": f"leaven/{given.path.resolve().name}", "revision": hashlib.blake2b(json.dumps(same).encode(), digest_size=16).hexdigest(),
+            "name": f"leaven/{run.path.resolve().name}", "revision": hashlib.blake2b(json.dumps(same).encode(), digest_size=16).hexdigest(),
             "n_parameters": sum(each.numel() for each in self.encoder.parameters()), "embed_dim": self.encoder.dim,
             "framework": ["PyTorch"], "similarity_fn_name": ScoringFunction.COSINE, "use_instructions": False,
         })  # fmt: skip

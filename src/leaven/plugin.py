@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ def from_file(named: str, hint: str) -> Any:
         raise UserError("no such file", where=path, hint=hint)
     spec = importlib.util.spec_from_file_location(f"leaven_user_{Path(path).stem}", path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses and inspect look for it
     spec.loader.exec_module(module)
     if not hasattr(module, wanted):
         raise UserError(f"this file defines no {wanted!r}", where=path, hint=hint)

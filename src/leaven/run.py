@@ -58,6 +58,35 @@ def writing(folder: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def hold(lock: Path, taken: str, where: Path) -> Iterator[None]:
+    """Hold a lock file until the end of the block or of the process, however that ends; its folder is made where it is missing.
+
+    Raises UserError where another process holds it, which says what is `taken`, and where. File systems without locks hold nothing.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock, timeout=0, fallback_to_soft=False)
+    try:
+        with writing(lock.parent):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                held.acquire()
+            except Timeout:
+                who = lock.read_text(errors="replace") if lock.is_file() else ""
+                raise UserError(f"{taken} ({who})" if who else taken, where=where, hint="wait for it, or choose another --out") from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+        with suppress(OSError):
+            lock.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield
+    finally:
+        if held.is_locked:
+            lock.unlink(missing_ok=True)
+            held.release()
+
+
 def _error_number(error: Exception) -> int:
     """The system's number of an error, 0 if it has none; safetensors tells it in words."""
     told = re.search(r"\(os error (\d+)\)", str(error))
@@ -89,6 +118,11 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, and not of a model of another library, which has a config.json as well."""
+    return (folder / "config.json").is_file() and "asked" in read_json(folder / "config.json")
+
+
 class Run:
     """One training's folder: config.json, metrics.jsonl, checkpoint/, encoder/, scorecard.json, report.html."""
 
@@ -96,8 +130,10 @@ class Run:
         self.path = Path(path)
 
     @classmethod
-    def open(cls, path: Path | str) -> Run:
-        """An existing run. Raises UserError where there is none, or one of a newer format."""
+    def open(cls, path: Path | str | Run) -> Run:
+        """An existing run; one that is open already is returned as it is. Raises UserError where there is none, or one of a newer format."""
+        if isinstance(path, Run):
+            return path
         run = cls(path)
         if not run.config_path.is_file():
             raise UserError("no run here", where=path, hint="give the folder that `leaven pretrain --out` made")
@@ -132,6 +168,15 @@ class Run:
     @property
     def encoder_folder(self) -> Path:
         return self.path / "encoder"
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the encoders that it keeps, where they are several; none for a single encoder."""
+        return tuple(sorted(path.parent.name for path in self.encoder_folder.glob("*/config.json")))
+
+    def folder_of(self, role: str | None) -> Path:
+        """Where the encoder of a role lies, or the only encoder."""
+        return self.encoder_folder / role if role else self.encoder_folder
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -178,37 +223,20 @@ class Run:
 
         Raises UserError where another training holds it. File systems without locks hold nothing.
         """
-        from filelock import FileLock, Timeout
-
-        path, new = self.path / ".lock", not self.path.exists()
-        held = FileLock(path, timeout=0, fallback_to_soft=False)
+        new = not self.path.exists()
         try:
-            with writing(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
-                try:
-                    held.acquire()
-                except Timeout:
-                    who = path.read_text(errors="replace") if path.is_file() else ""
-                    what = "another training is writing here" + (f" ({who})" if who else "")
-                    raise UserError(what, where=self.path, hint="wait for it, or choose another --out") from None
-                except OSError as error:
-                    if error.errno not in NO_LOCKS:
-                        raise
-            self._clear_partial_files()
-            with suppress(OSError):
-                path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-            yield
+            with hold(self.path / ".lock", "another training is writing here", self.path):
+                self._clear_partial_files()
+                yield
         finally:
-            if held.is_locked:
-                path.unlink(missing_ok=True)
-                held.release()
-                if new:
-                    with suppress(OSError):  # a training that was refused before it wrote anything leaves nothing behind
-                        self.path.rmdir()
+            if new:
+                with suppress(OSError):  # a training that was refused before it wrote anything leaves nothing behind
+                    self.path.rmdir()
 
     def _clear_partial_files(self) -> None:
         """Remove what `write_whole` left behind in a process that was killed."""
-        for folder in (self.path, self.checkpoints, self.encoder_folder, self.tokenizer_folder):
+        parts = self.checkpoints, self.encoder_folder, self.tokenizer_folder
+        for folder in (self.path, *parts, *(part for kept in parts for part in kept.glob("*/"))):
             for path in folder.glob("*.partial"):
                 if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit():
                     path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -14,28 +14,45 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from leaven.api.console import seconds
+from leaven.api.options import (
+    Batch,
+    Budget,
+    Device,
+    EncoderName,
+    Epochs,
+    MethodName,
+    Precision,
+    Role,
+    RunFolder,
+    Seed,
+    Settings,
+    Size,
+    Steps,
+    documented,
+)
 from leaven.data import open_data
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.features import check_input, encode
-from leaven.methods.method import Method
 from leaven.modalities.picture_files import Unusable, decode, survey
 from leaven.run import Run
+from leaven.training.build import DEFAULT_EPOCHS
 from leaven.training.devices import choose_device
-from leaven.training.pretraining import DEFAULT_EPOCHS, Request, train
+from leaven.training.pretraining import train
+from leaven.training.request import Request
 from leaven.training.trained import load_encoder_of
 
 
+@documented
 class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Features from an encoder that learns from X without labels.
 
-    `fit(X)` pre-trains on X, or, where a finished `run` is given, takes its encoder and only checks that X fits. y is never looked at.
+    `fit(X)` pre-trains on X; with a finished `run` it takes that run's encoder and only checks that X fits. y is ignored.
     `transform(X)` gives (samples, dim) float32. X: (N, D) numbers; (N, H, W), (N, H, W, C) or (N, C, H, W) pictures, uint8 or float 0-1; a list
     of picture files; or a folder or file as on the command line.
 
-    Length: at most one of steps, epochs and budget ("90s", "10m"); none is 100 epochs. With a budget two fits differ, otherwise they are alike.
-    settings: hyper-parameters by name; "views.", "recipe." and "encoder." reach into parts. The other parameters are those of `leaven.pretrain`.
+    Length: at most one of steps, epochs and budget ("90s", "10m"); none is 100 epochs. Two fits are the same, except with a budget.
 
     Attributes after `fit`: encoder_ (nn.Module, raw input -> features), health_ (verdicts of the training), n_features_in_ and feature_names_in_
     (numbers only). Raises ValueError for arrays that scikit-learn would refuse, else UserError; TrainingStopped when training is useless.
@@ -43,19 +60,20 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def __init__(
         self,
-        run: str | Path | Run | None = None,
+        run: Annotated[RunFolder | None, "A finished run, whose encoder is taken as it is."] = None,
         *,
-        method: str | type[Method] = "simclr",
-        encoder: str = "auto",
-        steps: int | None = None,
-        epochs: float | None = None,
-        budget: str | float | None = None,
-        batch: int | None = None,
-        size: int | None = None,
-        settings: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        precision: str = "auto",
-        device: str = "auto",
+        method: MethodName = "simclr",
+        encoder: EncoderName = "auto",
+        steps: Steps = None,
+        epochs: Epochs = None,
+        budget: Budget = None,
+        batch: Batch = None,
+        size: Size = None,
+        settings: Settings = None,
+        seed: Seed = 0,
+        precision: Precision = "auto",
+        device: Device = "auto",
+        role: Role = None,
     ):
         self.run = run
         self.method = method
@@ -69,16 +87,17 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.seed = seed
         self.precision = precision
         self.device = device
+        self.role = role
 
     encoder_: Encoder
     health_: list[dict[str, Any]]
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pre-train on X, or check that X fits the run."""
-        options = {} if self.run is None else options_of(load_encoder_of(self.run))
+        options = {} if self.run is None else options_of(load_encoder_of(self.run, self.role))
         data = open_data(self._samples(X, options, fitting=True), **(options or {"size": self.size}))
         if self.run is not None:
-            self.encoder_, self.health_ = load_encoder_of(self.run), []
+            self.encoder_, self.health_ = load_encoder_of(self.run, self.role), []
             check_input(self.encoder_, data.spec.roles["x"])
         else:
             length = self.steps, self.epochs, self.budget

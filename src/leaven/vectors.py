@@ -1,4 +1,4 @@
-"""Features on disk: one .npy, or a folder of parquet shards that is written as features come, gone on with, and read back."""
+"""Features on disk: one .npy, or a folder of parquet shards, which is written as features come, and whose writing can be resumed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from leaven.data import DataSet
 from leaven.errors import UserError
-from leaven.run import write_whole, writing
+from leaven.run import hold, write_whole, writing
 
 FORMAT = 1
 SHARD_BYTES = 64 * 2**20
@@ -28,10 +29,10 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Origin:
-    """What features were made of; kept with every shard.
+    """What features were made from; stored in every shard.
 
-    run, encoder, data: names, for people. weights, contents: hashes of the encoder's weights and of the samples in their order. fingerprint: the
-    data set's, labels and splits included. role: of the data, where it has several. shard_size: samples a shard.
+    run, encoder, data: names, for people. weights, contents: hashes of the encoder's weights and of the samples in their order. fingerprint: of the
+    data set, labels and splits included. role: of the data, where it has several. shard_size: samples per shard.
     """
 
     run: str
@@ -48,34 +49,34 @@ class Origin:
     leaven: str
 
     @classmethod
-    def of(cls, *, encoder: nn.Module, name: str, data: DataSet, dim: int, shard_size: int | None = None, **told: str) -> Origin:
+    def of(cls, *, encoder: nn.Module, name: str, data: DataSet, dim: int, shard_size: int | None = None, **names: str) -> Origin:
         """shard_size None: as many as make 64 MB. name: the encoder's."""
         size = rows_in(SHARD_BYTES, dim) if shard_size is None else shard_size
         contents = hashlib.blake2b(data.hashes.numpy().tobytes(), digest_size=16).hexdigest()
         return cls(
             encoder=name, weights=weights_hash(encoder), dim=dim, data=data.name, fingerprint=data.fingerprint, contents=contents, samples=len(data),
-            shard_size=size, leaven=version("leaven"), **told,
+            shard_size=size, leaven=version("leaven"), **names,
         )  # fmt: skip
 
-    def check_features(self, asked: Origin, where: Path) -> None:
-        """Raises UserError unless these are the features that are asked for, whatever they were written with."""
-        if (self.weights, self.dim) != (asked.weights, asked.dim):
+    def check_features(self, wanted: Origin, where: Path) -> None:
+        """Raises UserError unless these are the wanted features, whatever they were written with."""
+        if (self.weights, self.dim) != (wanted.weights, wanted.dim):
             hint = "choose another folder, or give the run that made them"
             raise UserError(f"these vectors are of another encoder: {self.encoder} of {self.run}", where=where, hint=hint)
-        if (self.contents, self.role, self.samples) != (asked.contents, asked.role, asked.samples):
-            told = f"{self.data}, {self.samples:,} samples" + (f", role {self.role}" if self.role != asked.role else "")
-            raise UserError(f"these vectors are of other data ({told}), or the data has changed", where=where, hint="choose another folder")
+        if (self.contents, self.role, self.samples) != (wanted.contents, wanted.role, wanted.samples):
+            source = f"{self.data}, {self.samples:,} samples" + (f", role {self.role}" if self.role != wanted.role else "")
+            raise UserError(f"these vectors are of other data ({source}), or the data has changed", where=where, hint="choose another folder")
 
-    def check_shard(self, asked: Origin, where: Path) -> None:
-        """Raises UserError unless a shard can stand beside those that are asked for."""
-        self.check_features(asked, where)
-        if self.fingerprint != asked.fingerprint:
+    def check_shard(self, wanted: Origin, where: Path) -> None:
+        """Raises UserError unless a shard can stand beside the wanted ones."""
+        self.check_features(wanted, where)
+        if self.fingerprint != wanted.fingerprint:
             raise UserError("the labels or splits of the data have changed since", where=where, hint="choose another folder")
         for name in ("precision", "shard_size"):
-            before, now = getattr(self, name), getattr(asked, name)
+            before, now = getattr(self, name), getattr(wanted, name)
             if before != now:
                 option = f"--{name.replace('_', '-')}"
-                raise UserError(f"these vectors were begun with {option} {before}, not {now}", where=where, hint=f"say {option} {before}")
+                raise UserError(f"these vectors were begun with {option} {before}, not {now}", where=where, hint=f"give {option} {before}")
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -110,6 +111,11 @@ def split_names(data: DataSet, rows: Tensor) -> list[str | None]:
 # --- writing ---
 
 
+def hold_vectors(path: Path) -> AbstractContextManager[None]:
+    """Hold a file or folder of vectors while they are written. Raises UserError where another process is writing them."""
+    return hold(path.with_name(f".{path.name}.lock"), "another process is writing these vectors", path)
+
+
 def write_npy(path: Path, data: DataSet, dim: int, encode: Encode, *, progress: Progress) -> np.ndarray:
     """(samples, dim) float32 in one file, put in place when it is whole; returned as a memory map."""
     if path.is_dir():
@@ -129,7 +135,7 @@ def write_npy(path: Path, data: DataSet, dim: int, encode: Encode, *, progress: 
 
 
 def write_shards(folder: Path, data: DataSet, origin: Origin, encode: Encode, *, progress: Progress) -> Vectors:
-    """One shard after another, each put in place when it is whole; those that are there already are passed over.
+    """One shard after another, each put in place when it is whole; shards that are there already are skipped.
 
     Shards are encoded independently, so that an interrupted call and the next one leave the same bytes as one call. Raises UserError where the
     folder holds other vectors or other files.
@@ -137,17 +143,17 @@ def write_shards(folder: Path, data: DataSet, origin: Origin, encode: Encode, *,
     if folder.exists() and not folder.is_dir():
         raise UserError("a file is in the way of the folder of vectors", where=folder, hint="choose another --out, or one that ends in .npy")
     _remove_abandoned(folder, "part-")
-    there = shards(folder)
-    if not there and folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()):
+    written = shards(folder)
+    if not written and folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()):
         raise UserError("this folder holds other files", where=folder, hint="give a new folder for the vectors")
-    for path in there:
-        if (found := _read_origin(path)) is not None:
-            found.check_shard(origin, folder)
-    with writing(folder):  # found out before anything is encoded
+    for path in written:
+        if (earlier := _read_origin(path)) is not None:
+            earlier.check_shard(origin, folder)
+    with writing(folder):  # a folder that cannot be written is an error before anything is encoded
         folder.mkdir(parents=True, exist_ok=True)
     for number, start in enumerate(range(0, len(data), origin.shard_size)):
         rows, path = torch.arange(start, min(start + origin.shard_size, len(data))), folder / shard_name(number)
-        if path not in there or _read_origin(path) is None:
+        if path not in written or _read_origin(path) is None:
             _write_shard(path, data, rows, origin, encode, progress)
         progress(int(rows[-1]) + 1, len(data))
     return Vectors(folder)
@@ -172,8 +178,10 @@ def _write_shard(path: Path, data: DataSet, rows: Tensor, origin: Origin, encode
     kind = pa.list_(pa.field("element", pa.float32(), nullable=False), origin.dim)
     columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=kind)
     table = pa.table(columns).replace_schema_metadata({"leaven": json.dumps({"format": FORMAT, **asdict(origin)})})
-    packed = {name: "zstd" for name in columns if name != "vector"}  # features do not get smaller
-    write_whole(path, lambda partial: pq.write_table(table, partial, compression=packed, use_dictionary=["split", "label"], write_page_checksum=True))
+    compression = {name: "zstd" for name in columns if name != "vector"}  # features do not get smaller
+    write_whole(
+        path, lambda partial: pq.write_table(table, partial, compression=compression, use_dictionary=["split", "label"], write_page_checksum=True)
+    )
 
 
 def _checked(batches: Iterator[Tensor], data: DataSet, first: int = 0) -> Iterator[tuple[int, np.ndarray]]:
@@ -189,7 +197,7 @@ def _checked(batches: Iterator[Tensor], data: DataSet, first: int = 0) -> Iterat
 
 
 def _remove_abandoned(folder: Path, beginning: str) -> None:
-    """Unfinished files of processes that were killed."""
+    """Remove the unfinished files of processes that were killed."""
     for path in folder.iterdir() if folder.is_dir() else ():
         process = path.name.removesuffix(".partial").rpartition(".")[2]
         if not path.name.startswith(beginning) or not path.name.endswith(".partial") or not process.isdigit():
@@ -206,7 +214,7 @@ def _remove_abandoned(folder: Path, beginning: str) -> None:
 
 
 class Vectors:
-    """(samples, dim) float32 features in a folder of parquet shards: `len`, `shape`, rows and slices are read when asked for, all by `np.asarray`.
+    """(samples, dim) float32 features in a folder of parquet shards. Rows and slices are read when they are taken, all of them by `np.asarray`.
 
     Raises UserError where there are none, or not all of them.
     """
@@ -215,11 +223,11 @@ class Vectors:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        found = [_read_origin(path) for path in shards(folder)]
-        if not found or found[0] is None:
+        origins = [_read_origin(path) for path in shards(folder)]
+        if not origins or origins[0] is None:
             raise UserError("no vectors here", where=folder, hint="write them with `leaven embed RUN DATA --out VECTORS`")
-        self.origin = found[0]
-        if found != [self.origin] * -(-self.origin.samples // self.origin.shard_size):
+        self.origin = origins[0]
+        if origins != [self.origin] * -(-self.origin.samples // self.origin.shard_size):
             raise UserError("not all vectors are here", where=folder, hint="run the same `leaven embed` again: it goes on where it stopped")
 
     @property
@@ -260,12 +268,12 @@ def open_vectors(path: Path) -> np.ndarray | Vectors:
     if path.suffix.lower() != ".npy":
         return Vectors(path)
     try:
-        found = np.load(path, mmap_mode="r")
+        vectors = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"no vectors here: {error}", where=path, hint="write them with `leaven embed RUN DATA --out VECTORS`") from None
-    if found.ndim != 2 or found.dtype.kind != "f":
-        raise UserError(f"an array of {found.dtype} {found.shape} is not one vector a sample", where=path)
-    return found
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise UserError(f"an array of {vectors.dtype} {vectors.shape} is not one vector per sample", where=path)
+    return vectors
 
 
 def blocks(vectors: np.ndarray | Vectors) -> Iterator[Tensor]:
@@ -289,7 +297,7 @@ def rows_in(size: int, dim: int) -> int:
 
 
 def _read_origin(path: Path) -> Origin | None:
-    """What a shard says of itself; None where it is not whole. Raises UserError for a table of something else."""
+    """What a shard says about itself; None where it is not whole. Raises UserError for a table of something else."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -299,7 +307,7 @@ def _read_origin(path: Path) -> Origin | None:
         return None
     if stored is None:
         raise UserError("this table holds no vectors of `leaven embed`", where=path, hint="choose another folder")
-    told = json.loads(stored)
-    if told.pop("format") > FORMAT:
+    origin = json.loads(stored)
+    if origin.pop("format") > FORMAT:
         raise UserError("these vectors were written by a newer Leaven", where=path, hint="update leaven")
-    return Origin(**told)
+    return Origin(**origin)

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leaven.api.console import Progress, Say, describe_data, quiet, seconds
+from leaven.api.console import Progress, Say, quiet, seconds
+from leaven.api.open import describe_data
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.comparison import Comparison

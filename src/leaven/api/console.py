@@ -1,16 +1,14 @@
-"""How the public functions hear of lengths and speak of data."""
+"""How the public functions speak to a person, and how they read a length of time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from leaven.data import DataSet
 from leaven.errors import UserError
 
-Say = Callable[[str], None]
-Progress = Callable[..., object]
-"""Called as progress(what is counted, how many are done, of how many); a training adds its loss."""
+Say = Annotated[Callable[[str], None], "Called with each line for people."]
+Progress = Annotated[Callable[..., object], "Called with what is counted, how many are done, and of how many; a training adds its loss."]
 
 
 def quiet(*_: Any) -> None:
@@ -18,28 +16,15 @@ def quiet(*_: Any) -> None:
 
 
 def seconds(budget: str | float | None) -> float | None:
-    """Seconds from "90s", "10m", "2h" or a number."""
-    if budget is None or isinstance(budget, int | float):
-        number = budget
-    else:
+    """Seconds from "90s", "10m", "2h" or a number. Raises UserError for anything else."""
+    number = budget
+    if isinstance(budget, str):
         units = {"s": 1, "m": 60, "h": 3600}
         text = budget.strip().lower()
         try:
             number = float(text[:-1]) * units[text[-1]] if text and text[-1] in units else float(text)
         except ValueError:
             raise UserError(f"a budget is a time like 90s, 10m or 2h, not {budget!r}") from None
-    if number is not None and not 0 < number < float("inf"):
-        raise UserError(f"a budget must be longer than no time, not {budget!r}")
-    return number
-
-
-def describe_data(data: DataSet, say: Say) -> None:
-    splits = ", ".join(f"{len(rows):,} {name}" for name, rows in data.splits.items())
-    shapes = ", ".join(" ".join([spec.modality, "x".join(map(str, spec.shape))]).strip() for spec in data.spec.roles.values())
-    labels = f"{data.spec.classes} classes, {data.spec.labeled:,} labels" if data.spec.classes else "no labels"
-    say(f"{data.name}: {len(data):,} samples ({splits}), {shapes}, {labels}")
-    if data.undecoded:
-        say("more pictures than the cache may hold (LEAVEN_CACHE_LIMIT): they are decoded whenever they are needed, which is slower")
-    if data.broken:
-        first = data.broken[0]
-        say(f"{len(data.broken)} broken set aside; the first: {first.file} ({first.why})")
+    if number is not None and not 0 < number < float("inf"):  # type: ignore[operator]
+        raise UserError(f"a budget must be a positive time, not {budget!r}")
+    return number  # type: ignore[return-value]

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from leaven.api.console import Progress, Say, quiet, seconds
 from leaven.api.evaluate import evaluate
+from leaven.api.options import Option, documented
 from leaven.api.pretrain import pretrain
 from leaven.evaluation.scorecard import Scorecard
 
 
+@documented
 def demo(
     *,
-    out: str | Path = "leaven-runs/demo",
-    budget: str | float = "60s",
+    out: Annotated[Path | str, Option("Where the run is kept.")] = "leaven-runs/demo",
+    budget: Annotated[str | float, Option("Time for pre-training.")] = "60s",
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Scorecard:
-    """Pre-train SimCLR on scikit-learn's handwritten digits without their labels, and evaluate it from 1, 2, 5 and 10 labels a class.
+    """Pre-train on handwritten digits without labels, then see what that is worth: no network, about 3 minutes on 2 cores.
 
-    budget: of the pre-training; training on the labels alone may take 1.3 times as long.
+    The method is SimCLR. It is scored with 1, 2, 5 and 10 labels per class; training on the labels alone may take 1.3 times the budget.
     """
     run = pretrain("demo:digits", out=out, budget=budget, say=say, progress=progress)
     return evaluate(run, "demo:digits", budget=1.3 * (seconds(budget) or 60), say=say, progress=progress)

@@ -3,81 +3,115 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from leaven.api.console import Progress, Say, describe_data, quiet, seconds
-from leaven.data import open_data
-from leaven.encoders.store import load_encoder
+from leaven.api.console import Progress, Say, quiet, seconds
+from leaven.api.open import describe_data, open_for
+from leaven.api.options import (
+    AcceptData,
+    Accumulate,
+    Batch,
+    CheckpointSeconds,
+    Columns,
+    Data,
+    Device,
+    Devices,
+    Epochs,
+    KeepGoing,
+    Labels,
+    Option,
+    Precision,
+    Role,
+    Root,
+    RunFolder,
+    Seed,
+    Steps,
+    Track,
+    assignments,
+    documented,
+)
 from leaven.errors import UserError
-from leaven.evaluation.features import check_input
 from leaven.report.story import report_run
 from leaven.run import Run
-from leaven.training import pretraining
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
+from leaven.training.pretraining import train as train_run
+from leaven.training.request import Request
 from leaven.training.supervision import supervision
-from leaven.training.trained import load_encoder_of
 
 
+@documented
 def finetune(
-    run: str | Path | Run,
-    data: Any,
+    run: RunFolder,
+    data: Data,
     *,
-    labels: Any = None,
-    columns: Mapping[str, str] | None = None,
-    out: str | Path | None = None,
-    train: str = "all",
-    budget: str | float | None = None,
-    epochs: float | None = None,
-    steps: int | None = None,
-    batch: int | None = None,
-    all_labels: bool | None = None,
-    early_stopping: bool | None = None,
-    patience: int = 10,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    precision: str = "auto",
-    device: str = "auto",
-    devices: int = 1,
-    accumulate: int = 1,
-    data_root: str | Path | None = None,
-    keep_going: bool = False,
-    accept_data: bool = False,
-    track: Sequence[str] = (),
-    checkpoint_seconds: float = 60.0,
+    labels: Labels = None,
+    out: Annotated[
+        Path | str | None, Option("The classifier's folder (default leaven-runs/DATA-finetune). The same command goes on where it stopped.")
+    ] = None,
+    train: Annotated[str, Option("all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
+    budget: Annotated[str | float | None, Option("How long: 90s, 10m, 2h (default: as long as suits the number of labels).")] = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    all_labels: Annotated[
+        bool | None,
+        Option(
+            "Also learn from the labels that `leaven evaluate` would test on, where there is no split (default: if too few are left without them).",
+            flags=("--all-labels/--keep-labels",),
+        ),
+    ] = None,
+    early_stopping: Annotated[
+        bool | None, Option("Hold out a fifth of the labels to find the best step to end at (default: where there are enough labels).")
+    ] = None,
+    patience: Annotated[int, Option("End after this many looks at held-out labels without gain.", least=1)] = 10,
+    role: Role = None,
+    columns: Columns = None,
+    settings: Annotated[
+        Mapping[str, Any] | None,
+        Option(
+            "A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts.",
+            flags=("--set",),
+            many=True,
+            read=assignments,
+        ),
+    ] = None,
+    seed: Seed = 0,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    devices: Devices = 1,
+    accumulate: Accumulate = 1,
+    data_root: Root = None,
+    keep_going: KeepGoing = False,
+    accept_data: AcceptData = False,
+    track: Track = (),
+    checkpoint_seconds: CheckpointSeconds = 60.0,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Run:
-    """Train a classifier on labels, from the encoder of a run, into the folder `out` (default: leaven-runs/DATA-finetune), which is a run as well.
+    """Train a classifier on a few labels, from a run's encoder.
 
-    data, labels: those of the train split are learned from; where there is no split, a fifth is kept for `evaluate`. all_labels: learn from that
-    fifth too (None: if there are too few labels to keep any). train: "all", "last:N" (the last N blocks of the encoder) or "head" (the classifier
-    alone). budget, epochs or steps: how long; with none of them, as long as suits the number of labels. early_stopping: hold out a fifth of the
-    labels, keep the state that meets them best, and end after `patience` looks without gain (None: where there are enough labels).
-    settings: hyper-parameters of the method `finetune` by name (layer_decay, class_weights, ...); "views." and "recipe." reach into parts.
-
-    Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
+    It learns from the labels of the train split; where there is no split, a fifth is kept for `evaluate`. Returns the classifier's folder, which is a
+    run as well. Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
     """
     started = time.monotonic()
-    before = run if isinstance(run, Run) else Run.open(run)
-    encoder = load_encoder_of(before)
     if patience < 1:
         raise UserError(f"patience must be at least 1 look, not {patience}")
-    options = encoder.modality.open_options(encoder.input)
-    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
-    describe_data(samples, say)
-    check_input(encoder, samples.spec.roles["x"], where=samples.name)
+    opened = open_for(run, data, role=role, labels=labels, columns=columns, data_root=data_root, progress=progress)
+    describe_data(opened.data, say)
+    samples = opened.data if list(opened.data.spec.roles) == ["x"] else opened.data.with_role(opened.role, "x")
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
     folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
-    request = pretraining.Request(
+    request = Request(
         "finetune", budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **(settings or {})}, seed=seed,
         precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
-        checkpoint_seconds=checkpoint_seconds, track=tuple(track), start=before, patience=patience,
+        checkpoint_seconds=checkpoint_seconds, track=tuple(track), start=opened.run,
+        start_role=opened.encoder.role, patience=patience,
     )  # fmt: skip
-    made = pretraining.train(request, samples, folder, used=used, started=started, say=say, progress=partial(progress, "step"))
+    classifier = train_run(request, samples, folder, supervision=used, started=started, say=say, progress=partial(progress, "step"))
     if rank() == 0:
-        report_run(made, samples, load_encoder(made.encoder_folder), device=choose_device(device))
-    return made
+        report_run(classifier, samples, device=choose_device(device))
+    return classifier

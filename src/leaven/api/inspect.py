@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from leaven.api.console import Progress, Say, quiet, seconds
+from leaven.api.options import Columns, Data, Device, EncoderName, Labels, MethodName, Option, Root, Settings, Size, documented
+from leaven.api.write import check_suffix
 from leaven.data import open_data
-from leaven.errors import UserError
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import originals
-from leaven.methods.method import Method
 from leaven.modalities import modality_of
 from leaven.report.copies_sheet import copies_sheet
-from leaven.training.pretraining import Request
+from leaven.training.request import Request
 
 
+@documented
 def inspect(
-    data: Any,
+    data: Data,
     *,
-    against: Any = None,
-    method: str | type[Method] = "auto",
-    encoder: str = "auto",
-    budget: str | float | None = None,
-    epochs: float | None = None,
-    steps: int | None = None,
-    batch: int | None = None,
-    size: int | None = None,
-    labels: Any = None,
-    columns: Mapping[str, str] | None = None,
-    settings: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    data_root: str | Path | None = None,
-    sheet: str | Path | None = None,
+    against: Annotated[Any, Option("A second data set, to see which of its samples stand in this one.", names="data")] = None,
+    sheet: Annotated[Path | str | None, Option("A contact sheet of the copies in the data: a .png file.")] = None,
+    method: MethodName = "auto",
+    encoder: EncoderName = "auto",
+    budget: Annotated[str | float | None, Option("The length to estimate: 90s, 10m, 2h.")] = None,
+    epochs: Annotated[float | None, Option("The length to estimate: passes over the data.", least=0)] = None,
+    steps: Annotated[int | None, Option("The length to estimate: optimiser steps.", least=1)] = None,
+    batch: Annotated[int | None, Option("Samples per step.", least=1)] = None,
+    size: Size = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    settings: Annotated[Settings, "A hyper-parameter of the training to estimate: name=value."] = None,
+    device: Device = "auto",
+    data_root: Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Inspection:
-    """What a data set is like before anything is trained on it: contents, copies, advice, and how long the training would take here.
+    """Say what is in a data set, what stands in it twice, what to do with it, and how long that takes here.
 
-    against: a second data set, to see which of its samples stand in the first. method to settings: those of `pretrain` that are to be estimated, by
-    really doing a few steps; what is left out is advised. sheet: a .png that shows the copies found.
-
-    Raises UserError where the data cannot be opened, the second data set is of another kind, or the training that was asked for does not fit.
+    It measures the time with a few steps of the training, and advises what you leave open. Raises UserError where the data cannot be opened,
+    the second data set is of another kind, or the training does not fit the data.
     """
-    if sheet is not None and Path(sheet).suffix.lower() != ".png":
-        raise UserError("a contact sheet is written as .png", where=sheet, hint="end --sheet with .png")
+    check_suffix(sheet, ".png", "a contact sheet is", "--sheet")
     before, decoded = load(), partial(progress, "decoded")
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=decoded)
     spec = next(iter(opened.spec.roles.values()))
@@ -61,7 +58,7 @@ def inspect(
     }  # fmt: skip
     chosen = method if method != "auto" else modality_of(spec).method[0]
     request = Request(chosen, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
-    found = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
-    if sheet is not None and not copies_sheet(Path(sheet), found, opened, other):
+    inspection = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
+    if sheet is not None and not copies_sheet(Path(sheet), inspection, opened, other):
         say(f"no copies to show: {sheet} is not written")
-    return found
+    return inspection

@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 
-from leaven.api.opening import able
-from leaven.api.output import checked_out, kept
-from leaven.data import open_data
+from leaven.api.open import Opened, open_for
+from leaven.api.options import Columns, Device, Option, OwnMethod, Root, RunFolder, documented
+from leaven.api.write import check_samples_suffix, write_samples
+from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.evaluation.abilities import open_method
 from leaven.evaluation.features import check_input
 from leaven.evaluation.search import read_query
-from leaven.methods.method import Method
 from leaven.modalities import Value
 from leaven.modalities.modality import fitted
-from leaven.run import Run
 from leaven.training.devices import choose_device
 from leaven.training.trained import load_encoder_of
 
 
+@documented
 def interpolate(
-    run: str | Path | Run,
-    a: Any,
-    b: Any,
+    run: RunFolder,
+    a: Annotated[Any, Option("A picture file, a text, or with --data a row (17 or '#17') or a file name of it.", argument=True)],
+    b: Annotated[Any, Option("Another one.", argument=True)],
     *,
-    data: Any = None,
-    steps: int = 9,
-    out: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    method: str | type[Method] | None = None,
-    device: str = "auto",
-    data_root: str | Path | None = None,
+    out: Annotated[Path | str | None, Option("A .png of the way, a .npy of its numbers, or a .txt of texts.", required=True)] = None,
+    data: Annotated[Any, Option("The data that A and B are samples of.")] = None,
+    steps: Annotated[int, Option("How many samples, both ends included.")] = 9,
+    columns: Columns = None,
+    method: OwnMethod = None,
+    device: Device = "auto",
+    data_root: Root = None,
 ) -> np.ndarray | list[str]:
-    """(steps, ...) what is decoded on the straight line from the features of one sample to those of another, both ends included; of texts a list.
+    """Go from one sample to another, through the code.
 
-    a, b: picture files, texts, arrays of one sample, or samples of `data` by file name or row (17 or "#17"). out: a .png in one row, a .npy, or a
-    .txt. Raises UserError where the run's method decodes nothing, or what is given is no sample.
+    Returns (steps, ...) what is decoded on the straight line from the features of one to those of the other; of texts a list. In Python A and B may
+    be arrays of one sample as well. Raises UserError where the run's method decodes nothing, or A or B is no sample.
     """
-    place = checked_out(out)
+    place = check_samples_suffix(out)
     if steps < 2:
         raise UserError(f"steps must be at least 2, both ends, not {steps}")
-    given = run if isinstance(run, Run) else Run.open(run)
-    made, kind = able(given, "decode", method), choose_device(device)
-    encoder = load_encoder_of(given)
-    ends = [end_of(each, data, columns, data_root, encoder) for each in (a, b)]
-    made.to(kind)
+    model, chosen_device = open_method(run, "decode", method), choose_device(device)
+    encoder = load_encoder_of(run)
+    opened = None if data is None else open_for(run, data, encoder=encoder, columns=columns, data_root=data_root)
+    ends = [end_of(sample, opened, encoder) for sample in (a, b)]
+    model.to(chosen_device)
     with torch.no_grad():
-        first, last = (made.encoder(fitted(each.to(kind), encoder.input.shape)).float() for each in ends)
-        share = torch.linspace(0, 1, steps, device=kind)[:, None]
-        found = made.decode(first + share * (last - first)).to("cpu")
-    return kept(place, [found], made, columns=steps)
+        first, last = (model.encoder(fitted(end.to(chosen_device), encoder.input.shape)).float() for end in ends)
+        share = torch.linspace(0, 1, steps, device=chosen_device)[:, None]
+        decoded = model.decode(first + share * (last - first)).to("cpu")
+    return write_samples(place, [decoded], model, columns=steps)
 
 
-def end_of(asked: Any, data: Any, columns: Mapping[str, str] | None, data_root: str | Path | None, encoder: Any) -> Value:
+def end_of(sample: Any, opened: Opened | None, encoder: Encoder) -> Value:
     """One sample to begin or end at."""
-    if data is not None:
-        samples = open_data(data, root=data_root, columns=columns, **encoder.modality.open_options(encoder.input))
-        check_input(encoder, samples.spec.roles["x"], samples.name)
-        return read_query(asked, samples, samples.rows["x"], encoder).value
-    name, sample = encoder.modality.query(asked, encoder.input.shape)
-    check_input(encoder, encoder.modality.spec(sample, torch.arange(1)), name)
-    return sample
+    if opened is not None:
+        return read_query(sample, opened.data, opened.samples, encoder).value
+    name, value = encoder.modality.query(sample, encoder.input.shape)
+    check_input(encoder, encoder.modality.spec(value, torch.arange(1)), name)
+    return value

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from leaven.methods.registry import explained, hyperparameters, registry
+from leaven.api.options import Option, documented
+from leaven.methods.registry import explained, find_method, hyperparameters, registry
 
 
-def list_methods() -> list[dict[str, Any]]:
-    """Every method: name, family, roles, paper, year, what it does beside giving features, and its hyper-parameters with defaults and meanings."""
+@documented
+def list_methods(
+    name: Annotated[str | None, Option("One method, with what its parameters mean.", argument=True, names="methods")] = None,
+) -> list[dict[str, Any]]:
+    """List the methods by family: what they are, their papers and parameters.
+
+    Returns name, family, roles, paper, year, what each does beside giving features, and its hyper-parameters with defaults and meanings. The names
+    that the literature uses find their methods as well (bert, gpt, moco), and so does file.py:Class. Raises UserError for an unknown name.
+    """
+    kinds = list(registry().values()) if name is None else [find_method(name)]
     return [
         {
-            "name": name,
+            "name": method.name,
             "family": method.family,
             "roles": list(method.roles),
             "modality": method.modality or "any",
@@ -19,12 +28,13 @@ def list_methods() -> list[dict[str, Any]]:
             "year": method.year,
             "summary": explained(method)[0][0],
             "abilities": method.abilities(),
-            "parameters": {key: default(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
+            "parameters": {key: plain(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
             "meanings": explained(method)[1],
         }
-        for name, method in registry().items()
+        for method in kinds
     ]
 
 
-def default(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A default as JSON has it."""
     return list(value) if isinstance(value, tuple) else value

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from leaven.api.console import Progress, quiet
-from leaven.api.opening import able, opened
-from leaven.api.output import checked_out, write_npy, write_texts
+from leaven.api.open import open_for
+from leaven.api.options import Columns, Data, Device, OwnMethod, Role, Root, RunFolder, SamplesOut, documented
+from leaven.api.write import check_samples_suffix, write_npy, write_texts
 from leaven.data import DataSet
 from leaven.encoders import Encoder
+from leaven.evaluation.abilities import open_method
 from leaven.evaluation.likelihood import reconstructed
-from leaven.methods.method import Method
 from leaven.modalities import Value
 from leaven.report.contact_sheet import picture_grid
-from leaven.run import Run
 from leaven.training.devices import choose_device
 
 
@@ -40,7 +40,7 @@ class Reconstruction:
 
     def text(self) -> str:
         share = f" ({self.squared_error / self.of_the_mean:.1%} of it)" if self.of_the_mean else ""
-        return f"squared error {self.squared_error:.5f} a value on {self.tested:,} samples; the mean sample has {self.of_the_mean:.5f}{share}"
+        return f"squared error {self.squared_error:.5f} per value on {self.tested:,} samples; the mean sample has {self.of_the_mean:.5f}{share}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +56,8 @@ class TextReconstruction:
     tested: int
 
     def to_dict(self) -> dict[str, Any]:
-        told = {"words_kept": self.words_kept, "of_another": self.of_another, "tested": self.tested}
-        return {"count": len(self.texts), **told, "texts": self.texts}
+        scores = {"words_kept": self.words_kept, "of_another": self.of_another, "tested": self.tested}
+        return {"count": len(self.texts), **scores, "texts": self.texts}
 
     def text(self, shown: int = 5) -> str:
         pairs = [line for pair in zip(self.originals[:shown], self.texts, strict=False) for line in zip(("  ", "> "), pair, strict=True)]
@@ -65,30 +65,33 @@ class TextReconstruction:
         return "\n".join([*map("".join, pairs), line])
 
 
+@documented
 def reconstruct(
-    run: str | Path | Run,
-    data: Any,
+    run: RunFolder,
+    data: Data,
     *,
-    out: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    method: str | type[Method] | None = None,
-    device: str = "auto",
-    data_root: str | Path | None = None,
+    out: Annotated[
+        SamplesOut, "A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."
+    ] = None,
+    role: Role = None,
+    columns: Columns = None,
+    method: OwnMethod = None,
+    device: Device = "auto",
+    data_root: Root = None,
     progress: Progress = quiet,
 ) -> Reconstruction | TextReconstruction:
-    """Every sample of the data through the encoder's features and back: numbers with their squared error beside that of the mean sample (counts as
-    shares), texts with the share of their words that come back.
+    """Send each sample through the code and back, and say how much is lost.
 
-    out: a .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with a text a line. Raises UserError where the run's
-    method decodes nothing.
+    Numbers come with their squared error beside that of the mean sample (counts as shares), texts with the share of their words that come back.
+    Raises UserError where the run's method decodes nothing.
     """
-    place = checked_out(out)
-    given = run if isinstance(run, Run) else Run.open(run)
-    made, kind = able(given, "decode", method), choose_device(device)
-    encoder, samples, value, _ = opened(given, data, None, None, columns, data_root, progress)
+    place = check_samples_suffix(out)
+    model = open_method(run, "decode", method)
+    opened = open_for(run, data, role=role, columns=columns, data_root=data_root, progress=progress)
+    encoder, samples = opened.encoder, opened.data
     before: list[Value] = []
     after: list[Value] = []
-    for original, back in reconstructed(made, value, encoder.input.shape, device=kind):
+    for original, back in reconstructed(model, opened.samples, encoder.input.shape, device=choose_device(device)):
         before.append(original)
         after.append(back)
         progress("reconstructed", sum(map(len, before)), len(samples))

@@ -7,11 +7,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from leaven.api.console import Progress, quiet
+from leaven.api.options import Columns, Data, Option, RewriterName, Root, Seed, documented
+from leaven.api.write import check_suffix
 from leaven.data import DataSet, open_data
 from leaven.data.rewriting import Rewriter, Synonyms, told
 from leaven.errors import UserError
@@ -34,50 +36,47 @@ class Rewritten:
         return {"out": self.out, "pairs": self.pairs, "same": self.same}
 
 
+@documented
 def rewrite(
-    data: Any,
-    by: str | Path | Rewriter,
+    data: Data,
+    by: RewriterName,
     *,
-    out: str | Path,
-    times: int = 1,
-    batch: int = 32,
-    share: float = 0.3,
-    seed: int = 0,
-    columns: Mapping[str, str] | None = None,
-    data_root: str | Path | None = None,
+    out: Annotated[Path | str, Option("The pairs: a .csv file with the columns anchor and positive. The same command goes on where it stopped.")],
+    times: Annotated[int, Option("Rewritten versions of each text.", least=1)] = 1,
+    batch: Annotated[int, Option("Texts that are rewritten at once.", least=1)] = 32,
+    share: Annotated[float, Option("Share of the words with synonyms that are exchanged.")] = 0.3,
+    seed: Seed = 0,
+    columns: Columns = None,
+    data_root: Root = None,
     progress: Progress = quiet,
 ) -> Rewritten:
-    """Write each text of the training part beside another wording of it, as the columns anchor and positive of a .csv that `pretrain` learns from.
+    """Write texts beside other wordings of them, by synonyms or by a model of yours, as pairs to learn from.
 
-    by: what rewrites: a file of synonyms (words that may stand for each other on a line), a function that takes a list of texts and gives as many (a
-    translation there and back, a language model; a pipeline of the transformers library is one), or file.py:function. times: wordings of each text.
-    batch: texts that it is given at once. share, seed: of the known words that are exchanged for synonyms, and of that draw.
-
-    What is rewritten is kept beside `out` until all is done: the same call goes on where it stopped. Raises UserError for data without texts, or a
-    rewriter that gives anything else.
+    Only texts of the train split are rewritten. In Python `by` may be a function (a translation there and back, a language model; a pipeline of the
+    transformers library is one). A file of synonyms has words that may stand for each other on one line. Raises UserError for data without texts, or
+    for a rewriter that returns anything else.
     """
     place = Path(out)
-    if place.suffix.lower() != ".csv":
-        raise UserError("pairs are written as .csv", where=place, hint="end --out with .csv")
+    check_suffix(place, ".csv", "pairs are")
     if times < 1 or batch < 1:
         raise UserError("times and batch must be 1 or more")
     samples = open_data(data, root=data_root, columns=columns)
     texts = texts_of(samples)
     rewriter = by if callable(by) else from_file(str(by), HINT) if ".py:" in str(by) else Synonyms.read(existing(Path(by)), share, seed)
     if not callable(rewriter):
-        raise UserError("this is no function", where=by, hint=HINT)
-    asked = {"data": samples.fingerprint, "by": named(by), "times": times, "batch": batch, "share": share, "seed": seed}
-    kept, found = Path(f"{place}.unfinished.jsonl"), []
+        raise UserError("this is not a function", where=by, hint=HINT)
+    request = {"data": samples.fingerprint, "by": named(by), "times": times, "batch": batch, "share": share, "seed": seed}
+    unfinished, pairs = Path(f"{place}.unfinished.jsonl"), []
     batches = [[texts[row % len(texts)] for row in rows] for rows in np.array_split(np.arange(times * len(texts)), -(-times * len(texts) // batch))]
     done = 0
-    for some, again in zip(batches, answers(rewriter, batches, kept, asked), strict=True):
-        found += [(text, other) for text, other in zip(some, again, strict=True) if other.strip() and other != text]
-        progress("rewritten", done := done + len(some), times * len(texts))
-    if not found:
+    for batch_of_texts, others in zip(batches, answers(rewriter, batches, unfinished, request), strict=True):
+        pairs += [(text, other) for text, other in zip(batch_of_texts, others, strict=True) if other.strip() and other != text]
+        progress("rewritten", done := done + len(batch_of_texts), times * len(texts))
+    if not pairs:
         raise UserError("no text came back in other words", where=by if isinstance(by, str | Path) else None, hint="look at what rewrites them")
-    write_whole(place, lambda partial: write_pairs(partial, found))
-    kept.unlink(missing_ok=True)
-    return Rewritten(str(place), len(found), times * len(texts) - len(found))
+    write_whole(place, lambda partial: write_pairs(partial, pairs))
+    unfinished.unlink(missing_ok=True)
+    return Rewritten(str(place), len(pairs), times * len(texts) - len(pairs))
 
 
 def texts_of(samples: DataSet) -> list[str]:
@@ -97,30 +96,29 @@ def named(by: str | Path | Callable) -> str:
     return str(by) if isinstance(by, str | Path) else getattr(by, "__qualname__", type(by).__qualname__)
 
 
-def answers(rewriter: Rewriter, batches: list[list[str]], kept: Path, asked: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Other wordings of each batch. They are kept as they come, and those that were kept are not asked for again; synonyms, which cost nothing, are
-    all drawn again."""
+def answers(rewriter: Rewriter, batches: list[list[str]], unfinished: Path, request: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Other wordings of each batch. They are stored as they come, and stored ones are read back; synonyms, which cost nothing, are drawn again."""
     if isinstance(rewriter, Synonyms):
         yield from map(rewriter, batches)
         return
-    if not kept.is_file():
-        kept.write_text(json.dumps(asked) + "\n")
-    before = earlier(kept, asked)
+    if not unfinished.is_file():
+        unfinished.write_text(json.dumps(request) + "\n")
+    before = earlier(unfinished, request)
     yield from before
-    with open(kept, "a", encoding="utf-8") as stream:
-        for some in batches[len(before) :]:
-            again = told(rewriter(some), len(some))
-            print(json.dumps(again), file=stream, flush=True)
-            yield again
+    with open(unfinished, "a", encoding="utf-8") as stream:
+        for texts in batches[len(before) :]:
+            others = told(rewriter(texts), len(texts))
+            print(json.dumps(others), file=stream, flush=True)
+            yield others
 
 
-def earlier(kept: Path, asked: Mapping[str, Any]) -> list[list[str]]:
-    """What was rewritten before the last call ended. Raises UserError where that was another rewriting."""
-    whole = [line for line in kept.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]  # the last one may be cut off
+def earlier(unfinished: Path, request: Mapping[str, Any]) -> list[list[str]]:
+    """What the last call rewrote before it ended. Raises UserError where that was another rewriting."""
+    whole = [line for line in unfinished.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]  # the last one may be cut off
     lines = [json.loads(line) for line in whole]
-    if lines[:1] != [asked]:
-        raise UserError("another rewriting into this file was not finished", where=kept, hint="give another --out, or remove this file")
-    kept.write_text("".join(whole), encoding="utf-8")
+    if lines[:1] != [request]:
+        raise UserError("another rewriting into this file was not finished", where=unfinished, hint="give another --out, or remove this file")
+    unfinished.write_text("".join(whole), encoding="utf-8")
     return lines[1:]
 
 

@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 
-from leaven.api.opening import able
-from leaven.api.output import checked_out, kept
+from leaven.api.options import Device, Option, OwnMethod, RunFolder, Seed, documented
+from leaven.api.write import check_samples_suffix, write_samples
 from leaven.errors import UserError
+from leaven.evaluation.abilities import open_method
 from leaven.evaluation.generation import new_samples
-from leaven.methods.method import Method
 from leaven.run import Run
 from leaven.training.devices import choose_device
 
 
+@documented
 def sample(
-    run: str | Path | Run,
-    count: int = 64,
+    run: RunFolder,
+    count: Annotated[int, Option("How many.", flags=("-n", "--count"))] = 64,
     *,
-    label: str | None = None,
-    out: str | Path | None = None,
-    seed: int = 0,
-    method: str | type[Method] | None = None,
-    device: str = "auto",
+    out: Annotated[Path | str | None, Option("A .png of pictures, a .npy of numbers, or a .txt of texts.", required=True)] = None,
+    label: Annotated[str | None, Option("The class of all samples, where the method makes samples of a class.")] = None,
+    seed: Seed = 0,
+    method: OwnMethod = None,
+    device: Device = "auto",
 ) -> np.ndarray | list[str]:
-    """New samples from a run: (count, channels, height, width) float32 in 0-1, (count, numbers), or a list of texts.
+    """Make new samples with a run that models its data.
 
-    label: the class of them, where the method makes one that is asked for. out: a .png of all of them, a .npy, or a .txt with a text a line. The same
-    seed gives the same.
-    method: as in `leaven.load`. Raises UserError where the run's method makes no samples, or knows no such class.
+    Returns (count, channels, height, width) float32 in 0-1, (count, numbers), or a list of texts; the same seed gives the same. Raises UserError
+    where the run's method makes no samples, or knows no such class.
     """
-    place = checked_out(out)
+    place = check_samples_suffix(out)
     if count < 1:
         raise UserError(f"count must be at least 1, not {count}")
-    given = run if isinstance(run, Run) else Run.open(run)
-    made, kind = able(given, "sample", method), choose_device(device)
-    if label is not None and not made.learns_labels:
-        raise UserError(f"{made.name} makes no samples of a class that is asked for", where=given.path, hint="leave --label out")
-    labels = None if label is None else torch.full((count,), class_number(given, label))
-    return kept(place, list(new_samples(made, count, labels, seed=seed, device=kind)), made)
+    run = Run.open(run)
+    model = open_method(run, "sample", method)
+    if label is not None and not model.learns_labels:
+        raise UserError(f"{model.name} makes no samples of a class that you choose", where=run.path, hint="leave --label out")
+    labels = None if label is None else torch.full((count,), class_number(run, label))
+    return write_samples(place, list(new_samples(model, count, labels, seed=seed, device=choose_device(device))), model)
 
 
 def class_number(run: Run, label: str) -> int:

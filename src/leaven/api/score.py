@@ -2,62 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from leaven.api.console import Progress, quiet
-from leaven.api.opening import able, counted, opened
-from leaven.api.output import checked
+from leaven.api.open import counted, open_for
+from leaven.api.options import Columns, Data, Device, Option, OwnMethod, Role, Root, RunFolder, Seed, documented
+from leaven.api.write import check_suffix
 from leaven.encoders import Encoder
+from leaven.evaluation.abilities import open_method
 from leaven.evaluation.likelihood import Likelihoods, log_probs
-from leaven.methods.method import Method
 from leaven.modalities import Value
 from leaven.modalities.modality import fitted
 from leaven.report.contact_sheet import picture_grid
-from leaven.run import Run
 from leaven.training.devices import choose_device
 
 
+@documented
 def score(
-    run: str | Path | Run,
-    data: Any,
+    run: RunFolder,
+    data: Data,
     *,
-    out: str | Path | None = None,
-    sheet: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    seed: int = 0,
-    method: str | type[Method] | None = None,
-    device: str = "auto",
-    data_root: str | Path | None = None,
+    out: Annotated[Path | str | None, Option("A .csv file with the nats of every sample.")] = None,
+    sheet: Annotated[Path | str | None, Option("A .png of the least likely pictures, with the likeliest below.")] = None,
+    role: Role = None,
+    columns: Columns = None,
+    seed: Seed = 0,
+    method: OwnMethod = None,
+    device: Device = "auto",
+    data_root: Root = None,
     progress: Progress = quiet,
 ) -> Likelihoods:
-    """How likely every sample of the data is under a run's model, in nats: `what` says whether that is the log-likelihood, a bound or an estimate.
+    """Say how likely each sample is: of the data as a whole, and the ones that do not belong.
 
-    out: a .csv with a line a sample. sheet: a .png of the least likely pictures, and the likeliest below them. seed: of what is random in it (grey
-    pictures are binarised by a draw, where the model is of binary ones). Raises UserError where the run's method gives no likelihood.
+    In nats; `what` of the result says whether that is the log-likelihood, a bound or an estimate. The seed counts where a draw is part of it (grey
+    pictures are binarised by one for a model of binary ones). Raises UserError where the run's method gives no likelihood.
     """
-    checked(out, ".csv", "likelihoods are written as .csv")
-    checked(sheet, ".png", "a sheet of pictures is a .png")
-    given = run if isinstance(run, Run) else Run.open(run)
-    made, kind = able(given, "log_prob", method), choose_device(device)
-    encoder, samples, value, _ = opened(given, data, None, None, columns, data_root, progress)
-    blocks = log_probs(made, value, encoder.input.shape, seed=seed, device=kind)
-    nats = torch.cat(list(counted(blocks, len(samples), partial(progress, "scored")))).numpy()
+    place, picture = check_suffix(out, ".csv", "likelihoods are"), check_suffix(sheet, ".png", "a contact sheet is", "--sheet")
+    model = open_method(run, "log_prob", method)
+    opened = open_for(run, data, role=role, columns=columns, data_root=data_root, progress=progress)
+    encoder, samples, value = opened.encoder, opened.data, opened.samples
+    blocks = log_probs(model, value, encoder.input.shape, seed=seed, device=choose_device(device))
+    nats = torch.cat(list(counted(blocks, len(samples), progress, "scored"))).numpy()
     files = tuple(file or str(row) for row, file in enumerate(samples.files))
     parts = {name: rows.numpy() for name, rows in samples.splits.items()}
-    found = Likelihoods(made.log_prob_is, files, nats, values_of(value, encoder), parts)
-    if out is not None:
-        found.write(Path(out))
-    if sheet is not None:
-        order, shown = found.ranked(), min(20, len(found))
+    likelihoods = Likelihoods(model.log_prob_is, files, nats, values_of(value, encoder), parts)
+    if place is not None:
+        likelihoods.write(place)
+    if picture is not None:
+        order, shown = likelihoods.ranked(), min(20, len(samples))
         ends = [order[:shown], order[len(order) - shown :][::-1]]
-        picture_grid(Path(sheet), [fitted(value[torch.from_numpy(rows.copy())], encoder.input.shape) for rows in ends], columns=10)
-    return found
+        picture_grid(picture, [fitted(value[torch.from_numpy(rows.copy())], encoder.input.shape) for rows in ends], columns=10)
+    return likelihoods
 
 
 def values_of(value: Value, encoder: Encoder) -> int | np.ndarray:

@@ -2,70 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from torch import Tensor
 
-from leaven.api.console import Progress, quiet
-from leaven.api.opening import counted, opened, origin_of
+from leaven.api.console import Progress, Say, quiet
+from leaven.api.open import Opened, counted, open_for
+from leaven.api.options import Columns, Data, Device, Labels, Option, Role, Root, RunFolder, documented
+from leaven.api.write import check_suffix
+from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode, encoded
-from leaven.evaluation.search import check_vectors, neighbours, read_query
+from leaven.evaluation.search import Query, check_vectors, neighbours, read_query, row_of
 from leaven.report.contact_sheet import search_sheet
 from leaven.run import Run
 from leaven.training.devices import choose_device
-from leaven.vectors import blocks, open_vectors
+from leaven.training.trained import data_role, load_encoder_of, trained_method
+from leaven.vectors import blocks, name_of, open_vectors
 
 
+@documented
 def search(
-    run: str | Path | Run,
-    data: Any,
-    query: Any,
+    run: RunFolder,
+    data: Data,
+    query: Annotated[Any, Option("A picture file, a text, a row (17 or '#17') or a file name of the data. May be repeated.", many=True)],
     *,
-    k: int = 10,
-    vectors: str | Path | None = None,
-    out: str | Path | None = None,
-    role: str | None = None,
-    labels: Any = None,
-    columns: Mapping[str, str] | None = None,
-    device: str = "auto",
-    data_root: str | Path | None = None,
+    k: Annotated[int, Option("How many samples to find.", flags=("-k",))] = 10,
+    vectors: Annotated[Path | str | None, Option("What `leaven embed` wrote of this data, so that it is not encoded again.")] = None,
+    out: Annotated[Path | str | None, Option("A contact sheet of the samples, as a .png file.")] = None,
+    role: Annotated[Role, "Which of the run's encoders made the vectors that are searched, where it has several."] = None,
+    query_role: Annotated[str | None, Option("Which encoder reads the query (default: the one that such a query fits).")] = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    device: Device = "auto",
+    data_root: Root = None,
+    say: Say = quiet,
     progress: Progress = quiet,
 ) -> list[Any]:
-    """The k samples of the data whose features are nearest to a query's, by exact cosine similarity: {rank, file, index, similarity}, nearest first.
+    """Find the samples that are most like a picture or a text.
 
-    query: a picture file, a PIL picture, an array of one sample, or a sample of the data by its file name or its row (17 or "#17"), which does not
-    find itself. A list of these gives a list of lists. Where the data has labels, `label` tells each sample's class (None: it has none).
-    vectors: what `embed` wrote of this data (.npy or folder), so that it need not be encoded again. out: a contact sheet, as .png.
-    Fewer than k are found where there are no more samples.
+    By exact cosine similarity of features: {rank, file, index, similarity}, nearest first, with `text` (of texts) and `label` (where the data has
+    labels; None: this sample has none). In Python a query may be a PIL picture or an array of one sample as well; a list of queries gives a list of
+    lists. A sample of the data does not find itself. Where a run has several encoders, a query of one role is compared with samples of another one
+    in the space that its method learned for all roles: a text finds pictures, a picture finds texts.
 
-    Raises UserError for a query that is neither picture nor sample, k below 1, and vectors of another encoder or other data.
+    Raises UserError for a query that is no sample, k below 1, and vectors of another encoder or other data.
     """
     if k < 1:
         raise UserError(f"k must be at least 1, not {k}")
-    if out is not None and Path(out).suffix.lower() != ".png":
-        raise UserError("a contact sheet is a .png", where=out, hint="end --out with .png")
-    given = run if isinstance(run, Run) else Run.open(run)
-    encoder, samples, value, part = opened(given, data, role, labels, columns, data_root, progress)
-    if out is not None and not encoder.modality.visible:
-        raise UserError(f"a contact sheet shows pictures, and this data is {value.modality}", hint="leave --out out")
-    kind = choose_device(device)
+    sheet = check_suffix(out, ".png", "a contact sheet is")
+    run = Run.open(run)
+    opened = open_for(run, data, role=role, labels=labels, columns=columns, data_root=data_root, say=say, progress=progress)
+    if sheet is not None and not opened.encoder.modality.visible:
+        raise UserError(f"a contact sheet shows pictures, and this data is {opened.samples.modality}", hint="leave --out out")
+    chosen_device = choose_device(device)
     several = isinstance(query, list | tuple)
-    asked = list(query) if several else [query]
-    if not asked:
+    wanted = list(query) if several else [query]
+    if not wanted:
         raise UserError("no query", hint="give a picture file, or a row such as #17")
-    queries = [read_query(each, samples, value, encoder) for each in asked]
-    features = torch.cat([encode(encoder, each.value, torch.arange(1), device=kind) for each in queries])
+    readers = query_readers(opened, query_role)
+    questions = [read_question(each, opened, readers, query_role) for each in wanted]
+    features = [encode(reader, question.value, torch.arange(1), device=chosen_device) for question, reader in questions]
     if vectors is None:
-        found = encoded(encoder, value, torch.arange(len(samples)), device=kind)
+        stored = encoded(opened.encoder, opened.samples, torch.arange(len(opened.data)), device=chosen_device)
     else:
         there = open_vectors(Path(vectors))
-        check_vectors(there, Path(vectors), origin_of(given, encoder, samples, part, "fp32"), encoder, value)
-        found = blocks(there)
-    answers = neighbours(samples, queries, features, counted(found, len(samples), partial(progress, "searched")), k)
-    if out is not None:
-        search_sheet(Path(out), samples, value, queries, answers)
+        check_vectors(there, Path(vectors), opened.origin("fp32"), opened.encoder, opened.samples)
+        stored = blocks(there)
+    if any(reader is not opened.encoder for _, reader in questions):
+        space = shared_space(run)
+        features = [space(reader, block) for block, (_, reader) in zip(features, questions, strict=True)]
+        stored = (space(opened.encoder, block) for block in stored)
+    queries = [question for question, _ in questions]
+    stored = counted(stored, len(opened.data), progress, "searched")
+    answers = neighbours(opened.data, opened.samples, queries, torch.cat(features), stored, k)
+    if sheet is not None:
+        search_sheet(sheet, opened.data, opened.samples, queries, answers)
     return answers if several else answers[0]
+
+
+def query_readers(opened: Opened, role: str | None) -> list[Encoder]:
+    """The encoders that may read a query, the one that is searched first; with a role only that one."""
+    if role is not None:
+        return [opened.encoder if role == opened.encoder.role else load_encoder_of(opened.run, role)]
+    others = [name for name in opened.run.roles if name != opened.encoder.role]
+    return [opened.encoder, *(load_encoder_of(opened.run, name) for name in others)]
+
+
+def read_question(query: Any, opened: Opened, readers: Sequence[Encoder], role: str | None) -> tuple[Query, Encoder]:
+    """A query and the encoder that reads it: the first one whose modality recognises it. role: where the user has chosen the encoder."""
+    row = row_of(query, opened.data)
+    if row is None and role is None and len(readers) > 1:
+        reader = next((reader for reader in readers if reader.modality.recognizes(query)), readers[0])
+    else:
+        reader = readers[0]
+    if reader is opened.encoder:
+        return read_query(query, opened.data, opened.samples, reader), reader
+    if row is not None:
+        value = opened.data.rows[data_role(opened.data.spec, reader, role)]
+        return Query(name_of(opened.data, row), value[torch.tensor([row])]), reader  # its own other half may be found
+    name, sample = reader.modality.query(query, reader.input.shape)
+    return Query(name, sample), reader
+
+
+def shared_space(run: Run) -> Callable[[Encoder, Tensor], Tensor]:
+    """What takes an encoder's features to the space in which the run's method compares all roles. Raises UserError where there is none."""
+    method = trained_method(run)
+    projectors = method.shared_space()
+    if not projectors:
+        what = f"{method.name} learned no space in which its encoders' features are compared"
+        raise UserError(what, where=run.path, hint="ask with a query of the role that is searched")
+
+    @torch.no_grad()
+    def project(encoder: Encoder, features: Tensor) -> Tensor:
+        return projectors[str(encoder.role)](features)
+
+    return project

@@ -26,6 +26,7 @@ from leaven.cli import (  # noqa: F401  each registers its command
     methods,
     predict,
     pretrain,
+    protocols,
     reconstruct,
     reproduce,
     rewrite,
@@ -50,16 +51,16 @@ def main() -> None:
         command = getattr(getattr(error, "ctx", None), "command_path", "leaven")
         fail(UserError(error.format_message().rstrip("."), hint=f"see `{command} --help`"))
     except TrainingStopped as stopped:
-        told = UserError(stopped.verdict, where=f"step {stopped.step}", hint=stopped.why)
+        error_of_training = UserError(stopped.verdict, where=f"step {stopped.step}", hint=stopped.why)
         finite = stopped.verdict != "non-finite loss"
-        then = "--keep-going trains on" if finite else "try a lower rate (--set recipe.lr=VALUE) in another --out"
+        advice = "--keep-going trains on" if finite else "try a lower rate (--set recipe.lr=VALUE) in another --out"
         why = f"{stopped}{'' if str(stopped).endswith(('.', '?')) else '.'}"
-        end(3, f"training stopped itself: {why} The last good checkpoint is kept; {then}.", told)
+        end(3, f"training stopped itself: {why} The last good checkpoint is kept; {advice}.", error_of_training)
     except Interrupted as interrupted:
-        told = UserError("interrupted", where=str(interrupted), hint="the same command goes on")
-        end(130, f"interrupted: {interrupted}; the same command goes on", told)
+        goes_on = "the same command goes on"
+        end(130, f"interrupted: {interrupted}; {goes_on}", UserError("interrupted", where=str(interrupted), hint=goes_on))
     except KeyboardInterrupt:
-        again = "nothing is half-written, and the same command can be given again"
+        again = "nothing is half-written; you can give the same command again"
         end(130, f"interrupted; {again}", UserError("interrupted", hint=again))
     except OSError as error:
         fail(UserError(error.strerror or str(error), where=error.filename, hint="the system refused this"))
@@ -99,7 +100,7 @@ def end(status: int, line: str, error: UserError | None = None) -> NoReturn:
     """One line for people, the error for programs, and the exit status."""
     if error is not None and "--json" in sys.argv:
         answer(True, {"error": error.to_dict()})
-    say("leaven: " + " ".join(line.split()))  # libraries tell of errors in several lines
+    say("leaven: " + " ".join(line.split()))  # errors of libraries may have several lines
     if not first_process() and "TORCHELASTIC_RUN_ID" not in os.environ:
         end_after_the_first()
     sys.exit(status)

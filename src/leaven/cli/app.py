@@ -1,4 +1,4 @@
-"""The command line application, and what its commands share: options, and how they speak."""
+"""The command line application, how its commands speak, and the options of those that are written by hand."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import leaven
+from leaven.api import options
 from leaven.cli import completion
-from leaven.errors import UserError
 
 PANELS = {
     "Raise": ("demo", "inspect", "rewrite", "pretrain", "finetune"),
     "Judge": ("evaluate", "compare", "reproduce"),
     "Use": ("predict", "embed", "search", "export"),
     "Make": ("sample", "score", "reconstruct", "interpolate"),
-    "Look": ("methods", "encoders", "claims"),
+    "Look": ("methods", "encoders", "protocols", "claims"),
 }
 """What the commands are for, in the order in which they are used."""
 
@@ -39,16 +40,14 @@ class InOrderOfUse(TyperGroup):
 app = typer.Typer(cls=InOrderOfUse, pretty_exceptions_enable=False)
 
 
-def show_version(asked: bool) -> None:
-    if asked:
-        from leaven import __version__
-
-        print(f"leaven {__version__}")
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"leaven {leaven.__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def leaven(
+def main(
     version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say which version this is, and end.")] = False,
 ) -> None:
     """Raise useful models from data that nobody has labeled."""
@@ -61,31 +60,16 @@ RunFolder = Annotated[Path, typer.Argument(help="The folder that `leaven pretrai
 Columns = Annotated[str | None, typer.Option(help="Which column plays which role: role=column,...")]
 Labels = Annotated[str | None, typer.Option(help="Where labels are: a column, a FILE.csv (file,label) or `folder`.")]
 Root = Annotated[Path | None, typer.Option("--data-root", envvar="LEAVEN_DATA", help="Where named data sets lie.")]
-Epochs = Annotated[float | None, typer.Option(help="How long: passes over the data.", min=0)]
-Steps = Annotated[int | None, typer.Option(help="How long: optimiser steps.", min=1)]
-Batch = Annotated[int | None, typer.Option(help="Samples a step, over all devices and micro-batches.", min=1)]
 Size = Annotated[int | None, typer.Option(help="Side of training pictures in pixels.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Devices = Annotated[int, typer.Option(help="Processes (GPUs) to share each batch.", min=1)]
-Accumulate = Annotated[int, typer.Option(help="Micro-batches a step, to save memory.", min=1)]
-KeepGoing = Annotated[bool, typer.Option(help="Do not stop when a verdict says that going on is useless.")]
-AcceptData = Annotated[bool, typer.Option(help="Go on although the data has changed since the run began.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=completion.one_of("auto", "cpu", "cuda", "mps"))]
-MethodName = Annotated[
-    str, typer.Option(help="A name from `leaven methods`, or file.py:Class.", autocompletion=completion.one_of(found=completion.method_names))
-]
 EncoderName = Annotated[
     str,
     typer.Option(
-        help="auto, a name from `leaven encoders`, or any timm model.", autocompletion=completion.one_of("auto", found=completion.encoder_names)
+        help="auto, a name from `leaven encoders`, or any timm model.", autocompletion=completion.one_of("auto", more=completion.encoder_names)
     ),
 ]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp64.", autocompletion=completion.one_of("auto", "fp32", "bf16", "fp64"))]
-Track = Annotated[
-    list[str] | None,
-    typer.Option(help="Log to tensorboard or wandb as well. May be repeated.", autocompletion=completion.one_of("tensorboard", "wandb")),
-]
-Role = Annotated[str | None, typer.Option(help="Which encoder, where a run has several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output; everything else goes to standard error.")]
 
 
@@ -106,16 +90,9 @@ def answer(as_json: bool, content: Any, text: str = "") -> None:
         print(json.dumps(content) if as_json else text, flush=True)
 
 
-def assignments(pairs: list[str] | None, option: str) -> dict[str, str]:
-    """name=value texts as a dict."""
-    found = {}
-    for pair in pairs or []:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UserError(f"{option} takes name=value, not {pair!r}")
-        found[name.strip()] = value.strip()
-    return found
+def assignments(pairs: list[str] | None, flag: str) -> dict[str, str]:
+    return options.assignments(pairs or [], flag)
 
 
 def columns_of(text: str | None) -> dict[str, str] | None:
-    return assignments(text.split(","), "--columns") if text else None
+    return options.columns_of(text, "--columns") if text else None

@@ -31,7 +31,7 @@ def compare(
         str,
         typer.Option(
             help="Names from `leaven methods`, with commas between them, or all.",
-            autocompletion=completion.some_of("all", found=completion.method_names),
+            autocompletion=completion.some_of("all", more=completion.method_names),
         ),
     ] = "all",
     encoder: EncoderName = "auto",

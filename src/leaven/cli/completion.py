@@ -1,4 +1,4 @@
-"""What a shell may offer for a value: found by looking at files, without loading torch."""
+"""What a shell offers for a value; names are read from files, without loading torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import leaven
+from leaven.api.options import Option, names_of
+from leaven.exporters import target_names
 
 HOME = Path(leaven.__file__).parent
 ENCODER_NAME = re.compile(r'^    name = "(\w+)"', re.MULTILINE)
@@ -16,7 +18,7 @@ DEMOS = ("demo:digits",)
 
 
 def method_names() -> list[str]:
-    """The files of the families' folders: one file is one method."""
+    """The files in the folders of the families: one file is one method."""
     return sorted(path.stem for path in (HOME / "methods").glob("*/*.py") if path.stem != "__init__")
 
 
@@ -25,34 +27,61 @@ def encoder_names() -> list[str]:
     return sorted(name for path in (HOME / "encoders").glob("*.py") for name in ENCODER_NAME.findall(path.read_text(encoding="utf-8")))
 
 
+def protocol_names(*, frozen: bool = False) -> list[str]:
+    """The files of the protocols' folder; frozen: those that only need features and labels."""
+    files = sorted((HOME / "evaluation" / "protocols").glob("*.py"))
+    chosen = [path for path in files if path.stem != "__init__" and (not frozen or "(FrozenProtocol)" in path.read_text(encoding="utf-8"))]
+    return [path.stem.replace("_", "-") for path in chosen]
+
+
 def claim_names() -> list[str]:
-    """The files of the reproductions' folder that hold a claim."""
-    files = sorted((HOME / "reproductions").glob("*.py"))
+    """The files of the folder of claims that hold one."""
+    files = sorted((HOME / "experiments" / "claims").glob("*.py"))
     return [path.stem.replace("_", "-") for path in files if CLAIM.search(path.read_text(encoding="utf-8"))]
 
 
 def data_names() -> list[str]:
-    """Data that is called by name: the demo's, and the folders under LEAVEN_DATA. Files are completed by the shell itself."""
+    """Named data: the demo's, and the folders under LEAVEN_DATA. The shell itself completes files."""
     root = os.environ.get("LEAVEN_DATA")
     folders = sorted(path.name for path in Path(root).iterdir() if path.is_dir()) if root and Path(root).is_dir() else []
     return [*DEMOS, *folders]
 
 
-def one_of(*names: str, found: Callable[[], Iterable[str]] = tuple) -> Callable[[str], list[str]]:
-    """A completion among these names, and those that are found when they are asked for."""
-    return lambda incomplete: [name for name in (*names, *found()) if name.startswith(incomplete)]
+def one_of(*names: str, more: Callable[[], Iterable[str]] = tuple) -> Callable[[str], list[str]]:
+    """A completion among these names, and those that `more` lists at that moment."""
+    return lambda incomplete: [name for name in (*names, *more()) if name.startswith(incomplete)]
 
 
-def some_of(*names: str, found: Callable[[], Iterable[str]] = tuple) -> Callable[[str], list[str]]:
+def some_of(*names: str, more: Callable[[], Iterable[str]] = tuple) -> Callable[[str], list[str]]:
     """A completion of the last of several names with commas between them."""
 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
-        return [before + comma + name for name in one_of(*names, found=found)(last) if name not in before.split(",")]
+        return [before + comma + name for name in one_of(*names, more=more)(last) if name not in before.split(",")]
 
     return complete
 
 
 def data(incomplete: str) -> list[str]:
     """Names once something is typed; before that the shell offers files."""
-    return one_of(found=data_names)(incomplete) if incomplete else []
+    return one_of(more=data_names)(incomplete) if incomplete else []
+
+
+LISTS: dict[str | None, Callable[[], Iterable[str]]] = {
+    None: tuple,
+    "methods": method_names,
+    "encoders": encoder_names,
+    "claims": claim_names,
+    "protocols": protocol_names,
+    "targets": target_names,
+}
+"""What `Option.names` may be, beside "data"."""
+
+
+def of(option: Option) -> Callable[[str], list[str]] | None:
+    """The completion of an option; None where the shell offers files."""
+    if option.names == "data":
+        return data
+    if not option.values and option.names is None:
+        return None
+    return (some_of if option.read is names_of else one_of)(*option.values, more=LISTS[option.names])

@@ -1,27 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from leaven.cli.app import (
-    AsJson,
-    answer,
-    app,
-)
-from leaven.cli.watch import Watch
+from leaven.cli.command import command
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Where the run is kept.")] = Path("leaven-runs/demo"),
-    budget: Annotated[str, typer.Option(help="Time for pre-training.")] = "60s",
-    as_json: AsJson = False,
-) -> None:
-    """Pre-train on handwritten digits without labels, then see what that is worth: no network, about 3 minutes on 2 cores."""
-    import leaven
-
-    with Watch() as watch:
-        card = leaven.demo(out=out, budget=budget, say=watch.say, progress=watch)
-    answer(as_json, {**card.to_dict(), "report": str(out / "report.html")}, f"{card.text()}\nThe whole story: {out / 'report.html'}")
+@command
+def demo(card: Any, options: Any) -> tuple[Any, str]:
+    report = Path(options.out) / "report.html"
+    return {**card.to_dict(), "report": str(report)}, f"{card.text()}\nThe report: {report}"

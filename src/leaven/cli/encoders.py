@@ -1,34 +1,17 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from leaven.cli import completion
-from leaven.cli.app import AsJson, answer, app
-from leaven.cli.methods import one_of, settings_of, table_of
+from leaven.cli.command import command
+from leaven.cli.methods import settings_of, table_of
 
 
-@app.command()
-def encoders(
-    name: Annotated[
-        str | None,
-        typer.Argument(help="One encoder, with what its parameters mean.", autocompletion=completion.one_of(found=completion.encoder_names)),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List Leaven's own encoders; any timm model works by its name as well."""
-    import leaven
-
-    listed = leaven.list_encoders()
-    if name is not None:
-        one = one_of(listed, "encoder", name, "leaven encoders")
-        answer(as_json, one, table_of(one))
-        return
-    if as_json:
-        answer(True, listed)
-        return
+@command
+def encoders(listed: Any, options: Any) -> tuple[Any, str]:
+    if options.name is not None:
+        return listed[0], table_of(listed[0])
+    lines = []
     for encoder in listed:
-        print(f"{encoder['name']}  ({', '.join(encoder['modalities'])}: {', '.join(encoder['offers'])})\n  {encoder['summary']}")
-        print(f"  {settings_of(encoder)}\n")
-    print("Any timm model of pictures works by its name as well, for example resnet18.")
+        lines += [f"{encoder['name']}  ({', '.join(encoder['modalities'])}: {', '.join(encoder['offers'])})", f"  {encoder['summary']}"]
+        lines += [f"  {settings_of(encoder)}", ""]
+    return listed, "\n".join([*lines, "Any timm model of pictures works by its name as well, for example resnet18."])

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from itertools import groupby
 from operator import itemgetter
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from leaven.cli.command import command
 
-from leaven.cli import completion
-from leaven.cli.app import AsJson, answer, app
-from leaven.errors import unknown_name
+
+@command
+def methods(listed: Any, options: Any) -> tuple[Any, str]:
+    if options.name is not None:
+        (method,) = listed
+        return method, f"{table_of(method)}\n\n  {method['paper']}, {method['year']}"
+    lines = []
+    for family, members in groupby(sorted(listed, key=itemgetter("family", "year", "name")), itemgetter("family")):
+        lines.append(f"{family}\n")
+        for method in members:
+            lines += [f"  {method['name']}  ({method['modality']})", f"    {method['summary']}", f"    {method['paper']}, {method['year']}"]
+            lines += [f"    {settings_of(method)}", ""]
+    return listed, "\n".join(lines)
 
 
 def settings_of(listed: dict[str, Any]) -> str:
@@ -19,42 +30,8 @@ def settings_of(listed: dict[str, Any]) -> str:
 
 def table_of(listed: dict[str, Any]) -> str:
     """What a method or an encoder is, and each of its parameters on lines of its own."""
-    import textwrap
-
     lines = [listed["name"], textwrap.fill(listed["summary"], 100, initial_indent="  ", subsequent_indent="  ")]
     for name, value in listed["parameters"].items():
         meaning = textwrap.fill(listed["meanings"].get(name, ""), 100, initial_indent="    ", subsequent_indent="    ")
         lines += [f"  {name}={json.dumps(value)}", *([meaning] if meaning.strip() else [])]
     return "\n".join(lines)
-
-
-def one_of(listed: list[dict[str, Any]], kind: str, name: str, see: str) -> dict[str, Any]:
-    found = {each["name"]: each for each in listed}
-    if name not in found:
-        raise unknown_name(kind, name, found, see)
-    return found[name]
-
-
-@app.command()
-def methods(
-    name: Annotated[
-        str | None, typer.Argument(help="One method, with what its parameters mean.", autocompletion=completion.one_of(found=completion.method_names))
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the methods by family: what they are, their papers and parameters."""
-    import leaven
-
-    listed = leaven.list_methods()
-    if name is not None:
-        one = one_of(listed, "method", name, "leaven methods")
-        answer(as_json, one, f"{table_of(one)}\n\n  {one['paper']}, {one['year']}")
-        return
-    if as_json:
-        answer(True, listed)
-        return
-    for family, members in groupby(sorted(listed, key=itemgetter("family", "year", "name")), itemgetter("family")):
-        print(f"{family}\n")
-        for method in members:
-            print(f"  {method['name']}  ({method['modality']})\n    {method['summary']}")
-            print(f"    {method['paper']}, {method['year']}\n    {settings_of(method)}\n")

@@ -12,7 +12,7 @@ from leaven.cli.watch import Watch
 
 @app.command()
 def reproduce(
-    claim: Annotated[str, typer.Argument(help="A name from `leaven claims`.", autocompletion=completion.one_of(found=completion.claim_names))],
+    claim: Annotated[str, typer.Argument(help="A name from `leaven claims`.", autocompletion=completion.one_of(more=completion.claim_names))],
     data: Annotated[
         str | None, typer.Option(help="Labeled data, where not those that the claim was written for.", autocompletion=completion.data)
     ] = None,

@@ -1,4 +1,4 @@
-"""Progress of a long work."""
+"""Progress of long work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Progress of a long work: a bar on a terminal, else one plain line every few seconds.
+    """Progress of long work: a bar on a terminal, else one plain line every few seconds.
 
-    Called with what is counted, how many are done, of how many; a training tells its loss beside. One task follows another: a new name begins anew.
+    It is called with what is counted, how many are done, and of how many; a training adds its loss. A new name begins a new task.
     """
 
     def __init__(self, every: float = 5.0):
@@ -44,17 +44,17 @@ class Watch:
             self.task, self.first, self.started, self.spoke = task, done, now, now
             self._clear()
         rate = (done - self.first) / max(now - self.started, 1e-9)
-        told = ("" if loss is None else f"loss {loss:.4f}  ") + f"{rate:,.{1 if rate < 100 else 0}f}/s"
+        status = ("" if loss is None else f"loss {loss:.4f}  ") + f"{rate:,.{1 if rate < 100 else 0}f}/s"
         if self.bar is not None:
             if self.row is None:
-                self.row = self.bar.add_task(task, total=total, told="")
+                self.row = self.bar.add_task(task, total=total, status="")
                 self.bar.start()
-            self.bar.update(self.row, completed=done, total=total, told=told if rate else "")
+            self.bar.update(self.row, completed=done, total=total, status=status if rate else "")
             if done >= total:
                 self._clear()
         elif now - self.spoke > self.every and rate > 0:
             self.spoke = now
-            say(f"{task} {done:,}/{total:,}  {told}  {(total - done) / rate:.0f} s left")
+            say(f"{task} {done:,}/{total:,}  {status}  {(total - done) / rate:.0f} s left")
 
     def _clear(self) -> None:
         """Take the bar from the screen; the next task draws it again."""
@@ -75,8 +75,8 @@ def bar() -> Progress | None:
     console = Console(stderr=True)
     if not console.is_interactive:
         return None
-    told = TextColumn("{task.fields[told]}")
+    status = TextColumn("{task.fields[status]}")
     return Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=14), MofNCompleteColumn(), told, TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}"), BarColumn(bar_width=14), MofNCompleteColumn(), status, TimeRemainingColumn(compact=True),
         console=console, transient=True,
     )  # fmt: skip

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leaven.modalities import Value, modality_of
+from leaven.modalities import Label, Value, modality_of
 from leaven.modalities.content import content_hash
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples: each role's value; label (-1 = none), index in the data set and group (-1 = none), all (B,) int64."""
+    """Samples: each role's value; label (-1 = none), index in the data set and group (-1 = none), all (B,) int64.
+
+    The role "label" is always there; other targets, such as boxes and masks, stand among `roles`.
+    """
 
     roles: dict[str, Value]
     label: Tensor
@@ -29,7 +32,7 @@ class Batch:
         return cls(dict(roles), none if label is None else label, torch.arange(count), none if group is None else group)
 
     def __getitem__(self, role: str) -> Value:
-        return self.roles[role]
+        return Label(self.label) if role == "label" else self.roles[role]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -45,6 +48,7 @@ class Batch:
 
 
 def content_hashes(roles: Mapping[str, Value]) -> Tensor:
-    """(N,) int64: one hash for each sample, over its roles in the order of their names."""
-    contents = zip(*(modality_of(value).sample_bytes(value) for _, value in sorted(roles.items())), strict=True)
+    """(N,) int64: one hash for each sample, over its inputs in the order of their names (over its targets where there are only targets)."""
+    inputs = {role: value for role, value in roles.items() if not modality_of(value).target} or roles
+    contents = zip(*(modality_of(value).sample_bytes(value) for _, value in sorted(inputs.items())), strict=True)
     return torch.tensor([content_hash(*(part for parts in sample for part in parts)) for sample in contents], dtype=torch.int64)

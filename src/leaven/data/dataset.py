@@ -1,12 +1,12 @@
-"""A data set: samples in memory or mapped from disk, with their splits, labels, origins and what was set aside."""
+"""What a data set offers, and its first form: samples in memory or mapped from disk."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.batch import Batch, content_hashes
-from leaven.data.labels import Labels
+from leaven.data.names import Names
 from leaven.data.sources.listing import Pictures
 from leaven.data.spec import DataSpec
 from leaven.data.splits import hold_out
@@ -32,15 +32,16 @@ class Broken:
 
 
 @dataclass(frozen=True, eq=False)
-class DataSet:
-    """All usable samples of one source.
+class DataSet(ABC):
+    """All usable samples of one source, in whatever form they are kept. N is their number.
 
-    rows: every sample, N in all; pixels are uint8 (N, C, H, W), and may be mapped from disk read-only or not yet decoded: select rows first.
+    rows: all samples; values may be lazy (mapped from disk, sparse, not decoded yet), so take those that you need with `select`.
     spec: shapes, classes, and the statistics of the training rows.
     splits: row indices by "train", "val", "test" ("other" for what lies beside them), or {"all": ...}.
-    hashes: (N,) int64 content hashes of the stored samples. files: where each row came from ("" for arrays).
-    fingerprint: hex; the same for the same contents, labels and splits, wherever they lie. listing: the pictures that were decoded, broken ones
-    included; None where the samples came as arrays, or are some of another data set's.
+    hashes: (N,) int64 content hashes of the stored inputs. files: where each row came from ("" for arrays).
+    fingerprint: hex; the same for the same contents, labels and splits, wherever they lie.
+    unused: what the source holds beyond the roles in use, one phrase per kind.
+    listing: the pictures that were decoded, broken ones included; None where the samples came as arrays, or are some of another data set's.
     """
 
     name: str
@@ -48,25 +49,26 @@ class DataSet:
     spec: DataSpec
     splits: dict[str, Tensor]
     hashes: Tensor
-    files: tuple[str, ...]
+    files: Names
     broken: tuple[Broken, ...]
     fingerprint: str
+    unused: tuple[str, ...] = ()
     listing: Pictures | None = None
 
-    @classmethod
+    @staticmethod
     def of(
-        cls,
         name: str,
         rows: Batch,
         *,
         splits: Mapping[str, Tensor] | None = None,
         class_names: Sequence[str] = (),
         hashes: Tensor | None = None,
-        files: Sequence[str] | None = None,
+        files: Iterable[str] | None = None,
         broken: Sequence[Broken] = (),
+        unused: Sequence[str] = (),
         listing: Pictures | None = None,
-    ) -> DataSet:
-        """A data set from its rows (numbered anew from 0); what is not given is computed. Raises UserError when there are no rows."""
+    ) -> InMemory:
+        """A data set from its rows (numbered anew from 0); what is left out is computed. Raises UserError when there are no rows."""
         count = len(rows)
         if not count:
             raise UserError("no samples", where=name, hint="give data with at least one usable sample")
@@ -76,11 +78,40 @@ class DataSet:
         train = splits.get("train", torch.arange(count))
         roles = {role: modality_of(value).spec(value, train) for role, value in rows.roles.items()}
         spec = DataSpec(count, roles, len(class_names), int((rows.label >= 0).sum()), tuple(class_names))
-        files = tuple(files) if files is not None else ("",) * count
-        return cls(name, rows, spec, splits, hashes, files, tuple(broken), _fingerprint(rows, spec, splits, hashes), listing)
+        names = Names.of(("",) * count if files is None else files)
+        return InMemory(name, rows, spec, splits, hashes, names, tuple(broken), _fingerprint(rows, spec, splits, hashes), tuple(unused), listing)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64 class ids, -1 = none."""
+        return self.rows.label
+
+    @property
+    def groups(self) -> Tensor:
+        """(N,) int64: which samples belong together (one patient, one video), -1 = none."""
+        return self.rows.group
+
+    @abstractmethod
+    def select(self, index: Tensor) -> Batch:
+        """The samples of these rows (int64 indices)."""
+
+    @abstractmethod
+    def subset(self, rows: Tensor) -> DataSet:
+        """The data set of these rows (int64 indices) with the same classes; statistics are computed anew."""
+
+    @abstractmethod
+    def with_role(self, role: str, named: str) -> DataSet:
+        """What plays this role alone, under another name."""
+
+    @abstractmethod
+    def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> DataSet:
+        """The same samples with other labels: N classes (integers or names; -1 or None = none), or the path of a csv file (file,label).
+
+        Raises UserError when their number differs from N or a csv line matches no sample.
+        """
 
     @property
     def undecoded(self) -> bool:
@@ -94,7 +125,7 @@ class DataSet:
 
     def spec_of(self, rows: Tensor) -> DataSpec:
         """What is known of these rows (int64 indices): the data set's own specification, with their number and that of their labels."""
-        return dataclasses.replace(self.spec, samples=len(rows), labeled=int((self.rows.label[rows] >= 0).sum()))
+        return dataclasses.replace(self.spec, samples=len(rows), labeled=int((self.labels[rows] >= 0).sum()))
 
     def train(self) -> Tensor:
         """The rows to pre-train on: the train split, or all rows where there is none (but never a val or test split)."""
@@ -114,14 +145,14 @@ class DataSet:
         nothing can be held out.
         """
         train = self.train()
-        labeled = self.rows.label >= 0
+        labeled = self.labels >= 0
         for name in ("test", "val"):
             test = self.splits.get(name)
             if test is None or ("train" not in self.splits and len(train) == len(self)):
                 continue
             if labeled[test].any() or not labeled.any():
                 return train, test, name, ""
-        held = hold_out(self.hashes[train], self.rows.group[train])
+        held = hold_out(self.hashes[train], self.groups[train])
         note = "No labeled test split: a fifth was held out by content hash; pre-training saw these test inputs, without labels."
         return train[~held], train[held], "held-out fifth", note
 
@@ -129,60 +160,63 @@ class DataSet:
         """How many samples of b have the same content as a sample of a."""
         return int(torch.isin(self.hashes[b_rows], self.hashes[a_rows]).sum())
 
-    def subset(self, rows: Tensor) -> DataSet:
-        """The data set of these rows (int64 indices, copied into memory), with the same classes; statistics are computed anew."""
+
+@dataclass(frozen=True, eq=False)
+class InMemory(DataSet):
+    """Samples in memory or mapped from disk as one batch."""
+
+    def select(self, index: Tensor) -> Batch:
+        return self.rows.select(index)
+
+    def subset(self, rows: Tensor) -> InMemory:
         place = torch.full((len(self),), -1, dtype=torch.int64)
         place[rows] = torch.arange(len(rows))
         splits = {name: kept[kept >= 0] for name, part in self.splits.items() for kept in [place[part]]}
-        files = [self.files[row] for row in rows.tolist()]
-        chosen = self.rows.select(rows)
         return DataSet.of(
-            self.name, chosen, splits=splits, class_names=self.spec.class_names, hashes=self.hashes[rows], files=files, broken=self.broken
+            self.name,
+            self.select(rows),
+            splits=splits,
+            class_names=self.spec.class_names,
+            hashes=self.hashes[rows],
+            files=self.files.take(rows.numpy()),
+            broken=self.broken,
+            unused=self.unused,
         )
 
-    def with_role(self, role: str, named: str) -> DataSet:
-        """What plays this role alone, under another name."""
+    def with_role(self, role: str, named: str) -> InMemory:
         rows = dataclasses.replace(self.rows, roles={named: self.rows[role]})
         return DataSet.of(self.name, rows, splits=self.splits, class_names=self.spec.class_names, files=self.files, broken=self.broken)
 
-    def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> DataSet:
-        """The same samples with other labels: N classes (integers or names; -1 or None = none), or the path of a csv file (file,label).
-
-        Raises UserError when their number differs from N or a csv line matches no sample.
-        """
-        if isinstance(labels, str | Path):
-            if not str(labels).lower().endswith(".csv"):
-                raise UserError(f"labels {str(labels)!r} do not fit this data: it has no folders or columns", where=self.name, hint="give a csv file")
-            found = labeling.from_csv(Path(labels), self.files)
-        else:
-            found = labels if isinstance(labels, Labels) else labeling.number(labels, class_names)
-        if len(found.ids) != len(self):
-            raise UserError(f"{len(found.ids)} labels for {len(self)} samples", where=self.name)
-        rows = dataclasses.replace(self.rows, label=found.ids)
-        spec = dataclasses.replace(self.spec, classes=len(found.names), labeled=int((found.ids >= 0).sum()), class_names=found.names)
+    def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> InMemory:
+        numbered = labeling.chosen(labels, self.files, self.name, class_names)
+        if len(numbered.ids) != len(self):
+            raise UserError(f"{len(numbered.ids)} labels for {len(self)} samples", where=self.name)
+        rows = dataclasses.replace(self.rows, label=numbered.ids)
+        spec = dataclasses.replace(self.spec, classes=len(numbered.names), labeled=int((numbered.ids >= 0).sum()), class_names=numbered.names)
         return dataclasses.replace(self, rows=rows, spec=spec, fingerprint=_fingerprint(rows, spec, self.splits, self.hashes))
 
 
-def stacked(name: str, parts: Mapping[str, DataSet]) -> DataSet:
-    """The samples of several data sets of the same classes one after another; their files are told apart by the parts' names."""
-    found = list(parts.values())
-    starts = np.cumsum([0, *(len(part) for part in found)])
+def stacked(name: str, parts: Mapping[str, DataSet]) -> InMemory:
+    """The samples of several data sets of the same classes one after another; the parts' names are added to those of their files."""
+    sets = list(parts.values())
+    starts = np.cumsum([0, *(len(part) for part in sets)])
     splits = {
-        split: torch.cat([part.splits[split] + start for part, start in zip(found, starts, strict=False) if split in part.splits])
-        for split in dict.fromkeys(split for part in found for split in part.splits)
+        split: torch.cat([part.splits[split] + start for part, start in zip(sets, starts, strict=False) if split in part.splits])
+        for split in dict.fromkeys(split for part in sets for split in part.splits)
     }
-    rows = [part.rows for part in found]
+    rows = [part.rows for part in sets]
     return DataSet.of(
         name,
         Batch(
-            {role: value.cat([each.roles[role] for each in rows]) for role, value in rows[0].roles.items()},
-            *(torch.cat([getattr(each, field) for each in rows]) for field in ("label", "index", "group")),
+            {role: value.cat([batch.roles[role] for batch in rows]) for role, value in rows[0].roles.items()},
+            *(torch.cat([getattr(batch, field) for batch in rows]) for field in ("label", "index", "group")),
         ),
         splits=splits,
-        class_names=found[0].spec.class_names,
-        hashes=torch.cat([part.hashes for part in found]),
+        class_names=sets[0].spec.class_names,
+        hashes=torch.cat([part.hashes for part in sets]),
         files=[f"{file}.{part}" for part, data in parts.items() for file in data.files],
-        broken=[Broken(f"{each.file}.{part}", each.why) for part, data in parts.items() for each in data.broken],
+        broken=[Broken(f"{broken.file}.{part}", broken.why) for part, data in parts.items() for broken in data.broken],
+        unused=sets[0].unused,
     )
 
 
@@ -193,4 +227,6 @@ def _fingerprint(rows: Batch, spec: DataSpec, splits: Mapping[str, Tensor], hash
     for tensor in (hashes, rows.label, rows.group, *(part for _, part in sorted(splits.items()))):
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
     digest.update(repr([(name, len(part)) for name, part in sorted(splits.items())]).encode())
+    if targets := {role: value for role, value in rows.roles.items() if modality_of(value).target}:
+        digest.update(content_hashes(targets).numpy().tobytes())
     return digest.hexdigest()

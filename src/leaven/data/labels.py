@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leaven.data.sources.text_files import encodes, read_delimited
 from leaven.errors import UserError
 
 
@@ -47,6 +47,15 @@ def number(values: Any, names: Sequence[str] = ()) -> Labels:
     found = sort_names({text for text in texts if text})
     index = {name: i for i, name in enumerate(found)}
     return Labels(torch.tensor([index.get(text, -1) if text else -1 for text in texts], dtype=torch.int64), found)
+
+
+def chosen(labels: Any, files: Sequence[str], where: str, names: Sequence[str] = ()) -> Labels:
+    """Labels as a user gives them for samples that have neither folders nor columns: classes, or the path of a csv file (see `from_csv`)."""
+    if isinstance(labels, str | Path):
+        if not str(labels).lower().endswith(".csv"):
+            raise UserError(f"labels {str(labels)!r} do not fit this data: it has no folders or columns", where=where, hint="give a csv file")
+        return from_csv(Path(labels), files)
+    return labels if isinstance(labels, Labels) else number(labels, names)
 
 
 def from_column(values: Sequence[Any], names: Sequence[str] = ()) -> Labels:
@@ -85,7 +94,7 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
 
     Raises UserError when columns are missing, or a line's file is unknown, ambiguous or labeled twice differently.
     """
-    columns = read_csv(path)
+    columns = read_delimited(path)
     if missing := {"file", "label"} - set(columns):
         raise UserError(
             f"no column {' or '.join(repr(name) for name in sorted(missing))} in the labels; its columns are {', '.join(columns) or 'none'}",
@@ -93,6 +102,8 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
             hint="a labels file needs the columns file,label",
         )
     lines = list(zip(columns["file"], (label.strip() for label in columns["label"]), strict=True))
+    if odd := next((label for _, label in lines if not encodes(label)), None):
+        raise UserError(f"the label {odd!r} is not UTF-8", where=path, hint="a csv file in UTF-8 whose first line names the columns")
     by_path = {file or str(row): row for row, file in enumerate(files)}
     uses = Counter(PurePosixPath(file).name for file in files)
     by_name = {PurePosixPath(file).name: row for row, file in enumerate(files)}
@@ -113,18 +124,6 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
         what = f"{len(unknown)} of {len(lines)} labels match no file, for example {', '.join(unknown[:3])}"
         raise UserError(what, where=path, hint=f"write paths relative to the data, such as {next(iter(by_path), 'cat/001.jpg')}")
     return number(values)
-
-
-def read_csv(path: Path) -> dict[str, list[str]]:
-    """The columns of a csv file with a header line, by name; missing cells are empty. Raises UserError when it cannot be read."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            head, *rows = [*csv.reader(stream)] or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"cannot read this csv file: {why}", where=path, hint="a csv file in UTF-8 whose first line names the columns") from error
-    rows = [row for row in rows if row]
-    return {name.strip(): [row[place] if place < len(row) else "" for row in rows] for place, name in enumerate(head)}
 
 
 def _array(values: Any) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from leaven.data.sources.lines import encodes, lines_of
+from leaven.data.sources.text_files import encodes, lines_of
 from leaven.errors import UserError
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")  # noqa: RUF001

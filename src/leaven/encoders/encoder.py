@@ -25,6 +25,8 @@ class TokenFeatures(NamedTuple):
 
 OWN: dict[str, type[Encoder]] = {}
 """Encoders of our own, and of the user's, by their names; each registers itself by being defined."""
+LIBRARIES: dict[str, Any] = {}
+"""Encoders around the models of another library, by its name; they register themselves as well."""
 
 
 class Encoder(nn.Module):
@@ -46,11 +48,15 @@ class Encoder(nn.Module):
     modality: Modality
     tokenizer: Tokenizer | None = None
     """Of encoders that read text: what splits it into tokens."""
+    role: str | None = None
+    """Which of a run's several encoders it is."""
 
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)
         if cls.__dict__.get("name"):
             OWN[cls.name] = cls
+        elif "library" in cls.__dict__:
+            LIBRARIES[cls.library] = cls
 
     def __init__(self, input: InputSpec, dim: int):
         super().__init__()
@@ -108,12 +114,25 @@ class Encoder(nn.Module):
         """Token features; `keep` (batch, kept) int64 encodes only these places."""
         return self.token_features(x, keep).tokens
 
+    def kept_arguments(self) -> dict[str, Any]:
+        """More arguments, with which the encoder is built again without its source."""
+        return {}
+
     def depths(self) -> list[list[str]]:
         """The names of each block's parameters, from input to output, every name once: fine-tuning freezes them and scales their rate by depth.
 
         A single block where the order is not known.
         """
         return [[name for name, _ in self.named_parameters()]]
+
+
+@torch.no_grad()
+def map_shape(encoder: nn.Module) -> tuple[int, int, int]:
+    """(channels, height, width) of an encoder's maps of pictures of its own size."""
+    was_training = encoder.training
+    channels, height, width = encoder.eval().maps(torch.zeros(1, *encoder.input.shape)).shape[1:]  # type: ignore[operator, union-attr, misc]
+    encoder.train(was_training)
+    return channels, height, width
 
 
 def names_within(network: nn.Module, *parts: nn.Module) -> list[str]:

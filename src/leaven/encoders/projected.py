@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leaven.encoders.build import build_encoder, describe_encoder
 from leaven.encoders.dense import ACTIVATIONS
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
@@ -28,8 +29,6 @@ class Projected(Encoder):
     def __init__(
         self, input: InputSpec, *, encoder: str = "dense", options: dict[str, Any] | None = None, size: int = 32, activation: str = "linear"
     ):
-        from leaven.encoders import build_encoder
-
         super().__init__(input, size)
         self.inner = build_encoder(encoder, input, options)
         self.code = nn.Linear(self.inner.dim, size)
@@ -37,18 +36,14 @@ class Projected(Encoder):
 
     @classmethod
     def around(cls, encoder: Encoder, size: int, activation: str = "linear") -> Projected:
-        """The code after this very encoder, whose weights it shares; or the encoder itself, where it is such a code already."""
-        from leaven.encoders import describe_encoder
-
+        """The code after this very encoder, whose weights it shares."""
         if size < 1:
             raise UserError(f"a code has 1 number or more, not {size}")
-        if isinstance(encoder, Projected):
-            return encoder
         described = describe_encoder(encoder)
         arguments = {"encoder": described["name"], "options": described["arguments"], "size": size, "activation": activation}
-        found = cls(encoder.input, **arguments)
-        found.inner, found.arguments = encoder, arguments
-        return found
+        projected = cls(encoder.input, **arguments)
+        projected.inner, projected.arguments = encoder, arguments
+        return projected
 
     @property
     def tokenizer(self) -> Tokenizer | None:  # type: ignore[override]

@@ -8,7 +8,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.encoders.encoder import Encoder, names_within
+from leaven.encoders.build import build_encoder, describe_encoder
+from leaven.encoders.encoder import Encoder, map_shape, names_within
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
 from leaven.modules.codebook import Codebook, straight_through
@@ -27,9 +28,6 @@ class Quantized(Encoder):
     def __init__(
         self, input: InputSpec, *, encoder: str = "convnet", options: dict[str, Any] | None = None, codes: int = 256, size: int = 16, groups: int = 8
     ):
-        from leaven.encoders import build_encoder
-        from leaven.modules.decoder import map_shape
-
         if codes < 2 or min(size, groups) < 1:
             raise UserError(f"codes must be 2 or more, size and groups 1 or more, not {codes}, {size} and {groups}")
         inner = build_encoder(encoder, input, options)
@@ -42,16 +40,12 @@ class Quantized(Encoder):
 
     @classmethod
     def around(cls, encoder: Encoder, codes: int, size: int, groups: int) -> Quantized:
-        """The codebook after this very encoder, whose weights it shares; or the encoder itself, where it has one already."""
-        from leaven.encoders import describe_encoder
-
-        if isinstance(encoder, Quantized):
-            return encoder
+        """The codebook after this very encoder, whose weights it shares."""
         described = describe_encoder(encoder)
         arguments = {"encoder": described["name"], "options": described["arguments"], "codes": codes, "size": size, "groups": groups}
-        found = cls(encoder.input, **arguments)
-        found.inner, found.arguments = encoder, arguments
-        return found
+        quantized = cls(encoder.input, **arguments)
+        quantized.inner, quantized.arguments = encoder, arguments
+        return quantized
 
     def vectors(self, x: Value | Tensor) -> Float[Tensor, "batch places size"]:
         """Before they are replaced."""

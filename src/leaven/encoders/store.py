@@ -51,6 +51,11 @@ def load_encoder(folder: Path) -> Encoder:
         encoder.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError("model.safetensors does not fit its config.json", where=folder, hint=str(error).splitlines()[0]) from None
-    if (path := folder / "tokenizer.json").is_file():
-        encoder.tokenizer = Tokenizer.load(path, encoder.input)
+    encoder.tokenizer = load_tokenizer(folder)
     return encoder.eval()
+
+
+def load_tokenizer(folder: Path) -> Tokenizer | None:
+    """That of the encoder in this folder; None where it reads no text."""
+    path = folder / "tokenizer.json"
+    return Tokenizer.load(path, InputSpec.from_dict(read_json(folder / "config.json")["input"])) if path.is_file() else None

@@ -187,6 +187,9 @@ class HuggingFaceText(TextEncoder):
         if any(getattr(module, "is_causal", False) for module in network.modules()):
             self.offers = CausalTransformer.offers  # type: ignore[misc]
 
+    def kept_arguments(self) -> dict[str, Any]:
+        return {"config": self.config}
+
 
 def first_position(network: Any) -> int:
     """The number of a text's first position: RoBERTa and its relatives count from the one after padding."""

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from leaven.evaluation.intervals import seeds_interval
-from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, Point, Scores, cell, headline, measure_of, percent
+from leaven.evaluation.protocol import Point, Scores
+from leaven.evaluation.registry import cell, headline, measure_of, percent, protocol_title
 from leaven.methods.registry import registry
+from leaven.modalities.floor import floor_title
 from leaven.run import named
 
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
@@ -51,7 +53,7 @@ class Cell:
         """What became of it, in one line."""
         if self.state != FINISHED:
             return f"{self.state}: {self.why}"
-        scores = [f"{PROTOCOL_NAMES[name]} {percent(score)}" for name, score in self.scores.items() if name != "few-label"]
+        scores = [f"{protocol_title(name)} {percent(score)}" for name, score in self.scores.items() if name != "few-label"]
         return ", ".join([*scores, f"{self.steps:,} steps in {self.seconds:,.0f} s", *map(named, self.health)])
 
 
@@ -174,7 +176,7 @@ class Comparison:
 
     def table(self) -> list[list[str]]:
         """Rows of text, the head first: methods best first, then the floors. Cells that were not measured are empty."""
-        scored = [(PROTOCOL_NAMES.get(protocol, protocol), protocol) for protocol in self.protocols if protocol != "few-label"]
+        scored = [(protocol_title(protocol), protocol) for protocol in self.protocols if protocol != "few-label"]
         counts = sorted({point["labels_per_class"] for found in self.cells for point in found.scores.get("few-label", [])})
         head = ["", "encoder", *(name for name, _ in scored), *(f"{labels(count)} a class" for count in counts)]
         rows = [[*head, "over untrained", "steps", "samples/s", "CPU time", "memory", "FLOP/s", "health"]]
@@ -193,7 +195,7 @@ class Comparison:
             )
         for name, scores in self.floors().items():
             values = [*(cell(scores.get(protocol)) for _, protocol in scored), *(cell(point_at(scores, count)) for count in counts)]
-            rows.append([FLOOR_NAMES.get(name, name), "", *values, *[""] * 7])
+            rows.append([floor_title(name), "", *values, *[""] * 7])
         return rows
 
     def text(self) -> str:
@@ -232,7 +234,7 @@ class Comparison:
         if self.protocol == "few-label":
             count = score[-1]["labels_per_class"]
             return f"{best} scores best: {cell(score[-1])} with {labels(count)} a class."
-        protocol = PROTOCOL_NAMES.get(self.protocol, self.protocol)
+        protocol = protocol_title(self.protocol)
         told = f"{best} scores best ({protocol}): {cell(score)}"
         if gain := self.gains(best).get(self.protocol):
             told += f", {over_untrained(gain)}"
@@ -244,7 +246,7 @@ class Comparison:
         floors = {name: found for name, scores in self.floors().items() if name in OF_INPUT and (found := scores.get(self.protocol))}
         highest = max(floors, key=lambda name: headline(floors[name]), default=None)
         if highest is not None and headline(floors[highest]) >= headline(score):
-            told += f" But {'the raw input' if highest == 'input' else FLOOR_NAMES[highest]} gives {percent(floors[highest])}."
+            told += f" But {'the raw input' if highest == 'input' else floor_title(highest)} gives {percent(floors[highest])}."
         return told
 
     def apart(self, better: str, other: str) -> bool:

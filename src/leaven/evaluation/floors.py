@@ -16,16 +16,19 @@ from leaven.encoders import Encoder, TextEncoder, build_encoder, describe_encode
 from leaven.encoders.transformer import WHITENED_BY
 from leaven.evaluation.features import encode
 from leaven.evaluation.few_label import few_label_point, label_draws
-from leaven.methods.registry import build_method, find_method
 from leaven.modalities import Value
+from leaven.modalities.floor import FloorName
 from leaven.run import Run
+from leaven.training.build import build_training
 from leaven.training.devices import choose_device, launch
 from leaven.training.loop import Settings, Training
-from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision
+from leaven.training.request import Request
 from leaven.training.tokenization import tokenized
 
 LABELS_ONLY_STEPS = 200
+UNTRAINED = FloorName("untrained", "untrained encoder", "the untrained encoder")
+LABELS_ONLY = FloorName("labels-only", "labels only", "your labels alone")
 
 
 def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Tensor | None = None) -> Encoder:
@@ -43,22 +46,18 @@ def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Ten
 
 def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int = LABELS_ONLY_STEPS) -> Tensor:
     """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
-    side = encoder.modality.side(encoder.input)
-    size = side if data.spec.roles["x"].shape[1:] != encoder.input.shape[1:] else None
     if encoder.tokenizer is not None:
         data = tokenized(data, encoder.tokenizer)
-    method, recipe = build_method(
-        find_method("supervised"), data.spec_of(labeled), {"x": untrained(encoder, seed)}, {} if size is None else {"views.size": size}
-    )
     device = choose_device("auto")
     fabric = launch(device, 1, NAMES[choose_precision("auto", device)[0]])
+    request = Request("supervised", steps=steps, seed=seed)
+    parts = build_training(request, data, device, members=labeled, make_encoder=lambda: untrained(encoder, seed))
     with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
         settings = Settings(seed, keep_going=True, checkpoint_seconds=float("inf"), device=fabric.device)
-        batch = min(recipe.batch, max(2, len(labeled)))
-        Training(method, recipe, data.rows, labeled, Plan(steps, batch), Run(folder), settings, fabric.autocast, watch=False).run()
-    classifier = method.eval().get_submodule("classifier")
+        Training(parts.method, parts.recipe, data.rows, labeled, parts.plan, Run(folder), settings, fabric.autocast, watch=False).run()
+    classifier = parts.method.eval().get_submodule("classifier")
     with torch.no_grad():
-        logits = classifier(encode(method.encoder, data.rows["x"], test, device=device).to(device)).cpu()
+        logits = classifier(encode(parts.method.encoder, data.rows["x"], test, device=device).to(device)).cpu()
     return logits.argmax(1) == data.rows.label[test]
 
 
@@ -89,7 +88,7 @@ def labels_only_curve(
         begin = time.monotonic()
         if budget is not None and begin - started + spent > budget:
             left = "the counts that were asked for" if count <= max(labels_per_class) else "larger counts"
-            return curve, [f"labels-only stops before {count} labels a class: {left} would exceed the budget of {budget:.0f} seconds"]
+            return curve, [f"the floor `labels only` stops before {count} labels per class: {left} would exceed the budget of {budget:.0f} seconds"]
         correct = [
             labels_only(encoder, data, train[rows], test, seed=seed + number, steps=LABELS_ONLY_STEPS * max(1, len(rows) // 1000))
             for number, rows in enumerate(label_draws(labels, count, draws, seed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from leaven.errors import UserError
 from leaven.evaluation.intervals import bootstrap_intervals
 from leaven.evaluation.knn import SIMILARITIES_AT_ONCE, unit_rows
+from leaven.evaluation.protocol import share_cell
 
 AT = (1, 10, 100)
 GAIN_AT = 10
@@ -20,9 +21,8 @@ RECALLS = tuple(level / 10 for level in range(11))
 STEPS = 2**28  # to which 1 - cosine is rounded: as fine as fp32 products are
 
 
-class Found(NamedTuple):
-    """For each query: average precision; precision and recall among the first `AT` (as far as there are training samples); precision at `RECALLS`;
-    nDCG of the first ten."""
+class Ranking(NamedTuple):
+    """For each query: average precision; precision and recall among the first `at`; precision at `RECALLS`; nDCG of the first ten."""
 
     average: Float[np.ndarray, " queries"]
     first: Float[np.ndarray, "queries at"]
@@ -37,6 +37,7 @@ def retrieval(
     test_features: Float[Tensor, "test dim"],
     test_labels: Int64[Tensor, " test"],
     *,
+    at: Sequence[int] = AT,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Mean average precision over queries by cosine, as {map, interval, precision: [{at, precision, interval}], recall: [{at, recall, interval}],
@@ -52,21 +53,26 @@ def retrieval(
     there = torch.isin(test_labels, train_labels)
     if not there.any():
         raise UserError("no labels to search by", hint="give labels for some training and some test samples")
-    score = told(search(train_features, train_labels, test_features[there], test_labels[there]), len(train_labels), seed)
-    if left := int(((test_labels >= 0) & ~there).sum()):
-        score["note"] = f"queries left out, since no training sample is of their class: {left:,}"
+    at = cuts(at, len(train_labels))
+    score = summarize(search(train_features, train_labels, test_features[there], test_labels[there], at), at, seed)
+    if left_out := int(((test_labels >= 0) & ~there).sum()):
+        score["note"] = f"queries left out, since no training sample is of their class: {left_out:,}"
     return score
 
 
-def told(found: Found, train: int, seed: int) -> dict[str, Any]:
-    """What `retrieval` gives. train: how many samples were searched."""
-    columns = np.column_stack([*found])
+def cuts(at: Sequence[int], count: int) -> list[int]:
+    """The numbers of first samples to look at, as far as there are so many samples."""
+    return [cut for cut in at if cut <= count]
+
+
+def summarize(ranking: Ranking, at: Sequence[int], seed: int) -> dict[str, Any]:
+    """Means over queries with their intervals, in the shape that `retrieval` gives. at: as it was for the ranking."""
+    columns = np.column_stack([*ranking])
     intervals = [list(interval) for interval in bootstrap_intervals(torch.from_numpy(columns), seed=seed)]
     means = zip(columns.mean(axis=0).tolist(), intervals, strict=True)
-    at = [count for count in AT if count <= train]
 
-    def points(place: str, places: Sequence[float], name: str) -> list[dict[str, Any]]:
-        return [{place: each, name: mean, "interval": interval} for each, (mean, interval) in zip(places, means, strict=False)]
+    def points(key: str, places: Sequence[float], name: str) -> list[dict[str, Any]]:
+        return [{key: place, name: mean, "interval": interval} for place, (mean, interval) in zip(places, means, strict=False)]
 
     score: dict[str, Any] = dict(zip(("map", "interval"), next(means), strict=True))
     score["precision"] = points("at", at, "precision")
@@ -77,32 +83,41 @@ def told(found: Found, train: int, seed: int) -> dict[str, Any]:
     return score
 
 
-def search(train: Float[Tensor, "train dim"], train_labels: Tensor, queries: Float[Tensor, "queries dim"], query_labels: Tensor) -> Found:
-    """What each query finds by cosine: see `searched`."""
+def rows_among_first(arms: Sequence[Mapping[str, Any] | None], measure: str, title: str) -> list[list[str]]:
+    """Rows of a scorecard's table: what was measured among the first samples."""
+    places: list[Any] = (arms[0] or {}).get(measure, [])
+    columns = [{point["at"]: point for point in (arm or {}).get(measure, [])} for arm in arms]
+    return [[f"{title} {place['at']}", *(share_cell(column.get(place["at"]), measure) for column in columns)] for place in places]
+
+
+def search(
+    train: Float[Tensor, "train dim"], train_labels: Tensor, queries: Float[Tensor, "queries dim"], query_labels: Tensor, at: Sequence[int] = AT
+) -> Ranking:
+    """How the training samples are ranked by cosine for each query: see `searched`."""
     train, queries = unit_rows(train), unit_rows(queries)
-    return searched(lambda rows: queries[rows] @ train.T, train_labels, query_labels)
+    return searched(lambda rows: queries[rows] @ train.T, train_labels, query_labels, at)
 
 
-def searched(cosine: Callable[[Tensor], Float[Tensor, "some train"]], train_labels: Tensor, query_labels: Tensor) -> Found:
-    """What each query finds. Training samples that are equally near count together, as in scikit-learn's `average_precision_score`.
+def searched(cosine: Callable[[Tensor], Float[Tensor, "some train"]], train_labels: Tensor, query_labels: Tensor, at: Sequence[int] = AT) -> Ranking:
+    """How the training samples are ranked for each query. Equally near ones count together, as in scikit-learn's `average_precision_score`.
 
-    cosine: of some queries (rows) with all training samples. Each query's class must be that of a training sample. Queries of one class are asked
-    together, a block at a time.
+    cosine: from some queries (rows) to their cosines with all training samples. Each query's class must be that of a training sample. Queries of one
+    class are ranked together, a block at a time.
     """
     count = len(train_labels)
-    at = [cut for cut in AT if cut <= count]
-    found = Found(*(np.empty((len(query_labels), *wide)) for wide in ((), (len(at),), (len(at),), (len(RECALLS),), ())))
+    at = cuts(at, count)
+    ranking = Ranking(*(np.empty((len(query_labels), *wide)) for wide in ((), (len(at),), (len(at),), (len(RECALLS),), ())))
     for label in query_labels.unique():
         relevant = (train_labels == label).int()
         for rows in (query_labels == label).nonzero().flatten().split(max(1, SIMILARITIES_AT_ONCE // count)):
             distance = (1 - cosine(rows)).clamp_(0, 2)
             part = ranked(distance.mul_(STEPS).int(), relevant, at)
-            for whole, block in zip(found, part, strict=True):
+            for whole, block in zip(ranking, part, strict=True):
                 whole[rows.numpy()] = block
-    return found
+    return ranking
 
 
-def ranked(distance: Tensor, relevant: Tensor, at: list[int]) -> Found:
+def ranked(distance: Tensor, relevant: Tensor, at: Sequence[int]) -> Ranking:
     """distance: (queries, train) int32 from 0; relevant: (train,) int32, 1 where a training sample should be found."""
     keys = (distance * 2 + relevant).cpu().numpy()
     keys.sort(axis=1)  # nearest first; of those equally near, the relevant ones last
@@ -115,12 +130,12 @@ def ranked(distance: Tensor, relevant: Tensor, at: list[int]) -> Found:
     precision = (last + 1) / (np.take_along_axis(places, last, axis=1) + 1)
     highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     levels = [max(0, int(np.ceil(level * count - 1e-9)) - 1) for level in RECALLS]
-    hits = np.stack([among_first(cut, distances, places) for cut in at], 1)
+    hits = np.stack([among_first(cut, distances, places) for cut in at], 1) if at else np.empty((len(keys), 0))
     top = min(GAIN_AT, len(relevant))
     gains = np.diff(np.stack([among_first(cut, distances, places) for cut in range(1, top + 1)], 1), axis=1, prepend=0)
     discount = 1 / np.log2(np.arange(top) + 2)
     gain = gains @ discount / discount[: min(count, top)].sum()
-    return Found(precision.mean(axis=1), hits / at, hits / count, highest[:, levels], gain)
+    return Ranking(precision.mean(axis=1), hits / np.array(at), hits / count, highest[:, levels], gain)
 
 
 def among_first(cut: int, distances: np.ndarray, places: np.ndarray) -> Float[np.ndarray, " queries"]:

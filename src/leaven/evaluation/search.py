@@ -57,25 +57,27 @@ def row_of(asked: Any, data: DataSet) -> int | None:
     return data.files.index(asked) if isinstance(asked, str) and asked and asked in data.files else None
 
 
-def neighbours(data: DataSet, queries: Sequence[Query], features: Tensor, blocks: Iterable[Tensor], k: int) -> list[list[dict[str, Any]]]:
+def neighbours(
+    data: DataSet, value: Value, queries: Sequence[Query], features: Tensor, blocks: Iterable[Tensor], k: int
+) -> list[list[dict[str, Any]]]:
     """For each query {rank, file, index, similarity, text (of texts), label (where the data has labels)} of the k nearest, nearest first.
 
-    features: (queries, dim). blocks: the features of the data's samples, in order.
+    value: the samples that are searched. features: (queries, dim). blocks: the features of the samples, in order.
     """
     own = any(query.row is not None for query in queries)
     if own and len(data) == 1:
         raise UserError("there is no other sample to find", where=data.name)
     similarity, index = nearest_in_blocks(blocks, features, k=k + own)
-    found = []
+    answers = []
     for query, values, rows in zip(queries, similarity.tolist(), index.tolist(), strict=True):
-        others = [(value, row) for value, row in zip(values, rows, strict=True) if row != query.row][:k]
-        found.append([told(data, row, rank, value) for rank, (value, row) in enumerate(others, start=1)])
-    return found
+        others = [(similar, row) for similar, row in zip(values, rows, strict=True) if row != query.row][:k]
+        answers.append([described(data, value, row, rank, similar) for rank, (similar, row) in enumerate(others, start=1)])
+    return answers
 
 
-def told(data: DataSet, row: int, rank: int, similarity: float) -> dict[str, Any]:
-    x = data.rows.roles.get("x")
-    text = None if x is None else modality_of(x).written(x[torch.tensor([row])])
+def described(data: DataSet, value: Value, row: int, rank: int, similarity: float) -> dict[str, Any]:
+    """One neighbour, as people and programs read it."""
+    text = modality_of(value).written(value[torch.tensor([row])])
     written = {} if text is None else {"text": text}
     labeled = {"label": class_of(data, row)} if data.spec.classes else {}
     return {"rank": rank, "file": name_of(data, row), "index": row, "similarity": round(min(1.0, max(-1.0, similarity)), 6), **written, **labeled}

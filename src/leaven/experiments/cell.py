@@ -21,9 +21,10 @@ from leaven.evaluation.comparison import FINISHED, STOPPED
 from leaven.inspection.estimate import rehearse
 from leaven.report.story import report_run
 from leaven.run import Run, write_json
+from leaven.training.build import build_training
 from leaven.training.flops import flops_a_step
-from leaven.training.pretraining import Request, train
-from leaven.training.tokenization import in_tokens
+from leaven.training.pretraining import train
+from leaven.training.request import Request
 from leaven.training.trained import trained_method
 
 
@@ -40,12 +41,12 @@ def train_and_score(request: Request, opening: dict[str, Any], folder: Path, eva
     try:
         train(request, data, run, progress=progress)
     except TrainingStopped as stopped:
-        report_run(run, data, None)
+        report_run(run, data)
         write_json(folder / "cell.json", {"state": STOPPED, "why": str(stopped)})
         return
     evaluate(run, **opening, **evaluation, say=say)
-    data, _, _ = in_tokens(request, data, run)
-    flops = flops_a_step(trained_method(run, request.method), data.rows, data.train(), run.config["plan"]["batch"])
+    parts = build_training(request, data, "cpu", folder=run)
+    flops = flops_a_step(trained_method(run, request.method), parts.data.rows, parts.members, run.config["plan"]["batch"])
     write_json(folder / "cell.json", {"state": FINISHED, "flops_a_step": flops})
 
 

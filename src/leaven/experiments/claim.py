@@ -17,7 +17,7 @@ from leaven.data import DataSet
 from leaven.draw import Draw
 from leaven.evaluation.comparison import difference, mean, points
 from leaven.evaluation.intervals import seeds_interval
-from leaven.evaluation.scorecard import percent
+from leaven.evaluation.registry import percent
 from leaven.methods.method import Method
 from leaven.run import Run
 

@@ -23,9 +23,9 @@ from leaven.experiments.process import Died, Family, apart
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
 from leaven.run import FORMAT, Run, read_json, write_json
+from leaven.training.build import build_training
 from leaven.training.continuing import kept_plan
-from leaven.training.pretraining import Request, build, plan_of
-from leaven.training.tokenization import in_tokens
+from leaven.training.request import Request
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,13 @@ def scored_encoder(request: Request, data: DataSet, device: str) -> dict[str, An
     if (kind.classifies or kind.learns_labels or "labeled" in kind.pools) and torch.isin(data.held_out()[1], members).any():
         hint = "give a test split, so that it is scored by labels that it has not seen"
         raise UserError(f"{kind.name} learns from labels, and this data has no test split of its own", where=data.name, hint=hint)
-    data, tokenizer, _ = in_tokens(request, data)
-    members = data.train()
-    method, recipe, _ = build(request, data.spec_of(members), device, tokenizer)
-    plan, _ = plan_of(request, recipe, len(members), device)
-    Sampler(data.rows.label[members], plan.batch, request.seed, method.pools, parts=1)
-    kept = list(method.encoders().values())
+    parts = build_training(request, data, device)
+    Sampler(parts.data.rows.label[parts.members], parts.plan.batch, request.seed, parts.method.pools, parts=1)
+    kept = list(parts.method.encoders().values())
     if len(kept) != 1:
-        raise UserError(f"{method.name} keeps {len(kept)} encoders, and a comparison scores one")
+        raise UserError(f"{kind.name} keeps {len(kept)} encoders, and a comparison scores one")
     if not isinstance(kept[0], Encoder):
-        raise UserError(f"{method.name} brings networks of its own, which have no input specification to score by")
+        raise UserError(f"{kind.name} brings networks of its own, which have no input specification to score by")
     return json.loads(json.dumps(describe_encoder(kept[0])))
 
 

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 
 import leaven.experiments.claims as claims_folder
-from leaven.api import evaluate, pretrain
 from leaven.api.console import Progress, Say, quiet
+from leaven.api.evaluate import evaluate
+from leaven.api.pretrain import pretrain
 from leaven.data import DataSet, open_data
 from leaven.draw import Draw
 from leaven.errors import UserError, unknown_name
 from leaven.evaluation.comparison import mean
-from leaven.evaluation.scorecard import percent
+from leaven.evaluation.registry import percent
 from leaven.experiments.claim import Cell, Claim, Found, few
 from leaven.report.reproduction import report_reproduction
 from leaven.run import FORMAT, Run, read_json, write_json

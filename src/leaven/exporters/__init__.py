@@ -28,7 +28,7 @@ def find_target(name: str, settings: Mapping[str, Any] | None = None) -> Target:
     from leaven.methods.registry import convert, hyperparameters
 
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-    kind = next(found for found in vars(module).values() if isinstance(found, type) and issubclass(found, Target) and found is not Target)
+    kind = next(kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Target) and kind is not Target)
     known = hyperparameters(kind)
     for setting in settings or {}:
         if setting not in known:

@@ -25,14 +25,14 @@ class Onnx(Target):
     """A graph with the input `pixels` (batch, C, H, W), `numbers` (batch, D) or `ids` (batch, tokens) and the output `features` (batch, dim); any
     batch size.
 
-    pixels: how pictures are given, "uint8" 0-255 or "float" 0-1. opset: version of ONNX's operators, from 18.
+    pixels: what pictures hold, "uint8" 0-255 or "float" 0-1. opset: version of ONNX's operators, from 18.
     """
 
     suffix = ".onnx"
 
     def __init__(self, *, pixels: str = "uint8", opset: int = 18):
         if pixels not in ("uint8", "float"):
-            raise UserError(f"pixels are given as uint8 or float, not {pixels!r}")
+            raise UserError(f"pixels are uint8 or float, not {pixels!r}")
         if opset < 18:
             raise UserError(f"opset {opset} is older than what can be written", hint="choose 18 or newer")
         self.pixels, self.opset = pixels, opset
@@ -47,8 +47,8 @@ class Onnx(Target):
         example = modality.example(encoder.input, 2, torch.Generator().manual_seed(0))
         if example.dtype == torch.uint8 and self.pixels == "float":
             example = example / 255
-        longest = modality.dynamic_length(encoder.input)
-        dynamic = {0: torch.export.Dim("batch")} | ({} if longest is None else {1: torch.export.Dim("length", min=2, max=longest)})
+        max_length = modality.dynamic_length(encoder.input)
+        dynamic = {0: torch.export.Dim("batch")} | ({} if max_length is None else {1: torch.export.Dim("length", min=2, max=max_length)})
         with without_chatter(), encoder.padded() if isinstance(encoder, TextEncoder) else nullcontext():
             try:
                 program = torch.onnx.export(
@@ -87,11 +87,11 @@ class Onnx(Target):
         import onnxruntime
 
         session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-        (given,) = session.get_inputs()
+        (input,) = session.get_inputs()
 
         def features(raw: Tensor) -> Tensor:
-            raw = raw / 255 if raw.dtype == torch.uint8 and given.type == "tensor(float)" else raw
-            return torch.from_numpy(session.run(None, {given.name: raw.numpy()})[0])
+            raw = raw / 255 if raw.dtype == torch.uint8 and input.type == "tensor(float)" else raw
+            return torch.from_numpy(session.run(None, {input.name: raw.numpy()})[0])
 
         return features
 

@@ -80,20 +80,20 @@ class Target(ABC):
             raise UserError("this folder is not empty", where=out, hint="remove it, or choose another --out")
         if why := self.unfit(encoder):
             raise UserError(why)
-        found: list[Difference] = []
+        differences: list[Difference] = []
 
         def save(partial: Path) -> None:
             self.write(encoder, partial)
-            found.append(difference(encoder, self.read(partial)))
-            if not found[-1].relative <= TOLERANCE:
-                what = f"what was written gives other features (by {found[-1].relative:.2g} of the largest), so it was not kept"
+            differences.append(difference(encoder, self.read(partial)))
+            if not differences[-1].relative <= TOLERANCE:
+                what = f"the written form gives other features (by {differences[-1].relative:.2g} of the largest), so it was not kept"
                 raise UserError(what, where=out, hint="export it to another form")
 
         if self.suffix:
             write_whole(out, save)
         else:
             write_folder(out, save)
-        return found[-1]
+        return differences[-1]
 
 
 @torch.no_grad()

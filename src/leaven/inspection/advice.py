@@ -11,7 +11,7 @@ from typing import Any
 from leaven.inspection.estimate import Pace
 from leaven.methods.registry import find_method
 from leaven.modalities import InputSpec, modality_of
-from leaven.training.pretraining import Request
+from leaven.training.request import Request
 
 SEEN = {"cpu": 1_000_000, "cuda": 10_000_000}  # samples in all; on CIFAR-10, 20 passes on a CPU reached a linear probe of 73 %
 PASSES = {"cpu": (20, 200), "cuda": (100, 800)}

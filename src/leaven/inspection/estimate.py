@@ -14,12 +14,13 @@ from leaven.data import DataSet
 from leaven.encoders import describe_encoder
 from leaven.methods.method import Outputs
 from leaven.run import Run
+from leaven.training.build import build_training
 from leaven.training.devices import choose_device, launch, peak_memory
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, keep_freed_memory
-from leaven.training.pretraining import Request, build, near, plan_of
-from leaven.training.tokenization import in_tokens
+from leaven.training.pretraining import near
+from leaven.training.request import Request
 
 REHEARSAL = 5.0
 BUSY = 0.5  # of the cores
@@ -89,14 +90,12 @@ def rehearse(request: Request, data: DataSet) -> Pace:
     precision, why = choose_precision(request.precision, device)
     fabric = launch(device, 1, NAMES[precision])
     keep_freed_memory()
-    data, tokenizer, made_tokens = in_tokens(request, data)
-    members = data.train()
-    method, recipe, choices = build(request, data.spec_of(members), device, tokenizer)
-    plan, planned = plan_of(request, recipe, len(members), device)
+    parts = build_training(request, data, device)
+    method, members, plan = parts.method, parts.members, parts.plan
     names = [described["name"] for described in map(describe_encoder, method.encoders().values())]
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(request.seed, device=fabric.device)
-        training = Training(method, recipe, near(data, fabric.device), members, plan, Run(folder), settings, fabric.autocast)
+        training = Training(method, parts.recipe, near(parts.data, fabric.device), members, plan, Run(folder), settings, fabric.autocast)
         method.to(fabric.device)
         with closing(training.loader), fast_products(device, precision):
             step = training.rehearse(REHEARSAL)
@@ -104,5 +103,5 @@ def rehearse(request: Request, data: DataSet) -> Pace:
             begin = time.perf_counter()
             training.monitor.look(0, Outputs())
             look = time.perf_counter() - begin
-    made = ({"what": "precision", "value": precision, "why": why}, *made_tokens, *choices, *planned)
-    return Pace(method.name, " and ".join(names), plan.batch, len(members), device, precision, step, look, peak_memory(fabric.device), made)
+    choices = ({"what": "precision", "value": precision, "why": why}, *parts.choices)
+    return Pace(method.name, " and ".join(names), plan.batch, len(members), device, precision, step, look, peak_memory(fabric.device), choices)

@@ -17,7 +17,7 @@ from leaven.inspection.originals import decoding_seconds, headers
 from leaven.modalities import modality_of
 from leaven.modalities.picture_files import Source
 from leaven.training.devices import choose_device
-from leaven.training.pretraining import Request
+from leaven.training.request import Request
 
 LEAST = 8  # samples: with fewer there is nothing to train on
 

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from leaven.data import DataSet
-from leaven.data.sources.tables import Table
 from leaven.data.undecoded import decoders
 from leaven.modalities.content import content_hash, evenly_spaced
 from leaven.modalities.picture_files import FORMATS, Source, Unusable, decode, quiet
@@ -24,11 +23,7 @@ DECODED, DECODED_TOGETHER, DECODING_SECONDS = 512, 16, 1.0
 
 def originals(data: DataSet) -> list[Source]:
     """Up to 4,096 of the picture files (512 of a table, which is read in order), evenly spaced; none where the samples were arrays."""
-    if data.listing is None:
-        return []
-    if isinstance(data.listing, Table):
-        return list(data.listing.sample())
-    return data.listing.sources(evenly_spaced(len(data.listing.names), HEADERS).tolist())
+    return [] if data.listing is None else list(data.listing.sample(HEADERS))
 
 
 def headers(sources: list[Source]) -> tuple[dict[str, int], dict[str, Any] | None]:

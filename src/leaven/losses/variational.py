@@ -6,19 +6,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def drawn(
+def reparameterize(
     mean: Float[Tensor, "batch code"], log_variance: Float[Tensor, "batch code"], noise: Float[Tensor, "batch samples code"]
 ) -> Float[Tensor, "batch samples code"]:
     """Codes from noise (Kingma and Welling 2014, section 2.4)."""
     return mean[:, None] + (0.5 * log_variance).exp()[:, None] * noise
 
 
-def divergence(mean: Float[Tensor, "batch code"], log_variance: Float[Tensor, "batch code"]) -> Float[Tensor, "batch code"]:
+def gaussian_kl(mean: Float[Tensor, "batch code"], log_variance: Float[Tensor, "batch code"]) -> Float[Tensor, "batch code"]:
     """KL(N(mean, variance) || N(0, 1)) of each number, in nats (Kingma and Welling 2014, appendix B)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
-def log_normal(
+def gaussian_log_prob(
     codes: Float[Tensor, "batch samples code"], mean: Float[Tensor, "batch code"], log_variance: Float[Tensor, "batch code"]
 ) -> Float[Tensor, "batch samples"]:
     """Log densities of codes under Gaussians."""

@@ -119,13 +119,15 @@ class Method(nn.Module):
     """The parts that an input can play; a batch has these keys."""
     modality: ClassVar[str | None] = None
     """Set only where the paper needs one kind of data."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What else it asks of a modality: names of attributes of `Modality` that must not be false or empty, such as "likelihoods"."""
     wants: ClassVar[str] = "features"
     """What the encoder must offer: features, maps or tokens."""
     tokens: ClassVar[TokenizerChoice] = TokenizerChoice()
     """Which tokeniser is trained for it, where it learns from text."""
     purpose: ClassVar[str] = "contrast"
     """Which default views of the input's modality suit the method."""
-    couples: ClassVar[bool] = True
+    loss_over_batch: ClassVar[bool] = True
     """Whether `loss` compares samples with each other. If not, it must be a mean over samples, and is never gathered."""
     players: tuple[str, ...] = ()
     """Names of submodules that are trained in turn, one a step (("discriminator", "generator")), while the others' parameters take no gradient. A
@@ -190,7 +192,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def loss(self, outputs: Outputs, *player: str) -> dict[str, Tensor]:
-        """Named terms, whose sum is minimised. Called in fp32, with the outputs of the whole global batch where `couples`."""
+        """Named terms, whose sum is minimised. Called in fp32, with the outputs of the whole global batch where `loss_over_batch`."""
         raise NotImplementedError
 
     def chance(self, outputs: Outputs) -> float | None:
@@ -227,7 +229,7 @@ class Method(nn.Module):
         without gradients unless it asks for them; batch norm and other buffers are put back afterwards."""
         return {}
 
-    def ailments(self, measures: dict[str, float]) -> dict[str, str]:
+    def diagnose(self, measures: dict[str, float]) -> dict[str, str]:
         """What such numbers say is wrong: a verdict, and why with its usual causes. It is given when seen at two looks in a row."""
         return {}
 
@@ -242,7 +244,7 @@ class Method(nn.Module):
         """Called once when training has ended, in the state that is kept."""
 
     def after_step(self, outputs: Outputs, progress: float) -> None:
-        """Called once an optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if `couples`."""
+        """Called after each optimiser step: teachers move here. outputs: those that `loss` saw last, detached."""
         for module in self.modules():
             if isinstance(module, Teacher):
                 module.update(progress)
@@ -254,6 +256,10 @@ class Method(nn.Module):
     def encoders(self) -> dict[str, nn.Module]:
         """What is kept at the end, by name: one encoder, one a role, or none."""
         return {"encoder": self.encoder} if hasattr(self, "encoder") else {}
+
+    def shared_space(self) -> dict[str, nn.Module]:
+        """By role, what takes the features of its encoder to a space in which those of all roles are compared; empty where there is none."""
+        return {}
 
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:

@@ -18,6 +18,7 @@ from leaven import methods
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
 from leaven.errors import UserError, unknown_name
+from leaven.methods.aliases import ALIASES, PLANNED
 from leaven.methods.method import Method, Recipe
 from leaven.plugin import from_file
 from leaven.views import Views
@@ -66,9 +67,18 @@ def find_method(name: str | type[Method]) -> type[Method]:
         method.name, method.family = f"{Path(path).resolve()}:{wanted}", "own"
         GIVEN[method.name] = method
         return method
-    if name not in registry():
-        raise unknown_name("method", name, registry(), "leaven methods")
-    return registry()[name]
+    return registry()[resolve(name)]
+
+
+def resolve(name: str) -> str:
+    """The name of one of Leaven's methods, from its name or one that the literature uses. Raises UserError for any other."""
+    plain = name.lower().replace("-", "_")
+    known = ALIASES.get(plain, plain)
+    if known in registry():
+        return known
+    if known in PLANNED:
+        raise UserError(f"{name} is not in this version of Leaven", hint="see `leaven methods`")
+    raise unknown_name("method", name, [*registry(), *ALIASES], "leaven methods")
 
 
 def known_method(name: str, where: object = None) -> type[Method]:

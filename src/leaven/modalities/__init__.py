@@ -1,6 +1,10 @@
 """One file is one kind of data: its typed values, and everything that only this kind knows. A modality registers itself by being defined."""
 
+from leaven.modalities.boxes import Boxes
 from leaven.modalities.counts import Counts
+from leaven.modalities.geometry import Geometry
+from leaven.modalities.label import Label
+from leaven.modalities.mask import Mask
 from leaven.modalities.modality import MODALITIES, DefaultEncoder, Floor, Modality, find_modality, modality_of
 from leaven.modalities.pixels import Pixels
 from leaven.modalities.signal import Signal
@@ -12,11 +16,15 @@ from leaven.modalities.wave import Wave
 
 __all__ = [
     "MODALITIES",
+    "Boxes",
     "Counts",
     "DefaultEncoder",
     "Floor",
+    "Geometry",
     "InputSpec",
+    "Label",
     "LazyTensor",
+    "Mask",
     "Modality",
     "Pixels",
     "Signal",

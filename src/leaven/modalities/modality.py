@@ -12,6 +12,8 @@ from torch import Tensor
 
 from leaven.errors import UserError, unknown_name
 from leaven.modalities.content import tensor_bytes
+from leaven.modalities.floor import INPUT
+from leaven.modalities.geometry import Geometry
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
@@ -53,6 +55,10 @@ class Modality(ABC):
     """What one sample, and several, are called in messages."""
     values: ClassVar[tuple[type[Value], ...]]
     """The types of its values; data sets hold the first."""
+    target: ClassVar[bool] = False
+    """Whether samples are what is to be predicted, and not what is read."""
+    placed: ClassVar[bool] = False
+    """Whether samples lie in the pictures beside them, and move along when these are cut or turned."""
 
     encoders: ClassVar[tuple[DefaultEncoder, ...]] = ()
     library: ClassVar[str] = ""
@@ -100,6 +106,14 @@ class Modality(ABC):
 
     def resized(self, value: Value, size: int | None, channels: int | None) -> Value:
         """Samples as they are stored for training at a size, with so many channels (pictures only)."""
+        return value
+
+    def resizing(self, value: Value, resized: Value) -> Geometry | None:
+        """How `resized` moved what lies in the samples; None where it left everything in its place."""
+        return None
+
+    def moved(self, value: Value, geometry: Geometry) -> Value:
+        """What belongs to samples that a view moved, moved along (boxes and masks; anything else has no place in a picture)."""
         return value
 
     def empty(self, value: Value) -> tuple[Bool[Tensor, " samples"], str] | None:
@@ -187,8 +201,8 @@ class Modality(ABC):
         return lambda some: self.numbers(some).flatten(1)
 
     def floors(self, value: Value, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
-        """What stands beside an encoder with features of `dim` numbers: "input" always, and more by name."""
-        return {"input": Floor("the raw input", lambda: self.raw_features(value, train))}
+        """What stands beside an encoder with features of `dim` numbers: "input" always, and more by the name of a `FloorName`."""
+        return {INPUT.name: Floor(INPUT.phrase, lambda: self.raw_features(value, train))}
 
     def pair_floors(self, values: tuple[Value, Value], train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
         """The same for pairs of samples, which are compared by cosine; features may be sparse (scipy)."""
@@ -218,6 +232,14 @@ class Modality(ABC):
     def written(self, sample: Value) -> str | None:
         """One sample as it was written; None for kinds that are not."""
         return None
+
+    def in_memory(self, source: Any) -> Any:
+        """What a user gives as data, as `open_data` takes it: read as this modality where it could be read as several."""
+        return source
+
+    def recognizes(self, asked: Any) -> bool:
+        """Whether a query is plainly of this modality, where samples of another could be meant."""
+        return hasattr(asked, "shape")
 
     def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
         """(name, one sample) from what a user asks for: a file, a text or an array of one sample. shape: of the samples that are searched.

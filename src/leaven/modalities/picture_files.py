@@ -48,6 +48,11 @@ def extensions() -> frozenset[str]:
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
 
 
+def is_picture_file(asked: object) -> bool:
+    """Whether this names a picture file that is there."""
+    return isinstance(asked, str | Path) and Path(asked).suffix.lower() in extensions() and Path(asked).expanduser().is_file()
+
+
 def decode(source: Source, side: int, channels: int) -> np.ndarray:
     """(channels, side, side) uint8: short side resized to `side`, then the centre. EXIF rotation is applied, transparency lies on white.
 

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from leaven.errors import UserError
 from leaven.modalities.content import CHUNK, moments
+from leaven.modalities.geometry import Geometry
 from leaven.modalities.modality import DefaultEncoder, Modality
-from leaven.modalities.picture_files import DEFAULT_SIZE, NATIVE_LIMIT, Unusable, decode, stored_side
+from leaven.modalities.picture_files import DEFAULT_SIZE, NATIVE_LIMIT, Unusable, decode, is_picture_file, stored_side
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
@@ -91,6 +92,17 @@ class PixelsModality(Modality):
         parts = [fit(part, side if side != native else None, channels if change else None) for part in pixels.split(CHUNK)]
         return Pixels(torch.cat(parts))
 
+    def resizing(self, value: Any, resized: Any) -> Geometry | None:
+        """The central square of each picture, resized."""
+        height, width = value.pixels.shape[2:]
+        sides = tuple(resized.pixels.shape[2:])
+        if sides == (height, width):
+            return None
+        square, side = min(height, width), sides[0]
+        top, left = (round((round(length * side / square) - side) // 2 * square / side) for length in (height, width))
+        whole = torch.ones(len(value), dtype=torch.int64)
+        return Geometry(whole * top, whole * left, whole * square, whole * square, sides)
+
     def title(self, count: int, described: dict[str, Any]) -> str:
         channels, height, width = described["shape"]
         pictures = self.noun if count == 1 else self.plural
@@ -156,6 +168,9 @@ class PixelsModality(Modality):
 
     def pictures(self, value: Any) -> Tensor:
         return value.pixels
+
+    def recognizes(self, asked: Any) -> bool:
+        return isinstance(asked, np.ndarray | Tensor | Image.Image) or is_picture_file(asked)
 
     def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
         """A picture file or a PIL picture is decoded as the data's were, so that one of them finds itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.modalities.floor import INPUT, FloorName
 from leaven.modalities.modality import DefaultEncoder, Floor, Modality
+from leaven.modalities.picture_files import extensions, is_picture_file
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.text_features import mean_of_words, sparse_tf_idf
 from leaven.modalities.value import LazyTensor, Value
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_WORDS = 5000  # as raw features; all of a large vocabulary would take gigabytes
 LONGEST_SHOWN = 300  # characters of a text on a page
+CHARACTERS = FloorName("characters", "tf-idf of characters", "tf-idf of characters")
+WORDS = FloorName("words", "mean of word vectors", "the mean of word vectors")
 
 
 class Strings(LazyTensor):
@@ -137,8 +142,8 @@ class TextModality(Modality):
 
         return {
             **super().floors(value, train, dim, seed),
-            "characters": Floor("tf-idf of characters", lambda: self.raw_features(value, train, "char_wb")),
-            "words": Floor("the mean of word vectors", word_vectors),
+            CHARACTERS.name: Floor(CHARACTERS.phrase, lambda: self.raw_features(value, train, "char_wb")),
+            WORDS.name: Floor(WORDS.phrase, word_vectors),
         }
 
     def pair_floors(self, values: tuple[Any, Any], train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
@@ -152,9 +157,9 @@ class TextModality(Modality):
             return fitted
 
         return {
-            "input": Floor("tf-idf of words", of(lambda: sparse_tf_idf(known, "word"))),
-            "characters": Floor("tf-idf of characters", of(lambda: sparse_tf_idf(known, "char_wb"))),
-            "words": Floor("the mean of word vectors", of(lambda: mean_of_words(known, dim, seed))),
+            INPUT.name: Floor("tf-idf of words", of(lambda: sparse_tf_idf(known, "word"))),
+            CHARACTERS.name: Floor(CHARACTERS.phrase, of(lambda: sparse_tf_idf(known, "char_wb"))),
+            WORDS.name: Floor(WORDS.phrase, of(lambda: mean_of_words(known, dim, seed))),
         }
 
     def lines(self, value: Any, tokenizer: Any = None) -> list[str] | None:
@@ -164,6 +169,14 @@ class TextModality(Modality):
 
     def written(self, sample: Any) -> str | None:
         return sample.texts.tolist()[0] if isinstance(sample, Text) else None
+
+    def in_memory(self, source: Any) -> Any:
+        """A list of texts is read as texts, even where they look like names of picture files."""
+        texts = isinstance(source, list | tuple) and len(source) > 0 and all(isinstance(item, str) for item in source)
+        return Text(Strings.of(source)) if texts and all(Path(text).suffix.lower() in extensions() for text in source) else source
+
+    def recognizes(self, asked: Any) -> bool:
+        return isinstance(asked, str) and not is_picture_file(asked)
 
     def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
         if not isinstance(asked, str):

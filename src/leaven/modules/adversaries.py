@@ -1,4 +1,4 @@
-"""The two players of adversarial networks: noise to samples, and samples to a number that says how real they look."""
+"""The two players of adversarial networks: from noise to samples, and from samples to a score of how real they look."""
 
 import itertools
 import math
@@ -9,41 +9,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leaven.encoders import build_encoder
-from leaven.encoders.encoder import Encoder
+from leaven.encoders.encoder import Encoder, map_shape
 from leaven.encoders.strided import halvings
 from leaven.errors import UserError
-from leaven.modalities import InputSpec, Value
-from leaven.modules.decoder import dense_layers, map_shape
+from leaven.modalities import InputSpec, Value, modality_of
+from leaven.modules.decoder import dense_layers
 
 MOST_NOISE = 64
 
 
-def noise_size(asked: int | None, input: InputSpec) -> int:
-    """Numbers that a sample is made of: as many as it has, at most 64, if none are asked for. With many more a generator finds few modes.
-
-    UserError for less than one.
-    """
-    size = min(MOST_NOISE, math.prod(input.shape)) if asked is None else asked
-    if size < 1:
-        raise UserError(f"noise must be 1 or more, not {size}")
-    return size
-
-
 class Generator(nn.Module):
-    """Noise, and a class where there are classes, -> samples: pictures in 0-1, by a tanh, or plain numbers in their own units.
+    """Noise, and a class where there are classes, -> samples: numbers in 0-1, by a tanh, where samples are bounded, else numbers in their own units.
 
-    layers: from noise, with the class as a one-hot row beside it (Mirza and Osindero 2014), to the shape of a sample. UserError for other samples.
+    layers: from `noise` numbers, with the class as a one-hot row beside them (Mirza and Osindero 2014), to the shape of a sample.
     """
 
-    def __init__(self, layers: nn.Module, input: InputSpec, classes: int = 0):
+    def __init__(self, layers: nn.Module, input: InputSpec, noise: int, classes: int = 0):
         super().__init__()
-        if input.modality not in ("pixels", "vector"):
-            raise UserError(f"a generator makes pictures or plain numbers, and this data is {input.modality}")
-        pictures = input.modality == "pixels"
-        self.layers, self.classes = layers, classes
-        self.squash = nn.Tanh() if pictures else nn.Identity()
-        self.register_buffer("center", torch.tensor(0.5 if pictures else input.mean or 0.0))
-        self.register_buffer("spread", torch.tensor(0.5 if pictures else input.std or 1.0))
+        bounded = modality_of(input).bounded
+        self.layers, self.noise, self.classes = layers, noise, classes
+        self.squash = nn.Tanh() if bounded else nn.Identity()
+        self.register_buffer("center", torch.tensor(0.5 if bounded else input.mean or 0.0))
+        self.register_buffer("spread", torch.tensor(0.5 if bounded else input.std or 1.0))
 
     center: Tensor
     spread: Tensor
@@ -55,10 +42,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A number for each sample, the higher the more real it looks: a linear layer on the encoder's last maps, or on its features where it has none.
+    """A score per sample, higher for one that looks more real: a linear layer on the encoder's last maps, or on its features where it has none.
 
-    A class is embedded and projected on the same layer, which judges whether the two belong together (Miyato and Koyama 2018, eq. 3); the encoder
-    itself never sees it, and so can be kept for samples without one.
+    A class is embedded and multiplied with the same layer, which scores whether the two belong together (Miyato and Koyama 2018, eq. 3). The encoder
+    never sees the class, so that it also works on samples without one.
     """
 
     def __init__(self, encoder: Encoder, classes: int = 0):
@@ -76,21 +63,34 @@ class Discriminator(nn.Module):
         return score if self.classes is None else score + (self.classes(label) * last).sum(1)
 
 
-def dense_players(
-    input: InputSpec, noise: int, generator: tuple[int, ...], discriminator: tuple[int, ...], classes: int = 0
-) -> tuple[Generator, Discriminator]:
-    """Fully connected layers of these widths, for samples of any shape."""
-    layers = dense_layers((noise + classes, *generator, math.prod(input.shape)), nn.ReLU)
-    made = Generator(nn.Sequential(layers, nn.Unflatten(1, input.shape)), input, classes)
-    return made, Discriminator(build_encoder("dense", input, {"widths": discriminator}), classes)
+def noise_size(wanted: int | None, input: InputSpec) -> int:
+    """Numbers from which a sample is made. None: as many as a sample has, at most 64; with many more a generator finds few modes.
 
-
-def convolutional_players(input: InputSpec, noise: int, width: int, classes: int = 0, norm: bool = True) -> tuple[Generator, Discriminator]:
-    """The networks of DCGAN (Radford et al. 2016, section 3): convolutions with stride instead of pooling, ReLU in the generator and leaky ReLU in
-    the discriminator, batch norm but where pictures go in or out.
-
-    width: channels of the largest maps, which double as their side halves. norm: whether the discriminator has batch norm.
+    Raises UserError for less than 1.
     """
+    size = min(MOST_NOISE, math.prod(input.shape)) if wanted is None else wanted
+    if size < 1:
+        raise UserError(f"noise must be 1 or more, not {size}")
+    return size
+
+
+def dense_players(
+    input: InputSpec, noise: int | None, generator: tuple[int, ...], discriminator: tuple[int, ...], classes: int = 0
+) -> tuple[Generator, Discriminator]:
+    """Fully connected layers of these widths, for samples of any shape. noise: see `noise_size`."""
+    noise = noise_size(noise, input)
+    layers = nn.Sequential(dense_layers((noise + classes, *generator, math.prod(input.shape)), nn.ReLU), nn.Unflatten(1, input.shape))
+    return Generator(layers, input, noise, classes), Discriminator(build_encoder("dense", input, {"widths": discriminator}), classes)
+
+
+def convolutional_players(input: InputSpec, noise: int | None, width: int, classes: int = 0, norm: bool = True) -> tuple[Generator, Discriminator]:
+    """The networks of DCGAN (Radford et al. 2016, sections 3 and 4): convolutions with stride instead of pooling, ReLU in the generator and leaky
+    ReLU in the discriminator, batch norm except where pictures go in or out, and small weights.
+
+    noise: see `noise_size`. width: channels of the largest maps, which double as the side halves. norm: False for a critic, whose discriminator has
+    no batch norm and whose players keep PyTorch's initial weights.
+    """
+    noise = noise_size(noise, input)
     channels, height, breadth = input.shape
     times = halvings(height, breadth)
     widths = [width * 2**depth for depth in reversed(range(times))]
@@ -99,5 +99,27 @@ def convolutional_players(input: InputSpec, noise: int, width: int, classes: int
     for before, after in itertools.pairwise(widths):
         layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
     layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.ConvTranspose2d(width, channels, 4, 2, 1)]
-    made = Generator(nn.Sequential(*layers), input, classes).to(memory_format=torch.channels_last)
-    return made, Discriminator(build_encoder("strided", input, {"width": width, "norm": norm}), classes)
+    generator = Generator(nn.Sequential(*layers), input, noise, classes).to(memory_format=torch.channels_last)
+    discriminator = Discriminator(build_encoder("strided", input, {"width": width, "norm": norm}), classes)
+    if norm:
+        generator.apply(small_weights)
+        discriminator.apply(small_weights)
+    return generator, discriminator
+
+
+def usual_players(input: InputSpec, noise: int | None, width: int | None, classes: int, norm: bool = True) -> tuple[Generator, Discriminator]:
+    """Convolutions for samples with channels over height and width, else three dense layers each.
+
+    width: channels of the largest maps, or units of the dense layers (None: 64, or 256). noise, norm: see `convolutional_players`.
+    """
+    if input.planar:
+        return convolutional_players(input, noise, width or 64, classes, norm)
+    return dense_players(input, noise, (width or 256,) * 3, (width or 256,) * 3, classes)
+
+
+def small_weights(module: nn.Module) -> None:
+    """Weights with a deviation of 0.02 around 0, or around 1 where they scale the output of batch norm."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)

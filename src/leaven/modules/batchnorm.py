@@ -73,6 +73,3 @@ def across_processes(module: nn.Module) -> nn.Module:
 
 def has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(child, nn.modules.batchnorm._BatchNorm) for child in module.modules())
-
-
-__all__ = ["CrossProcessBatchNorm", "across_processes", "has_batch_norm", "sum_over_processes"]

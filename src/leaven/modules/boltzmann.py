@@ -22,7 +22,7 @@ LEGS = ((0.0, 0.5, 1 / 29), (0.5, 0.9, 8 / 29), (0.9, 1.0, 20 / 29))  # inverse 
 
 
 class LogPartition(NamedTuple):
-    """log Z in nats; its standard error (0 where it is exact); how many independent samples the weights of the runs are worth."""
+    """log Z in nats; its standard error (0 where log Z is exact); the effective number of independent runs."""
 
     value: float
     error: float = 0.0
@@ -30,7 +30,7 @@ class LogPartition(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """Free energies of samples and of the model's states; both; the expected hidden states of the samples, and those that chains go on from."""
+    """Free energies of samples and of the model's states; both; the expected hidden states of the samples; the next states of chains."""
 
     data_energy: Float[Tensor, " batch"]
     model_energy: Float[Tensor, " batch"]
@@ -58,14 +58,14 @@ class Boltzmann(nn.Module):
 
     @torch.no_grad()
     def settle(self, total: Float[Tensor, " visible"], samples: int) -> None:
-        """Visible biases that give each unit its mean over so many samples with this sum (Hinton 2012, section 8)."""
+        """Set visible biases so that each unit has its mean over the data. total: sum over the samples (Hinton 2012, section 8)."""
         self.rest.copy_(self.visible.resting(total, samples))
         self.visible_bias.copy_(self.rest)
 
     @torch.no_grad()
     def at_rest(self, count: int, draw: Draw) -> Float[Tensor, "count hidden"]:
-        """Hidden states for visible ones that know nothing of each other."""
-        noise = {name: each[:, 0].to(self.rest) for name, each in self.noise(draw, count, 1).items()}
+        """Hidden states for independent visible units."""
+        noise = {name: numbers[:, 0].to(self.rest) for name, numbers in self.noise(draw, count, 1).items()}
         return self.up(self.visible.sample(self.rest.expand(count, -1), noise["visible"]), noise["hidden"])
 
     def hidden_field(self, visible: Float[Tensor, "batch visible"]) -> Float[Tensor, "batch hidden"]:
@@ -75,7 +75,7 @@ class Boltzmann(nn.Module):
         return F.linear(hidden, self.layer.weight.T, self.visible_bias).to(self.visible_bias.dtype)
 
     def free_energy(self, visible: Float[Tensor, "batch visible"], field: Tensor | None = None) -> Float[Tensor, " batch"]:
-        """-log of the sum over h of exp(-E(v, h)). field: that of the hidden units, where it is known already."""
+        """-log of the sum over h of exp(-E(v, h)). field: of the hidden units, if it is already known."""
         field = self.hidden_field(visible) if field is None else field
         return self.visible.energy(visible) - visible.mv(self.visible_bias) - self.hidden.log_normalizer(field).sum(1)
 
@@ -97,7 +97,7 @@ class Boltzmann(nn.Module):
         return self.visible.sample(self.visible_field(hidden), noise)
 
     def noise(self, draw: Draw, rows: int, steps: int) -> dict[str, Tensor]:
-        """For so many rounds of Gibbs sampling."""
+        """Noise for `steps` rounds of Gibbs sampling."""
         return {
             "hidden": self.hidden.noise(draw.child("hidden"), rows, steps, self.layer.out_features),
             "visible": self.visible.noise(draw.child("visible"), rows, steps, self.layer.in_features),
@@ -106,7 +106,7 @@ class Boltzmann(nn.Module):
     def contrast(
         self, data: Float[Tensor, "batch visible"], noise: dict[str, Tensor], chains: Float[Tensor, "batch hidden"] | None = None
     ) -> Contrast:
-        """Free energies of samples and of the states to which Gibbs sampling leads from there, or from the hidden states of chains.
+        """Free energies of samples and of the states that Gibbs sampling reaches from there, or from the hidden states of chains.
 
         The gradient of the difference of their means is contrastive divergence (Hinton 2002), or that of persistent chains (Tieleman 2008).
         """
@@ -124,8 +124,8 @@ class Boltzmann(nn.Module):
 
     @torch.no_grad()
     def measures(self, data: Float[Tensor, "batch visible"], model: Float[Tensor, "batch visible"]) -> dict[str, float]:
-        """Of a batch and of the model's states: the mean squared error of rebuilding a value, the hidden units' mean state, the share of those almost
-        always in one state, and how much more free energy samples have than the model's states, in nats a value."""
+        """rebuilt: mean squared error of a reconstructed value. activation: mean state of the hidden units. idle_units: share of units nearly
+        always in one state. energy_gap: free energy of samples minus that of the model's states, in nats per value."""
         hidden = self.hidden.mean(self.hidden_field(data))
         idle = (hidden.mean(0) - hidden.mean(0).round()).abs() < ALMOST if isinstance(self.hidden, Binary) else hidden.std(0) < ALMOST
         return {
@@ -177,24 +177,24 @@ class Boltzmann(nn.Module):
         return LogPartition((start + weights.logsumexp(0) - math.log(runs)).item(), error.item(), effective.item())
 
 
-def ailments(measures: dict[str, float]) -> dict[str, str]:
-    """Verdicts on what `Boltzmann.measures` gave."""
-    found = {}
+def diagnose(measures: dict[str, float]) -> dict[str, str]:
+    """Verdicts on the numbers of `Boltzmann.measures`."""
+    verdicts = {}
     if measures["idle_units"] > 0.5:
-        found["idle hidden units"] = (
+        verdicts["idle hidden units"] = (
             f"{measures['idle_units']:.0%} of the hidden units are almost always off, or always on; usual causes: a learning rate that is too high, "
             "a sparsity target that is too low, or more hidden units than the data has use for"
         )
     if measures["energy_gap"] > 0.3:
-        found["diverging"] = (
-            f"the model's own states have {measures['energy_gap']:.2f} nats a value less free energy than samples; usual causes: too high a learning "
-            "rate, or chains that are stuck (more gibbs_steps help)"
+        verdicts["diverging"] = (
+            f"the model's own states have {measures['energy_gap']:.2f} nats per value less free energy than samples; usual causes: too high a "
+            "learning rate, or chains that are stuck (more gibbs_steps help)"
         )
-    return found
+    return verdicts
 
 
 class Chains(nn.Module):
-    """Markov chains that go on from step to step (Tieleman 2008), each moved as often as the others; kept in checkpoints."""
+    """Markov chains that go on from step to step (Tieleman 2008), all moved equally often; kept in checkpoints."""
 
     states: Tensor
     turn: Tensor
@@ -212,7 +212,7 @@ class Chains(nn.Module):
         return self.states[self.places(part * count, count)]
 
     def advance(self, states: Float[Tensor, "batch units"]) -> None:
-        """Chains whose turn it is get these states, those of the global batch. Of more than there are chains, the first stay."""
+        """The chains whose turn it is get the states of the global batch; if there are more states than chains, the first ones."""
         kept = states[: len(self.states)].to(self.states.dtype)
         self.states[self.places(0, len(kept))] = kept
         self.turn += len(states)
@@ -235,7 +235,7 @@ class Stack(nn.Module):
         self.gibbs_steps = gibbs_steps
 
     def begin(self, number: int, total: Float[Tensor, " visible"], samples: int) -> None:
-        """Visible biases, and chains, from the sum over so many samples of what this machine models."""
+        """Set the visible biases and the chains of a machine. total: sum over the samples of the states that it models."""
         machine = self.machines[number]
         machine.settle(total, samples)
         if self.chains:
@@ -243,7 +243,7 @@ class Stack(nn.Module):
             states.copy_(machine.at_rest(len(states), Draw("chains", number)))
 
     def up(self, states: Float[Tensor, "batch visible"], number: int, draw: Draw | None = None) -> Float[Tensor, "batch units"]:
-        """Visible states -> those that this machine models, drawn from layer to layer, or expected ones where there is no draw."""
+        """Visible states -> the states that this machine models: random ones, from layer to layer, or without a draw the expected ones."""
         for below, machine in enumerate(self.machines[:number]):
             field = machine.hidden_field(states)
             noise = None if draw is None else machine.hidden.noise(draw.child("up", below), *field.shape).to(field)
@@ -251,7 +251,7 @@ class Stack(nn.Module):
         return states
 
     def down(self, states: Float[Tensor, "batch units"], number: int, draw: Draw | None = None) -> Float[Tensor, "batch visible"]:
-        """Hidden states of the machine before this one -> visible ones, likewise."""
+        """Hidden states of the machine below this one -> visible states, likewise."""
         for below, machine in reversed(list(enumerate(self.machines[:number]))):
             field = machine.visible_field(states)
             noise = None if draw is None else machine.visible.noise(draw.child("down", below), *field.shape).to(field)
@@ -259,7 +259,7 @@ class Stack(nn.Module):
         return states
 
     def views(self, numbers: Float[Tensor, "batch visible"], number: int, draw: Draw) -> dict[str, Any]:
-        """What a machine learns from, and the randomness for that."""
+        """The states that a machine learns from, and its noise."""
         machine = self.machines[number]
         data = self.up(self.machines[0].visible.observe(numbers, draw.child("data")), number, draw)
         chains = {"chains": self.chains[number].rows(len(data), draw.part)} if self.chains else {}
@@ -269,12 +269,12 @@ class Stack(nn.Module):
         return self.machines[number].contrast(**views)._asdict()
 
     def advance(self, hidden: Float[Tensor, "batch hidden"], number: int) -> None:
-        """Once an optimiser step, with the hidden states that the global batch led to."""
+        """Move the chains, once per optimiser step. hidden: states that the global batch reached."""
         if self.chains:
             self.chains[number].advance(hidden)
 
     def log_prob(self, states: Float[Tensor, "batch visible"], draw: Draw) -> Float[Tensor, " batch"]:
-        """log p of visible states, but for the uppermost machine's log Z: exact for one machine.
+        """log p of visible states, without the uppermost machine's log Z: exact for one machine.
 
         For several it is log p(v, h) - log q(h | v) with one draw from q, of all hidden states but the uppermost; its mean is a lower bound
         (Salakhutdinov and Murray 2008).
@@ -288,12 +288,12 @@ class Stack(nn.Module):
         return nats - self.machines[-1].free_energy(states)
 
     def sample(self, count: int, draw: Draw, steps: int) -> Float[Tensor, "count visible"]:
-        """New visible states: so many rounds of Gibbs sampling in the uppermost machine, then down."""
+        """New visible states: `steps` rounds of Gibbs sampling in the uppermost machine, then down."""
         top = len(self.machines) - 1
         machine = self.machines[top]
         hidden = self.chains[top].rows(count) if self.chains else machine.at_rest(count, draw.child("rest"))
         for step in range(steps):
-            noise = {name: each[:, 0].to(hidden) for name, each in machine.noise(draw.child(step), count, 1).items()}
+            noise = {name: numbers[:, 0].to(hidden) for name, numbers in machine.noise(draw.child(step), count, 1).items()}
             visible = machine.down(hidden, noise["visible"])
             hidden = machine.up(visible, noise["hidden"])
         return self.down(visible, top, draw)

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say."""
+"""Calibrated probabilities."""
 
 import math
 
@@ -11,7 +11,7 @@ LARGEST = 100.0
 
 
 def best_temperature(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, "n"]) -> float:
-    """What logits are best divided by: the temperature with the lowest cross-entropy on held-out labels (Guo et al. 2017, section 4.2).
+    """The best divisor of logits: the temperature with the lowest cross-entropy on held-out labels (Guo et al. 2017, section 4.2).
 
     Between 1/100 and 100, which bounds the answer where all labels are right, or no better than by chance.
     """
@@ -25,6 +25,3 @@ def best_temperature(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, "
 
     with torch.no_grad():
         return math.exp(minimize_scalar(cross_entropy, bounds=(-bound, bound), method="bounded").x)
-
-
-__all__ = ["best_temperature"]

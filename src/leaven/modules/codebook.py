@@ -1,4 +1,4 @@
-"""A codebook: vectors by the nearest of which others are replaced."""
+"""A codebook: vectors are replaced by the nearest of its codes."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Codebook(nn.Module):
-    """`codes` vectors of `size` numbers, which follow what is assigned to them by running means, or take gradients where a method lets them.
+    """`codes` vectors of `size` numbers, which are running means of the vectors assigned to them, or take gradients where a method lets them.
 
     usage: running mean of how many vectors of a batch each code takes, from 1.
     """
@@ -30,7 +30,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def follow(self, vectors: Float[Tensor, "count size"], chosen: Int64[Tensor, " count"], momentum: float, moves: bool = True) -> None:
-        """Once an optimiser step: usage, and each code (if it `moves`) as running means of what the batch assigns to it
+        """Once per optimiser step: usage, and each code (if it `moves`) as running means of what the batch assigns to it
         (van den Oord et al. 2017, appendix A.1, eq. 6-8, whose sums are here the products of usage and code)."""
         assigned = chosen.bincount(minlength=len(self.usage)).to(self.usage)
         self.usage.lerp_(assigned, 1 - momentum)
@@ -41,7 +41,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def restart(self, vectors: Float[Tensor, "count size"], below: float) -> None:
-        """Codes that take less than this share of the vectors divided evenly begin anew at the first of these (Dhariwal et al. 2020, section 3)."""
+        """Codes with less than the share `below` of an even division restart at the first of these vectors (Dhariwal et al. 2020, section 3)."""
         evenly = len(vectors) / len(self.usage)
         dead = (self.usage < below * evenly).nonzero()[: len(vectors), 0]
         self.weight[dead] = vectors[: len(dead)].to(self.weight)
@@ -54,9 +54,6 @@ def straight_through(vectors: Float[Tensor, "*shape"], codes: Float[Tensor, "*sh
 
 
 def perplexity(chosen: Int64[Tensor, "*batch"], codes: int) -> float:
-    """exp of the entropy of how often each code is taken: 1 where one takes all, `codes` where all take as many."""
+    """exp of the entropy of how often each code is used: 1 where one is always used, `codes` where all are used equally often."""
     share = chosen.flatten().bincount(minlength=codes).double() / chosen.numel()
     return torch.special.entr(share).sum().exp().item()
-
-
-__all__ = ["Codebook", "perplexity", "straight_through"]

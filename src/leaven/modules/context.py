@@ -1,4 +1,4 @@
-"""What comes later in a sequence, predicted from what came so far. Steps may be moments of a sound, or rows of a grid of patches."""
+"""Later steps of a sequence, predicted from the steps so far. Steps may be moments of a sound, or rows of a grid of patches."""
 
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Convolutions in the form that CPUs are fast in."""
+"""Convolutions in a form that is fast on CPUs."""
 
 import torch
 from torch import Tensor, nn
@@ -27,5 +27,5 @@ class SideBySideConv2d(nn.Module):
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 1)).view(rows, self.together, height, width + 1, channels)
         wide = padded.transpose(1, 2).reshape(rows, height, self.together * (width + 1), channels)
         convolved = F.conv2d(wide.permute(0, 3, 1, 2), self.weight, padding=1).permute(0, 2, 3, 1)
-        apart = convolved.reshape(rows, height, self.together, width + 1, -1)[:, :, :, :width]
-        return apart.transpose(1, 2).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+        separate = convolved.reshape(rows, height, self.together, width + 1, -1)[:, :, :, :width]
+        return separate.transpose(1, 2).reshape(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -18,9 +18,9 @@ LARGEST_MAP = 7  # a code is first spread over a map whose side is at most this,
 
 
 class Everywhere(nn.Module):
-    """Each channel's positions mixed by a matrix of its own (the channel-wise fully connected layer of Pathak et al. 2016, section 3.1).
+    """The positions of each channel mixed by a separate matrix (the channel-wise fully connected layer of Pathak et al. 2016, section 3.1).
 
-    Content thus reaches every place of a map, which convolutions carry only a few positions far.
+    Content thus reaches every place of a map, while convolutions only carry it a few positions.
     """
 
     def __init__(self, channels: int, positions: int):
@@ -57,15 +57,6 @@ class MapDecoder(nn.Module):
         return decoded if decoded.shape[2:] == self.size else F.interpolate(decoded, self.size, mode="bilinear")
 
 
-@torch.no_grad()
-def map_shape(encoder: nn.Module) -> tuple[int, int, int]:
-    """(channels, height, width) of an encoder's maps of pictures of its own size."""
-    was_training = encoder.training
-    channels, height, width = encoder.eval().maps(torch.zeros(1, *encoder.input.shape)).shape[1:]  # type: ignore[operator, union-attr, misc]
-    encoder.train(was_training)
-    return channels, height, width
-
-
 class PictureDecoder(nn.Module):
     """Codes -> `per_value` numbers for each value of a picture of `shape`: a linear layer to a small map, then a `MapDecoder` (Radford et al. 2016).
 
@@ -97,7 +88,7 @@ class ValueDecoder(nn.Module):
 
 
 class MaskedDecoder(nn.Module):
-    """Codes, and the values themselves, -> `per_value` numbers for each value: from the code and the values before it (a MADE told of a code).
+    """Codes, and the values themselves, -> `per_value` numbers for each value: from the code and the values before it (a MADE given a code).
 
     width: of its hidden layer, whose units see between one and all but one of the values.
     """
@@ -122,7 +113,7 @@ class MaskedDecoder(nn.Module):
 
 
 def halved(side: int, largest: int) -> int:
-    """This side, halved (and rounded up) as often as it takes the largest side to get to `LARGEST_MAP`."""
+    """This side, halved (and rounded up) as often as the largest side must be to reach `LARGEST_MAP`."""
     while largest > LARGEST_MAP:
         side, largest = -(-side // 2), -(-largest // 2)
     return side
@@ -137,12 +128,12 @@ def dense_layers(widths: tuple[int, ...], activation: type[nn.Module]) -> nn.Seq
 
 
 def linear_layers(network: nn.Module) -> list[nn.Linear]:
-    """Those within it, in order."""
+    """The linear layers of a network, in order."""
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
 
 
 def code_decoder(encoder: Encoder, size: int, per_value: int = 1) -> nn.Module:
-    """From codes (batch, size) to what a likelihood takes, (batch, values, per_value): the encoder's opposite.
+    """From codes (batch, size) to the outputs that a likelihood takes, (batch, values, per_value): the opposite of the encoder.
 
     Convolutions for pictures, a mirrored stack of layers where the encoder is dense or the input plain numbers. Values are in the order of
     `flatten(1)` of a sample.
@@ -155,6 +146,6 @@ def code_decoder(encoder: Encoder, size: int, per_value: int = 1) -> nn.Module:
         if inner is encoder and size == widths[-1]:  # its last layer is the code
             widths.pop()
         return ValueDecoder(dense_layers((size, *reversed(widths), values), type(inner.between)), per_value)
-    if inner.input.modality == "pixels":
+    if inner.input.planar:
         return PictureDecoder(size, (shape[0], shape[1], shape[2]), per_value)
     return ValueDecoder(mlp(size, *reversed(widths), values), per_value)

@@ -1,4 +1,4 @@
-"""Convolutions that see only what comes before a place of a picture, read row by row."""
+"""Convolutions that only see what comes before a place of a picture, row by row."""
 
 from collections.abc import Iterable
 
@@ -27,16 +27,16 @@ class GatedConv(nn.Module):
         self.condition = nn.Embedding(classes, 2 * width) if classes else None
 
     def rows(self, above: Float[Tensor, "batch inputs height width"], label: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The next `above` (batch, width, ...), and what it tells `left` (batch, 2 width, ...)."""
+        """The next `above` (batch, width, ...), and its `link` to `left` (batch, 2 width, ...)."""
         seen = self.above(F.pad(above, (self.side, self.side, self.side + self.strict, -self.strict)))
         if self.condition is not None:
             seen = seen + self.condition(label)[:, :, None, None]
         gated = F.glu(seen, 1)
         return (gated if self.strict else above + gated), self.link(seen)
 
-    def places(self, left: Float[Tensor, "batch inputs height width"], told: Tensor) -> Float[Tensor, "batch width height width"]:
-        """The next `left`; each row is by itself."""
-        gated = self.out(F.glu(self.left(F.pad(left, (self.side + self.strict, -self.strict, 0, 0))) + told, 1))
+    def places(self, left: Float[Tensor, "batch inputs height width"], link: Tensor) -> Float[Tensor, "batch width height width"]:
+        """The next `left`; rows are independent of each other."""
+        gated = self.out(F.glu(self.left(F.pad(left, (self.side + self.strict, -self.strict, 0, 0))) + link, 1))
         return gated if self.strict else left + gated
 
 
@@ -44,9 +44,6 @@ def through(layers: Iterable[nn.Module], above: Tensor, left: Tensor, label: Ten
     """Both stacks after these layers."""
     for layer in layers:
         assert isinstance(layer, GatedConv)
-        above, told = layer.rows(above, label)
-        left = layer.places(left, told)
+        above, link = layer.rows(above, label)
+        left = layer.places(left, link)
     return above, left
-
-
-__all__ = ["GatedConv", "through"]

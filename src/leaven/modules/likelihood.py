@@ -1,4 +1,4 @@
-"""How likely a sample is under what a decoder gives for each of its values."""
+"""How likely a sample is, given a decoder's outputs for each of its values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.modalities import Counts, InputSpec, Pixels, Value, Vector
+from leaven.modalities import InputSpec, Value, modality_of
 from leaven.modules.units import check_within_0_and_1, drawn_counts
 
 NEARLY_BINARY = 0.75  # of the largest variance that numbers of 0-1 with their mean can have; 0.84 in MNIST, 0.61 in FashionMNIST, 0.25 in cifar10
@@ -31,23 +31,23 @@ class Likelihood(nn.Module):
 
     def __init__(self, input: InputSpec):
         super().__init__()
-        self.input = input
+        self.input, self.modality = input, modality_of(input)
         self.values = math.prod(input.shape)
 
     @property
     def chance(self) -> float | None:
-        """Nats of a sample (as a loss) under a model that knows nothing; None where there is no such number."""
+        """Nats per sample (as a loss) under a model that knows nothing; None where there is no such number."""
         return None
 
     @abstractmethod
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        """Samples as what the likelihood is of. A draw makes what is random in that new; without one it depends on the sample alone.
+        """Samples as targets of the likelihood. What is random in that comes from the draw; without a draw it only depends on the sample.
 
         Raises UserError for numbers outside the likelihood's range.
         """
 
     def expected(self, x: Value) -> Float[Tensor, "batch values"]:
-        """What `observe` gives on average."""
+        """The average of `observe`."""
         return self.observe(x)
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Likelihood(nn.Module):
         """The expected target."""
 
     def unexplained(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> float:
-        """How much of what differs between samples is lost: 1 where the outputs give nothing but the mean sample, 0 where they give each."""
+        """The share of the differences between samples that is lost: 1 where outputs only give the mean sample, 0 where they give every sample."""
         error = (self.mean(outputs) - target).square().mean()
         return (error / (target - target.mean(0)).square().mean().clamp(min=1e-12)).item()
 
@@ -67,14 +67,13 @@ class Likelihood(nn.Module):
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
         """A random target."""
 
-    @abstractmethod
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
-        """Targets as samples of the input's kind: pictures in 0-1, plain numbers, or counts."""
+        """Targets as samples of the input's modality."""
+        return self.modality.of_numbers(target.unflatten(1, self.input.shape))
 
-    def shaped(self, numbers: Tensor) -> Value:
-        if self.input.modality == "pixels":
-            return Pixels(numbers.unflatten(1, self.input.shape).clamp(0, 1))
-        return Vector(numbers)
+    def numbers(self, x: Value) -> Float[Tensor, "batch values"]:
+        """Samples as people know them, such as pixels in 0-1, one row per sample."""
+        return self.modality.numbers(x).flatten(1)
 
     def within_0_and_1(self, numbers: Tensor) -> Tensor:
         """The numbers, or UserError where they are not in 0-1."""
@@ -104,12 +103,12 @@ class Bernoulli(Likelihood):
         return self.values * math.log(2)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        numbers = self.within_0_and_1(flat(x))
+        numbers = self.expected(x)
         threshold = Draw("binarized").uniform(1, self.values) if draw is None else draw.uniform(*numbers.shape)
         return (threshold.to(numbers.device) < numbers).float()
 
     def expected(self, x: Value) -> Float[Tensor, "batch values"]:
-        return self.within_0_and_1(flat(x))
+        return self.within_0_and_1(self.numbers(x))
 
     def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
         return -F.binary_cross_entropy_with_logits(outputs[..., 0], target.to(outputs.dtype), reduction="none").sum(1)
@@ -119,9 +118,6 @@ class Bernoulli(Likelihood):
 
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
         return (draw.uniform(*outputs.shape[:2]).to(outputs.device) < self.mean(outputs)).to(outputs.dtype)
-
-    def value(self, target: Float[Tensor, "batch values"]) -> Value:
-        return self.shaped(target)
 
 
 class Gaussian(Likelihood):
@@ -133,12 +129,12 @@ class Gaussian(Likelihood):
 
     name = "gaussian"
     smallest = -math.log(256)  # pixels are no more exact than that, and a smaller deviation would be rewarded without end
-    haste = 10.0  # Adam moves a parameter by little more than the learning rate a step, which the one that all values wait for cannot afford
+    haste = 10.0  # Adam moves a parameter by little more than the learning rate per step, too little for the one that all values depend on
 
     def __init__(self, input: InputSpec, own: bool = False):
         super().__init__(input)
         self.per_value = 2 if own else 1
-        plain = input.modality != "pixels"
+        plain = not self.modality.bounded
         self.start = 0.0 if plain or not input.std else math.log(sum(std**2 for std in input.std) / len(input.std)) / 2
         self.change = None if own else nn.Parameter(torch.zeros(()))
         self.register_buffer("center", torch.tensor(input.mean if plain and input.mean else 0.0))
@@ -148,10 +144,10 @@ class Gaussian(Likelihood):
     spread: Tensor
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        return (flat(x) - self.center) / self.spread
+        return (self.numbers(x) - self.center) / self.spread
 
     def logarithm(self, outputs: Tensor) -> Tensor:
-        """Of the deviation: the one for all, or (batch, values). It starts at that of the data, and nears its smallest softly, to find back."""
+        """Logarithm of the deviation: one for all values, or (batch, values). It starts at that of the data, and approaches its minimum softly."""
         change = outputs[..., 1] if self.change is None else self.haste * self.change
         return self.smallest + F.softplus(self.start + change - self.smallest)
 
@@ -166,7 +162,7 @@ class Gaussian(Likelihood):
         return outputs[..., 0] + self.logarithm(outputs).exp() * draw.normal(*outputs.shape[:2]).to(outputs)
 
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
-        return self.shaped(target * self.spread + self.center)
+        return super().value(target * self.spread + self.center)
 
 
 class Categorical(Likelihood):
@@ -176,8 +172,6 @@ class Categorical(Likelihood):
 
     def __init__(self, input: InputSpec, levels: int = 256):
         super().__init__(input)
-        if input.modality != "pixels":
-            raise UserError("a categorical likelihood is of pixels", hint="use --set likelihood=gaussian")
         if levels < 2:
             raise UserError(f"levels must be 2 or more, not {levels}")
         self.per_value = self.levels = levels
@@ -187,21 +181,21 @@ class Categorical(Likelihood):
         return self.values * math.log(self.levels)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        return (self.within_0_and_1(flat(x)) * (self.levels - 1)).round()
+        return (self.within_0_and_1(self.numbers(x)) * (self.levels - 1)).round()
 
     def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
-        each = F.cross_entropy(outputs.flatten(0, 1), target.long().flatten(), reduction="none")
-        return -each.unflatten(0, target.shape).sum(1)
+        nats = F.cross_entropy(outputs.flatten(0, 1), target.long().flatten(), reduction="none")
+        return -nats.unflatten(0, target.shape).sum(1)
 
     def mean(self, outputs: Float[Tensor, "batch values per_value"]) -> Float[Tensor, "batch values"]:
         return outputs.softmax(2) @ torch.arange(self.levels, device=outputs.device, dtype=outputs.dtype)
 
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
         noise = draw.uniform(*outputs.shape).to(outputs).clamp(min=1e-20)
-        return (outputs - (-noise.log()).log()).argmax(2).to(outputs.dtype)  # the largest after Gumbel noise falls as the softmax says
+        return (outputs - (-noise.log()).log()).argmax(2).to(outputs.dtype)  # with Gumbel noise, the largest is a draw from the softmax
 
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
-        return self.shaped(target / (self.levels - 1))
+        return super().value(target / (self.levels - 1))
 
 
 class Multinomial(Likelihood):
@@ -214,17 +208,12 @@ class Multinomial(Likelihood):
 
     name = "multinomial"
 
-    def __init__(self, input: InputSpec):
-        super().__init__(input)
-        if input.modality != "counts":
-            raise UserError("a multinomial likelihood is of counts", hint="use --set likelihood=gaussian")
-
     @property
     def chance(self) -> float:
         return sum(self.input.mean) * math.log(self.values)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
-        return flat(x)
+        return self.numbers(x)
 
     def log_prob(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> Float[Tensor, " batch"]:
         return (target * outputs[..., 0].log_softmax(1)).sum(1)
@@ -233,7 +222,7 @@ class Multinomial(Likelihood):
         return outputs[..., 0].softmax(1)
 
     def unexplained(self, outputs: Float[Tensor, "batch values per_value"], target: Float[Tensor, "batch values"]) -> float:
-        """In nats: of what each text's own shares of words say of it beyond the shares over all texts."""
+        """The same in nats, of what the shares of words in a text say about it beyond the shares over all texts."""
         best = torch.xlogy(target, target / target.sum(1, keepdim=True).clamp(min=1e-12)).sum()
         total = target.sum(0)
         floor = torch.xlogy(total, total / total.sum().clamp(min=1e-12)).sum()
@@ -242,48 +231,34 @@ class Multinomial(Likelihood):
     def sample(self, outputs: Float[Tensor, "batch values per_value"], draw: Draw) -> Float[Tensor, "batch values"]:
         return drawn_counts(self.mean(outputs), draw.uniform(len(outputs), self.input.words).to(outputs))
 
-    def value(self, target: Float[Tensor, "batch values"]) -> Value:
-        return Counts(target)
-
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {likelihood.name: likelihood for likelihood in (Bernoulli, Gaussian, Categorical, Multinomial)}
 
 
-def flat(x: Value) -> Float[Tensor, "batch values"]:
-    """Pictures in 0-1, plain numbers or counts, a row a sample."""
-    if isinstance(x, Pixels):
-        return x.unit().flatten(1)
-    if isinstance(x, Vector):
-        return x.numbers.float().flatten(1)
-    if isinstance(x, Counts):
-        return x.counts.float()
-    raise TypeError(f"there is no likelihood of {x.modality}")
-
-
 def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian", own: bool = False, levels: int = 256) -> Likelihood:
-    """The likelihood of this name; for "auto" Bernoulli where nearly all numbers are at 0 or 1, else `otherwise`; of counts, multinomial.
+    """The likelihood of this name, one of those that the input's modality has. For "auto": Bernoulli where nearly all numbers are near 0 or 1, else
+    `otherwise`, each where the modality has it, else the modality's first.
 
-    Raises UserError for an unknown name, and one that does not fit the input.
+    own: whether each value of a Gaussian has its own deviation. levels: of a categorical likelihood.
 
-    own: whether each value of a Gaussian has a deviation of its own. levels: of a categorical likelihood.
+    Raises UserError for an unknown name, and for a likelihood that the modality does not have.
     """
-    if name != "auto" and name not in LIKELIHOODS:
-        raise UserError(f"no likelihood is named {name!r}", hint=f"choose auto, {', '.join(LIKELIHOODS)}")
-    if input.modality not in ("pixels", "vector", "counts"):
-        raise UserError(f"there is no likelihood of {input.modality}", hint="pictures, plain numbers and counts have one")
-    if input.modality == "counts" and name not in ("auto", "multinomial"):
-        raise UserError(f"a {name} likelihood is not of counts", hint="leave it out, or use --set likelihood=multinomial")
-    if input.modality == "counts" or name == "multinomial":
-        return Multinomial(input)
+    offered = modality_of(input).likelihoods
+    if not offered:
+        raise UserError(f"there is no likelihood of {input.modality}", hint="see `leaven methods` for a method that needs none")
     if name == "auto":
-        name = "bernoulli" if nearly_binary(input) else otherwise
+        name = "bernoulli" if "bernoulli" in offered and nearly_binary(input) else otherwise if otherwise in offered else offered[0]
+    if name not in LIKELIHOODS:
+        raise UserError(f"no likelihood is named {name!r}", hint=f"choose auto, {', '.join(offered)}")
+    if name not in offered:
+        raise UserError(f"{input.modality} have no {name} likelihood", hint=f"choose {', '.join(offered)}, or leave it out")
     if name == "gaussian":
         return Gaussian(input, own)
-    return Categorical(input, levels) if name == "categorical" else Bernoulli(input)
+    return Categorical(input, levels) if name == "categorical" else LIKELIHOODS[name](input)
 
 
 def nearly_binary(input: InputSpec) -> bool:
-    """Whether numbers of 0-1 lie near these ends: their variance is then near mean * (1 - mean), the largest that there can be.
+    """Whether numbers in 0-1 are near 0 or 1: their variance is then near mean * (1 - mean), the largest possible.
 
     A std of 1 stands for a constant; numbers of 0-1 have none above a half.
     """

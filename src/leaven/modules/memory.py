@@ -30,7 +30,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, embeddings: Float[Tensor, "batch dim"]) -> None:
-        """Overwrite the oldest, from the front again where the end is reached. Of more rows than the queue is long, the last stay."""
+        """Overwrite the oldest embeddings. Of more rows than the queue is long, the last ones stay."""
         length, rows = len(self.embeddings), len(embeddings)
         newest = embeddings[-length:]
         places = (self.count + torch.arange(rows - len(newest), rows, device=newest.device)) % length

@@ -15,7 +15,7 @@ PAIRS_AT_ONCE = 2**21  # of tokens, so that their weights take little memory how
 
 
 class Packing(NamedTuple):
-    """Where the tokens of a batch of texts lie when little else is kept, sorted by the texts' lengths.
+    """Where the tokens of a batch of texts lie with little padding, sorted by the texts' lengths.
 
     flat: (places,) which token of the padded batch, flattened, lies there; where a text is filled up, its last one. positions: (places,) of each
     within its text. real: (places,) where a text is not filled up. groups: how many texts lie side by side that are as long when filled up to a
@@ -39,9 +39,9 @@ class Packing(NamedTuple):
         positions = place.minimum(lengths[row] - 1)
         column = mask[texts].int().argsort(dim=1, descending=True, stable=True)[row, positions]
         groups = []
-        for each, count in zip(*(found.tolist() for found in filled.unique_consecutive(return_counts=True)), strict=True):
-            most = max(1, PAIRS_AT_ONCE // each**2)
-            groups += [(min(most, count - start), each) for start in range(0, count, most)]
+        for length, count in zip(*(part.tolist() for part in filled.unique_consecutive(return_counts=True)), strict=True):
+            most = max(1, PAIRS_AT_ONCE // length**2)
+            groups += [(min(most, count - start), length) for start in range(0, count, most)]
         return cls(texts[row] * mask.shape[1] + column, positions, place < lengths[row], groups)
 
     def unpacked(self, pack: Float[Tensor, "places dim"], shape: torch.Size) -> Float[Tensor, "batch longest dim"]:
@@ -60,7 +60,7 @@ def packed_attention(
     packing: Packing | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "1 places heads dim"], None]:
-    """Each text's tokens attend to each other (to those before, where the module is causal); what transformers calls when attention is `NAME`.
+    """Each text's tokens attend to each other (to those before, where the module is causal); transformers calls this where attention is `NAME`.
 
     Texts that are about as long are computed together: they lie side by side, so that few products do.
     """
@@ -68,11 +68,13 @@ def packed_attention(
     causal = bool(getattr(module, "is_causal", False))
     sizes = [count * length for count, length in packing.groups]
     parts = []
-    for group, real, *qkv in zip(packing.groups, packing.real.split(sizes), *(each[0].split(sizes, 1) for each in (query, key, value)), strict=True):
-        q, k, v = (each.unflatten(1, group).transpose(0, 1) for each in qkv)
-        found = F.scaled_dot_product_attention(
+    for group, real, *qkv in zip(
+        packing.groups, packing.real.split(sizes), *(tensor[0].split(sizes, 1) for tensor in (query, key, value)), strict=True
+    ):
+        q, k, v = (tensor.unflatten(1, group).transpose(0, 1) for tensor in qkv)
+        attended = F.scaled_dot_product_attention(
             q, k, v, dropout_p=dropout, scale=scaling, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1],
             attn_mask=None if causal else real.view(group[0], 1, 1, group[1]),  # what fills a text up comes after all that is real
         )  # fmt: skip
-        parts.append(found.transpose(1, 2).flatten(0, 1))
+        parts.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)[None], None

@@ -23,7 +23,7 @@ def sincos_positions(rows: int, columns: int, dim: int) -> Float[Tensor, "patche
 
 
 def gather_tokens(tokens: Float[Tensor, "batch tokens dim"], index: Tensor) -> Float[Tensor, "batch kept dim"]:
-    """The tokens at these places, a list of places a sample: index (batch, kept) int64."""
+    """The tokens at these places, one list of places per sample: index (batch, kept) int64."""
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
 
 

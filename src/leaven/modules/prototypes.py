@@ -1,4 +1,4 @@
-"""Directions that samples are assigned to, and what keeps all of them in use."""
+"""Prototypes to which samples are assigned, and what keeps all of them in use."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class Prototypes(nn.Module):
-    """Cosines with `count` learned directions: inputs and prototypes are normalised at every use, so that lengths mean nothing.
+    """Cosines with `count` learned directions: inputs and prototypes are normalised at every use, so that their lengths do not matter.
 
     That is the last layer of DINO (weight normalisation with a fixed length of 1) and of SwAV (prototypes brought back to length 1 at each step).
     """
@@ -41,13 +41,13 @@ class Centering(nn.Module):
         return ((scores - self.value) / temperature).softmax(1)
 
     def update(self, scores: Float[Tensor, "rows count"]) -> None:
-        """Once an optimiser step, with the scores of the global batch."""
+        """Once per optimiser step, with the scores of the global batch."""
         if self.moving:
             self.value.lerp_(scores.mean(0), 1 - self.momentum)
 
 
 class Balancing(nn.Module):
-    """Targets from a teacher's scores that use all prototypes alike, by Sinkhorn's iterations (Oquab et al. 2023, section 4).
+    """Targets from a teacher's scores that use all prototypes equally, by Sinkhorn's iterations (Oquab et al. 2023, section 4).
 
     balanced: False leaves the plain softmax.
     """
@@ -60,7 +60,7 @@ class Balancing(nn.Module):
         return sinkhorn(scores, temperature, self.iterations) if self.balanced else (scores / temperature).softmax(1)
 
     def update(self, scores: Float[Tensor, "rows count"]) -> None:
-        """Nothing: what balances is the batch itself."""
+        """Nothing to do: each batch is balanced by itself."""
 
 
 @torch.no_grad()
@@ -76,6 +76,3 @@ def sinkhorn(scores: Float[Tensor, "rows count"], epsilon: float, iterations: in
         log = log - log.logsumexp(0, keepdim=True) + share
         log = log - log.logsumexp(1, keepdim=True)
     return log.exp()
-
-
-__all__ = ["Balancing", "Centering", "Prototypes", "sinkhorn"]

@@ -1,4 +1,4 @@
-"""How samples of a model compare with those that it learned from."""
+"""How samples of a model compare with the data."""
 
 import torch
 from jaxtyping import Float
@@ -15,5 +15,5 @@ def energy_distance(a: Float[Tensor, "samples values"], b: Float[Tensor, "others
 
     Differences of a sample to itself are left out, which keeps it unbiased; it may thus be a little below 0.
     """
-    within = sum(torch.cdist(each, each).sum() / (len(each) * (len(each) - 1)) for each in (a, b))
+    within = sum(torch.cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (a, b))
     return (1 - within / (2 * torch.cdist(a, b).mean()).clamp(min=1e-12)).item()

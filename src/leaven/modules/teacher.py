@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 DROPPING: list[tuple[Any, str]] = [(nn.modules.dropout._DropoutNd, "p"), (nn.MultiheadAttention, "dropout"), ("DropPath", "drop_prob")]
-"""Modules that leave parts out at random (timm's by name, which is not loaded for this), and their probability."""
+"""Modules that drop parts at random, and the attribute with their probability. That of timm is named by a string, so that timm is not loaded."""
 
 
 class Teacher(nn.Module):
     """Exponential moving average of one or more modules applied in sequence (Tarvainen and Valpola 2017).
 
     It starts as a copy. Parameters move by `teacher = m * teacher + (1 - m) * student`, with m rising from `momentum` to 1 along a cosine
-    (Grill et al. 2020, section 3.2); buffers (running statistics, counters) are copied. `update` is called once an optimiser step.
+    (Grill et al. 2020, section 3.2); buffers (running statistics, counters) are copied. `update` is called once per optimiser step.
     It drops nothing: dropout and stochastic depth are for students. `network` holds the copies in order, to be called under `torch.no_grad()`.
     warming: m is at most (1 + n) / (10 + n) after n updates, so that a short training does not end with an average of its beginning.
     """

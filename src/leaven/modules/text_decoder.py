@@ -14,7 +14,7 @@ from leaven.modules.vocabulary import VocabularyHead
 
 
 class TextDecoder(nn.Module):
-    """A causal transformer that is told the vector at every place: each token from the vector and the tokens before it.
+    """A causal transformer that gets the vector at every place: it predicts each token from the vector and the tokens before it.
 
     size: of the vector. The embeddings of tokens are the encoder's, which is left as it is.
     """
@@ -34,7 +34,7 @@ class TextDecoder(nn.Module):
 
     def forward(self, vectors: Float[Tensor, "batch size"], text: Tokens, unread: Tensor | None = None) -> dict[str, Float[Tensor, " batch"]]:
         """nats, count and right of all tokens but the first, as `VocabularyHead` gives them. unread: (batch, longest) bool, tokens whose content
-        those after them are not told."""
+        is hidden from the tokens after them."""
         ids = text.ids if unread is None else torch.where(unread, self.input.special["mask"], text.ids)
         states = self.states(vectors, Tokens(ids[:, :-1], text.mask[:, 1:]))
         return self.head(states, text.ids[:, 1:], text.mask[:, 1:])
@@ -46,17 +46,17 @@ class TextDecoder(nn.Module):
 
 
 def written(logits: Any, count: int, input: Any, device: torch.device, noise: Tensor | None = None) -> Tokens:
-    """Texts begun with the token that begins them, and ended by the one that ends them or by their length. logits(read) -> (count, vocabulary)."""
+    """Texts from the begin token to the end token or the maximum length. logits(read) -> (count, vocabulary)."""
     special = input.special
     ids = torch.full((count, 1), special["begin"], device=device)
     ended = torch.zeros(count, dtype=torch.bool, device=device)
     never = [number for name, number in special.items() if name != "end"]
     for place in range(1, input.shape[0]):
-        found = logits(Tokens(ids, torch.ones_like(ids, dtype=torch.bool))).float()
-        found[:, never] = float("-inf")
+        scores = logits(Tokens(ids, torch.ones_like(ids, dtype=torch.bool))).float()
+        scores[:, never] = float("-inf")
         if noise is not None:
-            found = found + noise[:, place]
-        token = torch.where(ended, special["pad"], found.argmax(1))
+            scores = scores + noise[:, place]
+        token = torch.where(ended, special["pad"], scores.argmax(1))
         ids = torch.cat([ids, token[:, None]], 1)
         ended |= token == special["end"]
         if ended.all():
@@ -67,6 +67,6 @@ def written(logits: Any, count: int, input: Any, device: torch.device, noise: Te
 
 
 def gumbel(draw: Any, count: int, input: Any) -> Float[Tensor, "count longest vocabulary"]:
-    """Noise by which the largest logit falls as the softmax says."""
+    """Noise that, added to logits, makes the largest one a random draw from their softmax."""
     uniform = draw.uniform(count, input.shape[0], input.vocabulary).clamp(min=1e-20)
     return -(-uniform.log()).log()

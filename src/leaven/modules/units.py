@@ -15,10 +15,10 @@ from leaven.errors import UserError
 
 
 def check_within_0_and_1(low: float, high: float, need: str, *, hint: str) -> None:
-    """UserError where the smallest and the largest of some numbers are outside."""
+    """UserError where the smallest or the largest of some numbers is outside 0-1. need: whose numbers, and a verb."""
     if not (low >= 0 and high <= 1):  # so that NaN is refused as well
-        found = "some are NaN" if math.isnan(low) else f"these reach from {low:.3g} to {high:.3g}"
-        raise UserError(f"{need} numbers from 0 to 1, and {found}", hint=hint)
+        extent = "some are NaN" if math.isnan(low) else f"these reach from {low:.3g} to {high:.3g}"
+        raise UserError(f"{need} numbers from 0 to 1, and {extent}", hint=hint)
 
 
 class Units(ABC):
@@ -28,19 +28,19 @@ class Units(ABC):
     """
 
     def check(self, low: float, high: float) -> None:  # noqa: B027
-        """UserError where the smallest and the largest number of samples are none that `observe` takes."""
+        """UserError where `observe` does not take numbers between these two, the smallest and the largest of the samples."""
 
     @abstractmethod
     def observe(self, numbers: Float[Tensor, "batch units"], draw: Draw) -> Float[Tensor, "batch units"]:
-        """The states that samples are."""
+        """The states that represent samples."""
 
     @abstractmethod
     def resting(self, total: Float[Tensor, " units"], samples: int) -> Float[Tensor, " units"]:
-        """The field in which units have the mean of so many samples with this sum."""
+        """The field in which units have the mean over the samples. total: their sum."""
 
     @abstractmethod
     def energy(self, states: Float[Tensor, "batch units"]) -> Float[Tensor, " batch"]:
-        """What the states cost by themselves."""
+        """The energy of the states themselves, without any field."""
 
     @abstractmethod
     def log_normalizer(self, field: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Units(ABC):
 
     @abstractmethod
     def noise(self, draw: Draw, rows: int, *shape: int) -> Tensor:
-        """What `sample` takes."""
+        """The noise that `sample` takes."""
 
     @abstractmethod
     def sample(self, field: Tensor, noise: Tensor) -> Tensor:
@@ -150,6 +150,6 @@ class Words(Units):
 
 
 def drawn_counts(shares: Float[Tensor, "batch units"], noise: Float[Tensor, "batch words"]) -> Float[Tensor, "batch units"]:
-    """How often each word comes in texts whose words are drawn with these shares, one for each uniform number."""
+    """How often each word occurs in texts whose words are drawn with these probabilities, one word per uniform number."""
     words = torch.searchsorted(shares.cumsum(1), noise).clamp(max=shares.shape[1] - 1)
     return torch.zeros_like(shares).scatter_add_(1, words, torch.ones_like(noise))

@@ -15,8 +15,10 @@ from leaven.modalities import InputSpec, Tokens
 
 
 class VocabularyHead(nn.Module):
-    """Features of tokens -> how likely the right token is, by its embedding (Devlin et al. 2019; Press and Wolf 2017). plain: no layer before
-    that."""
+    """Features of tokens -> how likely the right token is, by its embedding (Devlin et al. 2019; Press and Wolf 2017).
+
+    plain: without a layer before that.
+    """
 
     def __init__(self, encoder: Any, plain: bool = False):
         super().__init__()
@@ -28,40 +30,41 @@ class VocabularyHead(nn.Module):
         return F.linear(self.layer(features), self.embeddings[0].weight, self.bias)
 
     def forward(
-        self, tokens: Float[Tensor, "batch longest dim"], ids: Int64[Tensor, "batch longest"], told: Bool[Tensor, "batch longest"]
+        self, tokens: Float[Tensor, "batch longest dim"], ids: Int64[Tensor, "batch longest"], predicted: Bool[Tensor, "batch longest"]
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """nats: of the tokens that are to be told, summed over each text; count: how many these are; right: for how many the likeliest is right."""
-        text, place = told.nonzero(as_tuple=True)
+        """nats: of the `predicted` tokens, summed over each text; count: how many there are; right: for how many the likeliest token is right."""
+        text, place = predicted.nonzero(as_tuple=True)
         logits, right = self.logits(tokens[text, place]), ids[text, place]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         empty = logits.new_zeros(len(ids))
         return {
             "nats": empty.index_add(0, text, F.cross_entropy(logits, right, reduction="none")),
-            "count": told.sum(1).to(logits.dtype),
+            "count": predicted.sum(1).to(logits.dtype),
             "right": empty.index_add(0, text, (logits.argmax(1) == right).to(logits.dtype)),
         }
 
 
 def hidden_tokens(input: InputSpec, text: Tokens, draw: Draw, ratio: float, masked: float = 0.8, swapped: float = 0.1) -> dict[str, Any]:
-    """shown: the text with some tokens hidden; ids: the tokens that it has; told: (batch, longest) bool, which were hidden (Devlin et al. 2019, A.1).
+    """shown: the text with some tokens hidden; ids: all its tokens; hidden: (batch, longest) bool, which are hidden (Devlin et al. 2019, A.1).
 
-    ratio: share of the tokens that are, special ones never. masked, swapped: shares of these that are read as the mask token, and as any other.
+    ratio: share of the tokens that are hidden, special ones never. masked, swapped: shares of these that are replaced by the mask token, and by a
+    random one.
     """
-    longest, wide = input.shape[0], text.ids.shape[1]
-    chosen, kind = (draw.uniform(len(text), longest)[:, :wide].to(text.ids.device) for _ in range(2))
-    other = draw.integers(input.vocabulary or 1, len(text), longest)[:, :wide].to(text.ids.device)
+    max_length, wide = input.shape[0], text.ids.shape[1]
+    chosen, kind = (draw.uniform(len(text), max_length)[:, :wide].to(text.ids.device) for _ in range(2))
+    other = draw.integers(input.vocabulary or 1, len(text), max_length)[:, :wide].to(text.ids.device)
     special = torch.tensor(list(input.special.values()), device=text.ids.device)
-    told = text.mask & (chosen < ratio) & ~torch.isin(text.ids, special)
-    shown = torch.where(told & (kind < masked), input.special["mask"], text.ids)
-    shown = torch.where(told & (kind >= masked) & (kind < masked + swapped), other, shown)
-    return {"shown": Tokens(shown, text.mask), "ids": text.ids, "told": told}
+    hidden = text.mask & (chosen < ratio) & ~torch.isin(text.ids, special)
+    shown = torch.where(hidden & (kind < masked), input.special["mask"], text.ids)
+    shown = torch.where(hidden & (kind >= masked) & (kind < masked + swapped), other, shown)
+    return {"shown": Tokens(shown, text.mask), "ids": text.ids, "hidden": hidden}
 
 
 def mean_nats(outputs: Any) -> Float[Tensor, ""]:
-    """Nats a token, over all that were to be told in the batch."""
+    """Nats per token, over all predicted tokens of the batch."""
     return outputs.nats.sum() / outputs.count.sum().clamp(min=1)
 
 
 def chance_of(encoder: Any) -> float:
-    """Nats of a token where all are as likely."""
+    """Nats per token where all tokens are equally likely."""
     return math.log(encoder.input.vocabulary)

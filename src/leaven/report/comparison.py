@@ -13,9 +13,10 @@ from leaven.data import DataSet
 from leaven.encoders.store import load_encoder
 from leaven.evaluation.comparison import DIED, FINISHED, Cell, Comparison, cost_cells, over_untrained
 from leaven.evaluation.features import encode
-from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, headline, measure_of
+from leaven.evaluation.registry import headline, measure_of, protocol_title
 from leaven.modalities import modality_of
 from leaven.modalities.content import spread
+from leaven.modalities.floor import floor_title
 from leaven.report.facts import described, idea
 from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
 from leaven.report.page import duration, score_cell, time_parts
@@ -67,13 +68,13 @@ def scores_figure(comparison: Comparison) -> str:
     import plotly.graph_objects as go
 
     arms = {method: comparison.scores(method) for method in comparison.methods()}
-    arms |= {FLOOR_NAMES.get(name, name): scores for name, scores in comparison.floors().items()}
+    arms |= {floor_title(name): scores for name, scores in comparison.floors().items()}
     figure = go.Figure()
     for protocol in comparison.protocols:
         found = {name: scores[protocol][-1] if protocol == "few-label" else scores[protocol] for name, scores in arms.items() if scores.get(protocol)}
         if not found:
             continue
-        shown = PROTOCOL_NAMES[protocol] + (f" ({next(iter(found.values()))['labels_per_class']} a class)" if protocol == "few-label" else "")
+        shown = protocol_title(protocol) + (f" ({next(iter(found.values()))['labels_per_class']} a class)" if protocol == "few-label" else "")
         colour, symbol = MARKERS[protocol]
         figure.add_scatter(
             x=[headline(score) for score in found.values()],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,9 @@ PAPER, INK, FAINT, RULE = "#fbfaf7", "#1f2328", "#68707b", "#dcd9d2"
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture, (C, H, W) uint8 or float 0-1, lines of text below it, and the colour of its frame."""
+    """A picture, (C, H, W) uint8 or float 0-1, or a text in its place; lines of text below it, and the colour of its frame."""
 
-    picture: Shaped[Tensor, "channels height width"]
+    content: Shaped[Tensor, "channels height width"] | str
     lines: tuple[str, ...]
     frame: tuple[int, int, int] | None = None
 
@@ -50,13 +51,17 @@ def search_sheet(path: Path, data: DataSet, value: Value, queries: Sequence[Quer
             label = each.get("label")
             lines = (f"{each['rank']}   {each['similarity']:.3f}", *([label] if label else []), each["file"])
             frame = None if own is None or label is None else SAME if label == own else OTHER
-            others.append(Shown(picture_of(value[torch.tensor([each["index"]])]), lines, frame))
-        groups.append((Shown(picture_of(query.value), ("query", *([own] if own else []), query.name)), others))
+            others.append(Shown(content_of(value[torch.tensor([each["index"]])]), lines, frame))
+        content = content_of(query.value)
+        name = [] if isinstance(content, str) and content == query.name else [query.name]
+        groups.append((Shown(content, ("query", *([own] if own else []), *name)), others))
     contact_sheet(path, groups)
 
 
-def picture_of(value: Value) -> Tensor:
-    return modality_of(value).pictures(value)[0]
+def content_of(sample: Value) -> Tensor | str:
+    """One sample as it is shown: as a picture, or as it was written."""
+    modality = modality_of(sample)
+    return modality.pictures(sample)[0] if modality.visible else modality.written(sample) or modality.name
 
 
 def contact_sheet(path: Path, groups: Sequence[tuple[Shown, Sequence[Shown]]], *, columns: int = 5) -> None:
@@ -103,22 +108,26 @@ def picture_grid(path: Path, rows: Sequence[Value], *, columns: int) -> None:
 
 
 def tile(shown: Shown) -> Image.Image:
-    """One picture in its frame, its lines below it. Tiny pictures show their pixels."""
+    """One picture in its frame, or a text, with its lines below it. Tiny pictures show their pixels."""
     from PIL import Image, ImageDraw, ImageFont
 
-    picture = Image.fromarray(rgb(shown.picture))
-    scale = SIDE / max(picture.size)
-    width, height = (max(1, round(length * scale)) for length in picture.size)
-    picture = picture.resize((width, height), Image.Resampling.NEAREST if scale >= 4 else Image.Resampling.LANCZOS)
-    left, top = (CELL - width) // 2, (CELL - height) // 2
-    found = Image.new("RGB", (CELL, CELL + LINE * len(shown.lines)), PAPER)
-    draw, font = ImageDraw.Draw(found), ImageFont.load_default(FONT)
-    if shown.frame is not None:
-        draw.rectangle((left - FRAME, top - FRAME, left + width + FRAME - 1, top + height + FRAME - 1), shown.frame)
-    found.paste(picture, (left, top))
+    tile = Image.new("RGB", (CELL, CELL + LINE * len(shown.lines)), PAPER)
+    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(FONT)
+    if isinstance(shown.content, str):
+        lines = textwrap.wrap(shown.content, SIDE // 8, max_lines=SIDE // LINE, placeholder=" …")
+        draw.multiline_text((CELL // 2, CELL // 2), "\n".join(shortened(line, font.getlength) for line in lines), INK, font, "mm", align="center")
+    else:
+        picture = Image.fromarray(rgb(shown.content))
+        scale = SIDE / max(picture.size)
+        width, height = (max(1, round(length * scale)) for length in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.NEAREST if scale >= 4 else Image.Resampling.LANCZOS)
+        left, top = (CELL - width) // 2, (CELL - height) // 2
+        if shown.frame is not None:
+            draw.rectangle((left - FRAME, top - FRAME, left + width + FRAME - 1, top + height + FRAME - 1), shown.frame)
+        tile.paste(picture, (left, top))
     for number, line in enumerate(shown.lines):
         draw.text((FRAME, CELL + 2 + number * LINE), shortened(line, font.getlength), INK if number == 0 else FAINT, font)
-    return found
+    return tile
 
 
 def shortened(line: str, length: Callable[[str], float], width: int = SIDE) -> str:

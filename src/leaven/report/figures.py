@@ -10,21 +10,22 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
+from leaven.evaluation.protocol import Chart, Matrix
 from leaven.report.render import FIGURE
 from leaven.report.sheets import class_name
 
 # Middle tones that hold on white and on near-black; dashes and markers tell the arms apart without colour.
 FEWEST_PLACED = 5  # on a map
-ARMS = {
-    "pre-trained": {"color": "#e07b26", "dash": "solid", "symbol": "circle", "width": 3.5},
-    "labels only": {"color": "#3f8fd2", "dash": "solid", "symbol": "square", "width": 2.25},
-    "untrained encoder": {"color": "#a678c8", "dash": "dash", "symbol": "diamond", "width": 2},
-    "raw input": {"color": "#8b949e", "dash": "dot", "symbol": "triangle-up", "width": 2},
-    "pca": {"color": "#35a36b", "dash": "dashdot", "symbol": "cross", "width": 2},
-    "lsa": {"color": "#35a36b", "dash": "dashdot", "symbol": "cross", "width": 2},
-    "tf-idf of characters": {"color": "#b59410", "dash": "dot", "symbol": "triangle-down", "width": 2},
-    "mean of word vectors": {"color": "#2aa5a5", "dash": "dashdot", "symbol": "x", "width": 2},
-}
+LOOKS = (
+    ("#e07b26", "solid", "circle"),
+    ("#8b949e", "dot", "triangle-up"),
+    ("#a678c8", "dash", "diamond"),
+    ("#3f8fd2", "solid", "square"),
+    ("#35a36b", "dashdot", "cross"),
+    ("#b59410", "dot", "triangle-down"),
+    ("#2aa5a5", "dashdot", "x"),
+)
+"""Colour, dash and marker of the lines of a chart, in the order of the arms."""
 CLASS_COLOURS = ("#e07b26", "#3f8fd2", "#35a36b", "#c9506a", "#9a6fd0", "#b59410", "#2aa5a5", "#d06fb0", "#8a7560", "#7f8c99")
 METRIC_NAMES = {
     "loss": ("Loss", "what training makes small"),
@@ -55,78 +56,41 @@ CELLS_NUMBERED = 12  # classes up to which each cell of a confusion matrix has r
 POINTS = 600  # of a metric curve: more cannot be told apart on a screen
 
 
-def look_of(arm: str) -> dict[str, Any]:
-    """Colour, dash, symbol and width of an arm's line; "pca 256" goes by its first word."""
-    return ARMS.get(arm) or ARMS.get(arm.partition(" ")[0]) or ARMS["raw input"]
-
-
-def few_label_figure(scorecard: Mapping[str, Any]) -> str:
-    """Accuracy against labels a class on a log axis with intervals, one line an arm; empty when no arm has a curve."""
+def lines_figure(chart: Chart) -> str:
+    """A protocol's chart: one line per arm, the encoder's first; empty where no arm has a point."""
     import plotly.graph_objects as go
 
-    from leaven.evaluation.scorecard import FLOOR_NAMES
-
-    curves = {"pre-trained": scorecard.get("scores", {}).get("few-label")}
-    curves |= {FLOOR_NAMES.get(name, name): scores.get("few-label") for name, scores in scorecard.get("floors", {}).items()}
-    figure, counts = go.Figure(), set()
-    for name in sorted((name for name in curves if curves[name]), key=lambda name: list(ARMS).index(name) if name in ARMS else len(ARMS)):
-        points = sorted(curves[name], key=lambda point: point["labels_per_class"])
-        look = look_of(name)
-        labels, accuracy = [point["labels_per_class"] for point in points], [point["accuracy"] for point in points]
-        counts.update(labels)
-        figure.add_scatter(
-            x=labels,
-            y=accuracy,
-            name=name,
-            mode="lines+markers",
-            line={"color": look["color"], "dash": look["dash"], "width": look["width"]},
-            marker={"symbol": look["symbol"], "size": 9 if name == "pre-trained" else 7},
-            error_y=error_bars(points),
-            hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
-        )
-    if not counts:
-        return ""
-    ticks = sorted(counts)
-    figure.update_layout(hovermode="x unified", legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
-    figure.update_xaxes(type="log", title="labels a class", tickvals=ticks, ticktext=[str(count) for count in ticks], range=_log_range(ticks))
-    figure.update_yaxes(tickformat=".0%", title="test accuracy")
-    return fragment(figure, height=400, top=36, label="Accuracy against labels a class, a line for each arm; the table below has the numbers")
-
-
-def retrieval_figure(scorecard: Mapping[str, Any]) -> str:
-    """Precision against recall, one line an arm; empty when no arm was searched by."""
-    import plotly.graph_objects as go
-
-    from leaven.evaluation.scorecard import FLOOR_NAMES
-
-    arms = {"pre-trained": scorecard.get("scores", {})}
-    arms |= {FLOOR_NAMES.get(name, name): scores for name, scores in scorecard.get("floors", {}).items()}
     figure = go.Figure()
-    for name, scores in arms.items():
-        if points := scores.get("retrieval", {}).get("curve"):
-            look = look_of(name)
-            figure.add_scatter(
-                x=[point["recall"] for point in points],
-                y=[point["precision"] for point in points],
-                name=name,
-                mode="lines+markers",
-                line={"color": look["color"], "dash": look["dash"], "width": look["width"]},
-                marker={"symbol": look["symbol"], "size": 7},
-                error_y=error_bars(points, "precision"),
-                hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
-            )
-    if not figure.data:
+    arms = [(arm, points) for arm, points in chart.lines.items() if points]
+    for number, (arm, points) in enumerate(arms):
+        colour, dash, symbol = LOOKS[number % len(LOOKS)]
+        xs, ys, intervals = zip(*points, strict=True)
+        figure.add_scatter(
+            x=xs,
+            y=ys,
+            name=arm,
+            mode="lines+markers",
+            line={"color": colour, "dash": dash, "width": 3.5 if number == 0 else 2.25},
+            marker={"symbol": symbol, "size": 9 if number == 0 else 7},
+            error_y=error_bars([{"accuracy": y, "interval": interval} for y, interval in zip(ys, intervals, strict=True)]),
+            hovertemplate="%{y:.1%}<extra>" + arm + "</extra>",
+        )
+    if not arms:
         return ""
     figure.update_layout(hovermode="x unified", legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
-    figure.update_xaxes(tickformat=".0%", title="share of a query's class that is found (recall)")
-    figure.update_yaxes(tickformat=".0%", title="share that is right (precision)")
-    return fragment(figure, height=400, top=36, label="Precision against recall, a line for each arm; the table below has the means")
+    figure.update_xaxes(tickformat=".0%" if "x" in chart.percent else None, title=chart.x_title)
+    figure.update_yaxes(tickformat=".0%" if "y" in chart.percent else None, title=chart.y_title)
+    if chart.log:
+        ticks = sorted({x for _, points in arms for x, _, _ in points})
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], range=_log_range(ticks))
+    label = f"{chart.y_title} against {chart.x_title}, one line per arm; the table below has the numbers"
+    return fragment(figure, height=400, top=36, label=label)
 
 
 def error_bars(points: Iterable[Mapping[str, Any]], value: str = "accuracy") -> dict[str, Any]:
-    """The intervals of {accuracy, interval} as plotly draws them around the accuracies; none where there is no interval."""
-    found = [(point[value], *(point.get("interval") or (point[value],) * 2)) for point in points]
-    above, below = [high - value for value, _, high in found], [value - low for value, low, _ in found]
+    """The intervals of points as plotly draws them around their values; none where there is no interval."""
+    bounds = [(point[value], *(point.get("interval") or (point[value],) * 2)) for point in points]
+    above, below = [high - value for value, _, high in bounds], [value - low for value, low, _ in bounds]
     return {"type": "data", "symmetric": False, "thickness": 1.25, "width": 4, "array": above, "arrayminus": below}
 
 
@@ -223,16 +187,16 @@ def placed(features: Float[Tensor, "n dim"], *, seed: int = 0, iterations: int =
     return TSNE(perplexity=min(30.0, (len(picked) - 1) / 3), init=start, random_state=seed, max_iter=iterations).fit_transform(picked)[where]
 
 
-def confusion_figure(score: Mapping[str, Any]) -> str:
-    """A row a true class, a column a predicted one, darker where more of the row's samples lie; empty where there is no confusion matrix."""
+def matrix_figure(matrix: Matrix) -> str:
+    """One row per true class, one column per predicted one, darker for a larger share of the row's samples; empty without counts."""
     import plotly.graph_objects as go
 
-    counts = np.array(score.get("confusion") or [])
+    counts = np.array(matrix.counts)
     if not counts.size:
         return ""
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    classes = [str(name) for name in score["classes"]]
+    classes = list(matrix.names)
     few = len(classes) <= CELLS_NUMBERED
     figure = go.Figure()
     figure.add_heatmap(
@@ -252,9 +216,9 @@ def confusion_figure(score: Mapping[str, Any]) -> str:
     )
     figure.update_xaxes(type="category", tickangle=-45)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
-    found = ", ".join(f"{name} {share:.0%}" for name, share in zip(classes, shares.diagonal(), strict=True))
+    correct = ", ".join(f"{name} {share:.0%}" for name, share in zip(classes, shares.diagonal(), strict=True))
     height = 130 + min(560, max(180, 30 * len(classes)))
-    return fragment(figure, height=height, top=6, label=f"Confusion of {len(classes)} classes; named rightly: {found}")
+    return fragment(figure, height=height, top=6, label=f"Confusion of {len(classes)} classes; named correctly: {correct}")
 
 
 def fragment(figure: Any, *, height: int, top: int, label: str) -> str:
@@ -277,7 +241,7 @@ def fragment(figure: Any, *, height: int, top: int, label: str) -> str:
     return f'<div class="figure" role="img" aria-label="{escape(label)}" style="height: {height}px">{FIGURE}{drawn}</script></div>'
 
 
-def _log_range(counts: Sequence[int]) -> list[float]:
+def _log_range(counts: Sequence[float]) -> list[float]:
     return [math.log10(counts[0]) - 0.06, math.log10(counts[-1]) + 0.06]
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from leaven.evaluation.scorecard import FLOOR_NAMES, Scorecard
-from leaven.report.figures import confusion_figure, embedding_map, few_label_figure, metric_figures, retrieval_figure
+from leaven.evaluation.protocol import Chart, Matrix
+from leaven.evaluation.scorecard import Scorecard
+from leaven.report.figures import embedding_map, lines_figure, matrix_figure, metric_figures
 from leaven.report.render import render
 from leaven.report.sheets import neighbour_strips, picture_sheet, view_strips
 
@@ -20,16 +21,15 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     title, summary (one sentence; else the scorecard's), command, config (nested dict); facts: what was asked, as list of {name, value, why}; health:
     list of {verdict, since_step, why}, empty = no warnings; scorecard: Scorecard.to_dict(); metrics: rows of metrics.jsonl; views: {originals (n, C,
     H, W), views: list of (n, C, h, w)}, uint8 or float 0-1; made: new samples, pictures (n, C, H, W) or list of texts; rebuilt: pictures and what is
-    decoded from their features, as views; rebuilt_texts: list of (text, text); embedding: {features (n, D), labels (n,) or none, classes};
-    neighbours: {queries, neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`); texts: list of {text, label or none, found: list
-    of {text, label}}; time_split: {part: seconds}.
+    decoded from their features, as views; rebuilt_texts: list of (text, text); features: a list with role (empty: the only one), embedding:
+    {features (n, D), labels (n,) or none, classes}, neighbours: {queries, neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`),
+    and texts: list of {text, label or none, nearest: list of {text, label}}; time_split: {part: seconds}.
     """
     from markupsafe import Markup
 
     health = payload.get("health")
     scorecard = payload.get("scorecard")
-    views, embedding = payload.get("views"), payload.get("embedding")
-    made, rebuilt = payload.get("made"), payload.get("rebuilt")
+    views, made, rebuilt = payload.get("views"), payload.get("made"), payload.get("rebuilt")
     page = {
         "title": payload["title"],
         "subtitle": [],
@@ -39,10 +39,8 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         "facts": payload.get("facts") or [],
         "health": health,
         "learned": _learned(payload.get("metrics") or []),
-        "few_label": "",
-        "retrieval": "",
-        "confusion": "",
-        "confused": [],
+        "charts": [],
+        "matrices": [],
         "scores": None,
         "notes": [],
         "views": view_strips(views["originals"], views["views"]) if views else [],
@@ -50,20 +48,25 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         "made_texts": made if isinstance(made, list) else [],
         "rebuilt": view_strips(rebuilt["originals"], rebuilt["views"]) if rebuilt else [],
         "rebuilt_texts": payload.get("rebuilt_texts") or [],
-        "map": Markup(embedding_map(embedding["features"], embedding.get("labels"), embedding.get("classes")) if embedding else ""),
-        "neighbours": neighbour_strips(payload["neighbours"]) if payload.get("neighbours") else [],
-        "texts": payload.get("texts") or [],
+        "features": [
+            {
+                "role": shown.get("role", ""),
+                "map": Markup(embedding_map(**shown["embedding"]) if shown.get("embedding") else ""),
+                "neighbours": neighbour_strips(shown["neighbours"]) if shown.get("neighbours") else [],
+                "texts": shown.get("texts") or [],
+            }
+            for shown in payload.get("features") or []
+        ],
         "curves": [{**curve, "figure": Markup(curve["figure"])} for curve in metric_figures(payload.get("metrics") or [], health or [])],
         "time": time_parts(payload.get("time_split") or {}),
     }
     if scorecard:
         card = Scorecard.from_dict(scorecard)
+        figures = card.figures()
         page |= {
             "summary": page["summary"] or card.sentence(),
-            "few_label": Markup(few_label_figure(scorecard)),
-            "retrieval": Markup(retrieval_figure(scorecard)),
-            "confusion": Markup(confusion_figure(card.scores.get("classifier", {}))),
-            "confused": card.scores.get("classifier", {}).get("confused", []),
+            "charts": [{"about": chart, "figure": Markup(lines_figure(chart))} for chart in figures if isinstance(chart, Chart)],
+            "matrices": [{"about": matrix, "figure": Markup(matrix_figure(matrix))} for matrix in figures if isinstance(matrix, Matrix)],
             "scores": _scores(card),
             "notes": card.notes,
         }
@@ -91,8 +94,7 @@ def _learned(metrics: Sequence[Mapping[str, Any]]) -> str:
 def _scores(card: Scorecard) -> dict[str, Any]:
     """The scorecard's table with each cell cut into value and interval, so that a phone can break the line between them."""
     head, *rows = card.table()
-    cells = [[rows_name, *map(score_cell, values)] for rows_name, *values in rows]
-    return {"head": head, "rows": cells, "floors": [name for name in head[2:] if name in FLOOR_NAMES.values()]}
+    return {"head": head, "rows": [[title, *map(score_cell, values)] for title, *values in rows]}
 
 
 def score_cell(text: str) -> dict[str, str]:
@@ -104,7 +106,7 @@ def score_cell(text: str) -> dict[str, str]:
 def time_parts(time_split: Mapping[str, float]) -> list[dict[str, Any]]:
     total = sum(time_split.values())
     return [
-        {"name": name, "share": seconds / total, "told": duration(seconds), "colour": PARTS.get(name, "#c9506a")}
+        {"name": name, "share": seconds / total, "duration": duration(seconds), "colour": PARTS.get(name, "#c9506a")}
         for name, seconds in time_split.items()
         if seconds > 0
     ]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leaven.evaluation.scorecard import FLOOR_NAMES, PROTOCOL_NAMES, cell
+from leaven.evaluation.registry import cell, protocol_title
+from leaven.modalities.floor import floor_title
 from leaven.report.facts import described
 from leaven.report.figures import CLASS_COLOURS, error_bars, fragment
 from leaven.report.page import score_cell
@@ -131,7 +132,7 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
         if isinstance(score, list):
             columns |= {f"{point['labels_per_class']} labels a class": (protocol, place) for place, point in enumerate(score)}
         else:
-            columns[PROTOCOL_NAMES.get(protocol, protocol)] = (protocol, None)
+            columns[protocol_title(protocol)] = (protocol, None)
 
     measures = content["measures"]
     numbers = list(next(iter(measures.values()), {}))
@@ -153,7 +154,7 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
             "accuracies": bool(columns),
             "head": [*columns, *numbers],
             "rows": [row(name, content["scores"].get(name, {})) for name in {**content["scores"], **measures}],
-            "floors": [row(FLOOR_NAMES.get(name, name), scores) for name, scores in content["floors"].items()],
+            "floors": [row(floor_title(name), scores) for name, scores in content["floors"].items()],
             "command": command,
         },
     )

@@ -18,7 +18,7 @@ SAME, OTHER = (46, 160, 67), (214, 72, 62)
 def view_strips(
     originals: Shaped[Tensor, "n channels height width"], views: Sequence[Shaped[Tensor, "n channels h w"]], *, most: int = 8
 ) -> list[str]:
-    """One data URI a sample: the original, a gap, then its views, which may differ in size. uint8 0-255 or float 0-1; at most `most` samples."""
+    """One data URI per sample: the original, a gap, then its views, which may differ in size. uint8 0-255 or float 0-1; at most `most` samples."""
     count = min(most, len(originals))
     return [data_uri(strip([originals[row]], [view[row] for view in views])) for row in range(count)]
 
@@ -34,24 +34,24 @@ def picture_sheet(pictures: Shaped[Tensor, "n channels height width"], *, column
 
 
 def neighbour_strips(neighbours: Mapping[str, Any], *, most: int = 8) -> list[dict[str, str]]:
-    """{image, query, found} a query: its picture, its nearest training pictures framed green (same class) or red (other), and the names.
+    """{image, query, nearest} per query: its picture, its nearest training pictures framed green (same class) or red (other), and the names.
 
     neighbours: queries (n, C, H, W), neighbours (n, k, C, H, W), and when there are labels query_labels (n,), neighbour_labels (n, k) (-1 = none),
     classes.
     """
-    queries, found = neighbours["queries"], neighbours["neighbours"]
-    query_labels, found_labels, classes = neighbours.get("query_labels"), neighbours.get("neighbour_labels"), neighbours.get("classes")
+    queries, nearest = neighbours["queries"], neighbours["neighbours"]
+    query_labels, nearest_labels, classes = neighbours.get("query_labels"), neighbours.get("neighbour_labels"), neighbours.get("classes")
     strips = []
     for row in range(min(most, len(queries))):
-        frames: list[tuple[int, int, int] | None] = [None] * len(found[row])
-        query_name, found_names = "", ""
-        if query_labels is not None and found_labels is not None and int(query_labels[row]) >= 0:
-            own, others = int(query_labels[row]), [int(label) for label in found_labels[row]]
+        frames: list[tuple[int, int, int] | None] = [None] * len(nearest[row])
+        query_name, nearest_names = "", ""
+        if query_labels is not None and nearest_labels is not None and int(query_labels[row]) >= 0:
+            own, others = int(query_labels[row]), [int(label) for label in nearest_labels[row]]
             frames = [None if label < 0 else SAME if label == own else OTHER for label in others]
             query_name = class_name(own, classes)
-            found_names = ", ".join("?" if label < 0 else class_name(label, classes) for label in others)
-        image = data_uri(strip([queries[row]], list(found[row]), frames=frames))
-        strips.append({"image": image, "query": query_name, "found": found_names})
+            nearest_names = ", ".join("?" if label < 0 else class_name(label, classes) for label in others)
+        image = data_uri(strip([queries[row]], list(nearest[row]), frames=frames))
+        strips.append({"image": image, "query": query_name, "nearest": nearest_names})
     return strips
 
 

@@ -1,8 +1,9 @@
-"""What a run's page tells: gathered from the run's folder, its encoder and its data."""
+"""What a run's page shows, gathered from the run's folder, its encoders and its data."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from leaven.data import DataSet
 from leaven.draw import Draw
 from leaven.encoders import Encoder
+from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
 from leaven.evaluation.generation import new_samples
@@ -23,18 +25,18 @@ from leaven.modalities import Value, modality_of
 from leaven.modalities.content import spread
 from leaven.report.facts import facts
 from leaven.report.page import write_report
-from leaven.run import Run
-from leaven.training.trained import trained_method
+from leaven.run import Run, read_json
+from leaven.training.trained import data_role, trained_method
 from leaven.vectors import class_of
 from leaven.views import Views
 
 SHOWN, MAPPED, SEARCHED = 8, 1000, 5000
 NEAREST_TEXTS = 5
-MADE, MADE_TEXTS = 40, 8
+NEW, NEW_TEXTS = 40, 8
 
 
-def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard | None = None, *, device: str = "cpu") -> Path:
-    """Write report.html into the run's folder; `encoder` None (a method with networks of its own) leaves the feature pictures out."""
+def report_run(run: Run, data: DataSet, card: Scorecard | None = None, *, encoders: Mapping[str, Encoder] | None = None, device: str = "cpu") -> Path:
+    """Write report.html into the run's folder. encoders: by role (None: those that the run keeps, but for networks of a method's own)."""
     config = run.config
     asked, result = config["asked"], config["result"] or {}
     payload: dict[str, Any] = {
@@ -48,37 +50,69 @@ def report_run(run: Run, data: DataSet, encoder: Encoder | None, card: Scorecard
     }
     if card is not None:
         payload |= {"scorecard": card.to_dict(), "summary": card.sentence()}
-    value = data.rows.roles.get("x")
-    if value is not None and modality_of(value).visible and "views" in asked["method"]["hyperparameters"]:
-        payload["views"] = seen_views(value[spread(data.train(), SHOWN)], asked["method"]["hyperparameters"]["views"])
+    views = asked["method"]["hyperparameters"].get("views")
+    visible = next((value for value in data.rows.roles.values() if modality_of(value).visible), None)
+    if views and visible is not None:
+        payload["views"] = seen_views(visible[spread(data.train(), SHOWN)], views)
     if result:
-        payload |= made(run, data, device=device)
-    if encoder is not None and value is not None and (parts := apart(data)):
-        train, test = parts
-        test, train = spread(test, MAPPED), spread(train, SEARCHED)
-        features, found = encode(encoder, value, test, device=device), encode(encoder, value, train, device=device)
-        labels = data.rows.label[test] if data.spec.classes else None
-        payload["embedding"] = {"features": features, "labels": labels, "classes": list(data.spec.class_names)}
-        queries = spread(torch.arange(len(test)), SHOWN)
-        if encoder.modality.visible:
-            _, nearest = nearest_neighbours(found, features[queries], k=SHOWN)
-            payload["neighbours"] = {
-                "queries": pictures_of(value, test[queries]),
-                "neighbours": torch.stack([pictures_of(value, train[row]) for row in nearest]),
-                "query_labels": None if labels is None else data.rows.label[test[queries]],
-                "neighbour_labels": None if labels is None else data.rows.label[train[nearest]],
-                "classes": list(data.spec.class_names),
-            }
-        elif encoder.modality.lines(value[test[:1]]) is not None:
-            _, nearest = nearest_neighbours(found, features[queries], k=NEAREST_TEXTS)
-            payload["texts"] = [
-                {**shown_line(data, int(test[query])), "found": [shown_line(data, int(train[row])) for row in rows]}
-                for query, rows in zip(queries, nearest, strict=True)
-            ]
+        payload |= generated(run, data, device=device)
+        encoders = own_encoders(run) if encoders is None else encoders
+        payload["features"] = [features_of(encoder, data, role, device) for role, encoder in readers(encoders, data).items() if held_out(data)]
     return write_report(run.path / "report.html", payload)
 
 
-def made(run: Run, data: DataSet, *, device: str) -> dict[str, Any]:
+def own_encoders(run: Run) -> dict[str, Encoder]:
+    """The encoders of a run by role, but for networks of a method's own."""
+    folders = {role: run.encoder_folder / role for role in run.roles} or {"encoder": run.encoder_folder}
+    return {
+        role: load_encoder(folder)
+        for role, folder in folders.items()
+        if (folder / "config.json").is_file() and read_json(folder / "config.json")["library"] != "method"
+    }
+
+
+def readers(encoders: Mapping[str, Encoder], data: DataSet) -> dict[str, Encoder]:
+    """Role of the data -> the encoder that reads it: the role that it was trained for, else the first that fits it."""
+    readers: dict[str, Encoder] = {}
+    for role, encoder in encoders.items():
+        fitting = [name for name, spec in data.spec.roles.items() if spec.modality == encoder.input.modality]
+        if fitting:
+            readers.setdefault(role if role in fitting else fitting[0], encoder)
+    return readers
+
+
+def features_of(encoder: Encoder, data: DataSet, role: str, device: str) -> dict[str, Any]:
+    """{role (empty where the data has one alone), embedding, neighbours or texts}: a map of test samples, and some of them with the nearest of the
+    training part."""
+    train, test = held_out(data) or (torch.empty(0), torch.empty(0))
+    test, train = spread(test, MAPPED), spread(train, SEARCHED)
+    value, classes = data.rows[role], list(data.spec.class_names)
+    features, searched = encode(encoder, value, test, device=device), encode(encoder, value, train, device=device)
+    labels = data.rows.label[test] if data.spec.classes else None
+    shown: dict[str, Any] = {
+        "role": role if len(data.rows.roles) > 1 else "",
+        "embedding": {"features": features, "labels": labels, "classes": classes},
+    }
+    queries = spread(torch.arange(len(test)), SHOWN)
+    if encoder.modality.visible:
+        _, nearest = nearest_neighbours(searched, features[queries], k=SHOWN)
+        shown["neighbours"] = {
+            "queries": as_bytes(value[test[queries]]),
+            "neighbours": torch.stack([as_bytes(value[train[rows]]) for rows in nearest]),
+            "query_labels": None if labels is None else data.rows.label[test[queries]],
+            "neighbour_labels": None if labels is None else data.rows.label[train[nearest]],
+            "classes": classes,
+        }
+    elif encoder.modality.lines(value[test[:1]]) is not None:
+        _, nearest = nearest_neighbours(searched, features[queries], k=NEAREST_TEXTS)
+        shown["texts"] = [
+            {**line_of(data, role, int(test[query])), "nearest": [line_of(data, role, int(train[row])) for row in rows]}
+            for query, rows in zip(queries, nearest, strict=True)
+        ]
+    return shown
+
+
+def generated(run: Run, data: DataSet, *, device: str) -> dict[str, Any]:
     """New samples, and test samples beside what is decoded from their features: where Leaven's own method makes them, its checkpoint is still there,
     and they can be shown."""
     kind = registry().get(run.config["asked"]["method"]["name"])
@@ -89,25 +123,28 @@ def made(run: Run, data: DataSet, *, device: str) -> dict[str, Any]:
     except UserError:
         return {}
     encoder: Any = next(iter(method.encoders().values()))
-    modality, found = encoder.modality, {}
+    modality, value = encoder.modality, data.rows[data_role(data.spec, encoder)]
+    if not modality.visible and modality.lines(value[torch.arange(1)]) is None:
+        return {}
 
-    def shown(value: Value) -> Any:
-        return as_bytes(value) if modality.visible else modality.lines(value, encoder.tokenizer)
+    def shown(samples: Value) -> Any:
+        return as_bytes(samples) if modality.visible else modality.lines(samples, encoder.tokenizer)
 
-    if "sample" in kind.abilities() and (modality.visible or modality.tokenized):
-        parts = list(new_samples(method, MADE if modality.visible else MADE_TEXTS, device=device))
-        found["made"] = shown(parts[0].cat(parts))
-    if "decode" in kind.abilities() and (modality.visible or modality.tokenized) and "x" in data.rows.roles and (parts_of := apart(data)):
-        value = data.rows["x"][spread(parts_of[1], SHOWN)]
-        ((before, after),) = reconstructed(method, value, encoder.input.shape, device=device)
+    payload: dict[str, Any] = {}
+    if "sample" in kind.abilities():
+        blocks = list(new_samples(method, NEW if modality.visible else NEW_TEXTS, device=device))
+        payload["made"] = shown(blocks[0].cat(blocks))
+    if "decode" in kind.abilities() and (parts := held_out(data)):
+        ((before, after),) = reconstructed(method, value[spread(parts[1], SHOWN)], encoder.input.shape, device=device)
         if modality.visible:
-            found["rebuilt"] = {"originals": shown(before), "views": [shown(after)]}
+            payload["rebuilt"] = {"originals": shown(before), "views": [shown(after)]}
         else:
-            found["rebuilt_texts"] = list(zip(shown(encoder.in_tokens(before)), shown(after), strict=True))
-    return found
+            before = encoder.in_tokens(before) if modality.tokenized else before
+            payload["rebuilt_texts"] = list(zip(shown(before), shown(after), strict=True))
+    return payload
 
 
-def apart(data: DataSet) -> tuple[torch.Tensor, torch.Tensor] | None:
+def held_out(data: DataSet) -> tuple[Tensor, Tensor] | None:
     """Training and test rows; None where nothing can be held out, as of samples that are all the same."""
     try:
         train, test, *_ = data.held_out()
@@ -116,9 +153,9 @@ def apart(data: DataSet) -> tuple[torch.Tensor, torch.Tensor] | None:
     return train, test
 
 
-def shown_line(data: DataSet, row: int) -> dict[str, str | None]:
+def line_of(data: DataSet, role: str, row: int) -> dict[str, str | None]:
     """A sample as a line of text, and its class."""
-    value = data.rows["x"][torch.tensor([row])]
+    value = data.rows[role][torch.tensor([row])]
     (line,) = modality_of(value).lines(value) or [""]
     return {"text": line, "label": class_of(data, row)}
 
@@ -128,10 +165,6 @@ def seen_views(value: Value, stored: dict[str, Any]) -> dict[str, Any]:
     modality = modality_of(value)
     views = Views.from_dict(stored)(value, Draw("report"))
     return {"originals": as_bytes(modality.fitted(value, tuple(views[0].shape[0]))), "views": [as_bytes(view) for view in views]}
-
-
-def pictures_of(value: Value, rows: Tensor) -> Tensor:
-    return as_bytes(value[rows])
 
 
 def as_bytes(value: Value) -> Tensor:

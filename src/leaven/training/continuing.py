@@ -67,7 +67,9 @@ def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, sa
             raise UserError("checkpoints without their config.json lie here", where=folder.path, hint="choose another --out")
         return None
     config = Run.open(folder.path).config
-    found = differences(config["asked"], json.loads(json.dumps(asked)))
+    before = config["asked"]
+    now = {name: value for name, value in asked.items() if name in before or name != "given"}  # earlier versions did not keep what was given
+    found = differences(before, json.loads(json.dumps(now)))
     if found and not (newest or folder.metrics or config.get("result")):
         return None
     split = [line for line in found if line.startswith("accumulate ")]

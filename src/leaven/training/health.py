@@ -186,12 +186,12 @@ class Monitor:
         self.suspect(step, "collapsed", bool(collapsed), why, fatal=True)
         own = {**self.method.measures(outputs), **self.examined()} if outputs else {}
         measures |= own
-        ailments = self.method.ailments(own) if own else {}
+        diagnose = self.method.diagnose(own) if own else {}
         given = [each.verdict for each in self.verdicts if not each.fatal] if own else []
-        for verdict in dict.fromkeys([*self.suspicions, *ailments, *given]):  # in an order that every process has
+        for verdict in dict.fromkeys([*self.suspicions, *diagnose, *given]):  # in an order that every process has
             if verdict in ("collapsed", "not learning"):
                 continue
-            self.suspect(step, verdict, verdict in ailments, ailments.get(verdict, ""), fatal=False)
+            self.suspect(step, verdict, verdict in diagnose, diagnose.get(verdict, ""), fatal=False)
         seen = outputs.get("features")
         if isinstance(seen, list) and len(seen) >= 2:
             measures["alignment"] = alignment(seen[0], seen[1])

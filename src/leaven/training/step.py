@@ -61,7 +61,7 @@ class Step:
 
         Returns the loss terms and the outputs that the loss saw last, detached: of the global batch where it compares samples, else of one part.
         """
-        if not self.method.couples:
+        if not self.method.loss_over_batch:
             return self._independent(parts, seed, player)
         if len(parts) == 1:
             outputs = gather(self.forward(parts[0], seed, player))

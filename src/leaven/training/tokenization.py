@@ -3,104 +3,136 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
 from leaven.data.dataset import DataSet
-from leaven.encoders import OWN
-from leaven.encoders.store import load_encoder
+from leaven.encoders import OWN, Encoder
+from leaven.encoders.store import load_tokenizer
 from leaven.errors import UserError
-from leaven.methods.registry import find_method, replace_fields
+from leaven.methods.method import Method
+from leaven.methods.registry import replace_fields
 from leaven.modalities import InputSpec, Text
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run, read_json, write_json, write_whole
 from leaven.training.distributed import made_by_first
-
-if TYPE_CHECKING:
-    from leaven.training.pretraining import Request
+from leaven.training.request import Request, Source, settings_by_role
 
 TEXTS_FOR_TOKENS = 1_000_000
-OWN_NAMES = (*OWN, "auto")
 
 
-def split_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Those of the tokeniser, by what follows "tokenizer.", and the others."""
-    of_tokenizer = {name.removeprefix("tokenizer."): value for name, value in settings.items() if name.startswith("tokenizer.")}
-    return of_tokenizer, {name: value for name, value in settings.items() if not name.startswith("tokenizer.")}
+def in_tokens(
+    request: Request,
+    data: DataSet,
+    kind: type[Method],
+    sources: Mapping[str, Source],
+    reads: Mapping[str, Sequence[str]],
+    folder: Run | None = None,
+) -> tuple[DataSet, dict[str, Tokenizer], list[dict[str, Any]]]:
+    """The data with the texts that are read in tokens and without the others, the tokeniser of each encoder that reads text, and the choices made.
 
-
-def in_tokens(request: Request, data: DataSet, folder: Run | None = None) -> tuple[DataSet, Tokenizer | None, list[dict[str, Any]]]:
-    """The data with its texts in tokens, by which tokeniser, and the choices made; the data itself where it holds no text.
-
-    folder: of a run, whose training goes on with the tokeniser that it has.
+    sources: where each encoder comes from, by its role. reads: the roles of the data that it reads. folder: of a run, whose training goes on with the
+    tokenisers that it has. Data without text stays as it is.
     """
-    own, _ = split_settings(request.settings)
-    if not holds_text(data):
-        if own:
-            raise UserError("only text has a tokeniser", where=f"tokenizer.{next(iter(own))}")
-        return data, None, []
-    tokenizer, why = made_by_first(lambda: chosen(request, data, own, folder))
-    made = [{"what": "tokeniser", "value": f"{tokenizer.vocabulary:,} tokens, {tokenizer.max_length} of a text", "why": why}]
-    if set(data.rows.roles) != {"x"} or find_method(request.method).classifies:
-        return tokenized(data, tokenizer), tokenizer, made
-    read = in_pieces(data, tokenizer)
-    if more := len(read) - len(data):
-        why = f"{more:,} more than texts: longer ones are learned from in pieces"
-        made.append({"what": "samples", "value": f"{len(read):,}", "why": why})
-    return read, tokenizer, made
+    texts = {role: [name for name in names if name in text_roles(data)] for role, names in reads.items()}
+    readers = {role: names for role, names in texts.items() if names}
+    for role, settings in settings_by_role(request.settings, "tokenizer").items():
+        if role not in readers and (role or not readers):
+            raise UserError("only text has a tokeniser", where=".".join(filter(None, ("tokenizer", role, next(iter(settings))))))
+    read = [name for names in readers.values() for name in names]
+    unread = [name for name in text_roles(data) if name not in read]
+    choices = []
+    if unread:
+        data = data_of(data, {name: value for name, value in data.rows.roles.items() if name not in unread}, data.spec.roles)
+        choices.append({"what": "roles", "value": ", ".join(data.rows.roles), "why": f"{kind.name} does not read {', '.join(unread)}"})
+    tokenizers = {}
+    for role, names in readers.items():
+        tokenizers[role], why = made_by_first(partial(chosen, data, kind, sources[role], role, names, folder))
+        what = "tokeniser" if len(readers) == 1 else f"tokeniser of {role}"
+        value = f"{tokenizers[role].vocabulary:,} tokens, at most {tokenizers[role].max_length} per text"
+        choices.append({"what": what, "value": value, "why": why})
+    if read != ["x"] or len(data.rows.roles) > 1 or kind.classifies:
+        for role, names in readers.items():
+            data = tokenized(data, tokenizers[role], names)
+        return data, tokenizers, choices
+    pieces = in_pieces(data, tokenizers["x"])
+    if more := len(pieces) - len(data):
+        choices.append({"what": "samples", "value": f"{len(pieces):,}", "why": f"{more:,} more than texts: long texts are read in pieces"})
+    return pieces, tokenizers, choices
 
 
-def chosen(request: Request, data: DataSet, own: dict[str, Any], folder: Run | None) -> tuple[Tokenizer, str]:
-    if request.start is not None:
-        encoder = load_encoder(request.start.encoder_folder)
-        if encoder.tokenizer is None:
-            raise UserError("the encoder of this run does not read text", where=request.start.path)
-        return encoder.tokenizer, "that of the run"
-    if folder is not None and folder.config_path.is_file() and (kept := kept_tokenizer(folder)) is not None:
-        return kept, "as before"
-    choice = replace_fields(find_method(request.method).tokens, own, "tokenizer")
-    if request.encoder not in OWN_NAMES:
-        return Tokenizer.of_model(request.encoder, choice.max_length), f"that of {request.encoder}"
-    return Tokenizer.trained(training_texts(data), choice), f"{choice.kind}, trained on these texts"
+def chosen(data: DataSet, kind: type[Method], source: Source, role: str, names: Sequence[str], folder: Run | None) -> tuple[Tokenizer, str]:
+    """The tokeniser of one encoder, which reads the texts of the roles `names`, and why this one."""
+    if source.folder is not None:
+        tokenizer = load_tokenizer(source.folder)
+        if tokenizer is None:
+            raise UserError("the encoder of this run does not read text", where=source.folder)
+        return tokenizer, "that of the run"
+    if folder is not None and folder.config_path.is_file() and (kept := kept_tokenizers(folder)):
+        return kept.get(role) or kept[""], "as before"
+    choice = replace_fields(kind.tokens, source.tokenizer, "tokenizer")
+    if source.name != "auto" and source.name not in OWN:
+        return Tokenizer.of_model(source.name, choice.max_length), f"that of {source.name}"
+    return Tokenizer.trained(training_texts(data, names), choice), f"{choice.kind}, trained on these texts"
 
 
-def training_texts(data: DataSet) -> list[str]:
-    """The texts of all roles that may be trained on, at most a million of them."""
+def training_texts(data: DataSet, names: Collection[str]) -> list[str]:
+    """The texts of these roles that may be trained on, at most a million of each."""
     members = data.train()
     rows = members[torch.from_numpy(evenly_spaced(len(members), TEXTS_FOR_TOKENS))]
-    return [text for value in data.rows.roles.values() if isinstance(value, Text) for text in value[rows].texts]
+    return [text for role, value in data.rows.roles.items() if role in names and isinstance(value, Text) for text in value[rows].texts]
 
 
-def keep_tokenizer(tokenizer: Tokenizer, folder: Run) -> None:
-    write_json(folder.tokenizer_folder / "config.json", tokenizer.input.to_dict())
-    write_whole(folder.tokenizer_folder / "tokenizer.json", tokenizer.save)
+def keep_tokenizers(tokenizers: Mapping[str, Tokenizer], folder: Run) -> None:
+    """Into the run's folder: tokenizer/, or tokenizer/ROLE/ where there are several."""
+    for role, tokenizer in tokenizers.items():
+        place = folder.tokenizer_folder / role if len(tokenizers) > 1 else folder.tokenizer_folder
+        write_json(place / "config.json", tokenizer.input.to_dict())
+        write_whole(place / "tokenizer.json", tokenizer.save)
 
 
-def kept_tokenizer(folder: Run) -> Tokenizer | None:
-    path = folder.tokenizer_folder / "tokenizer.json"
-    return Tokenizer.load(path, InputSpec.from_dict(read_json(path.with_name("config.json")))) if path.is_file() else None
+def kept_tokenizers(folder: Run) -> dict[str, Tokenizer]:
+    """The tokenisers of a run by role; a single one serves every role and has the role ""."""
+    paths = [*folder.tokenizer_folder.glob("tokenizer.json"), *sorted(folder.tokenizer_folder.glob("*/tokenizer.json"))]
+    specs = {path: InputSpec.from_dict(read_json(path.with_name("config.json"))) for path in paths}
+    return {"" if path.parent == folder.tokenizer_folder else path.parent.name: Tokenizer.load(path, spec) for path, spec in specs.items()}
 
 
-def tokenized(data: DataSet, tokenizer: Tokenizer) -> DataSet:
-    """The same samples with every text in tokens."""
-    roles = {role: tokenizer(value) if isinstance(value, Text) else value for role, value in data.rows.roles.items()}
-    inputs = {role: tokenizer.input if isinstance(data.rows.roles[role], Text) else spec for role, spec in data.spec.roles.items()}
-    return dataclasses.replace(data, rows=dataclasses.replace(data.rows, roles=roles), spec=dataclasses.replace(data.spec, roles=inputs))
+def attach(tokenizers: Mapping[str, Tokenizer], method: Method) -> None:
+    """The encoders of text that a method keeps read it by the tokeniser of their role, or by the only one."""
+    for name, encoder in method.encoders().items():
+        if tokenizers and isinstance(encoder, Encoder) and encoder.modality.tokenized:
+            encoder.tokenizer = tokenizers.get(name, next(iter(tokenizers.values())))
+
+
+def tokenized(data: DataSet, tokenizer: Tokenizer, names: Collection[str] | None = None) -> DataSet:
+    """The same samples with the texts of these roles (None: of all) in tokens."""
+    texts = {role for role in text_roles(data) if names is None or role in names}
+    roles: dict[str, Any] = {role: tokenizer(value) if role in texts else value for role, value in data.rows.roles.items()}  # type: ignore[arg-type]
+    return data_of(data, roles, {role: tokenizer.input if role in texts else data.spec.roles[role] for role in roles})
+
+
+def data_of(data: DataSet, roles: dict[str, Any], inputs: Mapping[str, InputSpec]) -> DataSet:
+    """The same samples with these values in their roles."""
+    spec = dataclasses.replace(data.spec, roles={role: inputs[role] for role in roles})
+    return dataclasses.replace(data, rows=dataclasses.replace(data.rows, roles=roles), spec=spec)
 
 
 def in_pieces(data: DataSet, tokenizer: Tokenizer) -> DataSet:
-    """The texts of a data set in tokens, those that are longer than what is read in several samples, each with the label, group, split and file of
-    its text."""
+    """The texts of a data set in tokens, long ones as several samples, each with the label, group, split and file of its text."""
     pieces, text = tokenizer.pieces(data.rows["x"])  # type: ignore[arg-type]
     rest = dataclasses.replace(data.rows, roles={}).select(text)
     rows = dataclasses.replace(rest, roles={"x": pieces}, index=torch.arange(len(text)))
     splits = {name: torch.isin(text, part).nonzero().flatten() for name, part in data.splits.items()}
     spec = dataclasses.replace(data.spec, samples=len(text), labeled=int((rows.label >= 0).sum()), roles={"x": tokenizer.input})
-    files = tuple(data.files[row] for row in text.tolist())
+    files = data.files.take(text.numpy())
     return dataclasses.replace(data, rows=rows, splits=splits, spec=spec, hashes=data.hashes[text], files=files)
 
 
-def holds_text(data: DataSet) -> bool:
-    return any(isinstance(value, Text) for value in data.rows.roles.values())
+def text_roles(data: DataSet) -> list[str]:
+    """The roles that hold text as it was written."""
+    return [role for role, value in data.rows.roles.items() if isinstance(value, Text)]

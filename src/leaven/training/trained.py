@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from leaven.data.spec import DataSpec
-from leaven.encoders import Encoder, build_encoder
+from leaven.encoders import Encoder, Projected, Quantized, build_encoder, describe_encoder
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method
@@ -15,8 +16,7 @@ from leaven.methods.registry import build_method, find_method, known_method
 from leaven.modalities import InputSpec
 from leaven.run import Run, read_json
 from leaven.training.checkpoint import Checkpoints
-from leaven.training.pretraining import attach
-from leaven.training.tokenization import kept_tokenizer
+from leaven.training.tokenization import attach, kept_tokenizers
 
 
 def trained_method(folder: Run, method: str | type[Method] | None = None) -> Method:
@@ -24,22 +24,39 @@ def trained_method(folder: Run, method: str | type[Method] | None = None) -> Met
 
     method: needed where the run names a file of code (`file.py:Class`), which is never run on the word of the run's folder alone.
     """
-    config = folder.config
-    asked = config["asked"]
-    spec = DataSpec.from_dict(asked["data"]["spec"])
+    asked = folder.config["asked"]
     kind = find_method(method) if method is not None else known_method(asked["method"]["name"], folder.path)
-    encoders = {
-        name: build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), stored["arguments"])
-        for name, stored in asked["encoder"].items()
-        if stored["library"] != "method"
-    }
-    trained, _ = build_method(kind, spec, encoders, asked["method"]["hyperparameters"])
+    trained = rebuilt_method(kind, asked)
     state = Checkpoints(folder.checkpoints).load()
     if state is None:
         raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
     trained.load_state_dict(state["method"])
-    attach(kept_tokenizer(folder), trained)
+    attach(kept_tokenizers(folder), trained)
     return trained.eval()
+
+
+def rebuilt_method(kind: type[Method], asked: dict[str, Any]) -> Method:
+    """The method around the encoders that it was given, with fresh weights. asked: the description of its training."""
+
+    def around(given: dict[str, dict[str, Any]]) -> Method:
+        encoders = {role: build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), stored["arguments"]) for role, stored in given.items()}
+        return build_method(kind, DataSpec.from_dict(asked["data"]["spec"]), encoders, asked["method"]["hyperparameters"])[0]
+
+    if "given" in asked:
+        return around(asked["given"])
+    # a run of an earlier version says only what was kept: a code or codebook that the method put around an encoder is taken off first
+    kept = {name: described for name, described in asked["encoder"].items() if described["library"] != "method"}
+    method = around({name: without_wrapper(described) for name, described in kept.items()})
+    names = [describe_encoder(encoder)["name"] for encoder in method.encoders().values()]
+    return method if names == [described["name"] for described in asked["encoder"].values()] else around(kept)
+
+
+def without_wrapper(described: dict[str, Any]) -> dict[str, Any]:
+    """The description of the encoder that a code or a codebook was put around; that of any other encoder as it is."""
+    arguments = described["arguments"]
+    if described["name"] not in (Projected.name, Quantized.name) or "encoder" not in arguments:
+        return described
+    return {"name": arguments["encoder"], "arguments": arguments["options"], "input": described["input"]}
 
 
 def load_network(run: str | Path | Run, role: str | None = None, method: str | type[Method] | None = None) -> nn.Module:
@@ -49,21 +66,50 @@ def load_network(run: str | Path | Run, role: str | None = None, method: str | t
     Raises UserError where the run has several encoders and no role says which, or none of this role.
     """
     opened = run if isinstance(run, Run) else Run.open(run)
-    folder = opened.encoder_folder if role is None else opened.encoder_folder / role
-    if role is None and not (folder / "config.json").is_file() and (roles := sorted(path.parent.name for path in folder.glob("*/config.json"))):
-        raise UserError(f"this run has several encoders: {', '.join(roles)}", where=opened.path, hint="say which with role")
-    if role is not None and not folder.is_dir():
-        raise UserError(f"no encoder is named {role!r}", where=opened.path, hint="leave role out to see what there is")
+    if role is None and opened.roles:
+        raise UserError(f"this run has several encoders: {', '.join(opened.roles)}", where=opened.path, hint="say which with role")
+    if role is not None and role not in opened.roles:
+        hint = f"it has {', '.join(opened.roles)}" if opened.roles else "leave role out: this run has one encoder"
+        raise UserError(f"no encoder is named {role!r}", where=opened.path, hint=hint)
+    folder = opened.folder_of(role)
     if (folder / "config.json").is_file() and read_json(folder / "config.json").get("library") == "method":
         encoders = trained_method(opened, method).encoders()
         return encoders[role] if role else next(iter(encoders.values()))
-    return load_encoder(folder)
+    encoder = load_encoder(folder)
+    encoder.role = role
+    return encoder
 
 
 def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
-    """The same, for all that must know the encoder's input. UserError for a method's own networks, which do not tell it."""
+    """The same, where the encoder's input must be known. UserError for a method's own networks, which do not say what they read."""
     encoder = load_network(run, role)
     if not isinstance(encoder, Encoder):
         where = run.path if isinstance(run, Run) else run
-        raise UserError("the networks of this method do not tell what input they take", where=where, hint="use them in Python: leaven.load")
+        raise UserError("the networks of this method do not say what input they take", where=where, hint="use them in Python: leaven.load")
     return encoder
+
+
+def data_role(spec: DataSpec, encoder: Encoder, role: str | None = None) -> str:
+    """Which role of the data an encoder reads: `role` (else the encoder's own) if the data has it, else "x", else the only one of its modality.
+
+    Raises UserError where no role fits, or where several fit and none was chosen; it names the roles that there are.
+    """
+    there = ", ".join(f"{name} ({input.modality})" for name, input in spec.roles.items())
+    if role is not None and role not in spec.roles and role != encoder.role:
+        raise UserError(f"the data has no role {role!r}", hint=f"it has {there}")
+    fitting = [name for name, input in spec.roles.items() if input.modality == encoder.input.modality]
+    wanted = [role] if role in spec.roles else [encoder.role, "x"]
+    if chosen := next((name for name in wanted if name in fitting), None):
+        return chosen
+    if role in spec.roles or not fitting:
+        raise UserError(f"this encoder reads {encoder.input.modality}, and the data has {there}", hint="give data like that of its run")
+    if len(fitting) > 1:
+        raise UserError(f"this encoder can read several roles of the data: {', '.join(fitting)}", hint="choose one with role (--role)")
+    return fitting[0]
+
+
+def load_encoders(run: Run, role: str | None = None) -> dict[str, Encoder]:
+    """The encoders that a run keeps, by the role that each was trained for; with a role, that one. The key of a run's only encoder is a mere name."""
+    if not run.roles:
+        return {role or "encoder": load_encoder_of(run)}
+    return {name: load_encoder_of(run, name) for name in ([role] if role else run.roles)}

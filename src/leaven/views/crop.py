@@ -17,7 +17,7 @@ from leaven.errors import UserError
 DENSE_PIXELS = 64 * 64
 
 
-class Boxes(NamedTuple):
+class CropBoxes(NamedTuple):
     """Where each sample is cropped, in whole pixels of the input."""
 
     top: Int[Tensor, " batch"]
@@ -28,8 +28,8 @@ class Boxes(NamedTuple):
 
 def sample_boxes(
     draw: Draw, rows: int, height: int, width: int, area: tuple[float, float] = (0.2, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
-) -> Boxes:
-    """Boxes with a uniform share of the picture's area and a log-uniform ratio of width to height (Szegedy et al. 2015).
+) -> CropBoxes:
+    """CropBoxes with a uniform share of the picture's area and a log-uniform ratio of width to height (Szegedy et al. 2015).
 
     As in torchvision's RandomResizedCrop: of ten candidates the first that fits, else the largest centred box whose ratio is allowed.
     """
@@ -55,7 +55,7 @@ def sample_boxes(
     left = torch.minimum((numbers[:, -1] * (room_x + 1)).floor_(), room_x)
     top = torch.where(any_fits, top, (height - fallback_height) // 2)
     left = torch.where(any_fits, left, (width - fallback_width) // 2)
-    return Boxes(top.long(), left.long(), box_height.long(), box_width.long())
+    return CropBoxes(top.long(), left.long(), box_height.long(), box_width.long())
 
 
 class Axis(NamedTuple):
@@ -111,20 +111,20 @@ def separable(
 
 
 class Crop(NamedTuple):
-    """Boxes, worked out for both sides of an input and an output."""
+    """CropBoxes, worked out for both sides of an input and an output."""
 
     rows: Axis
     columns: Axis
-    boxes: Boxes
+    boxes: CropBoxes
     flip: Bool[Tensor, " batch"] | None
 
     @classmethod
-    def of(cls, boxes: Boxes, sides: tuple[int, int], size: tuple[int, int], flip: Bool[Tensor, " batch"] | None = None) -> Crop:
+    def of(cls, boxes: CropBoxes, sides: tuple[int, int], size: tuple[int, int], flip: Bool[Tensor, " batch"] | None = None) -> Crop:
         rows = Axis.of(boxes.top, boxes.height, sides[0], size[0])
         return cls(rows, Axis.of(boxes.left, boxes.width, sides[1], size[1], flip), boxes, flip)
 
     def select(self, part: slice) -> Crop:
-        boxes = Boxes(*[side[part] for side in self.boxes])
+        boxes = CropBoxes(*[side[part] for side in self.boxes])
         return Crop(self.rows.select(part), self.columns.select(part), boxes, None if self.flip is None else self.flip[part])
 
 
@@ -162,7 +162,7 @@ def resized_crop(
 
     Equals torchvision's `resized_crop` (bilinear, antialias=True) of the float picture within 1e-5. uint8 is divided by 255.
     """
-    return apply_crop(x, Crop.of(Boxes(top, left, height, width), (x.shape[2], x.shape[3]), size, flip))
+    return apply_crop(x, Crop.of(CropBoxes(top, left, height, width), (x.shape[2], x.shape[3]), size, flip))
 
 
 def horizontal_flip_(x: Num[Tensor, "batch channel height width"], flip: Bool[Tensor, " batch"]) -> Num[Tensor, "batch channel height width"]:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from leaven.draw import Draw
-from leaven.modalities import Value
+from leaven.modalities import Geometry, Value
 from leaven.views.pictures import PictureViews
 from leaven.views.views import is_number
 
@@ -36,10 +36,13 @@ class MultiCropViews(PictureViews):
         self._require("local_min", low, f"above 0 and at most local_max = {self.local_max}")
         self._require("local_size", self.local_size is None or (isinstance(self.local_size, int) and self.local_size >= 1), "a number of pixels")
 
-    def __call__(self, value: Value, draw: Draw) -> list[Value]:
+    def with_geometry(self, value: Value, draw: Draw) -> tuple[list[Value], list[Geometry | None]]:
         """`count` + `local_count` views: Pixels, float32 in 0-1."""
-        large = super().__call__(value, draw)
-        return [*large, *self.local(large[0].shape[0][1])(value, draw.child("local"))] if self.local_count else large
+        large, geometries = super().with_geometry(value, draw)
+        if not self.local_count:
+            return large, geometries
+        small, more = self.local(large[0].shape[0][1]).with_geometry(value, draw.child("local"))
+        return large + small, geometries + more
 
     def local(self, side: int) -> PictureViews:
         """The views that are the small crops, beside large ones of this side."""

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.modalities import Pixels, Value
+from leaven.modalities import Geometry, Pixels, Value
 from leaven.views.color import JitterRounds, apply_rounds, grayscale, sample_jitter
-from leaven.views.crop import Boxes, Crop, apply_crop, horizontal_flip_, sample_boxes
+from leaven.views.crop import Crop, CropBoxes, apply_crop, horizontal_flip_, sample_boxes
 from leaven.views.distort import solarize
 from leaven.views.filters import blur_kernel_size, gaussian_blur
 from leaven.views.views import Views, is_number
@@ -66,22 +66,30 @@ class PictureViews(Views):
         self._require("size", self.size is None or (isinstance(self.size, int) and self.size >= 1), "a number of pixels, or left out")
 
     def __call__(self, value: Value, draw: Draw) -> list[Value]:
-        """`count` views: Pixels, float32 in 0-1, (B, C, size, size), or as large as the input when size is None.
+        """`count` views: Pixels, float32 in 0-1, (B, C, size, size), or as large as the input when size is None."""
+        return self.with_geometry(value, draw)[0]
 
-        The parameters are drawn on the host whatever the device of `draw`: the same views arise on every device, and a GPU is never waited for.
-        """
+    def with_geometry(self, value: Value, draw: Draw) -> tuple[list[Value], list[Geometry | None]]:
+        """The parameters are drawn on the host whatever the device of `draw`: the same views arise on every device, and a GPU is never waited for."""
         self._expect(value)
         assert isinstance(value, Pixels)
         host = Draw(*draw.key, part=draw.part, parts=draw.parts)
+        geometries = [self._geometry(value.pixels.shape, index, host) for index in range(self.count)]
         with torch.no_grad(), _full_precision(value.pixels.device):
-            return [Pixels(self._view(value.pixels, index, host)) for index in range(self.count)]
+            views = [Pixels(self._view(value.pixels, geometry, index, host)) for index, geometry in enumerate(geometries)]
+        return list(views), [geometry.to(value.pixels.device) for geometry in geometries]
 
-    def _view(self, pixels: Tensor, view: int, draw: Draw) -> Tensor:
+    def _geometry(self, shape: torch.Size, view: int, draw: Draw) -> Geometry:
+        batch, _, height, width = shape
+        flip = draw.child("flip", view).chance(self.flip, batch) if self.flip else None
+        size = (height, width) if self.size is None else (self.size, self.size)
+        return Geometry(*self._boxes(draw.child("crop", view), batch, height, width), size, flip)
+
+    def _view(self, pixels: Tensor, geometry: Geometry, view: int, draw: Draw) -> Tensor:
         batch, channels, height, width = pixels.shape
         device = pixels.device
-        size = (height, width) if self.size is None else (self.size, self.size)
-        boxes = self._boxes(draw.child("crop", view), batch, height, width)
-        flip = draw.child("flip", view).chance(self.flip, batch) if self.flip else None
+        size, flip = geometry.size, geometry.flip
+        boxes = CropBoxes(geometry.top, geometry.left, geometry.height, geometry.width)
         rounds, group = self._jitter(draw, view, batch, channels)
         changes: list[tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]] = []
         if self.grey and channels == 3:
@@ -96,7 +104,7 @@ class PictureViews(Views):
 
         # Samples whose hue turns in the same round of the jitter lie side by side, so that each round is one operation on all of them.
         order = group.argsort(stable=True)
-        boxes = Boxes(*[side[order].to(device, non_blocking=True) for side in boxes])
+        boxes = CropBoxes(*[side[order].to(device, non_blocking=True) for side in boxes])
         flip = None if flip is None else flip[order].to(device, non_blocking=True)
         rounds = None if rounds is None else rounds.select(order).to(device)
         target = order.to(device, non_blocking=True)
@@ -120,11 +128,11 @@ class PictureViews(Views):
             out.index_copy_(0, target[part], x.clamp_(0, 1))  # rounding may pass 1
         return out
 
-    def _boxes(self, draw: Draw, batch: int, height: int, width: int) -> Boxes:
+    def _boxes(self, draw: Draw, batch: int, height: int, width: int) -> CropBoxes:
         if self.crop_min < 1:
             return sample_boxes(draw, batch, height, width, (self.crop_min, self.crop_max), self.ratio)
         zero = torch.zeros(batch, dtype=torch.int64)
-        return Boxes(zero, zero, zero + height, zero + width)
+        return CropBoxes(zero, zero, zero + height, zero + width)
 
     def _jitter(self, draw: Draw, view: int, batch: int, channels: int) -> tuple[JitterRounds | None, Tensor]:
         """The jitter, and of each sample the round before which its hue turns, or -1 where it is not jittered."""

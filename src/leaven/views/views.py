@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.modalities import Value
+from leaven.modalities import Geometry, Value
 
 KINDS: dict[str, type[Views]] = {}
 
@@ -37,6 +37,11 @@ class Views(ABC):
     @abstractmethod
     def __call__(self, value: Value, draw: Draw) -> list[Value]:
         """The views, each with as many samples as `value`, in its order and on its device."""
+
+    def with_geometry(self, value: Value, draw: Draw) -> tuple[list[Value], list[Geometry | None]]:
+        """The views, and how each moved what lies in the samples (None: it moved nothing), for the `moved` of boxes and masks."""
+        views = self(value, draw)
+        return views, [None] * len(views)
 
     def fitted(self, shape: tuple[int, ...], patch: int) -> Views:
         """These views with what was left open chosen for an encoder: the shape of its input, the side of its patches (1: it has none)."""

@@ -59,18 +59,20 @@ def as_value(array: Any, where: str) -> Value:
     return Vector(tensor.float()) if tensor.ndim == 2 else of_array(tensor, where)
 
 
-def read_arrays(path: Path) -> dict[str, Any]:
-    """Arrays of a .npy ("x", memory-mapped) or .npz file by name, or the sparse matrix of one ("x"). Nothing is unpickled.
+def read_arrays(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The arrays of a .npy ("x", memory-mapped) or .npz file by name, or the sparse matrix of one ("x"); and the names of those left out. Nothing is
+    unpickled.
 
     Raises UserError when it cannot be read.
     """
     try:
         if path.suffix.lower() == ".npy":
-            return {"x": np.load(path, mmap_mode="r")}
+            return {"x": np.load(path, mmap_mode="r")}, []
         if (sparse := read_sparse(path)) is not None:
-            return {"x": sparse}
+            return {"x": sparse}, []
         with np.load(path) as archive:
-            return {name: archive[name] for name in _wanted(archive.files, path)}
+            wanted = _wanted(archive.files, path)
+            return {name: archive[name] for name in wanted}, [name for name in archive.files if name not in wanted]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"cannot read the array: {error}", where=path, hint="plain numbers, saved by numpy.save, numpy.savez or scipy.sparse.save_npz"

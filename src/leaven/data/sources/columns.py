@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.labels import Labels
-from leaven.data.splits import canonical
+from leaven.data.sources.folders import Folder, listed, pictures
+from leaven.data.splits import canonical, split_of
 from leaven.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TEXTS = ("text", "sentence", "document", "content", "body", "question", "utterance", "query", "review", "abstract", "title")  # one plays x
 PAIRS = (("sentence1", "sentence2"), ("sentence_A", "sentence_B"), ("sentence_a", "sentence_b"))  # play a and b
 ROLES = ("anchor", "positive", "negative", "a", "b")  # columns of these names play them
-ABOUT = ("label", "labels", "split", "group", "id", "index", "file", "path", "filename")  # columns that tell of samples
+ABOUT = ("label", "labels", "split", "group", "id", "index", "file", "path", "filename")  # columns that describe samples
+FIRST = 20  # values by which a column's kind is judged where reading all would take long
 SCORES = ("score", "relatedness_score", "similarity")
 
 
 class Columns(ABC):
-    """A listing (see `Listing`) whose samples are a column of a table. root: where it lies. files: below it, if it is made of such. names: one a row.
+    """A listing (see `Listing`) whose samples are a column of a table. root: where it lies. files: below it, if it is made of such.
     column: the samples."""
 
     root: Path | str
     files: tuple[str, ...]
-    names: Sequence[str]
     column: str
 
     @property
     def place(self) -> Path | str:
         """What messages name: the one file, or what holds several."""
         return Path(self.root) / self.files[0] if len(self.files) == 1 else self.root
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, int]:
+        """Rows per file, or per split of a data set."""
 
     @abstractmethod
     def with_column(self, column: str) -> Self:
@@ -43,28 +54,67 @@ class Columns(ABC):
     def column_names(self) -> list[str]: ...
 
     @abstractmethod
-    def holds(self, column: str) -> str:
-        """What samples a column makes: "pictures", "text" or "numbers"; empty for anything else."""
-
-    @abstractmethod
-    def kind_of(self, column: str) -> str:
-        """What a column holds, in the library's words."""
-
-    @abstractmethod
-    def holds_classes(self, column: str) -> bool:
-        """Whether a column that there is holds whole numbers, truth values or texts."""
-
-    @abstractmethod
-    def class_names(self, column: str) -> Sequence[str]:
-        """The names of the classes that a column numbers; none where they are not kept."""
+    def arrow_type(self, column: str) -> pa.DataType:
+        """What a column holds."""
 
     @abstractmethod
     def values(self, column: str) -> list[Any]:
         """One column of all rows."""
 
-    @abstractmethod
-    def usual_splits(self) -> list[str | None]:
-        """Each row's split where no column tells it."""
+    def first_values(self, column: str) -> list[Any]:
+        """A few values from its beginning."""
+        return self.values(column)[:FIRST]
+
+    def class_names(self, column: str) -> Sequence[str]:
+        """The names of the classes that a column numbers; none where they are not kept."""
+        return ()
+
+    def split_of_part(self, part: str) -> str | None:
+        """By a file's name (`train-00000.parquet`, `test-asr.csv`), else its folder's."""
+        return split_of(part)
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """`file.csv#row` or `split#row` for each row."""
+        return [f"{part}#{row}" for part, count in self.parts.items() for row in range(count)]
+
+    def holds(self, column: str) -> str:
+        """What samples a column makes: "pictures" (their bytes, or names of files), "text" or "numbers"; empty for anything else."""
+        import pyarrow.types as types
+
+        kind = self.arrow_type(column)
+        if types.is_struct(kind):
+            kind = next((field.type for field in kind if field.name == "bytes"), None)
+            return "pictures" if kind is not None and (types.is_binary(kind) or types.is_large_binary(kind)) else ""
+        if types.is_binary(kind) or types.is_large_binary(kind):
+            return "pictures"
+        if types.is_string(kind) or types.is_large_string(kind):
+            return "pictures" if self.names_pictures(column) else "text"
+        return "numbers" if types.is_integer(kind) or types.is_floating(kind) else ""
+
+    def holds_classes(self, column: str) -> bool:
+        """Whether a column that there is holds whole numbers, truth values or texts."""
+        import pyarrow.types as types
+
+        kind = self.arrow_type(column)
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
+
+    def names_pictures(self, column: str) -> bool:
+        """Whether most of its first values name picture files, relative to where the table lies."""
+        files = [str(value).strip() for value in self.first_values(column) if value] if isinstance(self.root, Path) else []
+        return 2 * len(pictures(files)) > len(files)
+
+    def have_files(self, column: str) -> bool:
+        """Whether pictures are there: their bytes, or some of the files that a column names."""
+        files = [value for value in self.first_values(column) if isinstance(value, str) and value]
+        return not files or column == "file" or any((Path(self.root) / file.strip()).exists() for file in files)
+
+    def listing(self, column: str) -> Columns | ListedFiles:
+        """The samples of a column."""
+        if self.holds(column) != "pictures" or not any(isinstance(value, str) for value in self.first_values(column)):
+            return self.with_column(column)
+        return ListedFiles(Path(self.root), tuple(str(value or "").strip().replace("\\", "/") for value in self.values(column)), self)
 
     @property
     def kind(self) -> str:
@@ -74,22 +124,22 @@ class Columns(ABC):
         """The samples themselves, of texts and numbers."""
         return self.values(self.column)
 
-    def roles(self, columns: Mapping[str, str] | None) -> dict[str, Self]:
-        """Role -> the listing of its samples: as asked for, else as the columns' names tell. UserError where there is no such column."""
+    def roles(self, columns: Mapping[str, str] | None) -> dict[str, Columns | ListedFiles]:
+        """Role -> the listing of its samples: as asked for, else as the columns' names suggest. UserError where there is no such column."""
         chosen = dict(columns or self.usual_roles())
         for column in chosen.values():
             if column not in self.column_names():
                 raise self.no_column(column)
             if not self.holds(column):
-                raise UserError(f"the column {column!r} holds {self.kind_of(column)}, neither pictures nor text nor numbers", where=self.place)
-        return {role: self.with_column(column) for role, column in chosen.items()}
+                raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, neither pictures nor text nor numbers", where=self.place)
+        return {role: self.listing(column) for role, column in chosen.items()}
 
     def usual_roles(self) -> dict[str, str]:
         """x is the first column of pictures. Without one: roles by their names, two sentences and their score, or x, the column of texts."""
         names = self.column_names()
         held = {column: self.holds(column) for column in names}
-        if pictures := [column for column in names if held[column] == "pictures"]:
-            return {"x": pictures[0]}
+        if shown := [column for column in names if held[column] == "pictures" and self.have_files(column)]:
+            return {"x": shown[0]}
         texts = [column for column in names if held[column] == "text" and column.lower() not in ABOUT]
         if named := [column for column in texts if column in ROLES]:
             return {column: column for column in named}
@@ -106,11 +156,12 @@ class Columns(ABC):
         raise UserError("which column holds the text?", where=self.place, hint=f"say so with --columns x={texts[0]}; {hint}")
 
     def splits(self) -> list[str | None]:
-        """By the column `split`, else as it is usual for the kind of table; none where no part is called train."""
+        """By the column `split`, else by the names of files or parts; none where no part is called train."""
         if "split" in self.column_names():
             return [None if value is None else str(value) for value in self.values("split")]
-        found = [canonical(split) if split else None for split in self.usual_splits()]
-        return found if "train" in found else [None] * len(found)
+        known = {part: canonical(self.split_of_part(part) or "") for part in self.parts}
+        trained = "train" in known.values()
+        return [known[part] if trained else None for part, count in self.parts.items() for _ in range(count)]
 
     def labels(self, spec: str | Path | None) -> Labels:
         """None: the column `label` if it holds classes; a column's name; or a csv file that is matched by the rows' names."""
@@ -122,12 +173,20 @@ class Columns(ABC):
                 return labeling.from_csv(Path(spec).expanduser(), self.names)
             raise self.no_column(column)
         if not self.holds_classes(column):
-            raise UserError(f"the column {column!r} holds {self.kind_of(column)}, not classes", where=self.place)
+            raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, not classes", where=self.place)
         return self._classes(column)
 
     def groups(self) -> Tensor:
         """By the column `group`, if there is one that holds classes."""
         return self._classes("group").ids if self._tells("group") else Labels.none(len(self.names)).ids
+
+    def unused(self, used: Collection[str]) -> list[str]:
+        """The columns of text, pictures and numbers that are not among those used."""
+        rest: dict[str, list[str]] = {}
+        for column in self.column_names():
+            if column not in used and column.lower() not in ABOUT and (kind := self.holds(column)):
+                rest.setdefault(kind, []).append(column)
+        return [f"{'the column' if len(columns) == 1 else f'{len(columns)} columns'} of {kind} ({listed(columns)})" for kind, columns in rest.items()]
 
     def no_column(self, column: str) -> UserError:
         return UserError(f"no column {column!r}", where=self.place, hint=f"the columns are {', '.join(self.column_names())}")
@@ -137,3 +196,23 @@ class Columns(ABC):
 
     def _classes(self, column: str) -> Labels:
         return labeling.from_column(self.values(column), self.class_names(column))
+
+
+@dataclass(frozen=True, eq=False)
+class ListedFiles(Folder):
+    """Picture files that a column of a table names. What the table does not say of them, their folders may."""
+
+    table: Columns
+
+    def splits(self) -> list[str | None]:
+        """By the column `split`, else by the folders' names, else by those of several tables."""
+        by_folder = super().splits()
+        return self.table.splits() if "split" in self.table.column_names() or (not any(by_folder) and len(self.table.parts) > 1) else by_folder
+
+    def labels(self, spec: str | Path | None) -> Labels:
+        """None: the column `label`, if there is one, else the folders; else a column's name, or what a folder takes."""
+        known = ("label" if spec is None else str(spec)) in self.table.column_names()
+        return self.table.labels(spec) if known else super().labels(spec)
+
+    def groups(self) -> Tensor:
+        return self.table.groups()

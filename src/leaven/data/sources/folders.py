@@ -19,6 +19,8 @@ from leaven.errors import UserError
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.picture_files import SURVEY, Source, extensions
 
+LISTED = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Folder:
@@ -48,9 +50,9 @@ class Folder:
     def sources(self, rows: Sequence[int]) -> list[Source]:
         return [self.root / self.names[row] for row in rows]
 
-    def sample(self) -> Iterator[Source]:
-        """Up to 512 pictures, evenly spaced."""
-        return iter(self.sources(evenly_spaced(len(self.names), SURVEY).tolist()))
+    def sample(self, most: int = SURVEY) -> Iterator[Source]:
+        """Some pictures, evenly spaced."""
+        return iter(self.sources(evenly_spaced(len(self.names), most).tolist()))
 
     def splits(self) -> list[str | None]:
         """Each picture's split by the outermost folder's name; all None unless one of these folders is a train folder."""
@@ -60,7 +62,7 @@ class Folder:
         return [canonical(top) for top in tops]
 
     def labels(self, spec: str | Path | None) -> Labels:
-        """None: one folder a class, if that is how the pictures lie; "folder": the folder's name in any case; a csv file: see `from_csv`."""
+        """None: one folder per class, if that is how the pictures lie; "folder": the folder's name in any case; a csv file: see `from_csv`."""
         splits = self.splits()
         inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.names, splits, strict=True)]
         if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
@@ -78,35 +80,6 @@ class Folder:
 
     def groups(self) -> Tensor:
         return Labels.none(len(self.names)).ids
-
-
-@dataclass(frozen=True, eq=False)
-class FileList(Folder):
-    """Picture files that a csv file names. columns: its columns, a text for each picture."""
-
-    columns: dict[str, list[str]]
-
-    @classmethod
-    def read(cls, path: Path, column: str | None) -> FileList:
-        """column: the one with the files, relative to the csv file (None: `file`). Raises UserError when the csv cannot be read or lacks it."""
-        columns = labeling.read_csv(path)
-        chosen = column or "file"
-        if chosen not in columns:
-            hint = f"its columns are {', '.join(columns) or 'none'}; say which holds the files with --columns x=NAME"
-            raise UserError(f"no column {chosen!r}", where=path, hint=hint)
-        return cls(path.parent, tuple(name.strip().replace("\\", "/") for name in columns[chosen]), columns)
-
-    def splits(self) -> list[str | None]:
-        """By the column `split`, else by the folders' names."""
-        return [canonical(name) for name in self.columns["split"]] if "split" in self.columns else super().splits()
-
-    def labels(self, spec: str | Path | None) -> Labels:
-        """None: the column `label`, if there is one, else the folders; else a column's name, or what a folder takes."""
-        column = "label" if spec is None else str(spec)
-        return labeling.number(self.columns[column]) if column in self.columns else super().labels(spec)
-
-    def groups(self) -> Tensor:
-        return labeling.number(self.columns["group"]).ids if "group" in self.columns else super().groups()
 
 
 def walk(root: Path) -> list[str]:
@@ -141,3 +114,8 @@ def kinds(names: list[str]) -> str:
     """What files there are, by their endings, for error messages."""
     counts = Counter(os.path.splitext(name)[1].lower() or "no ending" for name in names)
     return ", ".join(f"{count} x {ending}" for ending, count in counts.most_common(5)) or "no files"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")

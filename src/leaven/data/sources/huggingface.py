@@ -15,13 +15,14 @@ from leaven.modalities.picture_files import SURVEY, Source
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
 
 
 class HuggingFace(Columns):
     """Splits of one data set, one after another; column: the samples."""
 
     def __init__(self, name: str, splits: Mapping[str, datasets.Dataset], column: str = ""):
-        self.root, self.files, self.parts, self.column = name, (), dict(splits), column
+        self.root, self.files, self.sets, self.column = name, (), dict(splits), column
 
     @classmethod
     def load(cls, name: str) -> HuggingFace:
@@ -72,26 +73,29 @@ class HuggingFace(Columns):
 
     @property
     def first(self) -> datasets.Dataset:
-        return next(iter(self.parts.values()))
+        return next(iter(self.sets.values()))
 
-    @cached_property
-    def names(self) -> Sequence[str]:  # type: ignore[override]
-        """`split#row` for each row."""
-        return [f"{split}#{row}" for split, part in self.parts.items() for row in range(len(part))]
+    @property
+    def parts(self) -> dict[str, int]:
+        return {split: len(rows) for split, rows in self.sets.items()}
+
+    def split_of_part(self, part: str) -> str | None:
+        """A split's own name."""
+        return part
 
     @cached_property
     def pictures(self) -> dict[str, datasets.Dataset]:
         """The pictures alone, as bytes and paths."""
         import datasets
 
-        picked = {split: part.select_columns([self.column]) for split, part in self.parts.items()}
+        picked = {split: part.select_columns([self.column]) for split, part in self.sets.items()}
         if not isinstance(self.first.features[self.column], datasets.Image):
             return picked
         return {split: part.cast_column(self.column, datasets.Image(decode=False)) for split, part in picked.items()}
 
     def identity(self) -> str:
         digest = hashlib.blake2b(repr((self.root, self.column)).encode(), digest_size=16)
-        for split, part in self.parts.items():
+        for split, part in self.sets.items():
             digest.update(repr((split, len(part), part._fingerprint)).encode())
         return digest.hexdigest()
 
@@ -111,42 +115,23 @@ class HuggingFace(Columns):
             start += len(part)
         return [found[row] for row in rows]
 
-    def sample(self) -> Iterator[Source]:
-        return iter(self.sources(evenly_spaced(len(self.names), SURVEY).tolist()))
-
-    def holds(self, column: str) -> str:
-        import datasets
-
-        feature = self.first.features[column]
-        kind = getattr(feature, "dtype", "")
-        if isinstance(feature, datasets.Image) or kind in ("binary", "large_binary"):
-            return "pictures"
-        if kind in ("string", "large_string"):
-            return "text"
-        return "numbers" if isinstance(kind, str) and kind.startswith(("int", "uint", "float")) else ""
+    def sample(self, most: int = SURVEY) -> Iterator[Source]:
+        return iter(self.sources(evenly_spaced(len(self.names), most).tolist()))
 
     def column_names(self) -> list[str]:
         return list(self.first.column_names)
 
-    def kind_of(self, column: str) -> str:
-        return str(self.first.features[column])
+    def arrow_type(self, column: str) -> pa.DataType:
+        return self.first.features.arrow_schema.field(column).type
 
     def with_column(self, column: str) -> HuggingFace:
-        return HuggingFace(str(self.root), self.parts, column)
-
-    def holds_classes(self, column: str) -> bool:
-        kind = getattr(self.first.features[column], "dtype", "")
-        return isinstance(kind, str) and (kind.startswith(("int", "uint")) or kind in ("bool", "string", "large_string"))
+        return HuggingFace(str(self.root), self.sets, column)
 
     def class_names(self, column: str) -> Sequence[str]:
         return getattr(self.first.features[column], "names", None) or ()
 
     def values(self, column: str) -> list[Any]:
-        return [value for part in self.parts.values() for value in part.select_columns([column])[:][column]]
-
-    def usual_splits(self) -> list[str | None]:
-        """By the splits' own names."""
-        return [split for split, part in self.parts.items() for _ in range(len(part))]
+        return [value for part in self.sets.values() for value in part.select_columns([column])[:][column]]
 
 
 def as_source(value: Any) -> Source:

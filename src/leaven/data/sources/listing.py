@@ -52,8 +52,8 @@ class Pictures(Listing, Protocol):
     def chunks(self, size: int) -> Iterator[list[Source]]:
         """All pictures in order, up to `size` at a time."""
 
-    def sample(self) -> Iterator[Source]:
-        """Up to 512 pictures, spread over the listing."""
+    def sample(self, most: int = ...) -> Iterator[Source]:
+        """Up to so many pictures (512 unless said), spread over the listing; a table reads no more than that."""
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
         """The pictures of these rows."""

@@ -71,6 +71,14 @@ def parts(sample: Any) -> tuple[Any, Any]:
     return value, label if isinstance(label, int | str) else -1
 
 
+def unused(sample: Any) -> list[str]:
+    """The keys of a sample that is a dict which are neither the input nor the label."""
+    if not isinstance(sample, Mapping):
+        return []
+    used = {next((name for name in names if name in sample), None) for names in (INPUTS, LABELS)}
+    return [str(name) for name in sample if name not in used]
+
+
 def as_array(value: Any) -> np.ndarray:
     if isinstance(value, Tensor):
         return value.detach().cpu().numpy()

@@ -11,9 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leaven.data.sources.columns import Columns
+from leaven.data.sources.columns import FIRST, Columns
 from leaven.data.sources.huggingface import HuggingFace
-from leaven.data.splits import split_of
 from leaven.errors import UserError
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.picture_files import SURVEY, Source
@@ -56,10 +55,9 @@ class Table(Columns):
     def schema(self) -> pa.Schema:
         return self.opened[0].schema_arrow
 
-    @cached_property
-    def names(self) -> Sequence[str]:  # type: ignore[override]
-        """`file.parquet#row` for each row."""
-        return [f"{name}#{row}" for name, table in zip(self.files, self.opened, strict=True) for row in range(table.metadata.num_rows)]
+    @property
+    def parts(self) -> dict[str, int]:
+        return {name: table.metadata.num_rows for name, table in zip(self.files, self.opened, strict=True)}
 
     def identity(self) -> str:
         digest = hashlib.blake2b(str(self.root.resolve()).encode(errors="surrogateescape"), digest_size=16)
@@ -73,12 +71,12 @@ class Table(Columns):
         for table, name in zip(self.opened, self.files, strict=True):
             yield from self._read(table, name, size, None)
 
-    def sample(self) -> Iterator[Source]:
+    def sample(self, most: int = SURVEY) -> Iterator[Source]:
         """Up to 512 pictures, from the beginnings of up to 8 row groups, evenly spaced."""
         groups = [(table, name, group) for table, name in zip(self.opened, self.files, strict=True) for group in range(table.num_row_groups)]
         chosen = [groups[i] for i in evenly_spaced(len(groups), SURVEY_GROUPS)]
         for table, name, group in chosen:
-            yield from next(self._read(table, name, SURVEY // len(chosen), [group]), [])
+            yield from next(self._read(table, name, min(most, SURVEY) // len(chosen), [group]), [])
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
         return self.by_row.sources(rows)
@@ -103,23 +101,8 @@ class Table(Columns):
         """One column of all files."""
         return [value for table in self.opened for value in table.read([column]).column(0).to_pylist()]
 
-    def holds(self, column: str) -> str:
-        """Pictures are struct{bytes, path}, or bytes."""
-        import pyarrow as pa
-
-        kind = self.schema.field(column).type
-        if pa.types.is_struct(kind):
-            kind = next((field.type for field in kind if field.name == "bytes"), pa.null())
-            return "pictures" if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else ""
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            return "pictures"
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return "text"
-        return "numbers" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else ""
-
-    def usual_splits(self) -> list[str | None]:
-        """By the beginning of each file's name (`train-00000.parquet`), else by its folder's name."""
-        return [split_of(name) for name, table in zip(self.files, self.opened, strict=True) for _ in range(table.metadata.num_rows)]
+    def first_values(self, column: str) -> list[Any]:
+        return next((batch.column(0).to_pylist() for batch in self.opened[0].iter_batches(FIRST, columns=[column])), [])
 
     def with_column(self, column: str) -> Table:
         return Table(self.root, self.files, column)
@@ -127,15 +110,8 @@ class Table(Columns):
     def column_names(self) -> list[str]:
         return list(self.schema.names)
 
-    def kind_of(self, column: str) -> str:
-        return str(self.schema.field(column).type)
-
-    def holds_classes(self, column: str) -> bool:
-        import pyarrow as pa
-
-        kind = self.schema.field(column).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        return pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    def arrow_type(self, column: str) -> pa.DataType:
+        return self.schema.field(column).type
 
     def class_names(self, column: str) -> tuple[str, ...]:
         """From the schema's `huggingface` metadata; empty when it says nothing of this column."""

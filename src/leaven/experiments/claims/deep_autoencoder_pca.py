@@ -1,6 +1,6 @@
 import torch
 
-from leaven.api import reconstruct
+from leaven.api.reconstruct import reconstruct
 from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Found, Outcome, sign
 from leaven.report.reproduction import numbers_figure
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from leaven.api import sample
+from leaven.api.sample import sample
 from leaven.data import Batch, DataSet
 from leaven.data.sources import named
 from leaven.errors import UserError

@@ -1,6 +1,6 @@
 import torch
 
-from leaven.api import sample
+from leaven.api.sample import sample
 from leaven.evaluation.generation import likeness
 from leaven.experiments.claim import Arm, Claim, Found, Outcome, decided
 from leaven.modalities import modality_of

@@ -1,4 +1,4 @@
-from leaven.api import evaluate
+from leaven.api.evaluate import evaluate
 from leaven.experiments.claim import Arm, Claim, Found, Outcome, decided
 from leaven.report.reproduction import numbers_figure
 

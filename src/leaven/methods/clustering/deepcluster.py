@@ -15,10 +15,10 @@ PER_CLUSTER = 256  # samples, at most, that a cluster is fitted on; all are assi
 
 
 class DeepCluster(Method):
-    """Cluster the features, learn to tell the clusters apart, and again (Caron et al. 2018, eq. 1 and 2).
+    """Cluster the features, learn to predict the cluster of a sample, and repeat (Caron et al. 2018, eq. 1 and 2).
 
-    The paper draws as many samples from each cluster; here all samples are drawn, and each weighs the less the larger its cluster, which is the same
-    in expectation. Pictures keep their colours; the paper's are edges.
+    The paper draws equally many samples from each cluster. Here all samples are drawn, and a sample weighs less the larger its cluster is, which is
+    the same in expectation. Pictures keep their colours, where the paper uses edges.
 
     clusters: how many (None: the square root of the number of samples). assignments: how often the samples are clustered anew, each time with a new
     classifier and an equal share of the training. components: principal components, whitened, that are clustered.
@@ -27,7 +27,7 @@ class DeepCluster(Method):
     paper = "Deep Clustering for Unsupervised Learning of Visual Features (Caron et al.)"
     year = 2018
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
-    couples = False
+    loss_over_batch = False
     targets: torch.Tensor
     weights: torch.Tensor
 
@@ -37,7 +37,7 @@ class DeepCluster(Method):
         super().__init__(encoder, views)
         self.clusters = round(math.sqrt(data.samples)) if clusters is None else clusters
         if not 2 <= self.clusters <= data.samples:
-            raise UserError(f"{data.samples} samples do not make {self.clusters} clusters", hint="set clusters to 2 or more, and at most the samples")
+            raise UserError(f"{data.samples} samples do not make {self.clusters} clusters", hint="set clusters from 2 to the number of samples")
         if assignments < 1 or components < 1:
             raise UserError("assignments and components must be 1 or more")
         self.assignments, self.components = assignments, components
@@ -49,7 +49,7 @@ class DeepCluster(Method):
         return [Stage(f"assignment{number + 1}", 1 / self.assignments, prepare=self.assign) for number in range(self.assignments)]
 
     def assign(self, encode):
-        """Lay down a cluster for each sample, and forget the classifier of the clusters before."""
+        """Assign each sample to a cluster, and restart the classifier."""
         features = encode(lambda batch: self.encoder(batch["x"]))
         targets = clustered(features.cpu(), self.clusters, self.components)
         self.targets.copy_(targets)
@@ -64,8 +64,8 @@ class DeepCluster(Method):
         return Outputs(features=features, logits=[self.classifier(feature) for feature in features], target=views["target"])
 
     def loss(self, outputs):
-        each = [F.cross_entropy(logits, outputs.target, reduction="none") for logits in outputs.logits]
-        return {"clusters": (self.weights[outputs.target] * torch.stack(each)).mean()}
+        nats = [F.cross_entropy(logits, outputs.target, reduction="none") for logits in outputs.logits]
+        return {"clusters": (self.weights[outputs.target] * torch.stack(nats)).mean()}
 
     def chance(self, outputs):
         return math.log(self.clusters)

@@ -14,12 +14,12 @@ from leaven.views import Views
 
 
 class SwAV(Method):
-    """Predict from one crop to which prototypes the others are assigned, where all prototypes must be used alike (Caron et al. 2020, eq. 1 to 5).
+    """From one crop, predict the prototypes of the other crops, where all prototypes are used equally often (Caron et al. 2020, eq. 1 to 5).
 
     projector: widths of the layers after the encoder. prototypes: how many there are. temperature: of the predictions' softmax. epsilon: of the
-    assignments; smaller is harder. iterations: of Sinkhorn. queue: earlier embeddings of each large crop that are assigned beside the batch, in
-    number (0: none). queue_starts: share of the training (0-1) before they are used. frozen: share of the training (0-1) in which the prototypes
-    stay as they are. sinkhorn: use all prototypes alike, which keeps one from taking all samples (otherwise a plain softmax).
+    assignments; a smaller one makes them harder. iterations: of Sinkhorn. queue: number of earlier embeddings of each large crop that are assigned
+    together with the batch (0: none). queue_starts: share of the training (0-1) before they are used. frozen: share of the training (0-1) in which
+    the prototypes do not change. sinkhorn: use all prototypes equally often, which keeps one from taking all samples (otherwise a plain softmax).
     """
 
     paper = "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments (Caron et al.)"

@@ -7,14 +7,17 @@ from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.losses import info_nce
 from leaven.methods.method import Method, Outputs, Recipe
+from leaven.modalities import modality_of
 from leaven.views import Views
+
+CHANNEL_GROUPS = "channel_groups"  # what an encoder offers that reads lightness and colours separately
 
 
 class CMC(Method):
-    """Every sense of a sample tells it from all others by every other sense (Tian et al. 2020, eq. 2 and 8).
+    """Each sense of a sample identifies it, among all samples of the batch, from each other sense (Tian et al. 2020, eq. 2 and 8).
 
-    Of pictures alone the senses are lightness and colours; where samples have several inputs, each is a sense with an encoder of its own.
-    Others are those of the batch, where the paper keeps a memory bank.
+    Where samples have several inputs, each input is a sense with its own encoder. Of pictures alone, the senses are lightness and colours. The
+    negatives are the other samples of the batch; the paper keeps a memory bank.
 
     temperature: of the softmax over the batch (above 0). dim: length of an embedding.
     """
@@ -22,7 +25,6 @@ class CMC(Method):
     paper = "Contrastive Multiview Coding (Tian et al.)"
     year = 2020
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
-    wants = "channel_groups"
     purpose = "reconstruction"
 
     @classmethod
@@ -30,9 +32,12 @@ class CMC(Method):
         if len(data.roles) > 1:
             return dict.fromkeys(data.roles, "features")
         ((role, spec),) = data.roles.items()
-        if spec.modality != "pixels" or spec.shape[0] != 3:
-            raise UserError("cmc contrasts several inputs of a sample, or lightness and colours of pictures, and this data has neither")
-        return {role: cls.wants}
+        if spec.shape[:1] != (3,) or not any(default.wants == CHANNEL_GROUPS for default in modality_of(spec).encoders):
+            raise UserError(
+                "cmc contrasts several inputs of a sample, or the lightness and the colours of pictures, and this data has neither",
+                hint="name several columns with --columns, or see `leaven methods`",
+            )
+        return {role: CHANNEL_GROUPS}
 
     def __init__(self, encoders: dict[str, Encoder], *, temperature: float = 0.1, dim: int = 128, views: Views | None = None):
         if temperature <= 0:
@@ -65,3 +70,6 @@ class CMC(Method):
 
     def encoders(self):
         return super().encoders() if self.alone else dict(self.senses)
+
+    def shared_space(self):
+        return {} if self.alone else dict(zip(self.senses, self.projectors, strict=True))

@@ -13,15 +13,15 @@ from leaven.views import Views
 
 
 class CPC(Method):
-    """From the rows of patches so far, tell the patches some rows below from all others of the batch (van den Oord et al. 2018, eq. 4).
+    """From the rows of patches so far, identify the patches some rows below among all others of the batch (van den Oord et al. 2018, eq. 4).
 
-    Patches overlap by half, and are encoded one by one. The kept encoder reads whole pictures: where the paper averages the vectors of a picture's
-    patches, it averages its own positions.
+    Patches overlap by half and are encoded one by one. The trained encoder reads whole pictures: it averages its own positions where the paper
+    averages the vectors of a picture's patches.
 
-    patch: side of a patch in pixels (none: a quarter of the picture, and 8 at least). ahead: how many rows below (1 or more; those beyond the grid
-    are left out; one row below still overlaps). temperature: of the softmax over patches (above 0). width: of the context network. depth: number of
-    its blocks, each of which sees one row further up. dim: length of a prediction. flip: share of patches that are mirrored (0-1; Henaff et al.
-    2020). grey: share of patches that keep one colour channel alone (0-1; the same).
+    patch: side of a patch in pixels (none: a quarter of the picture, and at least 8). ahead: how many rows below (1 or more; rows beyond the grid are
+    left out; the row directly below still overlaps). temperature: of the softmax over patches (above 0). width: of the context network. depth: number
+    of its blocks, each of which sees one row further up. dim: length of a prediction. flip: share of patches that are mirrored (0-1; Henaff et al.
+    2020). grey: share of patches that keep a single colour channel (0-1; the same).
     """
 
     paper = "Representation Learning with Contrastive Predictive Coding (van den Oord et al.)"
@@ -57,17 +57,17 @@ class CPC(Method):
         self.forecast = Forecast(encoder.dim, ahead, width=width, depth=depth, dim=dim)
 
     def views(self, batch, draw):
-        """(B, rows, columns, channels, side, side): each patch with its own changes."""
+        """(B, rows, columns, channels, side, side): each patch with its own random changes."""
         (picture,) = self.augment(batch["x"], draw)
         patches = overlapping_patches(picture.unit(), self.patch, self.patch // 2)
         samples, rows, columns, channels = patches.shape[:4]
 
-        def chosen(name, share):
+        def selected(name, share):
             return draw.child(name).chance(share, samples, rows, columns)[..., None, None, None]
 
-        patches = torch.where(chosen("patch_flip", self.flip), patches.flip(-1), patches)
+        patches = torch.where(selected("patch_flip", self.flip), patches.flip(-1), patches)
         kept = draw.child("patch_channel").integers(channels, samples, rows, columns)[..., None, None, None]
-        return torch.where(chosen("patch_grey", self.grey), patches.take_along_dim(kept, dim=3), patches)
+        return torch.where(selected("patch_grey", self.grey), patches.take_along_dim(kept, dim=3), patches)
 
     def forward(self, patches):
         latents = self.encoder(Pixels(patches.flatten(0, 2))).unflatten(0, patches.shape[:3])

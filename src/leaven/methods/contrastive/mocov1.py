@@ -15,12 +15,12 @@ from leaven.views import Views
 
 
 class MoCoV1(Method):
-    """Tell one's own key, made by a slowly moving copy, from a queue of earlier keys (He et al. 2020, eq. 1).
+    """Identify a sample's own key, made by a slowly moving copy of the encoder, in a queue of earlier keys (He et al. 2020, eq. 1).
 
     temperature: of the softmax over keys (above 0). queue: number of earlier keys (1 or more; at most half of the samples, since a sample's own
     earlier key is no negative). momentum: share of the copy that stays at each step (0-1; the paper's 0.999 suits trainings of 100,000 steps and
-    more). norm_groups: sub-batches that batch norm sees by themselves, others for the keys than for the queries, since statistics that both share
-    give the answer away (section 3.3; 1 = not split). projector: widths of the layers behind the encoder.
+    more). norm_groups: sub-batches that batch norm sees separately, different ones for keys and queries, since shared statistics give the answer away
+    (section 3.3; 1: not split). projector: widths of the layers after the encoder.
     """
 
     paper = "Momentum Contrast for Unsupervised Visual Representation Learning (He et al.)"
@@ -56,7 +56,7 @@ class MoCoV1(Method):
         return Outputs(embeddings=[query, key])
 
     def loss(self, outputs):
-        """Of the first step, whose queue is empty, the other keys of the batch are the negatives."""
+        """In the first step, when the queue is empty, the other keys of the batch are the negatives."""
         negatives = self.queue.entered
         return {"info_nce": info_nce(*outputs.embeddings, self.temperature, negatives if len(negatives) else None)}
 
@@ -71,8 +71,8 @@ class MoCoV1(Method):
 def in_groups(network, rows, groups, across=False):
     """A network's outputs for a batch that it sees in parts: row r belongs to part r % groups, or `across` these to part r // groups % groups.
 
-    A part of either kind shares as few rows with one of the other as parts can. There are fewer where each would be smaller than their number.
-    Processes keep the parts where groups^2 divides each one's rows.
+    A part of one kind shares as few rows as possible with a part of the other. There are fewer parts where each would be smaller than their number.
+    The parts are the same on several processes if groups^2 divides the rows of each process.
     """
     groups = min(groups, math.isqrt(len(rows)))
     part = torch.arange(len(rows)) // (groups if across else 1) % groups

@@ -11,10 +11,9 @@ BLURRED_FROM = 64  # pixels: smaller pictures do not survive it
 class MoCoV2(MoCoV1):
     """MoCo with an MLP head, a higher temperature, and views that are blurred as well (Chen et al. 2020, section 3).
 
-    temperature: of the softmax over keys (above 0). queue: number of earlier keys (1 or more; at most half
-    of the samples). momentum: share of the copy that stays at each step
-    (0-1; the paper's 0.999 suits trainings of 100,000 steps and more). norm_groups: sub-batches that batch norm sees by themselves (1 = not split).
-    projector: widths of the layers behind the encoder.
+    temperature: of the softmax over keys (above 0). queue: number of earlier keys (1 or more; at most half of the samples). momentum: share of the
+    copy that stays at each step (0-1; the paper's 0.999 suits trainings of 100,000 steps and more). norm_groups: sub-batches that batch norm sees
+    separately (1: not split). projector: widths of the layers after the encoder.
     """
 
     paper = "Improved Baselines with Momentum Contrastive Learning (Chen et al.)"

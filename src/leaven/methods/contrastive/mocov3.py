@@ -11,11 +11,11 @@ PATCH_PROJECTIONS = ("embed.", "network.patch_embed.")
 
 
 class MoCoV3(Method):
-    """Predict which key, made by a slowly moving copy, is one's own among those of the batch (Chen et al. 2021, algorithm 1).
+    """Identify a sample's own key, made by a slowly moving copy of the encoder, among the keys of the batch (Chen et al. 2021, algorithm 1).
 
-    temperature: of the softmax over keys (above 0). momentum: share of the copy that stays at the first step, from where it rises to 1 (0-1).
-    projector: widths of the layers behind the encoder. predictor: widths of the layers behind these, for queries alone. frozen_patches: whether a
-    transformer's projection of patches stays as it was drawn (section 4.2).
+    temperature: of the softmax over keys (above 0). momentum: share of the copy that stays at the first step; it rises to 1 (0-1). projector: widths
+    of the layers after the encoder. predictor: widths of the layers after the projector, for queries only. frozen_patches: a transformer's projection
+    of patches keeps its random start (section 4.2).
     """
 
     paper = "An Empirical Study of Training Self-Supervised Vision Transformers (Chen et al.)"

@@ -14,8 +14,8 @@ from leaven.views import Views
 class NPair(Method):
     """An anchor's inner product with its positive exceeds those with the positives of all others (N-pair-mc of Sohn 2016).
 
-    regularization: weight of the mean squared length of the embeddings, which are not normalised (0 or more). projector: widths of the layers
-    behind the encoder.
+    regularization: weight of the mean squared length of the embeddings, which are not normalised (0 or more). projector: widths of the layers after
+    the encoder.
     """
 
     paper = "Improved Deep Metric Learning with Multi-class N-pair Loss Objective (Sohn)"

@@ -12,9 +12,9 @@ from leaven.views import Views
 class NNCLR(Method):
     """A view agrees with the nearest neighbour of the other view among earlier embeddings (Dwibedi et al. 2021, eq. 3).
 
-    temperature: of the softmax over the batch (above 0). queue: number of earlier embeddings in which neighbours are looked for (1 or more; a few
-    times the batch, and not much more than the data set holds). projector: widths of the layers behind the encoder. predictor: widths of the layers
-    behind these.
+    temperature: of the softmax over the batch (above 0). queue: number of earlier embeddings among which neighbours are searched (1 or more; a few
+    times the batch, and not much more than the number of samples). projector: widths of the layers after the encoder. predictor: widths of the layers
+    after the projector.
     """
 
     paper = "With a Little Help from My Friends: Nearest-Neighbor Contrastive Learning of Visual Representations (Dwibedi et al.)"

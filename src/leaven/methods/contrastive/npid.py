@@ -14,15 +14,15 @@ from leaven.views import Views
 
 
 class NPID(Method):
-    """Every sample is a class of its own, and a bank holds the weights of all (Wu et al. 2018, eq. 2 to 10).
+    """Every sample is its own class, and a memory bank holds the weights of all classes (Wu et al. 2018, eq. 2 to 10).
 
-    An entry means nothing before its sample has been seen, so that the training has to be several passes over the data: four and more. Until then
-    the loss is above that of a model that knows nothing, ln(samples), so no chance level is given to judge it by.
+    An entry of the bank means nothing before its sample has been seen, so the training needs at least four passes over the data. Until then the loss
+    is above ln(samples), that of a model that knows nothing, so no chance level is stated.
 
     temperature: of the softmax over samples (above 0). dim: length of an embedding. momentum: share of a bank entry that stays when its sample is
-    seen (0 to below 1). noise: entries that each sample is told from by noise-contrastive estimation (the paper's 4096 suits a million samples; 0 =
-    all, by the full softmax, from which a short training learns more). proximal: weight of the squared distance between an embedding and its entry
-    (0 or more; section 3.3).
+    seen (0 to below 1). noise: entries with which noise-contrastive estimation contrasts each sample (the paper's 4096 suits a million samples; 0:
+    all, by the full softmax, from which a short training learns more). proximal: weight of the squared distance between an embedding and its entry (0
+    or more; section 3.3).
     """
 
     paper = "Unsupervised Feature Learning via Non-Parametric Instance Discrimination (Wu et al.)"
@@ -49,12 +49,14 @@ class NPID(Method):
             raise UserError(f"temperature must be above 0 and momentum from 0 to below 1, not {temperature} and {momentum}")
         self.augment = dataclasses.replace(self.augment, count=1)
         self.temperature, self.momentum, self.noise, self.proximal = temperature, momentum, noise, proximal
-        self.projector = mlp(encoder.dim, dim, last_norm=True)  # centred, or all cosines would be near 1 at first, far above what Z expects
+        self.projector = mlp(
+            encoder.dim, dim, last_norm=True
+        )  # centred, since otherwise all cosines would be near 1 at first, far above what Z expects
         self.bank = Bank(data.samples, dim)
         self.register_buffer("normalizer", torch.zeros(()))  # Z, estimated in the first step
 
     def views(self, batch, draw):
-        """The noise is shared by the batch: each sample brings its part of it."""
+        """The batch shares the noise: each sample brings its part of it."""
         (view,) = self.augment(batch["x"], draw)
         share = -(-self.noise // (len(batch) * draw.parts))
         return {"x": view, "index": batch.index, "noise": draw.child("noise").integers(len(self.bank.embeddings), len(batch), share)}
@@ -75,7 +77,7 @@ class NPID(Method):
         return terms | ({"proximal": self.proximal * (embedding - entry).square().sum(1).mean()} if self.proximal else {})
 
     def noise_logits(self, outputs):
-        """(B, m): cosines of the batch with the entries that were drawn as noise, over the temperature."""
+        """(B, m): cosines of the batch with the noise entries, divided by the temperature."""
         return F.normalize(outputs.embeddings[0], dim=1, eps=1e-6) @ self.bank.embeddings[outputs.noise.flatten()].T / self.temperature
 
     def estimate(self, noise_logits):

@@ -10,7 +10,7 @@ from leaven.views import Views
 class SimCLR(Method):
     """Two views of one sample agree, all others in the batch disagree (Chen et al. 2020, eq. 1).
 
-    temperature: of the softmax over the batch (above 0). projector: widths of the layers behind the encoder, which are thrown away in the end.
+    temperature: of the softmax over the batch (above 0). projector: widths of the layers after the encoder, which are discarded in the end.
     """
 
     paper = "A Simple Framework for Contrastive Learning of Visual Representations (Chen et al.)"

@@ -12,9 +12,9 @@ from leaven.views import Views
 class SupCon(Method):
     """Views of one class agree, all others in the batch disagree (Khosla et al. 2020, eq. 2, L_out).
 
-    A sample without a label is a class of its own, as in SimCLR.
+    A sample without a label is its own class, as in SimCLR.
 
-    temperature: of the softmax over the batch (above 0). projector: widths of the layers behind the encoder.
+    temperature: of the softmax over the batch (above 0). projector: widths of the layers after the encoder.
     """
 
     paper = "Supervised Contrastive Learning (Khosla et al.)"

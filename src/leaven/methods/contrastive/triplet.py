@@ -11,11 +11,11 @@ from leaven.views import Views
 class Triplet(Method):
     """A view is nearer to the other view of its sample than to other samples, by a margin (Schroff et al. 2015, eq. 3).
 
-    Labels are not used: what belongs together are two views of one sample.
+    Labels are not used: the positive of a view is the other view of its sample.
 
-    margin: by how much, in squared distances of normalised embeddings (above 0, below 4). negatives: "semi-hard", the nearest of those that are
-    further than the positive (section 3.2; the furthest of all where there is none); "hard", the nearest of all; or "all". projector: widths of the
-    layers behind the encoder.
+    margin: difference of the squared distances of normalised embeddings (above 0, below 4). negatives: "semi-hard", the nearest of those that are
+    farther than the positive (section 3.2; the farthest of all where there is none); "hard", the nearest of all; or "all". projector: widths of the
+    layers after the encoder.
     """
 
     paper = "FaceNet: A Unified Embedding for Face Recognition and Clustering (Schroff et al.)"

@@ -6,10 +6,10 @@ from leaven.views import Views
 
 
 class BarlowTwins(Method):
-    """Each dimension says the same of two views, and no two dimensions say the same (Zbontar et al. 2021, eq. 1).
+    """Each dimension agrees between two views, and different dimensions are uncorrelated (Zbontar et al. 2021, eq. 1).
 
     projector: widths of the layers after the encoder; the last is the number of dimensions that are correlated. off_diagonal: weight of the squared
-    correlations between different dimensions (lambda), which keeps them from all becoming one.
+    correlations between different dimensions (lambda), which keeps all dimensions from becoming the same.
     """
 
     paper = "Barlow Twins: Self-Supervised Learning via Redundancy Reduction (Zbontar et al.)"

@@ -9,8 +9,8 @@ from leaven.views import Views
 class BYOL(Method):
     """Predict a slowly moving copy's embedding of the other view (Grill et al. 2020, eq. 2).
 
-    projector: widths of the layers after the encoder. predictor: widths of the layers after those (none: no predictor). momentum: of the teacher,
-    rising to 1. stop_gradient: targets come from the teacher and carry no gradient; otherwise they are the embeddings themselves.
+    projector: widths of the layers after the encoder. predictor: widths of the layers after the projector (none: no predictor). momentum: of the
+    teacher, rising to 1. stop_gradient: targets come from the teacher and carry no gradient; otherwise they are the embeddings themselves.
     """
 
     paper = "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning (Grill et al.)"
@@ -18,7 +18,7 @@ class BYOL(Method):
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
     purpose = "byol"
     guards = {"stop_gradient": "targets that carry no gradient", "predictor": "the predictor"}
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

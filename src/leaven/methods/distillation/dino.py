@@ -16,13 +16,13 @@ from leaven.views import Views
 class DINO(Method):
     """Match a moving teacher's centred and sharpened assignment of the other crops to prototypes (Caron et al. 2021, eq. 1 to 4, algorithm 1).
 
-    Prototypes, widths and momentum are those of small data and short trainings; the paper has 65,536 prototypes and a momentum of 0.996.
+    The defaults for prototypes, widths and momentum suit small data and short trainings; the paper has 65,536 prototypes and a momentum of 0.996.
 
     prototypes: how many there are. head: widths of the layers before them. head_norm: batch norm between those layers, without which a short
-    training does not leave the start (the paper has none with transformers). student_temperature: of the student's softmax. teacher_temperature: of
-    the teacher's, at first and after temperature_warmup. temperature_warmup: share of the training (0-1) in which it rises. momentum: of the
+    training makes no progress (the paper has none with transformers). student_temperature: of the student's softmax. teacher_temperature: of the
+    teacher's softmax, at first and after temperature_warmup. temperature_warmup: share of the training (0-1) in which it rises. momentum: of the
     teacher, rising to 1. center_momentum: of the running mean that centres the teacher's scores. frozen: share of the training (0-1) in which the
-    prototypes stay as they are. centering: subtract that mean, which keeps one prototype from taking all samples.
+    prototypes do not change. centering: subtract that mean, which keeps one prototype from taking all samples.
     """
 
     paper = "Emerging Properties in Self-Supervised Vision Transformers (Caron et al.)"
@@ -30,7 +30,7 @@ class DINO(Method):
     recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
     purpose = "multicrop"
     guards = {"centering": "the centring of the teacher's scores"}
-    heads_in_all = 1
+    head_count = 1
     assign: nn.Module
 
     def __init__(
@@ -54,10 +54,14 @@ class DINO(Method):
             raise UserError("student_temperature and teacher_temperature must be above 0")
         self.student_temperature, self.teacher_temperature, self.temperature_warmup = student_temperature, teacher_temperature, temperature_warmup
         self.frozen, self.prototypes = frozen, prototypes
-        self.heads = nn.ModuleList(DINOHead(encoder.dim, head, prototypes, head_norm) for _ in range(self.heads_in_all))
+        self.heads = nn.ModuleList(DINOHead(encoder.dim, head, prototypes, head_norm) for _ in range(self.head_count))
         self.teacher = Teacher(self.encoder, *self.heads, momentum=momentum)
-        self.assign = Centering(prototypes, center_momentum, centering)
+        self.assign = self.assigner(center_momentum, centering)
         self.register_buffer("progress", torch.zeros(()))
+
+    def assigner(self, center_momentum, centering):
+        """What turns the teacher's scores into targets."""
+        return Centering(self.prototypes, center_momentum, centering)
 
     def forward(self, views):
         features = self.encode(views)

@@ -9,21 +9,21 @@ from leaven.views import Views
 
 
 class DINOv2(IBOT):
-    """iBOT with a head of its own for patches, targets that Sinkhorn balances, and features that keep apart (Oquab et al. 2023, section 4).
+    """iBOT with a separate head for patches, targets balanced by Sinkhorn, and features that spread out (Oquab et al. 2023, section 4).
 
     prototypes: how many there are for pictures, and again for patches. head: widths of the layers before them. head_norm: batch norm between those
-    layers. student_temperature: of the student's softmax. teacher_temperature: of the teacher's, at first and after temperature_warmup.
+    layers. student_temperature: of the student's softmax. teacher_temperature: of the teacher's softmax, at first and after temperature_warmup.
     temperature_warmup: share of the training (0-1) in which it rises. momentum: of the teacher, rising to 1. frozen: share of the training (0-1) in
-    which the prototypes stay as they are. mask_ratio: share of the patches of a large crop that are hidden (0-1). patch_weight: of the loss of
-    hidden patches beside that of crops. koleo: weight of what keeps each feature away from its nearest neighbour in the batch. centering: balance
-    the targets, so that no prototype takes all samples.
+    which the prototypes do not change. mask_ratio: share of the patches of a large crop that are hidden (0-1). patch_weight: weight of the loss of
+    hidden patches relative to that of crops. koleo: weight of the term that keeps each feature away from its nearest neighbour in the batch.
+    centering: balance the targets, so that no prototype takes all samples.
     """
 
     paper = "DINOv2: Learning Robust Visual Features without Supervision (Oquab et al.)"
     year = 2023
     recipe = Recipe(optimizer="muon", lr=7e-3, batch=128, weight_decay=0.05, warmup=0.1)
     guards = {"centering": "the balancing of the teacher's targets", "koleo": "the distance kept between neighbours"}
-    heads_in_all = 2
+    head_count = 2
 
     def __init__(
         self,
@@ -44,21 +44,14 @@ class DINOv2(IBOT):
         views: Views | None = None,
     ):
         super().__init__(
-            encoder,
-            prototypes=prototypes,
-            head=head,
-            head_norm=head_norm,
-            student_temperature=student_temperature,
-            teacher_temperature=teacher_temperature,
-            temperature_warmup=temperature_warmup,
-            momentum=momentum,
-            frozen=frozen,
-            mask_ratio=mask_ratio,
-            patch_weight=patch_weight,
-            views=views,
-        )
+            encoder, prototypes=prototypes, head=head, head_norm=head_norm, student_temperature=student_temperature,
+            teacher_temperature=teacher_temperature, temperature_warmup=temperature_warmup, momentum=momentum, frozen=frozen,
+            mask_ratio=mask_ratio, patch_weight=patch_weight, centering=centering, views=views,
+        )  # fmt: skip
         self.koleo = koleo
-        self.assign = self.assign_patches = Balancing(centering)
+
+    def assigner(self, center_momentum, centering):
+        return Balancing(centering)
 
     def loss(self, outputs):
         spread = torch.stack([koleo(features) for features in outputs.features[: self.augment.count]]).mean()

@@ -9,22 +9,21 @@ from leaven.losses import across_crops
 from leaven.methods.distillation.dino import DINO
 from leaven.methods.method import Outputs, Recipe
 from leaven.modules.patches import gather_tokens
-from leaven.modules.prototypes import Centering
 from leaven.views import Views
 from leaven.views.masks import block_order, check_mask, places_to_mask
 
 
 class IBOT(DINO):
-    """DINO, and the same for hidden patches: match what the teacher, which sees them, assigns them to (Zhou et al. 2022, eq. 2 and 3).
+    """DINO, and the same for hidden patches: match the assignment that the teacher, which sees them, gives them (Zhou et al. 2022, eq. 2 and 3).
 
-    Blocks of both large crops are hidden, as many patches in each; where an encoder has no class token, its feature, the mean token, is in its place.
+    Blocks of both large crops are hidden, equally many patches in each. An encoder without a class token uses its feature, the mean token, instead.
 
     prototypes: how many there are, shared by pictures and patches. head: widths of the layers before them. head_norm: batch norm between those
-    layers. student_temperature: of the student's softmax. teacher_temperature: of the teacher's, at first and after temperature_warmup.
+    layers. student_temperature: of the student's softmax. teacher_temperature: of the teacher's softmax, at first and after temperature_warmup.
     temperature_warmup: share of the training (0-1) in which it rises. momentum: of the teacher, rising to 1. center_momentum: of the running means
-    that centre the teacher's scores. frozen: share of the training (0-1) in which the prototypes stay as they are. mask_ratio: share of the patches
-    of a large crop that are hidden (0-1). patch_weight: of the loss of hidden patches beside that of crops. centering: subtract the running means,
-    which keeps one prototype from taking all samples.
+    that centre the teacher's scores. frozen: share of the training (0-1) in which the prototypes do not change. mask_ratio: share of the patches of a
+    large crop that are hidden (0-1). patch_weight: weight of the loss of hidden patches relative to that of crops. centering: subtract the running
+    means, which keeps one prototype from taking all samples.
     """
 
     paper = "iBOT: Image BERT Pre-Training with Online Tokenizer (Zhou et al.)"
@@ -53,23 +52,14 @@ class IBOT(DINO):
         views: Views | None = None,
     ):
         super().__init__(
-            encoder,
-            prototypes=prototypes,
-            head=head,
-            head_norm=head_norm,
-            student_temperature=student_temperature,
-            teacher_temperature=teacher_temperature,
-            temperature_warmup=temperature_warmup,
-            momentum=momentum,
-            center_momentum=center_momentum,
-            frozen=frozen,
-            centering=centering,
-            views=views,
-        )
+            encoder, prototypes=prototypes, head=head, head_norm=head_norm, student_temperature=student_temperature,
+            teacher_temperature=teacher_temperature, temperature_warmup=temperature_warmup, momentum=momentum, center_momentum=center_momentum,
+            frozen=frozen, centering=centering, views=views,
+        )  # fmt: skip
         self.grid = encoder.input.shape[1] // encoder.patch, encoder.input.shape[2] // encoder.patch
         self.hidden, self.patch_weight = check_mask("blocks", mask_ratio, math.prod(self.grid)), patch_weight
         self.mask_token = nn.Parameter(torch.randn(encoder.dim) * 0.02)
-        self.assign_patches = Centering(prototypes, center_momentum, centering)
+        self.assign_patches = self.assigner(center_momentum, centering)
 
     def views(self, batch, draw):
         orders = [block_order(draw.child("mask", crop), len(batch), self.grid, self.hidden) for crop in range(self.augment.count)]

@@ -9,8 +9,8 @@ from leaven.views import Views
 class SimSiam(Method):
     """Predict one view's embedding from the other's, without negatives and without a teacher (Chen and He 2021, eq. 4).
 
-    projector: widths of the layers after the encoder; the last ends in batch norm without scale. predictor: width of the bottleneck (a quarter of
-    the embedding is usual). stop_gradient: targets carry no gradient, which is what keeps it from collapsing.
+    projector: widths of the layers after the encoder; the last ends in batch norm without scale. predictor: width of the bottleneck (usually a
+    quarter of the embedding). stop_gradient: targets carry no gradient, which prevents a collapse.
     """
 
     paper = "Exploring Simple Siamese Representation Learning (Chen and He)"
@@ -18,7 +18,7 @@ class SimSiam(Method):
     recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
     rules = {"predictor": Rule(constant=True)}
     guards = {"stop_gradient": "targets that carry no gradient"}
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

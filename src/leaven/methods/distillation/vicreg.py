@@ -10,9 +10,9 @@ from leaven.views import Views
 class VICReg(Method):
     """Two views agree, while each dimension varies and no two vary together (Bardes et al. 2022, eq. 6).
 
-    projector: widths of the layers after the encoder. invariance: weight of the mean squared distance of two views (a mean over dimensions too, as
-    in the authors' code). variance: weight of the hinge on deviations below 1, half the sum of both views, which keeps embeddings from shrinking to
-    a point. covariance: weight of squared covariances of different dimensions.
+    projector: widths of the layers after the encoder. invariance: weight of the mean squared distance between two views (also a mean over dimensions,
+    as in the authors' code). variance: weight of the hinge on deviations below 1, half the sum of both views, which keeps embeddings from shrinking
+    to a point. covariance: weight of squared covariances of different dimensions.
     """
 
     paper = "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning (Bardes et al.)"

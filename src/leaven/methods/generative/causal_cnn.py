@@ -18,12 +18,12 @@ from leaven.views import Views
 class CausalCNN(Method):
     """Predict each pixel from those before it, row by row: p(x) = prod p(x_i | x_<i, label) (van den Oord et al. 2016, eq. 1-4).
 
-    Of one pixel, red comes before green before blue. Features are means over all places in the middle of the network.
+    Within a pixel, red comes before green and green before blue. Features are means over all places in the middle of the network.
 
-    width: channels of each of the two stacks. layers: how many there are, half of which belong to the encoder (2 or more). kernel: side of what a
-    layer sees, odd. head: channels before the outputs. likelihood: "bernoulli", "categorical" or "gaussian"; "auto" takes Bernoulli for nearly binary
-    data, else categorical. levels: of a categorical one. conditional: learn p(x | label), so that a class can be asked for; labels then teach the
-    second half.
+    width: channels of each of the two stacks. layers: how many there are, half of which belong to the encoder (2 or more). kernel: side of the area
+    that a layer sees, odd. head: channels before the outputs. likelihood: "bernoulli", "categorical" or "gaussian"; "auto" takes Bernoulli for nearly
+    binary data, else categorical. levels: of a categorical one. conditional: learn p(x | label), so that samples of a class can be made; labels then
+    reach the second half of the layers only.
     """
 
     paper = "Conditional Image Generation with PixelCNN Decoders (van den Oord et al.)"
@@ -31,7 +31,7 @@ class CausalCNN(Method):
     recipe = Recipe(optimizer="adamw", lr=3e-3, batch=32, weight_decay=0.0)
     modality = "pixels"
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
     log_prob_is = "log-likelihood"
     encoder: Causal
     earlier: torch.Tensor
@@ -62,7 +62,7 @@ class CausalCNN(Method):
         self.likelihood = choose_likelihood(likelihood, self.encoder.input, otherwise="categorical", own=True, levels=levels)
         channels = self.encoder.input.shape[0]
         self.context = nn.Conv2d(width, head, 1)
-        self.own = nn.Conv2d(channels, channels * head, 1)  # what channels before this one of the same pixel add
+        self.own = nn.Conv2d(channels, channels * head, 1)  # adds the earlier channels of the same pixel
         self.output = nn.Conv2d(channels * head, channels * self.likelihood.per_value, 1, groups=channels)
         self.register_buffer("earlier", torch.ones(channels, channels).tril(-1).repeat_interleave(head, 0)[:, :, None, None], persistent=False)
 
@@ -92,31 +92,31 @@ class CausalCNN(Method):
         return self.likelihood.chance
 
     def log_prob(self, value, draw):
-        """Of a conditional model: with all classes equally likely."""
+        """A conditional model takes all classes as equally likely."""
         target = self.likelihood.observe(value, draw.child("observed"))
         labels = torch.arange(max(1, self.classes), device=target.device)[:, None].expand(-1, len(target))
-        each = [self.likelihood.log_prob(self.conditionals(target, label), target) for label in labels]
-        return torch.stack(each).logsumexp(0) - math.log(len(labels))
+        nats = [self.likelihood.log_prob(self.conditionals(target, label), target) for label in labels]
+        return torch.stack(nats).logsumexp(0) - math.log(len(labels))
 
     def sample(self, count, draw, label=None):
-        """Rows from the top. What lies above a row is looked at once, and only the row itself again for each of its values."""
+        """Rows from the top. What lies above a row is computed once, and only the row itself again for each of its values."""
         if label is not None and not self.classes:
             raise UserError("this model knows no classes", hint="train one with --set conditional=true")
         if label is None and self.classes:
             label = draw.child("label").integers(self.classes, count).to(self.earlier.device)
         channels, height, width = self.encoder.input.shape
         target = self.earlier.new_zeros(count, channels, height, width)
-        layers, drawn = [*self.encoder.layers, *self.layers], draw.child("values")
+        layers, values = [*self.encoder.layers, *self.layers], draw.child("values")
         for row in range(height):
-            above, told = self.encoder.planes(self.likelihood.value(target.flatten(1))), []
+            above, links = self.encoder.planes(self.likelihood.value(target.flatten(1))), []
             for layer in layers:
-                above, tells = layer.rows(above, label)
-                told.append(tells[:, :, row : row + 1])
+                above, link = layer.rows(above, label)
+                links.append(link[:, :, row : row + 1])
             for column, channel in itertools.product(range(width), range(channels)):
                 planes = self.encoder.planes(self.likelihood.value(target.flatten(1)))[:, :, row : row + 1]
                 left = planes
-                for layer, tells in zip(layers, told, strict=True):
-                    left = layer.places(left, tells)
+                for layer, link in zip(layers, links, strict=True):
+                    left = layer.places(left, link)
                 place = channel * width + column
-                target[:, channel, row, column] = self.likelihood.sample(self.outputs(left, planes)[:, place : place + 1], drawn)[:, 0]
+                target[:, channel, row, column] = self.likelihood.sample(self.outputs(left, planes)[:, place : place + 1], values)[:, 0]
         return self.likelihood.value(target.flatten(1))

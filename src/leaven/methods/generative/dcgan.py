@@ -1,20 +1,18 @@
-from torch import nn
-
 from leaven.data.spec import DataSpec
-from leaven.methods.generative.gan import GAN
-from leaven.methods.method import Method, Recipe
-from leaven.modules.adversaries import convolutional_players, noise_size
-from leaven.views import Views, default_views
+from leaven.methods.adversarial import Adversarial
+from leaven.methods.method import Recipe
+from leaven.modules.adversaries import convolutional_players
+from leaven.views import Views
 
 
-class DCGAN(GAN):
+class DCGAN(Adversarial):
     """A GAN of convolutions with stride, batch norm, ReLU in the generator and leaky ReLU in the discriminator (Radford et al. 2016, section 3).
 
-    Features are those of section 5.1: the largest values of every layer of the discriminator in each cell of a coarse grid. Real and generated
-    pictures go through the discriminator apart, each with batch statistics of their own.
+    Features are those of section 5.1: the largest values of every layer of the discriminator in each cell of a coarse grid. The discriminator reads
+    real and generated pictures in separate batches, each with its own batch statistics.
 
-    noise: numbers that a picture is made of. width: channels of the largest maps, which double as their side halves. discriminator_steps: turns of
-    the discriminator before each of the generator. momentum: of the generator's moving average, which makes new pictures.
+    noise: numbers from which a picture is made. width: channels of the largest maps, which double as the side halves. discriminator_steps: turns of
+    the discriminator before each turn of the generator. momentum: of the generator's moving average, which makes new pictures.
     """
 
     paper = "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks (Radford et al.)"
@@ -32,16 +30,4 @@ class DCGAN(GAN):
         momentum: float = 0.999,
         views: Views | None = None,
     ):
-        Method.__init__(self, views=views or default_views(self.purpose, "pixels"))
-        players = convolutional_players(data.roles["x"], noise_size(noise, data.roles["x"]), width)
-        for player in players:
-            player.apply(small_weights)
-        self.begin(noise, players, discriminator_steps, momentum)
-
-
-def small_weights(module):
-    """Weights of deviation 0.02 around 0, or around 1 where they scale what batch norm gives (section 4)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
+        super().__init__(convolutional_players(data.roles["x"], noise, width), discriminator_steps, momentum, views)

@@ -15,16 +15,16 @@ SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
 
 
 class Diffusion(Method):
-    """Find the noise in noisy pictures; taken away little by little it leaves new ones (Ho et al. 2020, eq. 14; Song et al. 2021, eq. 12).
+    """Predict the noise in noisy pictures; removing it step by step makes new ones (Ho et al. 2020, eq. 14; Song et al. 2021, eq. 12).
 
-    Labels, where samples have them, are told to the network for most of the samples, so that it can also be asked for a class (Ho and Salimans 2022,
-    eq. 6). Networks and noise schedules are those of the diffusers library.
+    Where samples have labels, the network is given the label of most of them, so that it can also make samples of a class (Ho and Salimans 2022, eq.
+    6). Networks and noise schedules are those of the diffusers library.
 
     width: channels of the largest maps, a multiple of 4. blocks: residual blocks at each size of maps. levels: of noise, from hardly any to nothing
-    else. schedule: how noise grows over them, "cosine" (Nichol and Dhariwal 2021) or "linear". label_drop: share of samples whose label is not told
-    (1: none are). guidance: how far samples of a class go beyond what the class alone asks for (1: no further; 0: it is not asked for). sample_steps:
-    levels at which noise is taken away, a divisor of all. eta: new noise at each of them, 0 for none (DDIM) to 1 (DDPM). momentum: of the network's
-    moving average, which makes new samples.
+    else. schedule: how noise grows over the levels, "cosine" (Nichol and Dhariwal 2021) or "linear". label_drop: share of samples whose label the
+    network is not given (1: it gets none). guidance: how strongly the class shapes samples of a class (1: as learned; more: exaggerated; 0: not at
+    all). sample_steps: levels at which noise is removed, a divisor of all. eta: new noise at each of them, 0 for none (DDIM) to 1 (DDPM). momentum:
+    of the network's moving average, which makes new samples.
     """
 
     paper = "Denoising Diffusion Probabilistic Models (Ho et al.)"
@@ -32,7 +32,7 @@ class Diffusion(Method):
     recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.0, betas=(0.9, 0.999), warmup=0.02, clip=1.0)
     modality = "pixels"
     purpose = "plain"
-    couples = False
+    loss_over_batch = False
     learns_labels = True
     encoder: UNet
 
@@ -62,7 +62,7 @@ class Diffusion(Method):
         from diffusers import DDIMScheduler
 
         self.label_drop, self.guidance, self.sample_steps, self.eta = label_drop, guidance, sample_steps, eta
-        most = 0.999 * levels  # the ends are those of Ho et al. where there are 1000 levels, and lead to as much noise where there are others
+        most = 0.999 * levels  # the ends are those of Ho et al. for 1000 levels, and lead to equally much noise for other numbers
         ends = {"beta_start": min(0.1, most) / levels, "beta_end": min(20, most) / levels}
         shape = {"beta_schedule": SCHEDULES[schedule], "timestep_spacing": "trailing"}
         self.noising: Any = DDIMScheduler(num_train_timesteps=levels, **ends, **shape)
@@ -74,27 +74,27 @@ class Diffusion(Method):
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw.child("views"))
         count, none = len(batch), self.encoder.classes
-        untold = draw.child("labels").chance(self.label_drop, count) | (batch.label < 0)
+        dropped = draw.child("labels").chance(self.label_drop, count) | (batch.label < 0)
         level = draw.integers(self.noising.config.num_train_timesteps, count)
-        return {"x": x, "level": level, "noise": draw.normal(count, *self.encoder.input.shape), "label": batch.label.masked_fill(untold, none)}
+        return {"x": x, "level": level, "noise": draw.normal(count, *self.encoder.input.shape), "label": batch.label.masked_fill(dropped, none)}
 
     def forward(self, views):
         noisy = self.noising.add_noise(2 * self.encoder.unit(views["x"]) - 1, views["noise"], views["level"])
-        return Outputs(found=self.encoder.noise(noisy, views["level"], views["label"]), noise=views["noise"])
+        return Outputs(predicted=self.encoder.noise(noisy, views["level"], views["label"]), noise=views["noise"])
 
     def loss(self, outputs):
-        return {"noise": F.mse_loss(outputs.found, outputs.noise)}
+        return {"noise": F.mse_loss(outputs.predicted, outputs.noise)}
 
     def chance(self, outputs):
         return 1.0
 
     def guided(self, noisy, level, label):
-        """The noise that a class leaves in a picture, away from what no class would."""
+        """The noise predicted for a class, moved away from the one predicted without a class."""
         network, none = self.average.network[0], torch.full_like(label, self.encoder.classes)
         if self.guidance == 1 or torch.equal(label, none):
             return network.noise(noisy, level, label)
-        asked, any_class = network.noise(noisy.repeat(2, 1, 1, 1), level.repeat(2), torch.cat([label, none])).chunk(2)
-        return any_class + self.guidance * (asked - any_class)
+        of_class, any_class = network.noise(noisy.repeat(2, 1, 1, 1), level.repeat(2), torch.cat([label, none])).chunk(2)
+        return any_class + self.guidance * (of_class - any_class)
 
     def sample(self, count, draw, label=None):
         shape = (count, *self.encoder.input.shape)
@@ -113,12 +113,12 @@ class Diffusion(Method):
         levels = self.noising.config.num_train_timesteps * torch.arange(1, 8, 2) // 8
         which = torch.arange(len(views["level"])) % len(levels)
         outputs = self({**views, "level": levels[which].to(views["level"])})
-        error = (outputs.found - outputs.noise).square().mean((1, 2, 3)).cpu()
+        error = (outputs.predicted - outputs.noise).square().mean((1, 2, 3)).cpu()
         return {f"loss_at_{level}": error[which == number].mean().item() for number, level in enumerate(levels.tolist())}
 
-    def ailments(self, measures):
+    def diagnose(self, measures):
         worst = max((name for name in measures if name.startswith("loss_at_")), key=lambda name: measures[name])
         if measures[worst] <= 1:
             return {}
-        why = f"at level {worst.rpartition('_')[2]} the squared error is {measures[worst]:.2f} of what naming no noise at all would give"
+        why = f"at level {worst.rpartition('_')[2]} the squared error is {measures[worst]:.2f} times that of predicting no noise at all"
         return {"noise not found": f"{why}; usual causes: too high a learning rate, or pictures that are noise themselves"}

@@ -2,28 +2,30 @@ import torch
 
 from leaven.data.spec import DataSpec
 from leaven.errors import UserError
-from leaven.methods.generative.conditional_gan import ConditionalGAN
-from leaven.methods.generative.gan import GAN
-from leaven.methods.method import Method, Outputs, Recipe
-from leaven.modules.adversaries import convolutional_players, dense_players, noise_size
-from leaven.views import Views, default_views
+from leaven.methods.adversarial import Adversarial
+from leaven.methods.generative.conditional_gan import check_labels
+from leaven.methods.method import Outputs, Recipe
+from leaven.modules.adversaries import usual_players
+from leaven.views import Views
 
 
-class WGANGP(ConditionalGAN):
+class WGANGP(Adversarial):
     """A critic whose slope is held near 1 measures how far samples are from the data (Gulrajani et al. 2017, eq. 3 and algorithm 1).
 
-    The slope is that along standardised values, at points between a sample of the data and a generated one. The critic has no batch norm: its slope
-    at one point would depend on the others. The networks are convolutions for pictures, and three dense layers each for plain numbers.
+    The slope is the gradient's length over standardised values, at points between a sample of the data and a generated one. The critic has no batch
+    norm, with which its slope at one point would depend on the others. The networks are convolutions for pictures, and three dense layers each for
+    plain numbers.
 
-    noise: numbers that a sample is made of (none: as many as it has, at most 64). width: channels of the largest maps, or units of the dense layers
-    (none: 64, or 256). critic_steps: turns of the critic before each of the generator. penalty: weight of the squared distance of slopes from 1.
-    conditional: samples are of a class that is asked for, and each is compared with the data of its own class. momentum: of the generator's moving
+    noise: numbers from which a sample is made (none: as many as a sample has, at most 64). width: channels of the largest maps, or units of the dense
+    layers (none: 64, or 256). critic_steps: turns of the critic before each turn of the generator. penalty: weight of the squared distance of slopes
+    from 1. conditional: make samples of a requested class, and compare each with the data of its own class. momentum: of the generator's moving
     average, which makes new samples.
     """
 
     paper = "Improved Training of Wasserstein GANs (Gulrajani et al.)"
     year = 2017
     recipe = Recipe(lr=1e-4, batch=64, weight_decay=0.0, betas=(0.5, 0.9), lr_rule="none", schedule="constant", warmup=0.0)
+    learns_labels = True
 
     def __init__(
         self,
@@ -37,23 +39,16 @@ class WGANGP(ConditionalGAN):
         momentum: float = 0.999,
         views: Views | None = None,
     ):
-        input = data.roles["x"]
-        Method.__init__(self, views=views or default_views(self.purpose, input.modality))
         if penalty < 0:
             raise UserError(f"penalty must be 0 or more, not {penalty}")
-        self.penalty, self.learns_labels = penalty, conditional
         if conditional:
-            self.condition(data)
-        classes = data.classes if conditional else 0
-        noise = noise_size(noise, input)
-        if input.modality == "pixels":
-            players = convolutional_players(input, noise, width or 64, classes, norm=False)
-        else:
-            players = dense_players(input, noise, (width or 256,) * 3, (width or 256,) * 3, classes)
-        self.begin(noise, players, critic_steps, momentum)
+            check_labels(data, self.name)
+        players = usual_players(data.roles["x"], noise, width, data.classes if conditional else 0, norm=False)
+        super().__init__(players, critic_steps, momentum, views)
+        self.penalty = penalty
 
     def views(self, batch, draw):
-        views = GAN.views(self, batch, draw)
+        views = super().views(batch, draw)
         label = [batch.label] if self.learns_labels else []
         return {"real": views["real"] + label, "noise": views["noise"] + label, "share": draw.child("between").uniform(len(batch))}
 
@@ -75,7 +70,7 @@ class WGANGP(ConditionalGAN):
         return {"critic": outputs.fake.mean() - outputs.real.mean(), "penalty": self.penalty * (outputs.slope - 1).square().mean()}
 
     def examine(self, views):
-        """As of any GAN, but for how many are told apart: a critic's scores have no zero, and it cannot be too strong."""
+        """Those of any GAN, without the share that is judged rightly: a critic's scores have no zero, and a critic cannot be too strong."""
         measures = super().examine(views)
         del measures["told_apart"]
         return measures

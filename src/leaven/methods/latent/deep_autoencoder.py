@@ -3,22 +3,22 @@ import torch
 from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
 from leaven.errors import UserError
-from leaven.methods.latent.autoencoder import Autoencoder
-from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.methods.method import Outputs, Recipe, Stage
+from leaven.methods.reconstruction import Reconstruction
 from leaven.modalities.modality import fitted
-from leaven.modules.boltzmann import Stack, ailments
-from leaven.modules.decoder import code_decoder, linear_layers
+from leaven.modules.boltzmann import Stack, diagnose
+from leaven.modules.decoder import linear_layers
 from leaven.modules.likelihood import choose_likelihood
 from leaven.modules.units import Binary, Gaussian, Words
 from leaven.views import Views
 
 
-class DeepAutoencoder(Autoencoder):
-    """Boltzmann machines learn the layers; unrolled, their weights are where a deep auto-encoder starts (Hinton and Salakhutdinov 2006).
+class DeepAutoencoder(Reconstruction):
+    """Boltzmann machines learn the layers; a deep auto-encoder starts from their weights, unrolled (Hinton and Salakhutdinov 2006).
 
-    widths: of the encoder's layers; the last is the code, of linear units, the others are sigmoid. pretraining: share of the training in which the
-    machines learn, the same for each (from 0 to below 1; at 0 all weights start at random). likelihood: of a sample given what is rebuilt,
-    "bernoulli" (the paper's cross-entropy, and binary visible units), "gaussian" (and Gaussian visible units) or "multinomial" (of counts, whose
+    widths: of the encoder's layers; the last is the code, with linear units, the others are sigmoid. pretraining: share of the training in which the
+    machines learn, the same for each (from 0 to below 1; at 0 all weights start at random). likelihood: of a sample given its reconstruction,
+    "bernoulli" (the paper's cross-entropy, and binary visible units), "gaussian" (and Gaussian visible units) or "multinomial" (for counts, where the
     first machine is a replicated softmax); "auto" chooses by the data.
     """
 
@@ -38,16 +38,15 @@ class DeepAutoencoder(Autoencoder):
     ):
         if not 0 <= pretraining < 1:
             raise UserError(f"pretraining must be a share from 0 to below 1, not {pretraining}")
-        found = choose_likelihood(likelihood, data.roles["x"])
-        if found.name == "categorical":
-            raise UserError("the machines have no units for a categorical likelihood", hint="choose bernoulli or gaussian")
-        raw = found.name != "gaussian"
+        chosen = choose_likelihood(likelihood, data.roles["x"])
+        visible = {"bernoulli": Binary(), "gaussian": Gaussian(), "multinomial": Words(data.roles["x"].words)}
+        if chosen.name not in visible:
+            raise UserError(f"the machines have no units for a {chosen.name} likelihood", hint="choose bernoulli or gaussian")
+        raw = chosen.name != "gaussian"
         encoder = build_encoder("dense", data.roles["x"], {"widths": widths, "activation": "sigmoid", "last": "linear", "raw": raw})
-        Method.__init__(self, encoder, views)
-        self.likelihood, self.pretraining, self.samples = found, pretraining, data.samples
-        self.decoder = code_decoder(encoder, encoder.dim)
-        visible = {"bernoulli": Binary(), "gaussian": Gaussian(), "multinomial": Words(encoder.input.words)}
-        self.stack = Stack(encoder.layers if pretraining else [], visible[found.name], Gaussian())
+        super().__init__(encoder, chosen, views)
+        self.pretraining, self.samples = pretraining, data.samples
+        self.stack = Stack(encoder.layers if pretraining else [], visible[chosen.name], Gaussian())
 
     @property
     def machines(self):
@@ -68,13 +67,13 @@ class DeepAutoencoder(Autoencoder):
 
     @torch.no_grad()
     def unroll(self, encode):
-        """The decoder starts as the machines, read downwards."""
+        """Start the decoder from the machines, read downwards."""
         downs = linear_layers(self.decoder)
         for down, machine in zip(reversed(downs), self.machines, strict=False):
             down.weight.copy_(machine.layer.weight.T)
             down.bias.copy_(machine.visible_bias)
-        if self.machines and not self.encoder.raw and self.encoder.input.modality == "pixels":  # from what the machine models to pixels in 0-1
-            scale, shift = (each.expand(1, *self.encoder.input.shape).flatten() for each in (self.encoder.scale, self.encoder.shift))
+        if self.machines and not self.encoder.raw and self.encoder.modality.bounded:  # from standardised values to those in 0-1
+            scale, shift = (tensor.expand(1, *self.encoder.input.shape).flatten() for tensor in (self.encoder.scale, self.encoder.shift))
             downs[-1].weight.div_(scale[:, None])
             downs[-1].bias.sub_(shift).div_(scale)
 
@@ -101,5 +100,5 @@ class DeepAutoencoder(Autoencoder):
     def measures(self, outputs):
         return super().measures(outputs) if self.unrolled else self.machines[self.stage].measures(outputs.data, outputs.model)
 
-    def ailments(self, measures):
-        return super().ailments(measures) if self.unrolled else ailments(measures)
+    def diagnose(self, measures):
+        return super().diagnose(measures) if self.unrolled else diagnose(measures)

@@ -14,11 +14,11 @@ from leaven.views import Views
 
 
 class MADE(Method):
-    """An auto-encoder masked so that each value is predicted from those before it: p(x) = prod p(x_i | x_<i) (Germain et al. 2015, eq. 5, 12 and 13).
+    """An auto-encoder masked so that each value is predicted from those before it: p(x) = prod p(x_i | x_<i) (Germain et al. 2015, eq. 5, 12, 13).
 
     widths: of the hidden layers, the last of which gives the features. orderings: in how many orders the values are read; each step trains one of
-    them, and all give one likelihood together, the mean of theirs. order: of the first, "natural" (rows from the top) or "random", as the others
-    are. activation: of the hidden layers, "relu", "tanh" or "sigmoid". direct: whether values also see those before them without a layer between.
+    them, and the likelihood is the mean over all. order: of the first ordering, "natural" (rows from the top) or "random", as the others are.
+    activation: of the hidden layers, "relu", "tanh" or "sigmoid". direct: values also see those before them directly, without a hidden layer between.
     likelihood: "bernoulli", "gaussian" or "categorical"; "auto" takes Bernoulli for nearly binary data, else Gaussian. levels: of a categorical one.
     """
 
@@ -26,7 +26,8 @@ class MADE(Method):
     year = 2015
     recipe = Recipe(optimizer="adamw", lr=1e-3, batch=100, weight_decay=0.0, betas=(0.9, 0.99))
     purpose = "plain"
-    couples = False
+    needs = ("continuous",)
+    loss_over_batch = False
     log_prob_is = "log-likelihood"
     encoder: MaskedDense
 
@@ -76,16 +77,16 @@ class MADE(Method):
 
     def log_prob(self, value, draw):
         target, orderings = self.likelihood.observe(value, draw.child("observed")), len(self.encoder.places)
-        each = [self.likelihood.log_prob(self.conditionals(target, ordering), target) for ordering in range(orderings)]
-        return torch.stack(each).logsumexp(0) - math.log(orderings)
+        nats = [self.likelihood.log_prob(self.conditionals(target, ordering), target) for ordering in range(orderings)]
+        return torch.stack(nats).logsumexp(0) - math.log(orderings)
 
     def sample(self, count, draw, label=None):
         target = self.output.weight.new_zeros(count, self.likelihood.values)
         chosen = draw.child("ordering").integers(len(self.encoder.places), count)
         for ordering in chosen.unique().tolist():
             rows = (chosen == ordering).nonzero()[:, 0].to(target.device)
-            drawn = draw.child("values", ordering)
+            values = draw.child("values", ordering)
             for place in self.encoder.places[ordering].argsort().tolist():
                 conditional = self.conditionals(target[rows], ordering)[:, place : place + 1]
-                target[rows, place] = self.likelihood.sample(conditional, drawn)[:, 0]
+                target[rows, place] = self.likelihood.sample(conditional, values)[:, 0]
         return self.likelihood.value(target)

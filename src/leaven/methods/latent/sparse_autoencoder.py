@@ -1,27 +1,30 @@
 from leaven.encoders import Encoder
 from leaven.encoders.projected import Projected
 from leaven.errors import UserError
-from leaven.methods.latent.autoencoder import Autoencoder
+from leaven.methods.method import Recipe
+from leaven.methods.reconstruction import Reconstruction
+from leaven.modules.likelihood import choose_likelihood
 from leaven.views import Views
 
 
-class SparseAutoencoder(Autoencoder):
-    """Rebuild a sample from a code of which few numbers are not 0: an L1 penalty on what a ReLU lets through (Ranzato et al. 2007; Ng 2011).
+class SparseAutoencoder(Reconstruction):
+    """Rebuild a sample from a code in which few numbers are not 0: an L1 penalty on the output of a ReLU (Ranzato et al. 2007; Ng 2011).
 
-    The code's L1 norm is taken at unit length (Hoyer 2004, section 3.1), as a decoder could otherwise make up for a code that merely shrinks.
+    The L1 norm is that of the code at unit length (Hoyer 2004, section 3.1), since a decoder could otherwise make up for a code that merely shrinks.
 
     code: numbers in the code. weight: of the penalty, which lies between 1 (one number is not 0) and the square root of the code's length (all are
-    alike), beside the nats of a sample. likelihood: of a sample given what is rebuilt, "bernoulli", "gaussian", "categorical" or "multinomial";
-    "auto" chooses by the data.
+    equal), relative to the nats of a sample. likelihood: of a sample given its reconstruction, "bernoulli", "gaussian", "categorical" or
+    "multinomial"; "auto" chooses by the data.
     """
 
     paper = "Efficient Learning of Sparse Representations with an Energy-Based Model (Ranzato et al.)"
     year = 2007
+    recipe = Recipe(lr=2e-3, batch=256, weight_decay=0.0, betas=(0.9, 0.999))
 
     def __init__(self, encoder: Encoder, *, code: int = 128, weight: float = 3.0, likelihood: str = "auto", views: Views | None = None):
         if weight < 0:
             raise UserError(f"weight must be 0 or more, not {weight}")
-        super().__init__(Projected.around(encoder, code, activation="relu"), code=code, likelihood=likelihood, views=views)
+        super().__init__(Projected.around(encoder, code, activation="relu"), choose_likelihood(likelihood, encoder.input), views)
         self.weight = weight
 
     def loss(self, outputs):
@@ -35,6 +38,6 @@ class SparseAutoencoder(Autoencoder):
         active = outputs.codes > 0
         return {**super().measures(outputs), "active_share": active.float().mean().item(), "dead_units": (~active.any(0)).float().mean().item()}
 
-    def ailments(self, measures):
+    def diagnose(self, measures):
         why = f"{measures['dead_units']:.0%} of the code's numbers are 0 for all samples; usual causes: too high a weight or rate, too long a code"
         return {"dead code": why} if measures["dead_units"] > 0.5 else {}

@@ -9,14 +9,14 @@ from leaven.views import Views
 
 
 class StackedAutoencoder(Autoencoder):
-    """Layers learn one after another, each to rebuild what the layer below gives, and then all together (Bengio et al. 2007, section 3).
+    """Layers learn one after another, each to rebuild the output of the layer below, and then all together (Bengio et al. 2007, section 3).
 
-    The first layer's likelihood is of the sample; further layers rebuild with the smallest squared error.
+    The first layer has the likelihood of the sample; further layers minimise the squared error.
 
-    widths: of the layers, two or more; the last is the code, which is linear. activation: after the others, "relu", "sigmoid" or "tanh".
-    pretraining: share of the training in which layers learn one by one (0 to below 1). noise: what corrupts a layer's input meanwhile, "mask",
-    "gaussian" or "salt_and_pepper" (Vincent et al. 2010). amount: of noise, a share or a deviation (0: none). likelihood: of a value given what is
-    rebuilt, "bernoulli", "gaussian", "categorical" or "multinomial"; "auto" chooses by the data.
+    widths: of the layers, two or more; the last is the code, which is linear. activation: after the others, "relu", "sigmoid" or "tanh". pretraining:
+    share of the training in which layers learn one by one (0 to below 1). noise: what corrupts a layer's input meanwhile, "mask", "gaussian" or
+    "salt_and_pepper" (Vincent et al. 2010). amount: of noise, a share or a deviation (0: none). likelihood: of a value given its reconstruction,
+    "bernoulli", "gaussian", "categorical" or "multinomial"; "auto" chooses by the data.
     """
 
     paper = "Greedy Layer-Wise Training of Deep Networks (Bengio et al.)"

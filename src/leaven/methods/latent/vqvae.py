@@ -11,24 +11,24 @@ from leaven.views import Views
 
 
 class VQVAE(Method):
-    """A code made of the nearest vectors of a codebook, one at each place, that tells the sample (van den Oord et al. 2017, eq. 3).
+    """A code of the nearest codebook vectors, one at each place, from which the sample can be rebuilt (van den Oord et al. 2017, eq. 3).
 
-    codes: vectors in the codebook (2 or more). size: numbers of each. groups: vectors that stand for a sample of plain numbers; pictures have one for
-    each place of the encoder's maps. update: how the codebook learns, "mean" (running means of what each code takes) or "loss" (the second term of
-    eq. 3). momentum: of the running means (0-1). commitment: weight of what holds the encoder to its codes (0 or more). restart: codes that take less
-    than this share of the average begin anew from the data (0: none does). likelihood: "bernoulli", "gaussian", "categorical" or "multinomial";
-    "auto" takes the last for counts, Bernoulli for nearly binary data, else Gaussian. levels: of a categorical one. decoder_width: channels of the
-    decoder's first layer.
+    codes: vectors in the codebook (2 or more). size: numbers of each vector. groups: vectors that stand for a sample of plain numbers; pictures have
+    one for each place of the encoder's maps. update: how the codebook learns, "mean" (running means of the vectors that each code replaces) or "loss"
+    (the second term of eq. 3). momentum: of the running means (0-1). commitment: weight of the term that holds the encoder to its codes (0 or more).
+    restart: codes that are used less than this share of the average start again from the data (0: none does). likelihood: "bernoulli", "gaussian",
+    "categorical" or "multinomial"; "auto" takes the last for counts, Bernoulli for nearly binary data, else Gaussian. levels: of a categorical one.
+    decoder_width: channels of the decoder's first layer.
     """
 
     paper = "Neural Discrete Representation Learning (van den Oord et al.)"
     year = 2017
     recipe = Recipe(optimizer="adamw", lr=1e-3, batch=128, weight_decay=0.0)
-    wants = "maps"
     encoder: Quantized
     decoder: MapDecoder | ValueDecoder
     purpose = "plain"
-    guards = {"restart": "codes that begin anew when no vector is near them"}
+    needs = ("likelihoods",)
+    guards = {"restart": "the restart of codes that are not used"}
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class VQVAE(Method):
 
     @classmethod
     def inputs(cls, data):
-        return {"x": "maps" if data.roles["x"].modality == "pixels" else "features"}
+        return {"x": "maps" if "x" in data.roles and data.roles["x"].planar else "features"}
 
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw)
@@ -107,12 +107,12 @@ class VQVAE(Method):
         lost = self.likelihood.unexplained(outputs.decoded, outputs.target)
         return {"perplexity": perplexity(outputs.chosen, len(self.encoder.codebook.usage)), "unexplained": lost}
 
-    def ailments(self, measures):
+    def diagnose(self, measures):
         codes = len(self.encoder.codebook.usage)
         if measures["perplexity"] > max(1.5, codes / 20):
             return {}
-        told = f"of {codes} codes about {measures['perplexity']:.1f} are in use"
-        return {"codebook collapse": f"{told}; usual causes: restart=0, a learning rate that is too high, or far more codes than the data has parts"}
+        use = f"about {measures['perplexity']:.1f} of {codes} codes are in use"
+        return {"codebook collapse": f"{use}; usual causes: restart=0, a learning rate that is too high, or far more codes than the data has parts"}
 
     def decode(self, codes):
         return self.likelihood.value(self.likelihood.mean(self.decoded(codes.unflatten(1, (-1, self.encoder.size)))))

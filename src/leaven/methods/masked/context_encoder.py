@@ -2,22 +2,23 @@ import torch
 from torch.nn import functional as F
 
 from leaven.encoders import Encoder
+from leaven.encoders.encoder import map_shape
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modalities import Pixels
-from leaven.modules.decoder import MapDecoder, map_shape
+from leaven.modules.decoder import MapDecoder
 from leaven.views import Views
 from leaven.views.masks import ORDERS, check_mask, places_to_mask
 
-GRID = 8, 8  # what is hidden is made of 64ths of the picture
+GRID = 8, 8  # hidden areas are made of 64ths of the picture
 
 
 class ContextEncoder(Method):
-    """Paint in what is hidden of a picture (Pathak et al. 2016, eq. 1, without the adversarial term, as the paper does to learn features).
+    """Paint the hidden part of a picture (Pathak et al. 2016, eq. 1, without the adversarial term, as the paper does to learn features).
 
-    mask: what is hidden under the mean colour, "center", "blocks", "halves" (all from one side) or "random" squares. mask_ratio: share of the
-    picture that is hidden (0 to 1). overlap: width of the visible border around it that is painted as well, as a share of the picture's side.
-    overlap_weight: how much more an error there counts. decoder_width: channels of the decoder's first layer.
+    mask: what is hidden under the mean colour, "center", "blocks", "halves" (all from one side) or "random" squares. mask_ratio: share of the picture
+    that is hidden (0 to 1). overlap: width of the visible border around it that is painted as well, as a share of the picture's side. overlap_weight:
+    how much more an error in that border counts. decoder_width: channels of the decoder's first layer.
     """
 
     paper = "Context Encoders: Feature Learning by Inpainting (Pathak et al.)"
@@ -26,7 +27,7 @@ class ContextEncoder(Method):
     modality = "pixels"
     wants = "maps"
     purpose = "reconstruction"
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

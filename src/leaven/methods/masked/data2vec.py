@@ -12,13 +12,15 @@ from leaven.views.masks import ORDERS, check_mask, places_to_mask
 
 
 class Data2Vec(Method):
-    """From a masked sample, predict what a slow copy of the encoder makes of the whole one, in its upper layers (Baevski et al. 2022, eq. 1-2).
+    """From a masked sample, predict the upper layers of a slow copy of the encoder that sees the whole sample (Baevski et al. 2022, eq. 1-2).
 
-    mask_ratio: share of the tokens whose content is hidden (0 to 1). mask: which ones, "random", "blocks", "halves" (all from one side) or "center".
-    top_layers: how many of the teacher's last layers are averaged. normalize: each layer's outputs before the average, over the "tokens" of a sample
-    (instance norm) or the "channels" of a token (layer norm). beta: distance up to which the loss is squared, and beyond it linear. momentum: of the
-    teacher at the start and at the end (0 to 1), linear in between. stop_gradient: whether targets come from the teacher, without gradients; those of
-    the encoder itself would collapse.
+    Tokens are the patches of a picture, or the tokens of a text; the paper hides 15 % of the latter, chosen at random (mask_ratio=0.15, mask=random).
+
+    mask_ratio: share of the tokens whose content is hidden (0 to 1). mask: which ones, "random", "blocks" (spans of a text), "halves" (all from one
+    side) or "center". top_layers: how many of the teacher's last layers are averaged. normalize: each layer's outputs before the average, over the
+    "tokens" of a sample (instance norm) or the "channels" of a token (layer norm). beta: distance up to which the loss is squared; beyond it is
+    linear. momentum: of the teacher at the start and at the end (0 to 1), linear in between. stop_gradient: targets come from the teacher, without
+    gradients; those of the encoder itself would collapse.
     """
 
     paper = "data2vec: A General Framework for Self-supervised Learning in Speech, Vision and Language (Baevski et al.)"
@@ -27,7 +29,7 @@ class Data2Vec(Method):
     wants = "tokens"
     purpose = "reconstruction"
     guards = {"stop_gradient": "targets from a teacher, without gradients"}
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,
@@ -49,8 +51,9 @@ class Data2Vec(Method):
             raise UserError(f"top_layers must be 1 or more and beta above 0, not {top_layers} and {beta}")
         if not all(0 <= tau <= 1 for tau in momentum):
             raise UserError(f"momentum must be two numbers from 0 to 1, not {momentum}")
-        self.grid = tuple(side // encoder.patch for side in encoder.input.shape[1:])
-        self.hidden = check_mask(mask, mask_ratio, self.grid[0] * self.grid[1])
+        shape = encoder.input.shape
+        self.grid = tuple(side // encoder.patch for side in shape[1:]) if encoder.input.planar else (1, shape[0])
+        self.hidden, self.mask_ratio = check_mask(mask, mask_ratio, self.grid[0] * self.grid[1]), mask_ratio
         self.order, self.top_layers, self.over, self.beta = ORDERS[mask], top_layers, 1 if normalize == "tokens" else 2, beta
         self.momentum, self.stop_gradient = momentum, stop_gradient
         self.mask_token = nn.Parameter(torch.randn(encoder.dim) * 0.02)
@@ -63,29 +66,42 @@ class Data2Vec(Method):
     def views(self, batch, draw):
         (sample,) = self.augment(batch["x"], draw)
         order = self.order(draw.child("mask"), len(batch), self.grid, self.hidden)
-        return {"sample": sample, "hidden": order[:, -self.hidden :]}
+        if self.encoder.input.planar:
+            return {"sample": sample, "hidden": order[:, -self.hidden :]}
+        return {"sample": sample, "hidden": hidden_in_rows(order.to(sample.mask.device), sample.mask, self.mask_ratio)}
 
     def forward(self, views):
         sample, hidden = views["sample"], views["hidden"]
         whole = self.targets(sample)
+        if not self.encoder.input.planar:
+            tokens = self.encoder.token_features(sample, hidden=hidden, mask_token=self.mask_token).tokens
+            return Outputs(prediction=self.predict(tokens), target=whole, hidden=hidden, embeddings=[whole[:, 0]])
         tokens = self.encoder.token_features(sample, hidden=places_to_mask(hidden, whole.shape[1]), mask_token=self.mask_token).tokens
         prediction = self.predict(gather_tokens(tokens, hidden))
         return Outputs(prediction=prediction, target=gather_tokens(whole, hidden), embeddings=[whole[:, whole.shape[1] // 2]])
 
     def targets(self, sample):
         """(B, tokens, dim): the mean of the upper layers' outputs, each normalised."""
+        real = None if self.encoder.input.planar else sample.mask
         if self.stop_gradient:
             with torch.no_grad():
                 layers = self.teacher.network[0].token_features(sample).layers
         else:
             layers = self.encoder.token_features(sample).layers
-        return torch.stack([normalized(layer, self.over) for layer in layers[-self.top_layers :]]).mean(dim=0)
+        return torch.stack([normalized(layer, self.over, real) for layer in layers[-self.top_layers :]]).mean(dim=0)
 
     def loss(self, outputs):
-        return {"prediction": F.smooth_l1_loss(outputs.prediction, outputs.target, beta=self.beta)}
+        return {"prediction": self.distance(outputs.prediction, outputs)}
 
     def chance(self, outputs):
-        return F.smooth_l1_loss(torch.zeros_like(outputs.target), outputs.target, beta=self.beta).item()
+        return self.distance(torch.zeros_like(outputs.target), outputs).item()
+
+    def distance(self, prediction, outputs):
+        """Mean over samples of each one's mean over hidden tokens."""
+        if "hidden" not in outputs:
+            return F.smooth_l1_loss(prediction, outputs.target, beta=self.beta)
+        distances = F.smooth_l1_loss(prediction, outputs.target, beta=self.beta, reduction="none").mean(2)
+        return ((distances * outputs.hidden).sum(1) / outputs.hidden.sum(1).clamp(min=1)).mean()
 
     def after_step(self, outputs, progress):
         start, end = self.momentum
@@ -93,8 +109,18 @@ class Data2Vec(Method):
         super().after_step(outputs, progress)
 
 
-def normalized(tokens, over):
-    """Mean 0 and variance 1 over one dimension of (B, tokens, dim); fp32, since layers grow."""
+def hidden_in_rows(order, real, ratio):
+    """(B, tokens) bool: of the `real` tokens (B, tokens) of each sample, the share that an order (B, most tokens) of places lists last; 1 or more."""
+    rank = order.flip(1).argsort(1)[:, : real.shape[1]].masked_fill(~real, order.shape[1])
+    return rank.argsort(1).argsort(1) < (ratio * real.sum(1, keepdim=True)).round().clamp(min=1)
+
+
+def normalized(tokens, over, real=None):
+    """Mean 0 and variance 1 over one dimension of (B, tokens, dim), and over the `real` tokens (B, tokens) alone; fp32, since layers grow."""
     tokens = tokens.float() if tokens.dtype == torch.bfloat16 else tokens
+    if real is not None and over == 1:
+        share = (real / real.sum(1, keepdim=True).clamp(min=1))[..., None].to(tokens)
+        tokens = tokens - (share * tokens).sum(1, keepdim=True)
+        return tokens / ((share * tokens.square()).sum(1, keepdim=True) + 1e-5).sqrt()
     variance, mean = torch.var_mean(tokens, dim=over, keepdim=True, correction=0)
     return (tokens - mean) / (variance + 1e-5).sqrt()

@@ -13,13 +13,13 @@ from leaven.views.masks import multi_block
 
 
 class IJEPA(Method):
-    """From one part of a picture, predict what a slow copy of the encoder makes of other parts (Assran et al. 2023, eq. 1).
+    """From one part of a picture, predict how a slow copy of the encoder represents other parts (Assran et al. 2023, eq. 1).
 
-    blocks: how many blocks are predicted, from 1. block_scale: share of the picture that a block covers, from and to. block_ratio: its height over
-    its width, from and to. context_scale: share of the picture that the encoder is shown, from and to, before the blocks are taken out of it.
+    blocks: how many blocks are predicted, from 1. block_scale: share of the picture that a block covers, from and to. block_ratio: its height divided
+    by its width, from and to. context_scale: share of the picture that the encoder sees, from and to, before the blocks are taken out of it.
     predictor_width: of a token in the predictor, a multiple of 4 and of predictor_heads. predictor_depth: its layers. predictor_heads: of its
-    attention. momentum: of the teacher at the start (0 to 1), which rises to 1 at the end. stop_gradient: whether targets come from the teacher,
-    without gradients; those of the encoder itself would collapse.
+    attention. momentum: of the teacher at the start (0 to 1), which rises to 1 at the end. stop_gradient: targets come from the teacher, without
+    gradients; those of the encoder itself would collapse.
 
     Targets are normalised over their channels. The distance is the smooth L1 of the authors' code, where eq. 1 has the squared one.
     """
@@ -31,7 +31,7 @@ class IJEPA(Method):
     wants = "tokens"
     purpose = "reconstruction"
     guards = {"stop_gradient": "targets from a teacher, without gradients"}
-    couples = False
+    loss_over_batch = False
     positions: torch.Tensor
 
     def __init__(
@@ -74,9 +74,9 @@ class IJEPA(Method):
         whole = self.targets(views["picture"])
         context, targets = views["context"], views["targets"]
         seen = self.embed(self.encoder.tokens(views["picture"], keep=context)) + self.positions[context]
-        asked = self.mask_token + self.positions[targets]
-        both = torch.cat([seen[:, None].expand(-1, targets.shape[1], -1, -1).to(asked.dtype), asked], dim=2)
-        answers = self.predictor(both.flatten(0, 1))[:, context.shape[1] :]  # each block by itself, from the same context
+        queries = self.mask_token + self.positions[targets]
+        both = torch.cat([seen[:, None].expand(-1, targets.shape[1], -1, -1).to(queries.dtype), queries], dim=2)
+        answers = self.predictor(both.flatten(0, 1))[:, context.shape[1] :]  # each block separately, from the same context
         prediction = self.predict(answers).unflatten(0, targets.shape[:2]).flatten(1, 2)
         return Outputs(prediction=prediction, target=gather_tokens(whole, targets.flatten(1)), embeddings=[whole[:, whole.shape[1] // 2]])
 

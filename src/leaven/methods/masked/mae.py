@@ -12,9 +12,9 @@ from leaven.views.masks import ORDERS, check_mask
 class MAE(Method):
     """Encode a few visible patches, reconstruct the normalised pixels of the hidden ones (He et al. 2022).
 
-    mask_ratio: share of patches that are hidden. mask: which ones, "random", "blocks", "halves" (all from one side) or "center".
-    normalize_targets: subtract each patch's mean and divide by its deviation (section 3). decoder_width: of a token in the
-    decoder, a multiple of 4 and of decoder_heads. decoder_depth: its layers. decoder_heads: of its attention.
+    mask_ratio: share of patches that are hidden. mask: which ones, "random", "blocks", "halves" (all from one side) or "center". normalize_targets:
+    subtract each patch's mean and divide by its deviation (section 3). decoder_width: of a token in the decoder, a multiple of 4 and of
+    decoder_heads. decoder_depth: its layers. decoder_heads: of its attention.
     """
 
     paper = "Masked Autoencoders Are Scalable Vision Learners (He et al.)"
@@ -23,7 +23,7 @@ class MAE(Method):
     modality = "pixels"
     wants = "tokens"
     purpose = "reconstruction"
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,

@@ -5,21 +5,23 @@ from torch import nn
 from torch.nn import functional as F
 
 from leaven.encoders import Encoder
+from leaven.encoders.encoder import map_shape
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.modalities import Pixels
 from leaven.modalities.modality import fitted
-from leaven.modules.decoder import MapDecoder, map_shape
+from leaven.modules.decoder import MapDecoder
 from leaven.views import Views
 from leaven.views.color import rgb_to_lab
 
 
 class Colorization(Method):
-    """Say which colours the places of a grey picture have, as classes of the ab plane (Zhang et al. 2016, eq. 2-4).
+    """Predict the colours of a grey picture, place by place, as classes of the ab plane (Zhang et al. 2016, eq. 2-4).
 
     bin_size: side of a class in the ab plane of Lab. neighbours: how many of the nearest classes share a target. sigma: width of the Gaussian by
-    which they share it, in units of Lab. rebalance: share of the uniform distribution in that of the colours, by whose inverse a place is weighted
-    (0 to 1; 1 weights all alike). stride: pixels of the picture for one place. decoder_width: channels of the decoder's first layer.
+    which they share it, in units of Lab. rebalance: share of the uniform distribution that is mixed into that of the colours; a place is weighted by
+    the inverse of the mixture (0 to 1; 1 weights all places equally). stride: pixels of the picture per place. decoder_width: channels of the
+    decoder's first layer.
 
     The encoder sees the lightness in all three channels.
     """
@@ -30,7 +32,7 @@ class Colorization(Method):
     modality = "pixels"
     wants = "maps"
     purpose = "reconstruction"
-    couples = False
+    loss_over_batch = False
     weights: torch.Tensor
     expected: torch.Tensor
 
@@ -65,7 +67,7 @@ class Colorization(Method):
         return (Stage(prepare=self.prepare),)
 
     def prepare(self, encode):
-        """How often each colour occurs, and from that the weight of each (eq. 4)."""
+        """Measure how often each colour occurs, and weight each by that (eq. 4)."""
         prior = encode(lambda batch: self.histogram(fitted(batch["x"], self.encoder.input.shape))).mean(dim=0)
         _, of_one_color = self.soft_encode(torch.zeros_like(self.soft_encode.bins[:1]))
         if prior.max() > 0.999 * of_one_color.max():

@@ -18,20 +18,21 @@ CELLS = 3
 
 
 class Jigsaw(Method):
-    """Say in which of a set of orders the nine tiles of a picture were shuffled (Noroozi and Favaro 2016).
+    """Predict the order in which the nine tiles of a picture were shuffled, out of a set of orders (Noroozi and Favaro 2016).
 
     permutations: how many orders there are, chosen to differ in as many places as possible. gap: between neighbouring tiles, as a share of a third of
-    the picture (0 to 1). jitter: share of the gap by which tiles move at random (0 to 1). enlarge: side that tiles are brought to, as a share of the
-    picture's (0 to 1). normalize_tiles: whether each tile gets the same mean and deviation in every channel; without, colours and brightness at the
-    borders give the order away. tile_features: numbers that the classifier gets of each tile. classifier: widths of the layers on all tiles' numbers.
+    the picture (0 to 1). jitter: share of the gap by which tiles move at random (0 to 1). enlarge: side to which tiles are enlarged, as a share of
+    the picture's side (0 to 1). normalize_tiles: give each tile the same mean and deviation in every channel; otherwise colours and brightness at the
+    borders give the order away. tile_features: numbers per tile that the classifier reads. classifier: widths of the layers on the numbers of all
+    tiles.
     """
 
     paper = "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles (Noroozi and Favaro)"
     year = 2016
     recipe = Recipe(optimizer="muon", lr=1e-2, batch=128, weight_decay=0.05)
     modality = "pixels"
-    purpose = "reconstruction"  # without random crops cifar10 is solved in 300 steps, by features below an untrained encoder's
-    couples = False
+    purpose = "reconstruction"  # without random crops cifar10 is solved in 300 steps, by features worse than an untrained encoder's
+    loss_over_batch = False
     orders: torch.Tensor
 
     def __init__(

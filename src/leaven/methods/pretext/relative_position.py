@@ -15,13 +15,14 @@ NEIGHBOURS = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8])  # the cells of a 3 x 3 grid
 
 
 class RelativePosition(Method):
-    """Say on which of eight sides of a patch its neighbour lay (Doersch et al. 2015).
+    """Predict on which of the eight sides of a patch its neighbour was (Doersch et al. 2015).
 
     gap: between neighbouring patches, as a share of a third of the picture (0 to 1). jitter: share of the gap by which patches move at random (0 to
-    1). enlarge: side that patches are brought to, as a share of the picture's (0 to 1). normalize_patches: whether each patch gets the same mean and
-    deviation in every channel. drop: share of pairs of which only one colour channel stays (0 to 1), for photographs that are large enough to show
-    the lens's shift between colours. Gap and jitter hide lines that go on from patch to patch. classifier: widths of the layers on both patches'
-    features.
+    1). enlarge: side to which patches are enlarged, as a share of the picture's side (0 to 1). normalize_patches: give each patch the same mean and
+    deviation in every channel. drop: share of pairs that keep a single colour channel (0 to 1), for photographs that are large enough to show the
+    lens's shift between colours. classifier: widths of the layers on the features of both patches.
+
+    Gap and jitter hide lines that continue from patch to patch.
     """
 
     paper = "Unsupervised Visual Representation Learning by Context Prediction (Doersch et al.)"
@@ -29,7 +30,7 @@ class RelativePosition(Method):
     recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.05)
     modality = "pixels"
     purpose = "reconstruction"  # without random crops the middle of the picture gives the answer away
-    couples = False
+    loss_over_batch = False
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class RelativePosition(Method):
         return {"pair": [Pixels(patch) for patch in self.without_clues(pair, draw)], "position": position}
 
     def without_clues(self, pair, draw):
-        """The patches without what gives away their places by the lens rather than by what is on them."""
+        """The patches without the traces of the lens, which give away their places."""
         if self.normalize_patches:
             mean, std = -self.encoder.shift / self.encoder.scale, 1 / self.encoder.scale
             pair = [normalize_patch(patch, mean, std) for patch in pair]

@@ -12,10 +12,10 @@ from leaven.views import Views, rotate, turn_inside
 
 
 class Rotation(Method):
-    """Say by how much a picture was turned (Gidaris et al. 2018). Every picture is shown in all its rotations at once.
+    """Predict by how much a picture was rotated (Gidaris et al. 2018). Every picture is shown in all its rotations at once.
 
-    angles: degrees, counter-clockwise; multiples of 90, or any where pictures are turned inside. inside: keep the square inside the inscribed circle,
-    so that no corner is empty.
+    angles: degrees, counter-clockwise; multiples of 90, or any angles with inside=true. inside: keep the square inside the inscribed circle, so that
+    no corner is empty.
     """
 
     paper = "Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al.)"
@@ -23,7 +23,7 @@ class Rotation(Method):
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=128, weight_decay=0.05)
     modality = "pixels"
     purpose = "reconstruction"
-    couples = False
+    loss_over_batch = False
 
     def __init__(self, encoder: Encoder, *, angles: tuple[int, ...] = (0, 90, 180, 270), inside: bool = False, views: Views | None = None):
         super().__init__(encoder, views)

@@ -14,18 +14,18 @@ from leaven.views import Views
 
 CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 2022
 PROBED_ON = 10_000  # labeled samples, at most, that the classifier is first fitted on
-PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels a class on parts of the training splits of two data sets
+PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels per class on parts of the training splits of two data sets
 
 
 class Finetune(Supervised):
-    """Go on from a trained encoder with labels: a probe first, then all together, and in the end half of the way back (Wortsman et al. 2022).
+    """Continue a trained encoder with labels: first a probe, then all together, and finally half of the way back (Wortsman et al. 2022).
 
-    train: "all", "last:N" (the last N blocks of the encoder), or "head" (the classifier alone). What does not train stays as it was to the bit,
-    running statistics included. layer_decay: each block's learning rate is that of the block after it times this (Clark et al. 2020, section 3.2).
-    probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: how far the kept weights lie on
-    the line from that start (0) to the end of the training (1). contrast: weight of features of one class agreeing (0: none; Khosla et al. 2020).
-    distillation: weight of logits staying near those that a sample had when it was last seen, which then also say what is alike for the contrast (0:
-    none; Chang and Chen 2022). class_weights, label_smoothing, mixup: as in `supervised`.
+    train: "all", "last:N" (the last N blocks of the encoder), or "head" (the classifier alone). What does not train stays the same to the bit,
+    running statistics included. layer_decay: each block's learning rate is that of the next block times this (Clark et al. 2020, section 3.2).
+    probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: where the kept weights are on the
+    line from that start (0) to the end of the training (1). contrast: weight of the agreement of features of one class (0: none; Khosla et al. 2020).
+    distillation: weight of the distance of logits from those that a sample had when it was last seen, which then also say what is similar for the
+    contrast (0: none; Chang and Chen 2022). class_weights, label_smoothing, mixup: as in `supervised`.
     """
 
     paper = "Robust Fine-Tuning of Zero-Shot Models (Wortsman et al.)"
@@ -59,7 +59,7 @@ class Finetune(Supervised):
         if min(contrast, distillation) < 0:
             raise UserError("contrast and distillation must be 0 or more")
         self.probe_first, self.interpolation, self.contrast, self.distillation = probe_first, interpolation, contrast, distillation
-        self.couples = bool(contrast or distillation)  # type: ignore[misc]
+        self.loss_over_batch = bool(contrast or distillation)  # type: ignore[misc]
         if distillation:
             self.register_buffer("before", torch.full((data.samples, data.classes), torch.nan))  # nan: not seen yet
         blocks = encoder.depths()
@@ -132,7 +132,7 @@ class Finetune(Supervised):
             self.before[outputs.index] = outputs.logits.to(self.before)
 
     def held_out(self, encode):
-        """Judges what would be kept."""
+        """Measured on the weights that would be kept."""
         moved = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         self.finish()
         measures = super().held_out(encode)

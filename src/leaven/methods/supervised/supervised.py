@@ -16,11 +16,11 @@ CALIBRATES = 100  # held-out labels from which one number, the temperature, can 
 
 
 class Supervised(Method):
-    """Predict the label: no pre-training at all, but the floor that pre-training has to beat. Unlabeled samples are left aside.
+    """Predict the label, without pre-training: the floor that pre-training has to beat. Unlabeled samples are not used.
 
-    class_weights: "none", or "balanced", which makes all classes count alike however many samples each has. label_smoothing: share of each target
+    class_weights: "none", or "balanced", which makes all classes count equally however many samples each has. label_smoothing: share of each target
     that is spread over all classes (Szegedy et al. 2016). mixup: features and targets of two samples are mixed by shares from Beta(mixup, mixup) (0:
-    not; Guo et al. 2019, section 2, of text; Verma et al. 2019).
+    not mixed; Guo et al. 2019, section 2, for text; Verma et al. 2019).
     """
 
     paper = "The Regression Analysis of Binary Sequences (Cox), and since then every softmax classifier"
@@ -28,7 +28,7 @@ class Supervised(Method):
     recipe = Recipe(optimizer="muon", lr=1e-2, batch=64, weight_decay=0.05, lr_rule="none")
     purpose = "reconstruction"
     pools = {"labeled": 1}
-    couples = False
+    loss_over_batch = False
     classifies = True
     weights: torch.Tensor
     temperature: torch.Tensor
@@ -81,14 +81,14 @@ class Supervised(Method):
         return Outputs(features=features, logits=self.classifier(mixed), **{name: views[name] for name in ("label", "partner", "share")})
 
     def loss(self, outputs):
-        def nats(label):
-            each = F.cross_entropy(outputs.logits, label, reduction="none", label_smoothing=self.label_smoothing)
-            return self.weights[label] * each
+        def weighted(label):
+            nats = F.cross_entropy(outputs.logits, label, reduction="none", label_smoothing=self.label_smoothing)
+            return self.weights[label] * nats
 
         if not self.mixup:
-            return {"cross_entropy": nats(outputs.label).mean()}
+            return {"cross_entropy": weighted(outputs.label).mean()}
         share = outputs.share[:, 0]
-        return {"cross_entropy": (share * nats(outputs.label) + (1 - share) * nats(outputs.partner)).mean()}
+        return {"cross_entropy": (share * weighted(outputs.label) + (1 - share) * weighted(outputs.partner)).mean()}
 
     def chance(self, outputs):
         return math.log(self.classifier.out_features)
@@ -110,13 +110,13 @@ class Supervised(Method):
 
 
 def swapped(rows):
-    """Each row in the place of its neighbour, two and two; the last of an odd number stays. Parts of a batch have the pairs of the whole."""
+    """Rows 0 and 1 change places, rows 2 and 3, and so on; the last of an odd number stays. Parts of a batch have the same pairs as the whole."""
     place = torch.arange(len(rows), device=rows.device)
     return rows[(place ^ 1).where((place ^ 1) < len(rows), place)]
 
 
 def beta(sharpness, uniform):
-    """Beta(sharpness, sharpness) where the uniform is so."""
+    """Quantiles of Beta(sharpness, sharpness) at uniform random numbers."""
     from scipy.special import betaincinv
 
     return torch.from_numpy(betaincinv(sharpness, sharpness, uniform.double().cpu().numpy())).to(uniform)

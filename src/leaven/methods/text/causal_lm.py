@@ -7,7 +7,7 @@ from leaven.views import Views
 
 
 class CausalLM(Method):
-    """Every token is told from those before it (Radford et al. 2018, eq. 1)."""
+    """Predict every token from those before it (Radford et al. 2018, eq. 1)."""
 
     paper = "Improving Language Understanding by Generative Pre-Training (Radford et al.)"
     year = 2018
@@ -29,8 +29,8 @@ class CausalLM(Method):
 
     def forward(self, views):
         x = views["x"]
-        found = self.encoder.token_features(x)
-        return Outputs(features=found.features, **self.head(found.tokens[:, :-1], x.ids[:, 1:], x.mask[:, 1:]))
+        features, tokens, _ = self.encoder.token_features(x)
+        return Outputs(features=features, **self.head(tokens[:, :-1], x.ids[:, 1:], x.mask[:, 1:]))
 
     def loss(self, outputs):
         return {"cross_entropy": mean_nats(outputs)}

@@ -9,11 +9,11 @@ from leaven.views import Views
 
 
 class MaskedLM(Method):
-    """Hidden tokens are told from those around them (Devlin et al. 2019, section 3.1). Which are hidden is drawn anew in every step.
+    """Predict hidden tokens from those around them (Devlin et al. 2019, section 3.1). Every step hides other tokens.
 
-    mask_ratio: share of a text's tokens that have to be told (above 0, below 1). masked, swapped: shares of these that are read as the mask token,
-    and as any other; the rest is read as it is. whiten: whether the features of what is kept vary alike in all directions (Su et al. 2021), as far as
-    some of the training texts tell: a few that all texts share outweigh the others else.
+    mask_ratio: share of a text's tokens that are to be predicted (above 0, below 1). masked, swapped: shares of these that are replaced by the mask
+    token, and by a random one; the rest stays. whiten: scale the features of the kept encoder so that they vary equally in all directions (Su et al.
+    2021), measured on some of the training texts; otherwise a few directions that all texts share outweigh the others.
     """
 
     paper = "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding (Devlin et al.)"
@@ -40,9 +40,9 @@ class MaskedLM(Method):
         if not 0 < mask_ratio < 1:
             raise UserError(f"mask_ratio must be above 0 and below 1, not {mask_ratio}")
         if masked < 0 or swapped < 0 or masked + swapped > 1:
-            raise UserError(f"masked and swapped are shares of the hidden tokens, not {masked} and {swapped}")
+            raise UserError(f"masked and swapped must be shares of the hidden tokens, with a sum of at most 1, not {masked} and {swapped}")
         if "mask" not in encoder.input.special:
-            raise UserError("this tokeniser has no token that stands for a hidden one", hint="choose another --encoder, or leave it out")
+            raise UserError("this tokeniser has no mask token", hint="choose another --encoder, or leave it out")
         self.mask_ratio, self.masked, self.swapped, self.whiten = mask_ratio, masked, swapped, whiten
         self.samples = data.samples
         self.head = VocabularyHead(encoder)
@@ -57,8 +57,8 @@ class MaskedLM(Method):
         return hidden_tokens(self.encoder.input, x, draw.child("hidden"), self.mask_ratio, self.masked, self.swapped)
 
     def forward(self, views):
-        found = self.encoder.token_features(views["shown"])
-        return Outputs(features=found.features, **self.head(found.tokens, views["ids"], views["told"]))
+        features, tokens, _ = self.encoder.token_features(views["shown"])
+        return Outputs(features=features, **self.head(tokens, views["ids"], views["hidden"]))
 
     def loss(self, outputs):
         return {"cross_entropy": mean_nats(outputs)}

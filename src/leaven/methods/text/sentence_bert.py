@@ -6,16 +6,16 @@ from leaven.data.spec import DataSpec
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
-from leaven.modalities import Vector
+from leaven.modalities import modality_of
 
 PAIR, TRIPLET = ("a", "b"), ("anchor", "positive", "negative")
 
 
 class SentenceBERT(Method):
-    """One encoder reads both texts of a pair, or all three of a triplet, and learns what is said of them (Reimers and Gurevych 2019, section 3).
+    """One encoder reads both texts of a pair, or all three of a triplet, and learns how they relate (Reimers and Gurevych 2019, section 3).
 
-    What the data has decides: triplets (roles anchor, positive and negative) are told apart by distance; pairs (roles a and b) with a `score` get a
-    cosine that rises with it; pairs with a label get a classifier of u, v and |u - v|.
+    The data decides how: in triplets (roles anchor, positive and negative) the positive comes nearer than the negative; in pairs (roles a and b) with
+    a `score`, the cosine follows the score; pairs with a label get a classifier of u, v and |u - v|.
 
     margin: by which the negative has to be farther than the positive. lowest, highest: the scores of texts that have nothing, and everything, in
     common.
@@ -24,7 +24,7 @@ class SentenceBERT(Method):
     paper = "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks (Reimers and Gurevych)"
     year = 2019
     modality = "text"
-    couples = False
+    loss_over_batch = False
     roles = PAIR
     recipe = Recipe(lr=3e-4, batch=64, weight_decay=0.01, warmup=0.1, clip=1.0)
 
@@ -33,31 +33,26 @@ class SentenceBERT(Method):
         if margin <= 0 or highest <= lowest:
             raise UserError("margin must be above 0, and highest above lowest")
         self.encoder, self.margin, self.lowest, self.highest = encoder, margin, lowest, highest
-        self.names = tuple(role for role in self.inputs(data) if role != "score")
+        self.names = tuple(self.inputs(data))
         self.scored = "score" in data.roles
         self.learns_labels = not self.scored and len(self.names) == 2
         if self.learns_labels and data.classes < 2:
-            hint = "say which column tells it, with --columns a=...,b=...,score=... or --labels COLUMN"
-            raise UserError("pairs need a score or a label", hint=hint)
+            raise UserError("pairs need a score or a label", hint="name its column, with --columns a=...,b=...,score=... or --labels COLUMN")
         self.classifier = nn.Linear(3 * encoder.dim, data.classes) if self.learns_labels else nn.Identity()
 
     @classmethod
     def inputs(cls, data):
-        if set(TRIPLET) <= set(data.roles):
-            return dict.fromkeys(TRIPLET, "features")
-        return dict.fromkeys(PAIR, "features")
+        return dict.fromkeys(TRIPLET if set(TRIPLET) <= set(data.roles) else PAIR, "features")
 
     def views(self, batch, draw):
-        told = {"label": batch.label}
+        views = {"texts": [batch[name] for name in self.names], "label": batch.label}
         if self.scored:
-            score = batch["score"]
-            assert isinstance(score, Vector)
-            told["score"] = score.numbers[:, 0]
-        return {"texts": [batch[name] for name in self.names], **told}
+            views["score"] = modality_of(batch["score"]).numbers(batch["score"])[:, 0]
+        return views
 
     def forward(self, views):
         features = [self.encoder(text) for text in views["texts"]]
-        return Outputs(features=features, **{name: views[name] for name in ("label", "score") if name in views})
+        return Outputs(features=features, **{name: tensor for name, tensor in views.items() if name != "texts"})
 
     def loss(self, outputs):
         if len(self.names) == 3:
@@ -66,9 +61,8 @@ class SentenceBERT(Method):
             return {"triplet": F.relu(farther + self.margin).mean()}
         a, b = outputs.features
         if self.scored:
-            wanted = (outputs.score.to(a) - self.lowest) / (self.highest - self.lowest)
-            return {"squared_error": (F.cosine_similarity(a, b, eps=1e-6) - wanted).square().mean()}
+            target = (outputs.score.to(a) - self.lowest) / (self.highest - self.lowest)
+            return {"squared_error": (F.cosine_similarity(a, b, eps=1e-6) - target).square().mean()}
         logits = self.classifier(torch.cat([a, b, (a - b).abs()], 1))
-        known = outputs.label >= 0
         nats = F.cross_entropy(logits, outputs.label.clamp(min=0), reduction="none")
-        return {"cross_entropy": (nats * known).mean()}
+        return {"cross_entropy": (nats * (outputs.label >= 0)).mean()}

@@ -13,13 +13,14 @@ from leaven.views import Views
 
 
 class SimCSE(Method):
-    """A text that is read twice, with two dropout masks, agrees with itself, and all other texts of the batch disagree (Gao et al. 2021, eq. 4).
+    """A text encoded twice, with two dropout masks, agrees with itself, and all other texts of the batch disagree (Gao et al. 2021, eq. 4).
 
-    Texts that stand in a batch more than once are no negatives of each other.
+    Copies of a text in one batch are no negatives of each other.
 
-    temperature: of the softmax over the batch (above 0). head: width of the tanh layer behind the encoder, which is used in training alone (0: none).
-    two_masks: whether the two readings differ; with one mask there is nothing to learn but to tell texts apart. whiten: whether the features of what
-    is kept vary alike in all directions (Su et al. 2021), as far as some of the training texts tell: the paper's models learn that from more text.
+    temperature: of the softmax over the batch (above 0). head: width of the tanh layer after the encoder, which is only used in training (0: none).
+    two_masks: the two encodings differ in their dropout; with one mask the method only learns to distinguish texts. whiten: scale the features of the
+    kept encoder so that they vary equally in all directions (Su et al. 2021), measured on some of the training texts; the paper's models learn this
+    from more text.
     """
 
     paper = "SimCSE: Simple Contrastive Learning of Sentence Embeddings (Gao et al.)"
@@ -44,7 +45,7 @@ class SimCSE(Method):
         if temperature <= 0:
             raise UserError(f"temperature must be above 0, not {temperature}")
         if two_masks and not drops(encoder):
-            raise UserError("without dropout both readings of a text are the same", hint="give the encoder some: --set encoder.dropout=0.1")
+            raise UserError("without dropout both encodings of a text are the same", hint="give the encoder some: --set encoder.dropout=0.1")
         self.temperature, self.two_masks, self.whiten = temperature, two_masks, whiten
         self.samples = data.samples
         self.head = nn.Sequential(nn.Linear(encoder.dim, head), nn.Tanh()) if head else nn.Identity()
@@ -59,10 +60,10 @@ class SimCSE(Method):
         return {"x": x, "same": x.keys()}
 
     def forward(self, views):
-        features = self.read_twice(views["x"])
+        features = self.encode_twice(views["x"])
         return Outputs(features=features, embeddings=[self.head(feature) for feature in features], same=views["same"])
 
-    def read_twice(self, x):
+    def encode_twice(self, x):
         if self.two_masks:
             return self.encode([x, x])
         with torch.random.fork_rng():

@@ -11,14 +11,15 @@ PAIR = ("anchor", "positive")
 
 
 class SpokenCSE(Method):
-    """What was said and what a recogniser made of it agree, all others of the batch disagree (Chang and Chen 2022, eq. 1), while hidden tokens of
-    both are told from the others (eq. 2).
+    """A text and its transcript by a recogniser agree, all others of the batch disagree (Chang and Chen 2022, eq. 1), and hidden tokens are predicted
+    (eq. 2).
 
-    The anchor is the true text, the positive the recognised one. The contrast is of the last layer's vectors. The paper's second stage, supervised
-    contrast and self-distillation while labels are learned, is `leaven finetune RUN DATA --set contrast=0.1 --set distillation=10`.
+    The anchor is the true text, the positive is the transcript; tokens of both are hidden. The contrast is between the vectors of the last layer. The
+    paper's second stage, supervised contrast and self-distillation while labels are learned, is `leaven finetune RUN DATA --set contrast=0.1 --set
+    distillation=10`.
 
-    temperature: of the softmax over the batch (above 0). masked_weight: of the nats a hidden token (0: none is hidden). mask_ratio: share of a text's
-    tokens that are hidden.
+    temperature: of the softmax over the batch (above 0). masked_weight: of the nats per hidden token (0: none is hidden). mask_ratio: share of a
+    text's tokens that are hidden.
     """
 
     paper = "Contrastive Learning for Improving ASR Robustness in Spoken Language Understanding (Chang and Chen)"
@@ -47,8 +48,8 @@ class SpokenCSE(Method):
 
     def forward(self, views):
         features = [self.encoder(text) for text in views["texts"]]
-        told = [self.head(self.encoder.tokens(each["shown"]), each["ids"], each["told"]) for each in views["hidden"]]
-        return Outputs(features=features, **{name: sum(each[name] for each in told) for name in ("nats", "count", "right") if told})
+        parts = [self.head(self.encoder.tokens(part["shown"]), part["ids"], part["hidden"]) for part in views["hidden"]]
+        return Outputs(features=features, **{name: sum(part[name] for part in parts) for name in ("nats", "count", "right") if parts})
 
     def loss(self, outputs):
         terms = {"nt_xent": nt_xent(*outputs.features, self.temperature)}

@@ -13,12 +13,12 @@ PAIR, TRIPLET = ("anchor", "positive"), ("anchor", "positive", "negative")
 
 
 class SupervisedSimCSE(Method):
-    """A text agrees with one that is known to say the same, and disagrees with all others of the batch and with one that is known to say something
-    else (Gao et al. 2021, eq. 5). Without the role `negative` there are no such.
+    """A text agrees with its paraphrase, and disagrees with all others of the batch and with its contradiction (Gao et al. 2021, eq. 5).
 
-    A text that stands in the batch more than once is no negative of what it belongs to.
+    The roles are anchor, positive (the paraphrase) and negative (the contradiction), which may be missing. Copies of a text in one batch are no
+    negatives of its anchor.
 
-    temperature: of the softmax over the batch (above 0). head: width of the tanh layer behind the encoder, which is used in training alone (0: none).
+    temperature: of the softmax over the batch (above 0). head: width of the tanh layer after the encoder, which is only used in training (0: none).
     """
 
     paper = "SimCSE: Simple Contrastive Learning of Sentence Embeddings (Gao et al.)"

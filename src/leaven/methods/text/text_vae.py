@@ -1,34 +1,30 @@
 import torch
-from torch import nn
 
-from leaven.encoders import Projected, TextEncoder
+from leaven.encoders import TextEncoder
 from leaven.errors import UserError
-from leaven.losses.variational import divergence, drawn, log_mean_exp, log_normal
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.losses.variational import gaussian_log_prob, log_mean_exp, reparameterize
+from leaven.methods.method import Outputs, Recipe
+from leaven.methods.variational import Variational
 from leaven.modules.text_decoder import TextDecoder, gumbel
 from leaven.views import Views
 
-ACTIVE = 0.01  # variance over the data of a code's mean, above which it is used (Burda et al. 2016, section 4.4)
 
-
-class TextVAE(Method):
+class TextVAE(Variational):
     """A code with noise from which a text can be written: log p(x) >= E log p(x | z) - KL(q(z | x) || p(z)) (Bowman et al. 2016, eq. 1).
 
-    A decoder that knows the tokens before may leave the code unused: the KL is annealed, parts of it are free, and tokens are hidden from the
-    decoder.
+    A decoder that knows the tokens so far may leave the code unused. Therefore the KL is annealed, parts of it are free, and tokens are hidden from
+    the decoder.
 
     code: how many numbers. beta: weight of the KL (1 gives the bound). annealing: share of the training (0-1) over which that weight rises from 0.
-    free_bits: nats that each number of the code may carry for nothing, on the mean of the batch (Kingma et al. 2016, eq. 15). word_dropout: share of
-    tokens that the decoder is not told (0-1). depth: layers of the decoder. bound_samples: codes drawn for `log_prob`.
+    free_bits: nats that each number of the code may carry at no cost, on the mean of the batch (Kingma et al. 2016, eq. 15). word_dropout: share of
+    tokens that are hidden from the decoder (0-1). depth: layers of the decoder. bound_samples: codes per text for `log_prob`.
     """
 
     paper = "Generating Sentences from a Continuous Space (Bowman et al.)"
     year = 2016
     modality = "text"
-    purpose = "plain"
     recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.0, warmup=0.05, clip=1.0)
-    log_prob_is = "lower bound of it"
-    progress: torch.Tensor
+    causes = "no annealing, free_bits or word_dropout, beta too large, or a decoder that is too deep"
 
     def __init__(
         self,
@@ -43,13 +39,11 @@ class TextVAE(Method):
         bound_samples: int = 50,
         views: Views | None = None,
     ):
-        if min(beta, free_bits) < 0 or not 0 <= annealing <= 1 or not 0 <= word_dropout <= 1 or bound_samples < 1:
-            raise UserError("beta and free_bits must be 0 or more, annealing and word_dropout from 0 to 1, bound_samples 1 or more")
-        super().__init__(Projected.around(encoder, code), views)
-        self.beta, self.annealing, self.free_bits, self.word_dropout, self.bound_samples = beta, annealing, free_bits, word_dropout, bound_samples
-        self.log_variance = nn.Linear(self.encoder.inner.dim, code)
+        if not 0 <= word_dropout <= 1:
+            raise UserError(f"word_dropout must be from 0 to 1, not {word_dropout}")
+        super().__init__(encoder, code, views, beta=beta, annealing=annealing, free_bits=free_bits, bound_samples=bound_samples)
+        self.word_dropout = word_dropout
         self.decoder = TextDecoder(self.encoder.inner, code, depth=depth)
-        self.register_buffer("progress", torch.zeros(()))
 
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw)
@@ -60,44 +54,18 @@ class TextVAE(Method):
 
     def forward(self, views):
         mean, log_variance = self.posterior(views["x"])
-        (codes,) = drawn(mean, log_variance, views["noise"]).unbind(1)
+        (codes,) = reparameterize(mean, log_variance, views["noise"]).unbind(1)
         return Outputs(mean=mean, log_variance=log_variance, **self.decoder(codes, views["x"], views["hidden"]))
 
-    def posterior(self, x):
-        """Mean and logarithm of the variance of q(z | x), both (B, code)."""
-        features = self.encoder.inner(x)
-        return self.encoder.code(features), self.log_variance(features)
-
-    @property
-    def weight(self):
-        """Of the KL: from 0 to beta over the annealing."""
-        return self.beta * (self.progress / self.annealing).clamp(max=1) if self.annealing else self.beta
-
     def loss(self, outputs):
-        kl = divergence(outputs.mean, outputs.log_variance).mean(0)
-        return {"reconstruction": outputs.nats.mean(), "kl": self.weight * kl.clamp(min=self.free_bits).sum()}
-
-    def after_step(self, outputs, progress):
-        super().after_step(outputs, progress)
-        self.progress.fill_(progress)
-
-    def examine(self, views):
-        outputs = self(views)
-        kl = divergence(outputs.mean.float(), outputs.log_variance.float()).sum(1).mean()
-        return {"kl_nats": kl.item(), "active_units": int((outputs.mean.float().var(0) > ACTIVE).sum())}
-
-    def ailments(self, measures):
-        if self.progress < self.annealing or (measures["kl_nats"] > 0.1 and measures["active_units"]):
-            return {}
-        told = f"the code says {measures['kl_nats']:.2g} nats of a text, and {measures['active_units']} of its {self.encoder.dim} numbers are used"
-        return {"posterior collapse": f"{told}; usual causes: no annealing, free_bits or word_dropout, beta too large, or a decoder that is too deep"}
+        return {"reconstruction": outputs.nats.mean(), "kl": self.kl(outputs)}
 
     def log_prob(self, value, draw):
         x = self.encoder.inner.in_tokens(value)
         mean, log_variance = self.posterior(x)
-        codes = drawn(mean, log_variance, draw.normal(len(mean), self.bound_samples, self.encoder.dim).to(mean))
-        nats = torch.stack([-self.decoder(each, x)["nats"] for each in codes.unbind(1)], 1)
-        return log_mean_exp(nats + log_normal(codes, 0 * mean, 0 * mean) - log_normal(codes, mean, log_variance))
+        codes = reparameterize(mean, log_variance, draw.normal(len(mean), self.bound_samples, self.encoder.dim).to(mean))
+        nats = torch.stack([-self.decoder(code, x)["nats"] for code in codes.unbind(1)], 1)
+        return log_mean_exp(nats + gaussian_log_prob(codes, 0 * mean, 0 * mean) - gaussian_log_prob(codes, mean, log_variance))
 
     def decode(self, codes):
         return self.decoder.write(codes)

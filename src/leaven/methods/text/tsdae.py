@@ -10,11 +10,11 @@ from leaven.views import Views
 
 
 class TSDAE(Method):
-    """A text is told again from the one vector of what is left of it when tokens are deleted (Wang et al. 2021, section 3).
+    """Rebuild a text from a single vector, which encodes the text after tokens were deleted (Wang et al. 2021, section 3).
 
-    The paper's decoder attends to that one vector; attention to a single place adds it everywhere, as is done here.
+    The paper's decoder attends to that one vector. Attention to a single place adds it at every place, which is done here.
 
-    deleted: share of a text's tokens that the encoder does not read (from 0 to below 1). depth: layers of the decoder, which is thrown away.
+    deleted: share of a text's tokens that the encoder does not read (from 0 to below 1). depth: layers of the decoder, which is discarded in the end.
     """
 
     paper = "TSDAE: Using Transformer-based Sequential Denoising Auto-Encoder for Unsupervised Sentence Embedding Learning (Wang et al.)"
@@ -33,9 +33,9 @@ class TSDAE(Method):
 
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw)
-        gone = draw.uniform(len(x), self.encoder.input.shape[0])[:, : x.ids.shape[1]].to(x.ids.device) < self.deleted
+        deleted = draw.uniform(len(x), self.encoder.input.shape[0])[:, : x.ids.shape[1]].to(x.ids.device) < self.deleted
         special = torch.isin(x.ids, torch.tensor(list(self.encoder.input.special.values()), device=x.ids.device))
-        kept = x.mask & (special | ~gone)
+        kept = x.mask & (special | ~deleted)
         return {"x": Tokens(x.ids, kept), "text": x}
 
     def forward(self, views):

@@ -15,16 +15,16 @@ BLOCK = 32  # words whose neighbours are found by one product of matrices
 
 
 class Word2Vec(Method):
-    """A word's vector tells the words around it from random ones (Mikolov et al. 2013, eq. 4): skip-gram and CBOW with negative sampling.
+    """A word's vector distinguishes the words around it from random ones (Mikolov et al. 2013, eq. 4): skip-gram and CBOW with negative sampling.
 
-    The score of a pair is v.u - log(negatives), so that at its best v.u is their mutual information (Levy and Goldberg 2014, eq. 11): that most
-    random pairs are none need not be told by a direction that all vectors share. Instead of drawing a window's width for each word, its neighbours
-    weigh as much as they are drawn on average. All words of a batch share their random ones, which then are many; a neighbour is never taken for a
-    random word.
+    The score of a pair is v.u - log(negatives), so that v.u is at best the mutual information of the two words (Levy and Goldberg 2014, eq. 11).
+    Otherwise all vectors would share a direction that says that most random pairs are not neighbours. Instead of drawing a window's width for each
+    word, neighbours are weighted by how often they would be drawn. All words of a batch share their random words, so that there can be many; a
+    neighbour never counts as a random word.
 
-    model: "skip_gram" (each neighbour is told from the word) or "cbow" (the word is told from the mean of its neighbours). window: words on each
-    side. negatives: random words for each neighbour, by weight. shared: how many are drawn for a batch. subsample: frequency above which words are
-    left out by chance (0: none are). power: of the frequencies by which random words are drawn.
+    model: "skip_gram" (predict each neighbour from the word) or "cbow" (predict the word from the mean of its neighbours). window: words on each
+    side. negatives: random words per neighbour, by weight. shared: how many random words a batch has. subsample: frequency above which words are left
+    out at random (0: none are). power: of the frequencies by which random words are drawn.
     """
 
     paper = "Distributed Representations of Words and Phrases and their Compositionality (Mikolov et al.)"
@@ -66,10 +66,10 @@ class Word2Vec(Method):
 
     @torch.no_grad()
     def count(self, encode):
-        """How often each word comes: by that random words are drawn, frequent ones left out, and the words of a text weighed."""
+        """Measure how often each word occurs, which decides on random words, on words that are left out, and on the weight of a word in a text."""
         size = self.encoder.input.vocabulary
-        found = encode(lambda batch: batch["x"].ids[self.encoder.words(batch["x"])].bincount(minlength=size)[None]).sum(0).float()
-        share = found / found.sum().clamp(min=1)
+        counts = encode(lambda batch: batch["x"].ids[self.encoder.words(batch["x"])].bincount(minlength=size)[None]).sum(0).float()
+        share = counts / counts.sum().clamp(min=1)
         self.chances.copy_(share**self.power)
         self.encoder.weigh(share)
         if self.subsample:
@@ -77,13 +77,13 @@ class Word2Vec(Method):
             self.kept.copy_((ratio.sqrt() + ratio).clamp(max=1))  # as the authors' program does
 
     def views(self, batch, draw):
-        """The words of all texts in one row, without those that are left out: their ids and the texts that they are of, both (W,)."""
+        """The words of all texts in one row, except those that are left out: their ids and their texts, both (W,)."""
         (x,) = self.augment(batch["x"], draw)
-        longest = self.encoder.input.shape[0]
-        left = draw.uniform(len(x), longest)[:, : x.ids.shape[1]].to(x.ids.device) < self.kept[x.ids]
+        max_length = self.encoder.input.shape[0]
+        left = draw.uniform(len(x), max_length)[:, : x.ids.shape[1]].to(x.ids.device) < self.kept[x.ids]
         text, place = (self.encoder.words(x) & left).nonzero(as_tuple=True)
         edges = (self.chances / self.chances.sum()).cumsum(0)
-        # random words are the batch's: every part draws all of them
+        # the whole batch shares its random words: every part draws all of them
         random = torch.rand(self.shared, generator=draw.child("random").generator, device=draw.device).to(edges)
         random = torch.searchsorted(edges, random).clamp(max=len(edges) - 1)
         return {"ids": x.ids[text, place], "text": text, "random": random, "none": torch.zeros(len(x), device=x.ids.device)}

@@ -1,0 +1,98 @@
+"""A run, its encoder or its whole method, and the data that they read, opened for the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from leaven.api.console import Progress, Say, quiet
+from leaven.data import DataSet, open_data
+from leaven.encoders import Encoder, describe_encoder
+from leaven.evaluation.features import check_input
+from leaven.modalities import Value
+from leaven.run import Run
+from leaven.training.trained import data_role, load_encoder_of
+from leaven.vectors import Origin
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A run's encoder, and data as it reads it. role: of the data, which this encoder reads."""
+
+    run: Run
+    encoder: Encoder
+    data: DataSet
+    role: str
+
+    @property
+    def samples(self) -> Value:
+        return self.data.rows[self.role]
+
+    def origin(self, precision: str, shard_size: int | None = None) -> Origin:
+        """What stands beside the vectors that this encoder makes of this data."""
+        return Origin.of(
+            encoder=self.encoder, data=self.data, dim=self.encoder.dim, shard_size=shard_size, run=str(self.run.path),
+            name=describe_encoder(self.encoder)["name"], role=self.role, precision=precision,
+        )  # fmt: skip
+
+
+def open_for(
+    run: str | Path | Run,
+    data: Any,
+    *,
+    encoder: Encoder | None = None,
+    role: str | None = None,
+    labels: Any = None,
+    columns: Mapping[str, str] | None = None,
+    data_root: str | Path | None = None,
+    say: Say = quiet,
+    progress: Progress = quiet,
+) -> Opened:
+    """A run's encoder and the data that it reads.
+
+    role: of one of several encoders, or, of a run that has one, the role of the data that it reads. encoder: where it is loaded already.
+    Raises UserError where they do not fit each other.
+    """
+    run = Run.open(run)
+    encoder = encoder or load_encoder_of(run, role if run.roles else None)
+    options = encoder.modality.open_options(encoder.input)
+    source = encoder.modality.in_memory(data)
+    opened = open_data(source, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
+    read = data_role(opened.spec, encoder, role)
+    check_input(encoder, opened.spec.roles[read], where=opened.name)
+    describe_unused(opened, say)
+    return Opened(run, encoder, opened, read)
+
+
+def describe_data(data: DataSet, say: Say) -> None:
+    """Say what a data set holds, and what of it is not used."""
+    splits = ", ".join(f"{len(rows):,} {name}" for name, rows in data.splits.items())
+    inputs = ", ".join(" ".join([spec.modality, "x".join(map(str, spec.shape))]).strip() for spec in data.spec.roles.values())
+    labels = f"{data.spec.classes} classes, {data.spec.labeled:,} labels" if data.spec.classes else "no labels"
+    say(f"{data.name}: {len(data):,} samples ({splits}), {inputs}, {labels}")
+    describe_unused(data, say)
+    if data.undecoded:
+        say("The cache cannot hold all pictures (LEAVEN_CACHE_LIMIT): they are decoded whenever they are needed, which is slower.")
+    if data.broken:
+        first = data.broken[0]
+        say(f"{len(data.broken)} broken samples set aside; the first: {first.file} ({first.why})")
+
+
+def describe_unused(data: DataSet, say: Say) -> None:
+    if data.unused:
+        columns = any("column" in entry for entry in data.unused)
+        say(f"not used: {', '.join(data.unused)}" + ("; --columns says which column plays which role" if columns else ""))
+
+
+def counted(blocks: Iterator[Tensor], total: int, progress: Progress, task: str) -> Iterator[Tensor]:
+    """The same blocks; their samples are counted as they pass."""
+    done = 0
+    for block in blocks:
+        yield block
+        done += len(block)
+        progress(task, done, total)

@@ -1,0 +1,94 @@
+"""Which files of a folder hold the samples, and what else lies there."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from leaven.data.sources.folders import kinds, listed, pictures
+from leaven.data.sources.text_files import DOCUMENTS, LINES
+from leaven.errors import UserError
+
+TABLES, ARRAYS = (".parquet", ".pq"), (".npy", ".npz")
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma")
+NOTES = {"readme", "license", "licence", "copying", "notice", "changelog", "authors", "contributing", "citation", "requirements"}
+NAMED = 3  # files that are called by their names where there are no more of a kind
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Files by what they may hold. notes: README, LICENSE and the like, which are no data beside other files."""
+
+    names: tuple[str, ...]
+    pictures: tuple[str, ...]
+    tables: tuple[str, ...]
+    arrays: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    documents: tuple[str, ...]
+    sounds: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Kinds:
+        def ending(*endings: str) -> tuple[str, ...]:
+            return tuple(name for name in names if name.lower().endswith(endings))
+
+        documents = tuple(name for name in ending(*DOCUMENTS) if len(names) == 1 or not is_note(name))
+        lines = tuple(ending(suffix) for suffix in LINES)
+        return cls(tuple(names), pictures(list(names)), ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS))
+
+    @property
+    def usable(self) -> int:
+        """How many files can be read."""
+        return sum(map(len, (self.pictures, self.tables, self.arrays, *self.lines, self.documents)))
+
+    def check_sounds(self, root: Path) -> None:
+        """Raises UserError where the folder is one of sounds."""
+        if self.sounds and len(self.sounds) >= self.usable:
+            first = next((files[0] for files in (self.pictures, self.tables, self.arrays, *self.lines, self.documents) if files), None)
+            hint = None if first is None else f"give what lies beside them by itself, such as {root / first}"
+            raise UserError(f"{counted(self.sounds, 'sound')}; Leaven does not read sound yet", where=root, hint=hint)
+
+    def nothing_usable(self, root: Path) -> UserError:
+        readable = "pictures, .parquet, .csv, .tsv, .jsonl, .txt, .npy, .npz and MNIST-like idx files can be read"
+        return UserError("no pictures, tables or texts here", where=root, hint=f"found {kinds(list(self.names))}; {readable}")
+
+    def unused(self, used: Collection[str]) -> list[str]:
+        """What lies beside the files in use, an entry for each kind."""
+        rest, stems = set(self.names).difference(used), {stem(name) for name in used}
+        captions = tuple(name for name in self.documents if stem(name) in stems)
+        sorts = {
+            "text of the same name as a sample": captions,
+            "text": self.documents,
+            "sound": self.sounds,
+            "picture": self.pictures,
+            "table": (*self.tables, *(name for files in self.lines for name in files)),
+            "array file": self.arrays,
+            "other file": self.names,
+        }
+        entries = []
+        for what, files in sorts.items():
+            if left := [name for name in files if name in rest]:
+                entries.append(counted(left, what))
+                rest.difference_update(left)
+        return entries
+
+
+def stem(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
+def is_note(name: str) -> bool:
+    return PurePosixPath(name).stem.lower() in NOTES
+
+
+def counted(files: Sequence[str], what: str) -> str:
+    """How many files of a kind: by name where they are few, else by their endings."""
+    if len(files) == 1:
+        return f"1 {what} ({files[0]})"
+    endings = Counter(Path(name).suffix.lower() or "no ending" for name in files)
+    noun, _, rest = what.partition(" of ")
+    plural = f"{noun}s of the same names as samples" if rest else f"{what}s"
+    return f"{len(files):,} {plural} ({listed(files) if len(files) <= NAMED else listed([ending for ending, _ in endings.most_common()])})"

@@ -1,0 +1,62 @@
+"""Encoders by their names: chosen, built, and described so that they can be built again. It knows the registries alone."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from leaven.encoders.encoder import LIBRARIES, OWN, Encoder
+from leaven.errors import UserError, unknown_name
+from leaven.modalities import InputSpec, modality_of
+
+
+def choose_encoder(input: InputSpec, wants: str, device: str) -> tuple[str, str]:
+    """The name and the reason behind `--encoder auto`."""
+    side = max(input.shape[1:], default=0)
+    for default in modality_of(input).encoders:
+        if default.wants in (wants, "any") and default.device in (device, "any") and side <= default.largest:
+            return default.name, default.reason
+    raise UserError(f"no encoder is chosen automatically for {input.modality}", hint="name one with --encoder")
+
+
+def encoders_with(wants: str, input: InputSpec) -> list[str]:
+    """Names of our own encoders that read such samples and offer this."""
+    return [name for name, kind in OWN.items() if input.modality in kind.modalities and wants in kind.offers]
+
+
+def encoder_class(name: str, input: InputSpec) -> type[Encoder]:
+    """The class behind a name: one of our own, else the wrapper of the library whose model it is. Raises UserError for an unknown name."""
+    if name in OWN:
+        return OWN[name]
+    library = LIBRARIES.get(modality_of(input).library)
+    if library is None or not library.knows(name):
+        raise unknown_name("encoder", name, [*OWN, *(library.names() if library else [])], "leaven encoders")
+    return library
+
+
+def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None = None) -> Encoder:
+    """An encoder by its name, with fresh weights unless its arguments ask for others.
+
+    Raises UserError for an unknown name, an unknown argument or an input that the encoder does not read.
+    """
+    kind: Any = encoder_class(name, input)
+    arguments = {**(arguments or {}), **({} if kind.name else {"model": name})}
+    if input.modality not in kind.modalities:
+        raise UserError(f"encoder {name} reads {', '.join(kind.modalities)}, not {input.modality}", hint="leave --encoder out to have one chosen")
+    allowed = {parameter.name for parameter in inspect.signature(kind).parameters.values() if parameter.kind is parameter.KEYWORD_ONLY}
+    if unknown := set(arguments) - allowed:
+        raise UserError(f"encoder {name} has no argument {sorted(unknown)[0]!r}", hint=f"it has {', '.join(sorted(allowed - {'model'}))}")
+    encoder: Encoder = kind(input, **arguments)
+    encoder.arguments = arguments
+    return encoder.to(memory_format=kind.memory_format)
+
+
+def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
+    """What config.json keeps of an encoder: enough to build it again. Networks that a method brought itself are built by the method."""
+    if not isinstance(encoder, Encoder):
+        return {"library": "method", "name": type(encoder).__name__, "arguments": {}}
+    arguments = {**encoder.arguments, **encoder.kept_arguments()}
+    name = encoder.name or arguments.pop("model")
+    return {"library": encoder.library, "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}

@@ -1,0 +1,98 @@
+"""Protocols that score frozen features with labels: each arm is encoded once for all of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Float, Int64
+from torch import Tensor, isin
+
+from leaven.errors import UserError
+from leaven.evaluation.features import encode
+from leaven.evaluation.floors import UNTRAINED, untrained
+from leaven.evaluation.protocol import Protocol, Result, Scores, Trial
+from leaven.modalities.floor import INPUT, FloorName
+from leaven.training.precision import give_back_memory
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of one arm, with labels (-1 = none). groups: of the training samples, which a probe's own held-out part must not cut (None: none)."""
+
+    train: Float[Tensor, "train dim"]
+    train_labels: Int64[Tensor, " train"]
+    test: Float[Tensor, "test dim"]
+    test_labels: Int64[Tensor, " test"]
+    groups: Int64[Tensor, " train"] | None
+    seed: int
+
+
+class FrozenProtocol(Protocol):
+    """Scores features of test samples by labels; probes learn on the data's train split and are scored once on its test split (else val, else a
+    held-out fifth). The floors are the same score of the raw input, of the untrained encoder and of what the modality adds."""
+
+    needs = "labels of two classes or more"
+    floors: ClassVar[tuple[FloorName, ...]] = (INPUT, UNTRAINED)
+    headline = "accuracy"
+    frozen = True
+
+    @abstractmethod
+    def score(self, features: Features) -> Any:
+        """The score of one arm: a dict with the headline and "interval"."""
+
+    def trained_floors(self, trial: Trial, score: Any, train: Tensor, test: Tensor) -> tuple[dict[str, Any], list[str]]:
+        """Floors that only this protocol has and that must be trained, as {name: score}, and notes. score: the encoder's own."""
+        return {}, []
+
+    def evaluate(self, trial: Trial) -> Result:
+        return evaluate_frozen([self], trial)
+
+
+def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result:
+    """The scores of several protocols, beside their floors. UserError without labels on both sides."""
+    data, encoder, seed = trial.data, trial.encoder, trial.seed
+    if data.spec.classes < 2:
+        hint = "say where they are with --labels COLUMN, FILE.csv or folder"
+        raise UserError("scores need labels of two classes or more", where=data.name, hint=hint)
+    value = trial.value
+    train, test, part, note = data.held_out()
+    test = test[~isin(data.hashes[test], trial.learned)]
+    labels, groups = data.rows.label, data.rows.group[train]
+    if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
+        raise UserError("labels are needed on the training side and on the test side", where=data.name, hint="label some of each")
+    notes = [note] if note else []
+    if overlap := data.overlap(train, test):
+        notes.append(f"{overlap} of {len(test)} test samples are in the training part too")
+
+    def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
+        some = Features(features_of(train), labels[train], features_of(test), labels[test], groups if (groups >= 0).any() else None, seed)
+        return {protocol.name: protocol.score(some) for protocol in protocols}
+
+    def encoded(network: Any) -> Scores:
+        return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))
+
+    trial.say("scoring the pre-trained encoder")
+    own = encoded(encoder)
+    floors = dict(trial.known_floors)
+    for name, (what, fit) in encoder.modality.floors(value, train, encoder.dim, seed).items():
+        if name not in floors:
+            trial.say(f"scoring {what}")
+            features = fit()
+            floors[name] = scores(lambda rows, features=features: features(value.take(rows)))  # type: ignore[misc]
+    if UNTRAINED.name not in floors:
+        trial.say("scoring the untrained encoder")
+        floors[UNTRAINED.name] = encoded(untrained(encoder, seed, value, train))
+    if trial.linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
+        trial.say("scoring a linear code of the input")
+        name, code = encoder.modality.linear_code(value, train, encoder.dim, seed)
+        floors[name] = scores(lambda rows: code(value.take(rows)))
+    for protocol in protocols:
+        more, why = protocol.trained_floors(trial, own[protocol.name], train, test)
+        notes += why
+        for name, score in more.items():
+            floors[name] = {**floors.get(name, {}), protocol.name: score}
+    give_back_memory()
+    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes)

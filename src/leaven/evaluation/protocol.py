@@ -1,0 +1,221 @@
+"""The contract between one way of scoring and everything else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from leaven.data import DataSet
+from leaven.encoders import Encoder
+from leaven.errors import UserError
+from leaven.evaluation.features import check_input
+from leaven.modalities import Value
+from leaven.modalities.floor import FloorName, floor_phrase
+from leaven.run import Run
+from leaven.training.supervision import learned_hashes
+from leaven.training.trained import data_role
+
+Scores = dict[str, Any]
+Point = Mapping[str, Any]
+
+PROTOCOLS: dict[str, type[Protocol]] = {}
+"""Every protocol by its name; each registers itself by being defined. Use `leaven.evaluation.registry`, which imports Leaven's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What protocols score: the encoders of a run, on a data set.
+
+    encoders: by the role that each was trained for. method: name of the method, for the scorecard. run: whose encoders these are, where they are a
+    run's. budget: seconds for floors that must be trained (None: any). known_floors: measured before, by the same protocols on the same data; they
+    are not measured again. linear_floor: whether a linear code of the input, as long as the features, is a floor too.
+    """
+
+    data: DataSet
+    encoders: Mapping[str, Encoder]
+    method: str
+    run: Run | None = None
+    role: str | None = None
+    budget: float | None = 120.0
+    seed: int = 0
+    device: str = "cpu"
+    known_floors: Mapping[str, Scores] = field(default_factory=dict)
+    linear_floor: bool = False
+    say: Callable[[str], None] = lambda line: None
+    progress: Callable[[int, int], object] = lambda done, total: None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The only encoder. UserError where there are several."""
+        if len(self.encoders) > 1:
+            where = self.run.path if self.run else self.data.name
+            raise UserError(f"there are several encoders: {', '.join(self.encoders)}", where=where, hint="choose one with --role")
+        return next(iter(self.encoders.values()))
+
+    @cached_property
+    def data_role(self) -> str:
+        """The role of the data that the only encoder reads."""
+        return self.read_by(self.encoder, self.role)
+
+    @property
+    def value(self) -> Value:
+        """The samples that the only encoder reads."""
+        return self.data.rows[self.data_role]
+
+    def read_by(self, encoder: Encoder, role: str | None) -> str:
+        """The role of the data that an encoder reads. UserError where there is none."""
+        name = data_role(self.data.spec, encoder, role)
+        check_input(encoder, self.data.spec.roles[name], self.data.name)
+        return name
+
+    def encoder_for(self, role: str) -> Encoder:
+        """The encoder that reads a role of the data: of several, the one that was trained for it."""
+        if len(self.encoders) == 1:
+            encoder = self.encoder
+        else:
+            by_role = {self.read_by(encoder, trained_for): encoder for trained_for, encoder in self.encoders.items()}
+            if role not in by_role:
+                raise UserError(f"no encoder reads {role}", where=self.data.name, hint=f"there are encoders of {', '.join(by_role)}")
+            encoder = by_role[role]
+        check_input(encoder, self.data.spec.roles[role], self.data.name)
+        return encoder
+
+    @property
+    def encoder_name(self) -> str:
+        names = {role: encoder.name or encoder.arguments.get("model", "") for role, encoder in self.encoders.items()}
+        return ", ".join(names.values()) if len(names) == 1 else ", ".join(f"{name} of {role}" for role, name in names.items())
+
+    @property
+    def learned(self) -> Tensor:
+        """Content hashes of the samples whose labels the run has learned from; they are not tested on."""
+        return learned_hashes(self.run) if self.run else torch.empty(0, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What protocols measured: scores by protocol; floors by name, in the same shape; scored_on: the samples in words; notes for the reader."""
+
+    scores: Scores
+    floors: dict[str, Scores]
+    scored_on: str
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the page, with a line for each arm. lines: arm -> [(x, y, interval or None)]. percent: the axes that show shares."""
+
+    heading: str
+    text: str
+    x_title: str
+    y_title: str
+    lines: Mapping[str, Sequence[tuple[float, float, Sequence[float] | None]]]
+    log: bool = False
+    percent: str = "y"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A figure of the page: counts (true class, predicted class), and lines of text below it."""
+
+    heading: str
+    text: str
+    names: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    lines: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Protocol(ABC):
+    """One way of scoring what a training has learned.
+
+    A subclass with a `name` registers itself. Its dataclass fields are its options, which users set as `--set NAME.OPTION=VALUE`; the docstring says
+    what each of them means, as `option: meaning.`
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """In tables and sentences."""
+    needs: ClassVar[str]
+    """What the data or the run must offer, in words."""
+    floors: ClassVar[tuple[FloorName, ...]] = ()
+    """What stands beside its scores (those that the modality adds come on top)."""
+    headline: ClassVar[str] = ""
+    """The key of the number, a share, that sums a score up. "interval" is its interval. Empty: there is no single number."""
+    frozen: ClassVar[bool] = False
+    """Whether it only needs features and labels, so that `compare` can use it."""
+    arm: ClassVar[str] = "pre-trained"
+    """What is scored, as the head of the table's first column."""
+    rank: ClassVar[int] = 0
+    """The sentence of the protocol of the highest rank sums up a scorecard."""
+    supplements: ClassVar[bool] = False
+    """Whether its sentence stands beside that of the others instead."""
+
+    def __init_subclass__(cls, **keywords: Any):
+        super().__init_subclass__(**keywords)
+        if "name" in cls.__dict__:
+            PROTOCOLS[cls.name] = cls
+
+    @classmethod
+    def suits(cls, trial: Trial) -> int:
+        """How well it suits a run and data, where the user names no protocol: the best one is used; 0 = only where the user names it."""
+        return 0
+
+    @abstractmethod
+    def evaluate(self, trial: Trial) -> Result:
+        """Scores and floors. UserError where the run or the data does not offer what it needs."""
+
+    # --- what people read ---
+
+    def points(self, score: Any) -> dict[str, Point]:
+        """The numbers of a score that tables show, by their title."""
+        return {self.title: score}
+
+    def cell(self, point: Point | None) -> str:
+        """A number with its interval, as in 84.2 % (83.0-85.4)."""
+        return share_cell(point, self.headline)
+
+    def rows(self, arms: Sequence[Any]) -> list[list[str]]:
+        """Its rows of the scorecard's table: a title, then a cell for each arm (the score or None), the encoder's first."""
+        points = [{} if score is None else self.points(score) for score in arms]
+        titles = dict.fromkeys(title for arm in points for title in arm)
+        return [[title, *(self.cell(arm.get(title)) for arm in points)] for title in titles]
+
+    def sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
+        """What the score means beside its floors, in one sentence; None where it says nothing."""
+        if self.headline not in score:
+            return None
+        own = percent(score[self.headline])
+        floors = {name: floor for name, floor in floors.items() if self.headline in floor}
+        if not floors:
+            return f"{self.title.capitalize()}: {own}; no floor was measured, so what the pre-training adds is unknown."
+        best = max(floors, key=lambda name: floors[name][self.headline])
+        numbers = f"{own} against {percent(floors[best][self.headline])} ({self.title})"
+        if score["interval"][0] > floors[best]["interval"][1]:
+            return f"This pre-training is better than {floor_phrase(best)}: {numbers}."
+        if score["interval"][1] < floors[best]["interval"][0]:
+            return f"This pre-training is worse than {floor_phrase(best)}: {numbers}."
+        return f"This pre-training is no better than {floor_phrase(best)}: {numbers}, within the noise."
+
+    def figure(self, arms: Mapping[str, Any]) -> Chart | Matrix | None:
+        """A figure for the page, where a table does not show enough. arms: title -> score, the encoder's first."""
+        return None
+
+
+def percent(share: float) -> str:
+    """84.2 %, from 0.842."""
+    return f"{100 * share:.1f} %"
+
+
+def share_cell(point: Point | None, key: str) -> str:
+    """84.2 % (83.0-85.4), from a share and its interval."""
+    if not point or key not in point:
+        return ""
+    interval = point.get("interval")
+    return percent(point[key]) + (f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else "")

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from leaven.encoders import Encoder
+from leaven.encoders.store import load_encoder, weights_digest
+from leaven.errors import UserError
+from leaven.evaluation.calibration import calibration_error
+from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
+from leaven.evaluation.features import encode
+from leaven.evaluation.floors import LABELS_ONLY, labels_only
+from leaven.evaluation.intervals import bootstrap_interval
+from leaven.evaluation.linear import linear_accuracy
+from leaven.evaluation.protocol import Matrix, Protocol, Result, Scores, Trial, percent
+from leaven.methods.registry import registry
+from leaven.modalities.floor import INPUT, FloorName, floor_phrase
+from leaven.run import Run
+
+FROZEN = FloorName("frozen", "frozen probe", "a probe on the frozen encoder")
+MOST_CLASSES_SHOWN, MISTAKES_KEPT, MISTAKES_SHOWN = 100, 10, 5
+
+
+class Classifier(Protocol):
+    """Accuracy, calibration and confusion of a run's classifier on labels that it has not learned from, beside other uses of the learned labels.
+
+    The floors are linear probes on the raw input and on the frozen encoder that it started from, and the same encoder trained from scratch for as
+    many steps, if the budget allows.
+    """
+
+    name = "classifier"
+    title = "classifier"
+    needs = "a run that classifies, as `leaven finetune` makes, and labels that it has not learned from"
+    floors = (LABELS_ONLY, FROZEN, INPUT)
+    headline = "accuracy"
+    arm = "fine-tuned"
+    rank = 9
+
+    @classmethod
+    def suits(cls, trial: Trial) -> int:
+        kind = registry().get(trial.method)
+        return int(trial.run is not None and trial.run.learned_path.is_file() and not (kind and kind.learns_labels))
+
+    def evaluate(self, trial: Trial) -> Result:
+        """UserError where no label is left to test on, or the data has a class that the classifier does not know."""
+        data, seed, device = trial.data, trial.seed, trial.device
+        run = run_of(trial)
+        classifier, classes = load_classifier(run)
+        labels, learned = class_numbers(data, classes), trial.learned
+        _, test, part, note = data.held_out()
+        known = torch.isin(data.hashes, learned)
+        group = data.rows.group
+        rows = torch.arange(len(data)) if note else test
+        rows = rows[(labels[rows] >= 0) & ~known[rows] & ~torch.isin(group[rows], group[known & (group >= 0)])]
+        if not len(rows):
+            hint = "label some more samples, or fine-tune without --all-labels"
+            raise UserError("there is no label to test on that this classifier has not learned from", where=data.name, hint=hint)
+        notes = []
+        if note:
+            part = "labels that it has not learned from"
+            notes.append(
+                "No labeled test split: all labels that were not learned from are tested. Pre-training may have seen these inputs, unlabeled."
+            )
+        trial.say("scoring the classifier")
+        encoder, value, truth = trial.encoder, trial.value, labels[rows]
+        predicted = torch.cat(list(probabilities(classifier, value, rows, device=device)))
+        floors: dict[str, Scores] = {}
+        result = Result(
+            {self.name: classifier_score(predicted, truth, classes, seed=seed)}, floors, f"{data.name} ({part}: {len(rows):,} samples)", notes
+        )
+        taught = (known & (labels >= 0)).nonzero().flatten()
+        if missing := len(learned.unique()) - len(data.hashes[taught].unique()):
+            notes.append(f"No floors: {missing:,} of the samples that it has learned from are not in this data, or have no label there.")
+            return result
+
+        def probe(features_of: Callable[[Tensor], Tensor]) -> Scores:
+            return {self.name: linear_accuracy(features_of(taught), labels[taught], features_of(rows), truth, seed=seed)}
+
+        trial.say("scoring the raw input with the same labels")
+        features = encoder.modality.raw_features(value, taught)
+        floors[INPUT.name] = probe(lambda some: features(value.take(some)))
+        if (before := encoder_before(run)) is not None:
+            trial.say("scoring the frozen encoder with the same labels")
+            floors[FROZEN.name] = probe(lambda some: encode(before, value, some, device=device))
+        else:
+            notes.append("No frozen floor: the run that it started from is gone, or another one is in its place.")
+        trained = run.config["result"]
+        if trial.budget is not None and trained["seconds"] > trial.budget:
+            notes.append(f"No labels-only floor: it would take about {trained['seconds']:.0f} seconds, and the budget is {trial.budget:.0f}.")
+            return result
+        trial.say("training from scratch on the same labels")
+        samples = data if trial.data_role == "x" else data.with_role(trial.data_role, "x")
+        correct = labels_only(encoder, samples, taught, rows, seed=seed, steps=trained["steps"])
+        accuracy = {"accuracy": correct.double().mean().item(), "interval": list(bootstrap_interval(correct, seed=seed)), "samples": len(rows)}
+        floors[LABELS_ONLY.name] = {self.name: accuracy}
+        return result
+
+    def rows(self, arms: Sequence[Any]) -> list[list[str]]:
+        own, blank = arms[0] or {}, [""] * (len(arms) - 1)
+        more = {"balanced accuracy": "balanced_accuracy", "calibration error": "calibration_error"}
+        return super().rows(arms) + [[title, percent(own[key]), *blank] for title, key in more.items() if key in own]
+
+    def sentence(self, score: Any, floors: Mapping[str, Any]) -> str:
+        """What fine-tuning gives, against everything else that the same labels give."""
+        verdict = f"This classifier names {percent(score['accuracy'])} of {score['samples']:,} test samples correctly"
+        floors = {floor.name: floors[floor.name] for floor in self.floors if floor.name in floors}
+        if not floors:
+            return f"{verdict}; no floor was measured, so what fine-tuning adds is unknown."
+        phrases = {name: "training from scratch" if name == LABELS_ONLY.name else floor_phrase(name) for name in floors}
+        verdict += "; the same labels give " + ", ".join(f"{percent(floor['accuracy'])} with {phrases[name]}" for name, floor in floors.items()) + "."
+        best = max(floors, key=lambda name: floors[name]["accuracy"])
+        if floors[best]["interval"][0] > score["interval"][1]:
+            return f"{verdict} It is worse than {phrases[best]}."
+        clear = score["interval"][0] > floors[best]["interval"][1]
+        return verdict if clear else f"{verdict} The difference from the best of these is within the noise."
+
+    def figure(self, arms: Mapping[str, Any]) -> Matrix | None:
+        score = next(iter(arms.values()))
+        if not score.get("confusion") and not score.get("confused"):
+            return None
+        return Matrix(
+            "Which classes are confused",
+            "Each row is a class, each column what its samples were named; the colour is the share of the row. Below: the commonest mistakes.",
+            [str(name) for name in score["classes"]],
+            score.get("confusion", ()),
+            [f"{mistake['label']} named {mistake['predicted']}: {mistake['count']}" for mistake in score["confused"][:MISTAKES_SHOWN]],
+        )
+
+
+def run_of(trial: Trial) -> Run:
+    if trial.run is None:
+        raise UserError("this protocol needs a run", where=trial.data.name)
+    return trial.run
+
+
+def classifier_score(predicted: Float[Tensor, "n classes"], labels: Int64[Tensor, n], classes: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
+    """{accuracy, interval, balanced_accuracy, calibration_error, samples, classes, confusion, confused}.
+
+    predicted: probabilities. balanced_accuracy: the mean over classes of the share that is named correctly. confusion: counts, a row per true class,
+    a column per predicted one (up to 100 classes). confused: the commonest mistakes, as {label, predicted, count}.
+    """
+    from sklearn.metrics import confusion_matrix
+
+    named = predicted.argmax(dim=1)
+    counts = torch.from_numpy(confusion_matrix(labels, named, labels=range(len(classes))))
+    mistakes = counts.clone().fill_diagonal_(0).flatten()
+    commonest = mistakes.argsort(descending=True, stable=True)[:MISTAKES_KEPT].tolist()
+    correct = named == labels
+    there = counts.sum(dim=1) > 0
+    score = {
+        "accuracy": correct.double().mean().item(),
+        "interval": list(bootstrap_interval(correct, seed=seed)),
+        "balanced_accuracy": (counts.diagonal()[there].double() / counts.sum(dim=1)[there]).mean().item(),
+        "calibration_error": calibration_error(predicted, labels),
+        "samples": len(labels),
+        "classes": list(classes),
+        "confused": [
+            {"label": classes[place // len(classes)], "predicted": classes[place % len(classes)], "count": int(mistakes[place])}
+            for place in commonest
+            if mistakes[place]
+        ],
+    }
+    return score | ({"confusion": counts.tolist()} if len(classes) <= MOST_CLASSES_SHOWN else {})
+
+
+def encoder_before(run: Run) -> Encoder | None:
+    """The encoder that a run started from, if it is still where it was."""
+    config = run.config
+    folder = Run(config["start"]).encoder_folder if config.get("start") else None
+    if folder is None or not (folder / "model.safetensors").is_file() or weights_digest(folder) != config["asked"]["start"]["weights"]:
+        return None
+    return load_encoder(folder)

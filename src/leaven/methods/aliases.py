@@ -1,0 +1,22 @@
+"""What the literature and lectures call methods, and which methods this version does not have yet."""
+
+ALIASES = {
+    "moco": "mocov2", "facenet": "triplet", "instance_discrimination": "npid", "npair": "n_pair", "supervised_contrastive": "supcon",
+    "contrastive_predictive_coding": "cpc", "barlowtwins": "barlow_twins", "deep_cluster": "deepcluster", "masked_autoencoder": "mae",
+    "i_jepa": "ijepa", "inpainting": "context_encoder", "colorisation": "colorization", "colourisation": "colorization",
+    "colourization": "colorization", "context_prediction": "relative_position", "rotnet": "rotation", "ae": "autoencoder",
+    "auto_encoder": "autoencoder", "dae": "denoising_autoencoder", "sae": "sparse_autoencoder", "deep_ae": "deep_autoencoder",
+    "bernoulli_rbm": "rbm", "grbm": "gaussian_rbm", "deep_belief_network": "dbn", "beta_vae": "vae", "iwae": "vae", "vq_vae": "vqvae",
+    "cgan": "conditional_gan", "wgan": "wgan_gp", "wgangp": "wgan_gp", "ddpm": "diffusion", "ddim": "diffusion", "pixelcnn": "causal_cnn",
+    "gated_pixelcnn": "causal_cnn", "bert": "masked_lm", "mlm": "masked_lm", "gpt": "causal_lm", "clm": "causal_lm", "skipgram": "word2vec",
+    "skip_gram": "word2vec", "cbow": "word2vec", "sgns": "word2vec", "sbert": "sentence_bert", "unsupervised_simcse": "simcse",
+    "spokencse": "spoken_cse", "fine_tune": "finetune", "fine_tuning": "finetune",
+}  # fmt: skip
+"""Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
+
+PLANNED = {
+    "apc", "wav2vec", "wav2vec2", "hubert", "audio_mae", "clip", "siglip", "coca", "imagebind", "unclip", "noisy_student", "pseudo_label", "pi_model",
+    "mean_teacher", "mixmatch", "uda", "fixmatch", "flexmatch", "freematch", "label_propagation", "poisson_learning", "co_training", "distillation",
+    "dual_supervised", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
+}  # fmt: skip
+"""Methods of the field that this version of Leaven does not have."""

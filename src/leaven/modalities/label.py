@@ -1,0 +1,29 @@
+"""The class of each sample, as a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from leaven.modalities.modality import Modality
+from leaven.modalities.spec import InputSpec
+from leaven.modalities.value import Value
+
+
+@dataclass(frozen=True, eq=False)
+class Label(Value):
+    """Class ids (B,) int64; -1 where a sample has no label."""
+
+    modality = "label"
+    ids: Tensor
+
+
+class LabelModality(Modality):
+    """Classes. Their number and names stand in `DataSpec`, beside the roles."""
+
+    name, noun, plural, values, target = "label", "label", "labels", (Label,), True
+
+    def spec(self, value: Any, train: Tensor) -> InputSpec:
+        return InputSpec(self.name, ())

@@ -1,0 +1,179 @@
+"""From what a user asks for, and data, to everything that a training needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, get_type_hints
+
+import torch
+from torch import Tensor
+
+from leaven.data import DataSet
+from leaven.data.spec import DataSpec
+from leaven.draw import seed_of
+from leaven.encoders.build import build_encoder, choose_encoder, describe_encoder, encoder_class, encoders_with
+from leaven.encoders.encoder import Encoder
+from leaven.errors import UserError
+from leaven.methods.method import Method, Recipe
+from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters
+from leaven.methods.support import inputs_of, methods_for
+from leaven.modalities import InputSpec, modality_of
+from leaven.modalities.tokenizer import Tokenizer
+from leaven.run import Run
+from leaven.training.distributed import processes
+from leaven.training.plan import Plan
+from leaven.training.request import Request, Source, method_settings, sources
+from leaven.training.tokenization import attach, in_tokens
+from leaven.training.trained import load_encoder_of
+
+DEFAULT_BUDGET, DEFAULT_EPOCHS = 600.0, 100
+USUAL_PASSES = 10  # where a recipe has a usual number of steps, and there are more samples than these see so often
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a training needs.
+
+    data: as it is read, texts in tokens. members: the samples that train. spec: what the method knows of them. sources: where each encoder comes
+    from, by role. encoders: descriptions of those that the method was built around, by role; it may keep others. choices: what was chosen for
+    `auto`, each with its reason.
+    """
+
+    method: Method
+    recipe: Recipe
+    plan: Plan
+    data: DataSet
+    members: Tensor
+    spec: DataSpec
+    sources: dict[str, Source]
+    encoders: dict[str, dict[str, Any]]
+    tokenizers: dict[str, Tokenizer]
+    choices: list[dict[str, Any]]
+
+
+def build_training(
+    request: Request,
+    data: DataSet,
+    device: str,
+    *,
+    folder: Run | None = None,
+    members: Tensor | None = None,
+    make_encoder: Callable[[], Encoder] | None = None,
+) -> Parts:
+    """Everything that a training needs, from what the user asks for and data as it was opened.
+
+    folder: of the run, which may hold tokenisers already. members: the samples that train (None: those of the train split). make_encoder: makes the
+    encoder, where the request does not say which. Raises UserError where method, encoders and data do not fit each other.
+    """
+    kind = find_method(request.method)
+    inputs = inputs_of(kind, data.spec)
+    parameters = given_arguments(kind)
+    first = next(iter(inputs))
+    reads = {role: [role] for role in inputs} if "encoders" in parameters else {first: list(inputs)}
+    origins = sources(request, {role: data.spec.roles[role].modality for role in reads})
+    data, tokenizers, choices = in_tokens(request, data, kind, origins, reads, folder)
+    members = data.train() if members is None else members
+    spec = data.spec_of(members)
+    torch.manual_seed(seed_of(request.seed, "weights"))
+    encoders: dict[str, Encoder] = {}
+    if {"encoder", "encoders"} & set(parameters):
+        for role in reads:
+            encoders[role], chosen = encoder_for(kind, origins[role], input_of(spec.roles[role], request.size), inputs[role], device, make_encoder)
+            choices += [{"what": "encoder" if len(reads) == 1 else f"encoder of {role}", **chosen}] if chosen else []
+    else:
+        spec = replace(spec, roles={role: input_of(input, request.size) for role, input in spec.roles.items()})
+        if any(source.name != "auto" for source in origins.values()):
+            raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
+    settings = method_settings(request.settings)
+    read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if "views" in hyperparameters(kind) else [])
+    size = next((side for input in read if (side := modality_of(input).side(input)) is not None), None)
+    if size is not None and len(inputs) == 1 and data.spec.roles[first].shape[1:] != (size, size):
+        settings.setdefault("views.size", size)
+    described = {role: describe_encoder(encoder) for role, encoder in encoders.items()}
+    method, recipe = build_method(kind, spec, encoders, settings)
+    attach(tokenizers, method)
+    plan, planned = plan_of(request, recipe, len(members), device)
+    return Parts(method, recipe, plan, data, members, spec, origins, described, tokenizers, choices + planned)
+
+
+def encoder_for(
+    kind: type[Method], source: Source, input: InputSpec, wants: str, device: str, make: Callable[[], Encoder] | None
+) -> tuple[Encoder, dict[str, Any] | None]:
+    """The encoder of one role, and, where its name was chosen for `auto`, the name and the reason. wants: what it must offer."""
+    chosen = None
+    if make is not None:
+        encoder = make()
+    elif source.run is not None:
+        encoder = load_encoder_of(source.run, source.role)
+        modality = modality_of(input)
+        if encoder.modality is not modality or modality.difference(input, encoder.input):
+            why = modality.difference(input, encoder.input) if encoder.modality is modality else f"it reads {encoder.input.modality}"
+            raise UserError(f"the encoder of this run does not read the data: {why}", where=source.run.path)
+    else:
+        name = source.name
+        if name == "auto":
+            name, why = choose_encoder(input, wants, device)
+            chosen = {"value": name, "why": why}
+        encoder = build_encoder(name, input, arguments_of(name, input, source.arguments))
+    if wants not in encoder.offers:
+        raise unfit(kind, encoder, wants, input, chosen is not None)
+    return encoder, chosen
+
+
+def unfit(kind: type[Method], encoder: Encoder, wants: str, input: InputSpec, automatic: bool) -> UserError:
+    """That an encoder does not offer what a method wants, with what helps: another encoder, or other methods."""
+    others = encoders_with(wants, input)
+    wanted = wants.replace("_", " ")
+    if not others:
+        hint = methods_for(DataSpec(0, {"x": input}))
+        return UserError(f"{kind.name} needs an encoder with {wanted}, and none for {input.modality} has them", hint=hint)
+    name = encoder.name or encoder.arguments["model"]
+    what = f"{kind.name} needs an encoder with {wanted}, and {name} offers {', '.join(encoder.offers)}"
+    return UserError(what, hint=f"choose --encoder {' or '.join(others)}" + ("" if automatic else ", or leave --encoder out"))
+
+
+def arguments_of(name: str, input: InputSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder's arguments, perhaps texts of `--set`, as the types that it takes. Those that it does not know are left as they are."""
+    kinds = get_type_hints(encoder_class(name, input).__init__)
+    return {key: convert(value, kinds[key], f"encoder.{key}") if key in kinds else value for key, value in settings.items()}
+
+
+def input_of(spec: InputSpec, size: int | None) -> InputSpec:
+    """What an encoder is built for: the stored samples at the training size."""
+    return modality_of(spec).training_input(spec, size)
+
+
+def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tuple[Plan, list[dict[str, Any]]]:
+    """The length in steps where it is known, else with its budget; and the choices made."""
+    choices = []
+    parts = processes() * request.accumulate
+    batch = request.batch or recipe.batch
+    if samples < 2:
+        raise UserError(f"{samples} sample is too few to learn from", hint="give data with more samples")
+    if request.batch is None and batch > samples:
+        batch = max(parts, samples // parts * parts)
+        choices.append({"what": "batch", "value": batch, "why": f"there are {samples} samples"})
+    if batch > samples:
+        raise UserError(f"{samples} samples do not fill a batch of {batch}", hint=f"use --batch {samples}")
+    if sum(length is not None for length in (request.budget, request.epochs, request.steps)) > 1:
+        raise UserError("give one of --budget, --epochs and --steps")
+    budget, epochs, steps = request.budget, request.epochs, request.steps
+    if budget is None and epochs is None and steps is None:
+        if recipe.steps is not None:
+            steps = max(recipe.steps, math.ceil(USUAL_PASSES * samples / batch))
+            why = f"no length was given, and there are {samples:,} samples; change it with --budget, --epochs or --steps"
+            choices.append({"what": "length", "value": f"{steps} steps", "why": why})
+        elif device == "cpu":
+            budget = DEFAULT_BUDGET
+            choices.append(
+                {"what": "length", "value": "10 minutes", "why": "no length was given, on a CPU; change it with --budget, --epochs or --steps"}
+            )
+        else:
+            epochs = DEFAULT_EPOCHS
+            choices.append(
+                {"what": "length", "value": "100 epochs", "why": "no length was given, on a GPU; change it with --budget, --epochs or --steps"}
+            )
+    steps = steps or (0 if epochs is None else max(1, math.ceil(epochs * samples / batch)))
+    return Plan(steps, batch, budget), choices

@@ -1,0 +1,142 @@
+"""What a user may say of a training, and what that means for each encoder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from leaven.errors import UserError
+from leaven.methods.method import Method
+from leaven.run import Run, is_run
+
+BY_ROLE = re.compile(r"\w+=")
+
+
+@dataclass
+class Request:
+    """What a user may say of a training. Lengths: at most one of budget (seconds), epochs and steps.
+
+    encoder: "auto", a name, or a run (or its folder) whose encoder the training goes on from; or one of these for each role, as a mapping or as
+    "image=convnet,text=runs/words"; roles that are not named have theirs chosen. start, start_role: the same run for all roles, and which of its
+    encoders. settings: hyper-parameters by name; "encoder.depth" and "tokenizer.vocabulary" reach every encoder and tokeniser,
+    "encoder.text.depth" those of one role. patience: looks at held-out samples without gain after which the training ends.
+    """
+
+    method: str | type[Method] = "simclr"
+    encoder: str | Path | Run | Mapping[str, str | Path | Run] = "auto"
+    budget: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
+    batch: int | None = None
+    size: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    precision: str = "auto"
+    device: str = "auto"
+    devices: int = 1
+    accumulate: int = 1
+    keep_going: bool = False
+    accept_data: bool = False
+    checkpoint_seconds: float = 60.0
+    track: tuple[str, ...] = ()
+    start: Run | None = None
+    start_role: str | None = None
+    patience: int = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the encoder of one role comes from.
+
+    name: of a fresh one; "auto" has one chosen. run: whose encoder the training goes on from. role: which of that run's encoders. arguments: of a
+    fresh encoder, by name. tokenizer: what is set of its tokeniser.
+    """
+
+    name: str = "auto"
+    run: Run | None = None
+    role: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    tokenizer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the encoder that the training goes on from lies."""
+        return self.run.folder_of(self.role) if self.run else None
+
+
+def sources(request: Request, inputs: Mapping[str, str]) -> dict[str, Source]:
+    """The source of each role's encoder. inputs: the roles that have one, and the modality of each.
+
+    Raises UserError for a role that has no encoder, and for settings of an encoder that comes from a run.
+    """
+    roles, named = list(inputs), by_role(request.encoder)
+    arguments, tokenizers = (settings_by_role(request.settings, part) for part in ("encoder", "tokenizer"))
+    for where, asked in (("--encoder", list(named)), ("--set encoder", list(arguments)), ("--set tokenizer", list(tokenizers))):
+        if unknown := [role for role in asked if role and role not in roles]:
+            raise UserError(f"no encoder has the role {unknown[0]!r}", where=where, hint=f"the roles with an encoder are {', '.join(roles)}")
+    result: dict[str, Source] = {}
+    for role in roles:
+        choice = request.start or opened(named.get(role, named.get("", "auto")))
+        own, of_tokenizer = ({**asked.get("", {}), **asked.get(role, {})} for asked in (arguments, tokenizers))
+        if isinstance(choice, Run):
+            result[role] = Source("", choice, role_in(choice, request.start_role, role, inputs[role]), own, of_tokenizer)
+        else:
+            result[role] = Source(choice, arguments=own, tokenizer=of_tokenizer)
+    runs = {role: source.run for role, source in result.items() if source.run}
+    for role, run in runs.items():
+        unused = list(arguments.get(role, {})) or (list(arguments.get("", {})) if len(runs) == len(roles) else [])
+        if unused:
+            raise UserError(f"the encoder is that of the run and has no {sorted(unused)[0]!r} to set", where=run.path)
+    return result
+
+
+def by_role(encoder: str | Path | Run | Mapping[str, str | Path | Run]) -> dict[str, str | Path | Run]:
+    """What was asked for, by role; "" stands for every role."""
+    if isinstance(encoder, Mapping):
+        return dict(encoder)
+    if not isinstance(encoder, str) or not BY_ROLE.match(encoder) or is_run(Path(encoder)):
+        return {"": encoder}
+    pairs = [pair.strip().partition("=") for pair in encoder.split(",")]
+    if any(not role or not name for role, _, name in pairs) or len({role for role, _, _ in pairs}) < len(pairs):
+        raise UserError(f"cannot read {encoder!r}", where="--encoder", hint="name the encoder of each role once: image=convnet,text=transformer")
+    return {role: name for role, _, name in pairs}
+
+
+def opened(choice: str | Path | Run) -> str | Run:
+    """The run whose folder this is, or the name of an encoder."""
+    if isinstance(choice, Run):
+        return choice
+    return Run.open(choice) if is_run(Path(choice)) else str(choice)
+
+
+def settings_by_role(settings: Mapping[str, Any], part: str) -> dict[str, dict[str, Any]]:
+    """Settings `part.name` and `part.ROLE.name`, by role and name; the role is "" where none is named."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
+        if name.startswith(f"{part}."):
+            role, dot, own = name.removeprefix(f"{part}.").partition(".")
+            found.setdefault(role if dot else "", {})[own if dot else role] = value
+    return found
+
+
+def method_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the method, its views and its recipe."""
+    return {name: value for name, value in settings.items() if not name.startswith(("encoder.", "tokenizer."))}
+
+
+def role_in(run: Run, chosen: str | None, role: str, modality: str) -> str | None:
+    """Which of a run's encoders serves this role: the chosen one, the one of the same role, or the only one of the same modality."""
+    if not run.roles:
+        return None
+    wanted = chosen or role
+    if wanted in run.roles:
+        return wanted
+    kept = run.config["asked"]["encoder"]
+    fitting = [name for name in run.roles if kept.get(name, {}).get("input", {}).get("modality") == modality]
+    if chosen is not None or len(fitting) != 1:
+        what = f"no encoder is named {chosen!r}" if chosen else f"{len(fitting) or 'none'} of this run's encoders read {modality}"
+        raise UserError(what, where=run.path, hint=f"the run keeps {', '.join(run.roles)}: choose one of them")
+    return fitting[0]

@@ -1,0 +1,136 @@
+"""Every method learns from the kinds of data that it is listed for and refuses the others; it also goes by the names of the literature."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from small import BEGINNING, ENCODERS, SETTINGS, brings_networks, encoder_for, pictures, texts
+
+import leaven
+from leaven.data import Signal, Wave
+from leaven.draw import Draw
+from leaven.methods.aliases import ALIASES, PLANNED
+from leaven.methods.masked.data2vec import hidden_in_rows, normalized
+from leaven.methods.registry import find_method, registry, resolve
+from leaven.methods.support import supported, supported_modalities
+from leaven.modalities import MODALITIES
+from leaven.views.masks import block_order, random_order
+
+CLASSES = torch.arange(32) % 3
+NUMBERS = np.random.default_rng(0).random((32, 6), dtype=np.float32)
+COUNTS = csr_matrix(np.random.default_rng(1).poisson(1.0, (32, 12)).astype(np.float32))
+SOUNDS = Wave(torch.rand(32, 100), torch.full((32,), 100), 8000.0)
+SIGNALS = Signal(torch.rand(32, 2, 50), torch.ones(32, 50, dtype=torch.bool), 100.0)
+SMALL = {"text": ENCODERS["transformer"], "vector": {"width": 16}, "counts": {"width": 16}}
+
+
+def data_of(modality, name):
+    """Tiny labeled data of one modality, in the roles that a method reads."""
+    if name == "cmc" and modality in ("text", "vector", "counts"):
+        halves = {"text": texts("spoken_cse"), "vector": {"a": NUMBERS[:, :3], "b": NUMBERS[:, 3:]}, "counts": {"a": COUNTS, "b": COUNTS[:, ::-1]}}
+        return halves[modality]
+    arrays = {"pixels": pictures(), "vector": NUMBERS, "counts": COUNTS, "wave": SOUNDS, "signal": SIGNALS}
+    return texts(name) if modality == "text" else (arrays[modality], CLASSES)
+
+
+def train(name, modality, out):
+    encoder = {} if brings_networks(name) else ENCODERS[encoder_for(name)] if modality == "pixels" or name == "word2vec" else SMALL.get(modality, {})
+    settings = {**SETTINGS.get(name, {}), **{f"encoder.{key}": value for key, value in encoder.items()}}
+    return leaven.pretrain(data_of(modality, name), method=name, steps=1, batch=16, out=out, precision="fp32", settings=settings, report=False)
+
+
+@pytest.mark.parametrize("name", BEGINNING)
+def test_a_method_takes_a_step_on_every_modality_that_it_is_listed_for(name, tmp_path):
+    modalities = supported_modalities(find_method(name))
+    assert modalities
+    for modality in modalities:
+        assert train(name, modality, tmp_path / modality).finished, modality
+
+
+@pytest.mark.parametrize("name", BEGINNING)
+def test_a_method_refuses_any_other_modality_in_one_line_before_anything_is_written(name, tmp_path):
+    for modality in MODALITIES:
+        if supported(find_method(name), modality):
+            continue
+        why = f"{name} (learns|contrasts) .*, and this data (is {modality}|has neither): (methods that learn|no method|name several)"
+        with pytest.raises(leaven.UserError, match=why) as refusal:
+            train(name, modality, tmp_path / "run")
+        assert "\n" not in str(refusal.value)
+        assert not (tmp_path / "run").exists(), modality
+
+
+@pytest.mark.parametrize(
+    ("name", "modalities"),
+    [
+        ("simclr", {"pixels", "text", "vector", "counts"}),
+        ("data2vec", {"pixels", "text"}),
+        ("mae", {"pixels"}),
+        ("vae", {"pixels", "vector", "counts"}),
+        ("gan", {"pixels", "vector"}),
+        ("masked_lm", {"text"}),
+    ],
+)
+def test_what_a_method_reads_follows_from_its_paper_its_encoder_and_its_likelihood(name, modalities):
+    assert set(supported_modalities(find_method(name))) == modalities
+
+
+# --- data2vec on text ---
+
+
+@pytest.mark.parametrize("order", [random_order, block_order])
+def test_of_a_text_the_same_share_is_hidden_however_long_it_is(order):
+    lengths = torch.tensor([1, 4, 10, 20])
+    real = torch.arange(20) < lengths[:, None]
+    hidden = hidden_in_rows(order(Draw(0), 4, (1, 32), 19), real, 0.6)
+    assert hidden.sum(1).tolist() == [1, 2, 6, 12]
+    assert not (hidden & ~real).any()
+
+
+def test_targets_of_a_text_do_not_depend_on_its_padding():
+    tokens = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([tokens, torch.zeros(1, 4, 3)], 1)
+    real = torch.arange(9)[None] < 5
+    assert torch.allclose(normalized(padded, 1, real)[:, :5], normalized(tokens, 1), atol=1e-6)
+
+
+def test_data2vec_learns_from_text(tmp_path):
+    settings = {f"encoder.{key}": value for key, value in ENCODERS["transformer"].items()} | {"top_layers": 1}
+    run = leaven.pretrain(texts("data2vec"), method="data2vec", steps=40, batch=32, out=tmp_path / "run", precision="fp32", settings=settings)
+    losses = [row["loss"] for row in run.metrics]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert leaven.load(run).dim == 16
+
+
+# --- names ---
+
+
+CALLED = {
+    "bert": "masked_lm",
+    "gpt": "causal_lm",
+    "dae": "denoising_autoencoder",
+    "moco": "mocov2",
+    "MLM": "masked_lm",
+    "barlow-twins": "barlow_twins",
+}
+
+
+@pytest.mark.parametrize(("alias", "name"), CALLED.items())
+def test_a_method_goes_by_the_names_of_the_literature(alias, name):
+    assert resolve(alias) == name
+    assert find_method(alias) is registry()[name]
+
+
+def test_a_run_keeps_the_name_of_the_method_whatever_it_was_called(tmp_path):
+    run = leaven.pretrain((pictures(), CLASSES), method="ae", steps=1, batch=16, out=tmp_path / "run", settings={"encoder.width": 8}, report=False)
+    assert run.config["asked"]["method"]["name"] == "autoencoder"
+
+
+def test_every_alias_is_the_name_of_a_method_and_no_method_hides_behind_one():
+    assert set(ALIASES.values()) <= set(registry())
+    assert not (set(ALIASES) | PLANNED) & set(registry()) and not set(ALIASES) & PLANNED
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "HuBERT", "clip", "fixmatch", "noisy-student"])
+def test_a_method_that_is_still_missing_is_said_to_be_missing(name):
+    with pytest.raises(leaven.UserError, match=f"{name} is not in this version of Leaven: see `leaven methods`"):
+        resolve(name)
