@@ -16,6 +16,7 @@ import leaven
 from leaven.cli import app
 from leaven.cli.app import PANELS
 from leaven.encoders import OWN
+from leaven.evaluation.registry import registry as protocol_registry
 from leaven.methods.method import Recipe
 from leaven.methods.registry import explained, hyperparameters, registry
 from leaven.modalities import MODALITIES, find_modality
@@ -30,10 +31,10 @@ EXPLAINED = ["setting", "what it is", "type", "default"]
 COMMANDS = """\
 # Commands
 
-Every command has a [Python](python.md) function of the same name (`methods`, `encoders` and `claims`: `list_methods` and so on). With `--json`, one
-object is the only thing on standard output, and everything for people goes to standard error. The exit status is 0 when the command is done; 2 when
-the input is wrong (one line says what, where, and what to do); 3 when training stopped itself, with the reason; and 130 after an interruption: the
-same command then continues.
+Every command has a [Python](python.md) function of the same name (`methods`, `encoders`, `protocols` and `claims`: `list_methods` and
+so on). With `--json`, one object is the only thing on standard output, and everything for people goes to standard error. The exit status is 0 when
+the command is done; 2 when the input is wrong (one line says what, where, and what to do); 3 when training stopped itself, with the reason; and 130
+after an interruption: the same command then continues.
 """
 
 METHODS = """\
@@ -65,6 +66,14 @@ Leaven calls a kind of data a *modality*. Each has a default method, default enc
 modality is one file: [adding a modality](../add-a-modality.md).
 """
 
+PROTOCOLS = """\
+# Protocols
+
+`leaven evaluate RUN DATA --protocol NAME,...` scores a run by these protocols. Without `--protocol`, Leaven takes those that suit the run and the
+data. You change an option with `--set NAME.OPTION=VALUE`, in Python with `settings={"NAME.OPTION": value}`. Every score stands beside its floors. One
+protocol is one file: [adding a protocol](../add-a-protocol.md).
+"""
+
 PYTHON = """\
 # Python
 
@@ -94,8 +103,8 @@ def main(folder: Path = REFERENCE) -> None:
 
 
 def pages() -> dict[str, str]:
-    writers = {"commands": commands, "methods": methods, "encoders": encoders, "modalities": modalities, "python": python}
-    return {name: "\n".join(lines()) + "\n" for name, lines in writers.items()}
+    writers = (commands, methods, encoders, modalities, protocols, python)
+    return {writer.__name__: "\n".join(writer()) + "\n" for writer in writers}
 
 
 # --- commands ---
@@ -239,6 +248,23 @@ def python() -> Iterator[str]:
         yield from ["", f"::: {name}"]
         if members is not None:
             yield from ["    options:", f"      members:{'' if members else ' []'}", *(f"        - {member}" for member in members)]
+
+
+# --- protocols ---
+
+
+def protocols() -> Iterator[str]:
+    kinds = protocol_registry()
+    yield PROTOCOLS
+    rows = ([f"[`{name}`](#{name})", explained(kind)[0][0], kind.needs, "yes" if kind.frozen else ""] for name, kind in kinds.items())
+    yield from table(["protocol", "what it measures", "needs", "in `compare`"], rows)
+    for name, kind in kinds.items():
+        prose, meanings = explained(kind)
+        floors = f"Floors: {', '.join(floor.title for floor in kind.floors)}."
+        yield from ["", f"## {name}", "", *(line for paragraph in (*prose, *([floors] if kind.floors else [])) for line in (paragraph, ""))]
+        types, options = typing.get_type_hints(kind), dataclasses.fields(kind)
+        rows = ([f"`{name}.{field.name}`", meanings.get(field.name, ""), code(types[field.name]), as_json(field.default)] for field in options)
+        yield from table(EXPLAINED, rows) if options else ()
 
 
 # --- parts of a page ---

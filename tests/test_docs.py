@@ -18,6 +18,7 @@ from PIL import Image
 import leaven
 from leaven import cli
 from leaven.encoders import OWN
+from leaven.evaluation.registry import registry
 from leaven.modalities import MODALITIES
 from leaven.views.views import KINDS
 
@@ -27,7 +28,7 @@ PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if page
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SET_UP = ("pip install", "uv run --all-extras pytest")  # what CI itself does
 LENGTH = re.compile(r"--budget \S+")
-REGISTRIES = (MODALITIES, OWN, KINDS)  # a reader's own files add to them
+REGISTRIES = (MODALITIES, OWN, KINDS, registry())  # a reader's own files add to them
 LONG = ("pretrain", "finetune", "evaluate")  # commands that take minutes without a length
 
 
@@ -62,11 +63,11 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # where the reader's own files are
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    before = [dict(registry) for registry in REGISTRIES]
+    before = [dict(registered) for registered in REGISTRIES]
     yield monkeypatch
-    for registry, entries in zip(REGISTRIES, before, strict=True):
-        registry.clear()
-        registry.update(entries)
+    for entries, registered in zip(before, REGISTRIES, strict=True):
+        registered.clear()
+        registered.update(entries)
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
@@ -130,7 +131,7 @@ def test_the_navigation_holds_every_page_once():
     assert sorted(listed) == sorted(pages)
 
 
-def test_the_reference_holds_every_command_option_method_encoder_modality_and_public_name():
+def test_the_reference_holds_every_command_option_method_encoder_modality_protocol_and_public_name():
     import typer
 
     pages = generator().pages()
@@ -140,12 +141,13 @@ def test_the_reference_holds_every_command_option_method_encoder_modality_and_pu
         for parameter in command.params:
             wanted = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper()
             assert re.search(rf"^\| `{wanted}\b[^|]*` \| \S", section, re.MULTILINE), f"leaven {name} {wanted}"
-    for page, heading, listed in (("methods", "###", leaven.list_methods()), ("encoders", "##", leaven.list_encoders())):
+    lists = ("methods", "###", leaven.list_methods()), ("encoders", "##", leaven.list_encoders()), ("protocols", "##", leaven.list_protocols())
+    for page, heading, listed in lists:
         for entry in listed:
             section = re.search(rf"^{heading} {entry['name']}$(.*?)(?=^#|\Z)", pages[page], re.MULTILINE | re.DOTALL)[1]
             assert entry["summary"] in section
             assert entry.get("paper", "") in section
-            for setting in entry["parameters"]:
+            for setting in entry["options" if page == "protocols" else "parameters"]:
                 assert f"{setting}`" in section, f"{entry['name']}: {setting}"
                 assert entry["meanings"][setting].replace("|", "\\|") in section, f"{entry['name']}: {setting}"
     for name in MODALITIES:
