@@ -1,9 +1,10 @@
-"""What keeps each method from collapsing, taken away and left in place: what the health monitor says, and when.
+"""Train each method with and without the part that keeps it from collapsing: what does the health monitor say, and when?
 
     uv run python benchmarks/collapse.py --out runs/collapse [--data cifar10] [--steps 300]
 
-Both trainings of a method have the same seed, steps and settings but for the guard. One that the monitor stops has ended there; what is done stays
-on disk, and the same command goes on. Accuracies are the monitor's own: leave-one-out neighbours among 1,024 training pictures.
+Both trainings of a method have the same seed, steps and settings, except for the guard. If the monitor stops a training, it ends there. Finished
+trainings stay on disk, and the same command continues. Accuracies are the monitor's own: leave-one-out nearest neighbours among 1,024 training
+pictures.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     data = open_data(arguments.data, root=arguments.data_root)
-    print("| method | without | verdict, since step | the same training with it | kNN at the end: without, with |\n|---|---|---|---|---|")
+    print("| method | part taken away | verdict, since step | verdict with the part | kNN at the end without, with the part |\n|---|---|---|---|---|")
     for method in arguments.methods.split(","):
         off = GUARDS[method]
         broken = trained(data, arguments.out / f"{method}-without", method=method, steps=arguments.steps, settings=off)

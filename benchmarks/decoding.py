@@ -1,8 +1,8 @@
-"""Training speed from the decoded cache and by decoding on the fly, in turns, on the same pictures.
+"""Training speed from the decoded cache and with decoding on the fly, in turn, on the same pictures.
 
     uv run python benchmarks/decoding.py --data tiny-imagenet-20 --size 64 [--rounds 3] [--steps 20]
 
-The first opening of either kind decodes every picture once; its time is shown too.
+The first opening of each kind decodes every picture once; the script prints that time too.
 """
 
 import argparse
@@ -45,9 +45,9 @@ def main():
         for number in range(arguments.rounds):
             for name, data in opened.items():
                 rates[name].append(leaven_rate(data, device, precision, encoder, arguments.steps))
-                print(f"round {number + 1}  {name:13} {rates[name][-1]:7.0f} samples/s", flush=True)
+                print(f"round {number + 1}  {name:13} {rates[name][-1]:7.0f} samples per second", flush=True)
     ratio = statistics.median(fly / kept for kept, fly in zip(*rates.values(), strict=True))
-    print(f"\n{encoder}, {precision}, batch {BATCH}, {device}\n\n| arm | samples/s (median) |\n|---|---|")
+    print(f"\n{encoder}, {precision}, batch {BATCH}, {device}\n\n| arm | samples per second (median) |\n|---|---|")
     for name, found in rates.items():
         print(f"| {name} | {statistics.median(found):.0f} |")
     print(f"\nOn the fly is {ratio:.2f}x the decoded cache.")

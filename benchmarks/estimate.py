@@ -1,10 +1,10 @@
-"""Does `leaven inspect` say rightly how long a training will take? Each method and data set is inspected, then trained, in turn.
+"""How well does `leaven inspect` estimate the time of a training? It inspects each method and data set, then trains, in turn.
 
     uv run python benchmarks/estimate.py [--data cifar10,fashion_mnist] [--methods simclr,mae] [--set mae:encoder.patch=4] [--seconds 30] [--rounds 2]
 
-Every training is a process of its own, as a user starts it, with as many steps as the estimate says to take `--seconds`. The error is the training's
-own `seconds` over the estimated ones; the wall clock of the whole command, with its start and its report, stands beside it. Without rounds that
-alternate, a machine that changes its pace would flatter or shame one of them.
+Every training is a process of its own, as a user starts it, with as many steps as should take `--seconds` by the estimate. The error compares the
+training's own `seconds` with the estimate; the table also shows the wall clock of the whole command, with its start and its report. The rounds
+alternate, so that a machine which changes its pace is fair to all.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 
 
 def leaven(*words: object) -> tuple[dict, float]:
-    """What a command answers, and the seconds that it took in all."""
+    """The JSON that a command prints, and the seconds of the whole command."""
     begin = time.perf_counter()
     found = subprocess.run([sys.executable, "-m", "leaven.cli", *map(str, words), "--json"], capture_output=True, text=True, check=True)
     return json.loads(found.stdout), time.perf_counter() - begin
@@ -35,7 +35,7 @@ def main():
     arguments = parser.parse_args()
     root = ["--data-root", arguments.data_root] if arguments.data_root else []
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
-    print("| data | method | steps | estimated s | training s | error | wall clock s | memory: estimated, used (GB) |\n" + "|---" * 8 + "|")
+    print("| data | method | steps | seconds: estimated | training | error | whole command | memory: estimated, used (GB) |\n" + "|---" * 8 + "|")
     errors = []
     for _ in range(arguments.rounds):
         for data in arguments.data.split(","):

@@ -1,13 +1,13 @@
-"""What fine-tuning on a few labels gives, beside the same encoder from scratch on these labels and a probe on the frozen encoder.
+"""Fine-tuning on a few labels, beside training the same encoder from scratch on these labels and a probe on the frozen encoder.
 
-Every finished cell stays on disk; the same command goes on.
+Every finished training stays on disk; the same command continues.
 
     uv run python benchmarks/finetune.py runs/quality/tiny-imagenet-20-simclr-15m-0 --data tiny-imagenet-20 --out runs/finetune
 
-Default settings throughout. Each draw takes so many labels of every class from the train split; the three arms learn from the same ones. From scratch
-is `supervised` for as many steps as fine-tuning took, and for five times as many. All are scored once on the data's test split (else val). Intervals
-cover other draws and other test samples; differences are paired. `--tune` leaves that split alone: labels are drawn from nine tenths of the training
-pictures, and the others are scored on.
+All settings are the defaults. Each draw takes the same number of labels per class from the train split, and the three arms learn from the same
+labels. "From scratch" is `supervised` for as many steps as fine-tuning took, and for five times as many. All are scored once on the test split
+(else val). Intervals cover other draws and other test samples; differences are paired. `--tune` does not read the test split: it draws labels from
+nine tenths of the training pictures and scores on the rest.
 """
 
 import argparse
@@ -33,14 +33,14 @@ MORE = 5
 
 
 def only(data: DataSet, rows: torch.Tensor) -> DataSet:
-    """The data with the labels of these rows alone."""
+    """The data with the labels of only these samples."""
     kept = torch.full_like(data.rows.label, -1)
     kept[rows] = data.rows.label[rows]
     return data.with_labels(kept.tolist(), data.spec.class_names)
 
 
 def cell(run: leaven.Run, data: DataSet, count: int, number: int, out: Path) -> dict[str, object]:
-    """What each arm gets right with one draw of labels, kept in `out`."""
+    """Which test samples each arm gets right with one draw of labels, kept in `out`."""
     place = out / f"{count}-{number}.json"
     if place.is_file():
         return json.loads(place.read_text())
@@ -87,7 +87,7 @@ def main():
     for count in map(int, arguments.labels_per_class.split(",")):
         cells = [cell(run, data, count, number, arguments.out) for number in range(arguments.draws)]
         arms = {name: torch.tensor([list(map(int, found["correct"][name])) for found in cells]) for name in cells[0]["correct"]}
-        print(f"\n{count} labels a class, {arguments.draws} draws, {cells[0]['steps']} steps\n")
+        print(f"\n{count} labels per class, {arguments.draws} draws, {cells[0]['steps']} steps\n")
         print("| arm | accuracy | fine-tuned is better by |\n|---|---|---|")
         for name, right in arms.items():
             low, high = (100 * bound for bound in crossed_interval(right))
@@ -97,7 +97,7 @@ def main():
             print(f"| {name} | {100 * right.double().mean():.1f} ({low:.1f}-{high:.1f}) | {more} |")
         errors = ", ".join(f"{100 * found['calibration_error']:.1f}" for found in cells)
         seconds = ", ".join(f"{found['seconds']:.0f}" for found in cells)
-        print(f"\nexpected calibration error of the fine-tuned: {errors} %; seconds of fine-tuning: {seconds}")
+        print(f"\nexpected calibration error of the fine-tuned classifiers: {errors} %; seconds of fine-tuning: {seconds}")
 
 
 if __name__ == "__main__":

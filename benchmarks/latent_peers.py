@@ -1,11 +1,11 @@
-"""Models of the data beside their peers, the same sizes and epochs, in turns on one machine: RBM and scikit-learn's BernoulliRBM, VAE and pythae's.
+"""Models of the data beside their peers, with the same sizes and epochs, in turn: RBM and scikit-learn's BernoulliRBM, VAE and pythae's.
 
     uv run --with pythae python benchmarks/latent_peers.py [--data MNIST] [--epochs 3] [--rounds 3] [--peers rbm,vae]
 
-Times are those of whole trainings without opening the data; ratios are medians over rounds, each to the peer at the same batch. Pseudo-likelihoods
-are measured by scikit-learn, of both machines on the test samples, binarised once; shorter trainings of Leaven's show after which time it has come as
-far. VAEs learn from pictures that are binarised once; their bounds are of one code a test sample, likewise of both. Rates are the defaults of each;
-scikit-learn's is what Leaven's comes to with its momentum.
+Times are those of whole trainings, without opening the data. Ratios are medians over rounds, relative to the peer at the same batch. scikit-learn
+measures the pseudo-likelihoods of both machines, on test samples that were binarised once; shorter trainings of Leaven show when it is as good. The
+VAEs learn from pictures that were binarised once; the bounds of both use one code per test sample. Learning rates are the defaults of each library;
+scikit-learn's equals Leaven's with its momentum.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def our_seconds(data, folder: Path, method: str, epochs: int, **settings):
 
 
 def boltzmann(data, epochs: int, folder: Path, number: int) -> list[tuple[str, str, float, float]]:
-    """(name, its peer, seconds, pseudo-likelihood) of every way."""
+    """(name, its peer, seconds, pseudo-likelihood) of every arm."""
     import numpy as np
     from sklearn.neural_network import BernoulliRBM
 
@@ -71,7 +71,7 @@ def sklearn_name(batch: int) -> str:
 
 
 def variational(data, epochs: int, folder: Path, number: int) -> list[tuple[str, str, float, float]]:
-    """(name, its peer, seconds, bound in nats) of every way."""
+    """(name, its peer, seconds, bound in nats) of every arm."""
     from pythae.models import VAE, VAEConfig
     from pythae.pipelines import TrainingPipeline
     from pythae.trainers import BaseTrainerConfig
@@ -125,7 +125,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             rounds = [measure(data, arguments.epochs, Path(folder), number) for number in range(arguments.rounds)]
         times = {name: [found[place][2] for found in rounds] for place, (name, *_) in enumerate(rounds[0])}
-        print(f"\n| {peer} | seconds for {arguments.epochs} epochs | times the peer's speed | {what} |\n|---|---|---|---|")
+        print(f"\n| {peer} | seconds for {arguments.epochs} epochs | speed relative to the peer | {what} |\n|---|---|---|---|")
         for place, (name, base, *_) in enumerate(rounds[0]):
             ratio = statistics.median(theirs / own for theirs, own in zip(times[base], times[name], strict=True))
             score = statistics.median(found[place][3] for found in rounds)

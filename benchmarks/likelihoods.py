@@ -1,9 +1,10 @@
-"""Test nats of the models of binary digits, each trained for the same time: Boltzmann machines, MADE, variational auto-encoders.
+"""Test nats of models of binary digits, each trained for the same time: Boltzmann machines, MADE, variational auto-encoders.
 
     uv run python benchmarks/likelihoods.py --out runs/likelihoods [--data MNIST] [--budget 10m] [--arms all]
 
-Grey values are probabilities of a 1: drawn anew at every step, and once, the same for every model, for the test samples. Intervals are over test
-samples; beside an estimate by annealed importance sampling stand three errors of its log Z. A finished training is kept; the same command goes on.
+Grey values are probabilities of a 1. They are drawn again at every step; for the test samples they are drawn once, the same for every model.
+Intervals are over test samples; an estimate by annealed importance sampling also shows three errors of its log Z. Finished trainings are kept, and
+the same command continues.
 """
 
 import argparse
@@ -32,13 +33,13 @@ ARMS = {
     "VAE, two layers of 500 units": ("vae", {"encoder": "dense", "settings": DENSE}),
     "IWAE of 5 samples, two layers of 500 units": ("vae", {"encoder": "dense", "settings": {**DENSE, "samples": 5}}),
 }
-"""What is compared: a method and its settings."""
+"""The arms: a method and its settings."""
 PAIRS = {
     "MADE, 500 units, 2 orderings": "MADE, 500 units, one ordering",
     "MADE, 500 units, 8 orderings": "MADE, 500 units, one ordering",
     "IWAE of 5 samples, two layers of 500 units": "VAE, two layers of 500 units",
 }
-"""Whose nats are compared test sample by test sample."""
+"""The arms whose nats are compared on each test sample."""
 
 
 def measured(name: str, data, folder: Path, budget: float | None, steps: int | None) -> dict:
@@ -61,7 +62,7 @@ def measured(name: str, data, folder: Path, budget: float | None, steps: int | N
 
 @torch.no_grad()
 def orderings_alone(made, value) -> float:
-    """The mean log-likelihood by one of the orderings, over all of them."""
+    """The log-likelihood with a single ordering, as the mean over all orderings."""
     target = made.likelihood.observe(value, Draw(0, "alone"))
     each = [made.likelihood.log_prob(made.conditionals(target, ordering), target).mean() for ordering in range(len(made.encoder.places))]
     return torch.stack(each).mean().item()
@@ -72,8 +73,8 @@ def main():
     parser.add_argument("--data", default="MNIST")
     parser.add_argument("--data-root")
     parser.add_argument("--budget", default="10m")
-    parser.add_argument("--steps", type=int, help="in place of a time")
-    parser.add_argument("--arms", default="all", help="parts of their names, with semicolons between them")
+    parser.add_argument("--steps", type=int, help="instead of a time")
+    parser.add_argument("--arms", default="all", help="parts of their names, separated by semicolons")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     data = open_data(arguments.data, root=arguments.data_root)
@@ -89,7 +90,7 @@ def main():
         told += f"; by one ordering of them {-found['alone']:.1f}" if "alone" in found else ""
         rows.append(f"| {name} | {-found['nats']:.1f} ({-high:.1f} to {-low:.1f}) | {told} | {found['steps']:,} | {found['seconds']:.0f} s |")
         print(rows[-1], flush=True)
-    print("\n".join(["", "| model | test nats | what it is | steps | time |", "|---" * 5 + "|", *rows]))
+    print("\n".join(["", "| model | test nats | what the number is | steps | time |", "|---" * 5 + "|", *rows]))
     for name, other in PAIRS.items():
         if name in nats and other in nats:
             gain = nats[name] - nats[other]

@@ -1,13 +1,13 @@
-"""What pre-training is worth on real pictures, beside raw pixels and the untrained encoder.
+"""What is pre-training worth on real pictures, beside raw pixels and the untrained encoder?
 
-Every finished cell stays on disk; the same command goes on.
+Every finished training stays on disk; the same command continues.
 
     uv run python benchmarks/quality.py --out runs/quality --data cifar10 --methods simclr --budget 10m --seeds 1
     uv run python benchmarks/quality.py --out runs/quality --data cifar10 --methods byol,mae,rotation --budget 5m --seeds 3
 
-Default settings throughout; the first seed turns the budget into steps (on a machine that should be quiet then), and the others repeat them. Probes
-learn on the train split and read the test split once; the last checkpoint counts. Differences over seeds have a Student-t interval. `--tune` leaves
-the test split alone: it pre-trains on 45,000 and scores on the other 5,000 training pictures.
+All settings are the defaults. The first seed turns the budget into steps (the machine should be quiet then), and the others make as many. Probes
+learn on the train split and read the test split once; the last checkpoint counts. Differences over seeds have a Student-t interval. `--tune` does
+not read the test split: it pre-trains on 45,000 training pictures and scores on the other 5,000.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from leaven.evaluation.intervals import seeds_interval
 
 
 def tuning_split(data: DataSet) -> DataSet:
-    """The training pictures alone: a tenth of them, by content hash, becomes the test split."""
+    """Only the training pictures: a tenth of them, by content hash, becomes the test split."""
     train = data.train()
     held = data.hashes[train] % 10 == 0
     rows = torch.cat([train[~held], train[held]])

@@ -1,8 +1,8 @@
-"""Trainings one after another on all cores, and side by side on a share of the cores each, as `leaven compare --jobs` makes them: samples a second.
+"""Samples per second of trainings one at a time on all cores, and side by side on a share of the cores each, as in `leaven compare --jobs`.
 
     uv run python benchmarks/side_by_side.py [--data cifar10] [--methods simclr,mae,swav] [--jobs 2] [--rounds 2]
 
-Each training is a rehearsal of some real steps in a process of its own.
+Each training makes some real steps in a process of its own.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from leaven.training.request import Request
 
 
 def pace(method: str, data: str, root: str | None) -> None:
-    """Samples a second, on standard output. One process is one training."""
+    """Print the samples per second. One process is one training."""
     found = rehearse(Request(method, budget=60.0), open_data(data, root=root))
     print(found.batch / found.step)
 
 
 def together(method: str, jobs: int, arguments: argparse.Namespace) -> float:
-    """Samples a second of so many trainings at a time, in all."""
+    """Samples per second of several trainings at a time, summed."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     root = [] if arguments.data_root is None else ["--data-root", arguments.data_root]
     line = [sys.executable, __file__, "--data", arguments.data, *root, "--pace", method]
@@ -43,7 +43,7 @@ def main():
     if arguments.pace:
         pace(arguments.pace, arguments.data, arguments.data_root)
         return
-    print(f"| method | one at a time, samples/s | {arguments.jobs} side by side | times |\n|---|---|---|---|")
+    print(f"| method | one at a time, samples per second | {arguments.jobs} side by side | ratio |\n|---|---|---|---|")
     for method in arguments.methods.split(","):
         rounds = [(together(method, 1, arguments), together(method, arguments.jobs, arguments)) for _ in range(arguments.rounds)]
         alone, beside = (statistics.median(each) for each in zip(*rounds, strict=True))

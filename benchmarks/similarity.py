@@ -1,10 +1,10 @@
-"""How well cosines follow what people say of sentence pairs, learned from unlabeled sentences: SimCSE, its masked-LM start, word vectors, tf-idf.
+"""How well do cosines agree with the similarity that people see in sentence pairs? SimCSE, its masked-LM start, word vectors, tf-idf.
 
     uv run python benchmarks/similarity.py --data-root DATA --out runs/similarity [--seeds 3] [--minutes 20]
 
-Sentences come from sts, stsb, trec6, agnews, sst2, wikitext-2 and 20newsgroups below DATA; one that stands in a test pair (STS-B dev and test,
-STS12-16, SICK test) is left out wherever it stands. Nothing is fitted to scores. What SimCSE and the masked LM keep is whitened, and so is the
-untrained encoder beside them; "as trained" is before that. "Plus" adds the cosines of both. A finished training is kept; the same command goes on.
+The models learn from unlabeled sentences of sts, stsb, trec6, agnews, sst2, wikitext-2 and 20newsgroups below DATA, without those that occur in a
+test pair (STS-B dev and test, STS12-16, SICK test). Nothing is fitted to scores. The features of SimCSE, of the masked LM and of the untrained
+encoder are whitened; "as trained" means before that. "Plus" adds the cosines of both. Finished trainings are kept, and the same command continues.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from leaven.modalities.text_features import sparse_tf_idf
 from leaven.run import read_json, write_json
 
 SHARES = {"masked_lm": 0.6, "simcse": 0.4}  # of the budget
-IN_TOKENS = {"tokenizer.kind": "bpe", "tokenizer.vocabulary": 8000}  # word2vec of the tokens that the transformers read
+IN_TOKENS = {"tokenizer.kind": "bpe", "tokenizer.vocabulary": 8000}  # for word2vec on the tokens that the transformers read
 STS = ("sts12", "sts13", "sts14", "sts15", "sts16")
 QUOTED = re.compile(r"^\s*(\S{0,6}>|[|:}\]]|In article)|.*(writes|wrote):?\s*$")
 
@@ -65,7 +65,7 @@ def sentences(root: Path, tested: set[str]) -> list[str]:
 
 
 def whole(phrases: list[str]) -> list[str]:
-    """Those that are not part of another: sst2 holds the phrases of a review one within the other, down to single words."""
+    """Phrases that are not part of another: sst2 holds the phrases of a review, each within a longer one, down to single words."""
     kept, parts = [], set()
     for words in sorted((phrase.split() for phrase in phrases), key=len, reverse=True):
         if " ".join(words) not in parts:
@@ -75,7 +75,7 @@ def whole(phrases: list[str]) -> list[str]:
 
 
 def of_post(text: str) -> Iterator[str]:
-    """The sentences that its writer wrote, five words or longer and mostly of letters."""
+    """The sentences that the author of a post wrote, of five words or more and mostly letters."""
     written = "\n".join(line for line in text.splitlines() if not QUOTED.match(line))
     for paragraph in re.split(r"\n\s*\n", written):
         for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z\"(])", " ".join(paragraph.split())):
@@ -95,7 +95,7 @@ def spearman(cosine: np.ndarray, scores: np.ndarray) -> float:
 
 
 def cosines(embed, tests) -> dict[str, np.ndarray]:
-    """Of the pairs of each test. embed: texts -> rows at unit length (dense or sparse)."""
+    """Cosines of the pairs of each test. embed: texts -> vectors of unit length (dense or sparse)."""
     found = {}
     for name, each in tests.items():
         a, b = (embed([pair[side] for pair in each]) for side in (0, 1))
@@ -104,7 +104,7 @@ def cosines(embed, tests) -> dict[str, np.ndarray]:
 
 
 def scored(found: dict[str, np.ndarray], tests) -> dict[str, float]:
-    """Spearman x 100 of what was found for each pair."""
+    """Spearman x 100 of the cosines of each test."""
     return summed({name: spearman(found[name], np.array([score for *_, score in each])) for name, each in tests.items()})
 
 
@@ -119,27 +119,27 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def embedded(run, tests) -> Callable[[list[str]], np.ndarray]:
-    """What gives texts of the tests their vectors, all of which are made at once."""
+    """A function that looks up the vectors of test texts, which are all computed at once."""
     texts = list(dict.fromkeys(text for each in tests.values() for pair in each for text in pair[:2]))
     place, vectors = {text: row for row, text in enumerate(texts)}, leaven.embed(run, texts)
     return lambda some: vectors[[place[text] for text in some]]
 
 
 def as_trained(run, vectors: np.ndarray) -> np.ndarray:
-    """Before the whitening with which the encoder ends."""
+    """Features before the whitening at the end of the encoder."""
     whitening = leaven.load(run).whitening
     return vectors @ np.linalg.inv(whitening.axes.numpy()) + whitening.center.numpy()
 
 
 def plain_mean(run) -> Callable[[list[str]], np.ndarray]:
-    """Word vectors that all weigh the same."""
+    """Word vectors with equal weights."""
     encoder = leaven.load(run)
     encoder.weights.fill_(1)
     return lambda texts: unit(encode(encoder, Text(Strings.of(texts)), torch.arange(len(texts))).numpy())
 
 
 def whitened(vectors: np.ndarray, sample: np.ndarray) -> np.ndarray:
-    """Without the mean and with equal variance in all directions of a sample (Su et al. 2021)."""
+    """Vectors without their mean and with equal variance in all directions, both taken from a sample (Su et al. 2021)."""
     center, (_, scale, axes) = sample.mean(0), np.linalg.svd(sample - sample.mean(0), full_matrices=False)
     return (vectors - center) @ axes.T / scale.clip(1e-6)
 
@@ -184,7 +184,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=20.0, help="for each way of learning")
+    parser.add_argument("--minutes", type=float, default=20.0, help="for each model")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     tests = pairs(arguments.data_root)
@@ -195,7 +195,7 @@ def main():
     floors = {"tf-idf of words": scored(words, tests), "tf-idf of characters": scored(characters, tests)}
     found = [measured(seed, data, texts, tests, characters, arguments.out, arguments.minutes) for seed in range(arguments.seeds)]
     heads = list(floors["tf-idf of words"])
-    print(f"| | {' | '.join(heads)} |\n|{'---|' * (1 + len(heads))}")
+    print(f"| features | {' | '.join(heads)} |\n|{'---|' * (1 + len(heads))}")
     for name in found[0]:
         print(f"| {name} | {' | '.join(told([seed[name][head] for seed in found]) for head in heads)} |")
     for name, scores in floors.items():

@@ -1,11 +1,11 @@
-"""Intents of what a recogniser heard, from text that is clean and text that is not: what unlabeled pairs of both add (Chang and Chen 2022).
+"""Intents of recognised speech, learned from true and recognised text: what do unlabeled pairs of both add (Chang and Chen 2022)?
 
     uv run python benchmarks/spoken.py --data-root DATA --out runs/spoken [--data atis-asr,trec6-asr,slurp] [--seeds 3] [--part test]
 
-Every way ends with the same labels: the true text and the recognised text of the training part. It is scored on recognised text alone, beside a
-logistic regression on tf-idf that learned from the same. Choose with --part valid. slurp has no training part and no recognised text
-beside its devel part: that part trains, its pairs are texts whose words are exchanged as atis-asr and trec6-asr were misheard, and nothing is chosen
-on it. A finished training is kept; the same command goes on.
+Every arm ends with the same labels, on the true text and the recognised text of the training part. It is scored on recognised text only, beside a
+logistic regression on tf-idf that learned from the same data. Choose settings with --part valid. slurp has no training part, and its devel part has
+no recognised text. So the devel part trains, its pairs come from replacing words in the way in which atis-asr and trec6-asr were misheard, and
+nothing is chosen on it. Finished trainings are kept, and the same command continues.
 """
 
 import argparse
@@ -30,11 +30,11 @@ NAMES = ("atis-asr", "trec6-asr", "slurp")
 SMALL = {"encoder.width": 192, "encoder.depth": 3}
 START, SECOND, LABELS = {"steps": 600, "settings": SMALL}, {"steps": 200}, {"steps": 300}
 SECOND_STAGE = {"contrast": 0.1, "distillation": 1.0}
-MISHEARD = 0.2  # of the words that were misheard before
+MISHEARD = 0.2  # share of replaced words among those that were misheard elsewhere
 
 
 class Spoken(NamedTuple):
-    """A line of what was said, what was heard, and what was meant."""
+    """What was said, what was recognised, and the intent."""
 
     said: str
     heard: str
@@ -54,7 +54,7 @@ def recognised(path: Path) -> dict[str, list[Spoken]]:
 
 
 def parts_of(root: Path, name: str) -> dict[str, list[Spoken]]:
-    """train, valid (but for slurp) and test."""
+    """train, valid (not for slurp) and test."""
     if name != "slurp":
         return recognised(root / name / f"{name}.csv")
     heard_as = confusions([line for other in NAMES[:2] for line in parts_of(root, other)["train"]])
@@ -69,7 +69,7 @@ def parts_of(root: Path, name: str) -> dict[str, list[Spoken]]:
 
 
 def confusions(lines: list[Spoken]) -> dict[str, list[str]]:
-    """What words were heard as, where one stands for one."""
+    """How words were misheard, where one word was recognised as one other word."""
     found = defaultdict(list)
     for line in lines:
         said, heard = line.said.lower().split(), line.heard.lower().split()
@@ -105,7 +105,7 @@ def floor(lines: dict[str, list[Spoken]], part: str) -> float:
 
 
 def accuracy(run, lines: list[Spoken]) -> float:
-    """Of what was heard; nothing heard at all counts as wrong."""
+    """Accuracy on recognised text; an empty text counts as wrong."""
     there = [line for line in lines if line.heard.strip()]
     found = leaven.predict(run, [line.heard for line in there])
     return 100 * float(np.sum(np.array(found.labels) == np.array([line.meant for line in there]))) / len(lines)

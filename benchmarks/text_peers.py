@@ -1,17 +1,16 @@
-"""Speed on text beside peers, the same models, tokens and batches, in turns on a CPU: SimCSE, embedding, word2vec.
+"""Speed on text beside peers, with the same models, tokens and batches, in turn on a CPU: SimCSE, embedding, word2vec.
 
     uv run --with accelerate --with gensim python benchmarks/text_peers.py --data-root DATA [--peers simcse,embed,word2vec] [--sentences 20000]
 
   simcse    Leaven's default text encoder, batch 128, temperature 0.05, no head; sentence-transformers' trainer (where accelerate is installed) and
-            its older `old_fit`, with MultipleNegativesRankingLoss over (text, the same text). The seconds of three steps are taken off on both
-            sides. Leaven's texts are in tokens before it begins, theirs are taken apart batch by batch.
-  embed     `leaven.embed(run, texts)`, its loading included; `SentenceTransformer.encode` of the exported run, loaded before.
-  word2vec  skip-gram with 5 negatives, the same words (those that Leaven's tokeniser knows), width, window, subsampling and epochs; gensim with as
-            many workers as torch has threads.
+            its older `old_fit`, with MultipleNegativesRankingLoss over (text, the same text). The seconds of three steps are subtracted on both
+            sides. Leaven tokenises the texts before it starts, the peer batch by batch.
+  embed     `leaven.embed(run, texts)`, with loading; `SentenceTransformer.encode` of the exported run, loaded before.
+  word2vec  skip-gram with 5 negatives and the same words (those that Leaven's tokeniser knows), width, window, subsampling and epochs; gensim with
+            as many workers as torch has threads.
 
-The first two leave out the few texts that Leaven reads in pieces, and peers not to their end.
-Sentences are a random part of those of similarity.py, none of which stands in STS-B dev, on which what was learned is scored. Ratios are medians over
-rounds.
+The first two leave out the few long texts, which Leaven reads in pieces and the peers only from the beginning. The sentences are a random part of
+those of similarity.py. None of them occurs in STS-B dev, which scores the result. Ratios are medians over rounds.
 """
 
 import argparse
@@ -40,9 +39,9 @@ PRECISIONS = ("fp32", "bf16")
 LEAST = 512
 
 Found = tuple[float, float]
-"""Sentences or words a second, and what is told beside it."""
+"""Sentences or words per second, and the number shown beside it."""
 Arms = dict[tuple[str, str], Callable[[int], Found]]
-"""By the name and the precision; called with the number of the round."""
+"""Arms by name and precision; each is called with the number of the round."""
 
 
 class Pairs:
@@ -70,7 +69,7 @@ def untrained(data: DataSet, folder: Path, method: str, **settings) -> Run:
 
 
 def in_one_piece(run: Run, texts: list[str]) -> list[str]:
-    """Those that an encoder reads whole: Leaven reads longer ones in pieces, and peers their beginning."""
+    """Texts that an encoder reads whole: Leaven reads longer ones in pieces, and the peers only their beginning."""
     _, text = leaven.load(run).tokenizer.pieces(texts)
     return [each for each, pieces in zip(texts, text.bincount().tolist(), strict=True) if pieces == 1]
 
@@ -120,8 +119,8 @@ def simcse(data: DataSet, texts: list[str], pairs: Pairs, folder: Path) -> tuple
             arms["sentence-transformers", precision] = partial(theirs, by_trainer, precision)
         arms["sentence-transformers, old_fit", precision] = partial(theirs, by_old_fit, precision)
     if not importlib.util.find_spec("accelerate"):
-        print("without accelerate, sentence-transformers has no trainer: its older loop alone is measured\n")
-    return arms, "sentences/s", "STS-B dev"
+        print("without accelerate, sentence-transformers has no trainer: only its older loop is measured\n")
+    return arms, "sentences per second", "STS-B dev"
 
 
 def by_trainer(model, texts: list[str], steps: int, precision: str, folder: Path) -> float:
@@ -185,10 +184,10 @@ def embedding(data: DataSet, texts: list[str], pairs: Pairs, folder: Path) -> tu
     arms: Arms = {}
     for precision in PRECISIONS:
         arms["leaven", precision] = lambda _, precision=precision: timed(partial(ours, precision=precision), precision)
-        for batch in (32, 250):  # their default, and ours
+        for batch in (32, 250):  # its default, and Leaven's
             encoded = partial(models[precision].encode, texts, batch_size=batch, show_progress_bar=False)
             arms[f"sentence-transformers, batch {batch}", precision] = lambda _, encoded=encoded, precision=precision: timed(encoded, precision)
-    return arms, "sentences/s", "largest difference from fp32"
+    return arms, "sentences per second", "largest difference from fp32"
 
 
 # --- word2vec ---
@@ -202,7 +201,7 @@ def word_vectors(data: DataSet, texts: list[str], pairs: Pairs, folder: Path) ->
     settings = {"encoder.width": WIDTH, "window": WINDOW, "negatives": float(NEGATIVES), "subsample": SUBSAMPLE}
     start = untrained(data, folder / "words", "word2vec", **settings)
     encoder = leaven.load(start)
-    tokens = encoder.tokenizer.pieces(texts)[0]  # the samples that ours learns from
+    tokens = encoder.tokenizer.pieces(texts)[0]  # the samples that Leaven learns from
     tokens = tokens[torch.arange(len(tokens))]
     corpus = [[str(word) for word in ids[there].tolist()] for ids, there in zip(tokens.ids, encoder.words(tokens), strict=True)]
     words = EPOCHS * sum(map(len, corpus))
@@ -226,14 +225,14 @@ def word_vectors(data: DataSet, texts: list[str], pairs: Pairs, folder: Path) ->
         return words / spent, pairs.score(lambda each: encode(encoder, Text(Strings.of(each)), torch.arange(len(each))).numpy())
 
     arms: Arms = {("leaven", precision): partial(ours, precision) for precision in PRECISIONS}
-    return {**arms, ("gensim", "fp32"): theirs}, "words/s", "STS-B dev"
+    return {**arms, ("gensim", "fp32"): theirs}, "words per second", "STS-B dev"
 
 
 PEERS = {"simcse": simcse, "embed": embedding, "word2vec": word_vectors}
 
 
 def measured(arms: Arms, rounds: int, pace: str) -> dict[tuple[str, str], list[Found]]:
-    """What every arm found in each round; every other round goes through them backwards."""
+    """The results of every arm in each round; every other round runs the arms in reverse order."""
     found: dict[tuple[str, str], list[Found]] = {arm: [] for arm in arms}
     for number in range(rounds):
         for arm in list(arms)[:: 1 if number % 2 == 0 else -1]:
@@ -243,7 +242,7 @@ def measured(arms: Arms, rounds: int, pace: str) -> dict[tuple[str, str], list[F
 
 
 def table(found: dict[tuple[str, str], list[Found]], peer: str, pace: str, beside: str) -> None:
-    print(f"\n| {peer} | precision | {pace} (median) | Leaven is, in the same precision | {beside} |\n|---|---|---|---|---|")
+    print(f"\n| {peer} | precision | {pace} (median) | Leaven is faster by, in the same precision | {beside} |\n|---|---|---|---|---|")
     for (name, precision), own in found.items():
         ratio = statistics.median(ours / theirs for (ours, _), (theirs, _) in zip(found["leaven", precision], own, strict=True))
         rate, told = (statistics.median(each) for each in zip(*own, strict=True))

@@ -1,10 +1,10 @@
-"""Training speed of SimCLR on cifar10 at 32 px, batch 256, the same encoder, projector and kinds of views: Leaven beside lightly, in one run.
+"""Training speed of SimCLR on cifar10 at 32 px and batch 256: Leaven beside lightly in one run, with the same encoder, projector and kinds of views.
 
     uv run python benchmarks/throughput.py [--data FOLDER] [--rounds 3] [--steps 25]
 
-Arms take turns, so that a noisy machine is unfair to all alike; medians of the rounds and their ratios are what counts.
+The arms take turns, so that a noisy machine affects all of them; medians of the rounds and their ratios count.
   leaven          the loop as `leaven pretrain` runs it, default settings
-  ready-made      the same loop and steps, with views that were made before
+  ready-made      the same loop and steps, with views that were computed in advance
   lightly fp32    DataLoader with workers and SimCLRTransform, NTXentLoss, as documented
   lightly bf16    the same with bf16 autocast and channels-last
 """
@@ -37,16 +37,16 @@ BATCH = 256
 
 
 class Enough(Exception):
-    """Ends a training once it has been timed."""
+    """Ends a training after it has been timed."""
 
 
 def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
-    """Samples a second of Leaven's loop with SimCLR over the steady part of a short training."""
+    """Samples per second of Leaven's loop with SimCLR over the steady part of a short training."""
     return timed_training(data, device, precision, Request("simclr", encoder=encoder, batch=BATCH), steps, ready_made)[0]
 
 
 def timed_training(data, device, precision, request, steps, ready_made=False):
-    """(samples a second, seconds by part) of Leaven's loop over the steady part of a short training."""
+    """(samples per second, seconds by part) of Leaven's loop over the steady part of a short training."""
     parts = build_training(request, data, device)
     method, recipe = parts.method, parts.recipe
     if ready_made:
@@ -95,7 +95,7 @@ class Pictures(Dataset):
 
 
 def lightly_rate(pictures, data, device, encoder, steps, workers, fast):
-    """Samples a second of lightly's documented loop, after its workers have reached their pace."""
+    """Samples per second of lightly's documented loop, after its workers have reached their pace."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
 
@@ -115,7 +115,7 @@ def lightly_rate(pictures, data, device, encoder, steps, workers, fast):
         if device == "cuda":
             torch.cuda.synchronize()
         stamps.append(time.perf_counter())
-        if len(stamps) == steps + 8:  # the first eight use what the workers had made ahead
+        if len(stamps) == steps + 8:  # the first eight use what the workers prepared in advance
             break
     return BATCH * (len(stamps) - 8) / (stamps[-1] - stamps[7])
 
@@ -149,11 +149,11 @@ def main():
     for number in range(arguments.rounds):
         for name, measure in arms.items():
             rates[name].append(measure())
-            print(f"round {number + 1}  {name:13} {rates[name][-1]:7.0f} pairs/s", flush=True)
+            print(f"round {number + 1}  {name:13} {rates[name][-1]:7.0f} pairs per second", flush=True)
     medians = {name: statistics.median(found) for name, found in rates.items()}
     ratios = {name: statistics.median(a / b for a, b in zip(rates["leaven"], found, strict=True)) for name, found in rates.items()}
     print(f"\n{encoder}, {precision}, batch {BATCH}, 32 px, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-    print("| arm | pairs/s (median) | Leaven is |\n|---|---|---|")
+    print("| arm | pairs per second (median) | Leaven is faster by |\n|---|---|---|")
     for name in arms:
         print(f"| {name} | {medians[name]:.0f} | {ratios[name]:.2f}x |")
     if arguments.out:

@@ -1,12 +1,12 @@
-"""The same number of tuning trials for every method, on training pictures alone: where the defaults come from.
+"""The same number of tuning trials for every method, on training pictures only: this is where the defaults come from.
 
     uv run python benchmarks/tuning.py --out runs/tuning [--data cifar10] [--methods all] [--budget 1m] [--trials 3]
 
-A trial trains for the budget and is scored by a linear probe on a tenth of the training pictures that it has not seen; the test split is never opened
-to any of them. Every method gets as many: its defaults and its learning rate by 1/3 and 3, and with `--trials 5` two values of the one setting that
-matters most beside it. A default changes where a trial's linear probe is a point better: less cannot be told from chance on 5,000 pictures. The
-budget is turned into steps once for each method, in the beginning, on a machine that should be quiet then; a trial that makes steps cheaper or dearer
-gets as many. Every finished trial stays on disk; the same command goes on.
+A trial trains for the budget and is scored by a linear probe on a tenth of the training pictures that it has not seen; no trial reads the test
+split. Every method gets the same number of trials: its defaults, a third and three times its learning rate, and with `--trials 5` two values of the
+setting that matters most after the learning rate. A default changes if a trial's linear probe is one point better: a smaller difference may be
+chance on 5,000 pictures. The budget is turned into steps once for each method, at the start (the machine should be quiet then); all trials of a
+method make that many steps. Every finished trial stays on disk; the same command continues.
 """
 
 import argparse
@@ -54,7 +54,7 @@ BESIDE = {
     "triplet": [{"margin": 0.1}, {"margin": 0.5}],
     "vicreg": [{"covariance": 4.0}, {"covariance": 10.0}],
 }
-"""The setting beside the learning rate that matters most for each method, and two other values of it than its default."""
+"""For each method, the setting that matters most after the learning rate, with two values that are not its default."""
 
 
 def trials(method: str) -> list[dict]:
@@ -83,8 +83,8 @@ def main():
     parser.add_argument("--data-root")
     parser.add_argument("--methods", default="all")
     parser.add_argument("--budget", default="1m")
-    parser.add_argument("--trials", type=int, default=3, choices=range(1, 6), help="of each method")
-    parser.add_argument("--lengths-only", action="store_true", help="settle the lengths, and end")
+    parser.add_argument("--trials", type=int, default=3, choices=range(1, 6), help="per method")
+    parser.add_argument("--lengths-only", action="store_true", help="measure the lengths and stop")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def main():
 
 
 FLOORS = {"input": {}, "untrained": {}}
-"""Trials are compared with each other; what they are worth is measured elsewhere."""
+"""No floors are measured: trials are only compared with each other."""
 
 
 if __name__ == "__main__":

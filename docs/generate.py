@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference/ from what the code says of itself: `python docs/generate.py`, before `zensical build --strict`."""
+"""Writes the pages of docs/reference/ from the code: `python docs/generate.py`, before `zensical build --strict`."""
 
 from __future__ import annotations
 
@@ -16,52 +16,69 @@ import leaven
 from leaven.cli import app
 from leaven.cli.app import PANELS
 from leaven.encoders import OWN
+from leaven.evaluation.registry import registry as protocol_registry
 from leaven.methods.method import Recipe
 from leaven.methods.registry import explained, hyperparameters, registry
-from leaven.modalities import MODALITIES as KINDS_OF_DATA
+from leaven.modalities import MODALITIES, find_modality
 from leaven.views import default_views
 from leaven.views.views import KINDS
 
 REFERENCE = Path(__file__).parent / "reference"
 VALUES = {str: "TEXT", Path: "PATH", int: "N", float: "N"}
-MODALITIES = {"pixels": "pictures", "vector": "plain numbers", "counts": "bags of words", "text": "text", "any": "any kind of data"}
-SETTINGS = ["setting", "kind", "default"]
-EXPLAINED = ["setting", "what it is", "kind", "default"]
+SETTINGS = ["setting", "type", "default"]
+EXPLAINED = ["setting", "what it is", "type", "default"]
 
 COMMANDS = """\
 # Commands
 
-Every command has a [Python](python.md) function of the same name (`methods`, `encoders` and `claims`: `list_methods` and so on). With `--json`, one
-object is the only thing on standard output, and everything for people goes to standard error. Exit status: 0 done; 2 the input is wrong (one line
-says what, where, and what to do); 3 training stopped itself, with the reason; 130 interrupted, and the same command goes on.
+Every command has a [Python](python.md) function of the same name (`methods`, `encoders`, `protocols` and `claims`: `list_methods` and
+so on). With `--json`, one object is the only thing on standard output, and everything for people goes to standard error. The exit status is 0 when
+the command is done; 2 when the input is wrong (one line says what, where, and what to do); 3 when training stopped itself, with the reason; and 130
+after an interruption: the same command then continues.
 """
 
 METHODS = """\
 # Methods
 
-A setting is given as `--set name=value`, in Python as `settings={"name": value}`. Settings of the [recipe](#recipes) and of the [views](#views)
-begin with `recipe.` and `views.`; each method says below where its own differ. [Choosing a method](../choosing-a-method.md) says which suits.
+You change a setting with `--set name=value`, in Python with `settings={"name": value}`. Settings of the [recipe](#recipes) and of the [views](#views)
+start with `recipe.` and `views.`; each method below lists where its own differ. [Choosing a method](../choosing-a-method.md) helps you to choose.
 """
 
 ENCODERS = """\
 # Encoders
 
-`--encoder NAME` chooses one, `--set encoder.name=value` sets its arguments. Every encoder takes raw input (pixels of 0-255 or 0-1) and carries its
-own normalisation, so it cannot be fed on the wrong scale. Any picture model of [timm](https://github.com/huggingface/pytorch-image-models) works by
-its name as well: `--encoder resnet18`, `--encoder vit_small_patch16_224`.
+`--encoder NAME` chooses an encoder, `--set encoder.name=value` sets its arguments. With several inputs, name one encoder per role:
+`--encoder image=convnet,text=transformer`, `--set encoder.text.depth=2` ([several inputs](../several-inputs.md)). Every encoder takes raw input
+(pixels of 0-255 or 0-1) and contains its own normalisation, so you cannot feed it on the wrong scale. You can also name any picture model of
+[timm](https://github.com/huggingface/pytorch-image-models): `--encoder resnet18`, `--encoder vit_small_patch16_224`.
 """
 
 AUTOMATIC = """
 ## What auto chooses
 
-The first line that fits. The choice and its reason are kept in `config.json`.
+`auto` takes the first line that fits. `config.json` keeps the choice and its reason.
+"""
+
+KINDS_OF_DATA = """\
+# Kinds of data
+
+Leaven calls a kind of data a *modality*. Each has a default method, default encoders and default views, so that DATA alone is enough to train. One
+modality is one file: [adding a modality](../add-a-modality.md).
+"""
+
+PROTOCOLS = """\
+# Protocols
+
+`leaven evaluate RUN DATA --protocol NAME,...` scores a run by these protocols. Without `--protocol`, Leaven takes those that suit the run and the
+data. You change an option with `--set NAME.OPTION=VALUE`, in Python with `settings={"NAME.OPTION": value}`. Every score stands beside its floors. One
+protocol is one file: [adding a protocol](../add-a-protocol.md).
 """
 
 PYTHON = """\
 # Python
 
-`import leaven` is quick: torch is loaded by the first call. Wherever `say` and `progress` can be given, `say` is called with lines for people, and
-`progress` with what is counted, how many are done, of how many, and a training's loss.
+`import leaven` is quick: the first call loads torch. Where a function takes `say` and `progress`, it calls `say` with lines for people, and
+`progress` with what it counts, how many are done, how many there are, and the loss of a training.
 """
 
 RESULTS = {
@@ -86,8 +103,8 @@ def main(folder: Path = REFERENCE) -> None:
 
 
 def pages() -> dict[str, str]:
-    writers = {"commands": commands, "methods": methods, "encoders": encoders, "python": python}
-    return {name: "\n".join(lines()) + "\n" for name, lines in writers.items()}
+    writers = (commands, methods, encoders, modalities, protocols, python)
+    return {writer.__name__: "\n".join(writer()) + "\n" for writer in writers}
 
 
 # --- commands ---
@@ -96,17 +113,17 @@ def pages() -> dict[str, str]:
 def commands() -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     context = group.make_context("leaven", [], resilient_parsing=True)
-    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    by_name = {name: group.get_command(context, name) for name in group.list_commands(context)}
     yield COMMANDS
-    yield from table(["command", "what it does"], ([f"[`leaven {name}`](#leaven-{name})", command.help] for name, command in found.items()))
-    for name, command in found.items():
+    yield from table(["command", "what it does"], ([f"[`leaven {name}`](#leaven-{name})", command.help] for name, command in by_name.items()))
+    for name, command in by_name.items():
         arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
         options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
-        needed = [f"{option.opts[0]} {value_of(option)}" for option in options if option.required]
-        usage = " ".join(["leaven", name, *(argument.name.upper() for argument in arguments), *needed, "[OPTIONS]"])
+        required = [f"{option.opts[0]} {value_of(option)}" for option in options if option.required]
+        usage = " ".join(["leaven", name, *(argument.name.upper() for argument in arguments), *required, "[OPTIONS]"])
         yield from ["", f"## leaven {name}", "", command.help, "", "```text", usage, "```", ""]
         rows = [[f"`{argument.name.upper()}`", argument.help] for argument in arguments]
-        yield from table(["given", "what it says"], rows + [[spelled(option), told(option)] for option in options])
+        yield from table(["option", "what it does"], rows + [[flags(option), meaning(option)] for option in options])
 
 
 def value_of(option: Any) -> str:
@@ -114,13 +131,13 @@ def value_of(option: Any) -> str:
     return VALUES.get(typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind, "")
 
 
-def spelled(option: Any) -> str:
-    """How an option is given; of a switch that is off, only the way to set it."""
+def flags(option: Any) -> str:
+    """How to write an option; for a switch that is off by default, only how to switch it on."""
     both = [*option.opts, *(option.secondary_opts if option.default is not False else [])]
     return f"`{' / '.join(both)}{'' if option.is_flag else f' {value_of(option)}'}`"
 
 
-def told(option: Any) -> str:
+def meaning(option: Any) -> str:
     default = "" if option.is_flag or option.default is None else f" Default: `{option.default}`."
     variable = f" Also `{option.envvar}` in the environment." if option.envvar else ""
     return f"{option.help}{default}{variable}"
@@ -148,7 +165,7 @@ def method(kind: Any) -> Iterator[str]:
     needs = "" if kind.wants == "features" else f" Needs an encoder with {kind.wants}."
     labels = " Needs labels." if kind.pools else ""
     yield from [line for paragraph in explained(kind)[0] for line in (paragraph, "")]
-    yield from [f"Source: *{kind.paper}*, {kind.year}. For {MODALITIES[kind.modality or 'any']}.{needs}{labels}", ""]
+    yield from [f"Source: *{kind.paper}*, {kind.year}. For {samples_of(kind.modality)}.{needs}{labels}", ""]
     if kind.guards:
         yield from [f"What keeps it from collapsing: {', '.join(f'{what} (`{name}`)' for name, what in kind.guards.items())}.", ""]
     yield from settings(kind)
@@ -159,23 +176,23 @@ def method(kind: Any) -> Iterator[str]:
 
 
 def settings(kind: Any, prefix: str = "") -> Iterator[str]:
-    """A table of what can be set of a method or an encoder."""
+    """A table of the settings of a method or an encoder."""
     kinds, (_, meanings) = typing.get_type_hints(kind.__init__), explained(kind)
     known = {name: parameter.default for name, parameter in hyperparameters(kind).items() if name != "views"}
-    rows = ([f"`{prefix}{name}`", meanings.get(name, ""), code(kinds[name]), shown(default)] for name, default in known.items())
+    rows = ([f"`{prefix}{name}`", meanings.get(name, ""), code(kinds[name]), as_json(default)] for name, default in known.items())
     return table(EXPLAINED, rows) if known else iter(())
 
 
 def differing(part: Any, plain: Any, always: tuple[str, ...] = ()) -> str:
-    """The fields that are not as usual, as they would be set."""
+    """The fields that differ from the defaults, as `--set` writes them."""
     values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
-    kept = {name: value for name, value in values.items() if name in always or value != getattr(plain, name)}
-    return ", ".join(f"`{name}={json.dumps(value)}`" for name, value in kept.items())
+    different = {name: value for name, value in values.items() if name in always or value != getattr(plain, name)}
+    return ", ".join(f"`{name}={json.dumps(value)}`" for name, value in different.items())
 
 
 def fields(kind: Any, prefix: str) -> Iterator[str]:
     kinds = typing.get_type_hints(kind)
-    return table(SETTINGS, ([f"`{prefix}{field.name}`", code(kinds[field.name]), shown(field.default)] for field in dataclasses.fields(kind)))
+    return table(SETTINGS, ([f"`{prefix}{field.name}`", code(kinds[field.name]), as_json(field.default)] for field in dataclasses.fields(kind)))
 
 
 # --- encoders ---
@@ -183,18 +200,38 @@ def fields(kind: Any, prefix: str) -> Iterator[str]:
 
 def encoders() -> Iterator[str]:
     yield ENCODERS
-    readers = {name: ", ".join(MODALITIES[modality] for modality in kind.modalities) for name, kind in OWN.items()}
-    yield from table(["encoder", "for", "offers"], ([f"[`{name}`](#{name})", readers[name], ", ".join(kind.offers)] for name, kind in OWN.items()))
+    reads = {name: ", ".join(samples_of(modality) for modality in kind.modalities) for name, kind in OWN.items()}
+    yield from table(["encoder", "reads", "offers"], ([f"[`{name}`](#{name})", reads[name], ", ".join(kind.offers)] for name, kind in OWN.items()))
     for name, kind in OWN.items():
         yield from ["", f"## {name}", "", *(line for paragraph in explained(kind)[0] for line in (paragraph, ""))]
         yield from settings(kind, "encoder.")
     yield AUTOMATIC
     rows = (
-        [MODALITIES[data], each.wants, each.device, f"up to {each.largest}" if each.largest < 10_000 else "any", f"`{each.name}`", each.reason]
-        for data, modality in KINDS_OF_DATA.items()
-        for each in modality.encoders
+        [samples_of(name), line.wants, line.device, f"up to {line.largest}" if line.largest < 10_000 else "any", f"`{line.name}`", line.reason]
+        for name, modality in MODALITIES.items()
+        for line in modality.encoders
     )
-    yield from table(["data", "the method needs", "device", "pixels a side", "encoder", "why"], rows)
+    yield from table(["data", "the method needs", "device", "pixels per side", "encoder", "why"], rows)
+
+
+# --- modalities ---
+
+
+def modalities() -> Iterator[str]:
+    yield KINDS_OF_DATA
+    trainable = {name: modality for name, modality in MODALITIES.items() if modality.encoders}
+    rows = (
+        [
+            f"`{name}`",
+            " ".join(document(type(modality))).partition(". ")[0].removesuffix("."),
+            f"[`{modality.method[0]}`](methods.md#{modality.method[0]}): {modality.method[1]}",
+            ", ".join(f"[`{encoder}`](encoders.md#{encoder})" for encoder, kind in OWN.items() if name in kind.modalities),
+        ]
+        for name, modality in trainable.items()
+    )
+    yield from table(["modality", "what it is", "default method", "encoders"], rows)
+    if others := [f"`{name}`" for name in MODALITIES if name not in trainable]:
+        yield from ["", f"These are kinds of data or targets without an encoder of their own: {', '.join(others)}."]
 
 
 # --- Python ---
@@ -213,7 +250,32 @@ def python() -> Iterator[str]:
             yield from ["    options:", f"      members:{'' if members else ' []'}", *(f"        - {member}" for member in members)]
 
 
+# --- protocols ---
+
+
+def protocols() -> Iterator[str]:
+    kinds = protocol_registry()
+    yield PROTOCOLS
+    rows = ([f"[`{name}`](#{name})", explained(kind)[0][0], kind.needs, "yes" if kind.frozen else ""] for name, kind in kinds.items())
+    yield from table(["protocol", "what it measures", "needs", "in `compare`"], rows)
+    for name, kind in kinds.items():
+        prose, meanings = explained(kind)
+        floors = f"Floors: {', '.join(floor.title for floor in kind.floors)}."
+        yield from ["", f"## {name}", "", *(line for paragraph in (*prose, *([floors] if kind.floors else [])) for line in (paragraph, ""))]
+        types, options = typing.get_type_hints(kind), dataclasses.fields(kind)
+        rows = ([f"`{name}.{field.name}`", meanings.get(field.name, ""), code(types[field.name]), as_json(field.default)] for field in options)
+        yield from table(EXPLAINED, rows) if options else ()
+
+
 # --- parts of a page ---
+
+
+def samples_of(modality: str | None) -> str:
+    """What people call the samples of a modality (None: of any)."""
+    if modality is None:
+        return "any kind of data"
+    plural = find_modality(modality).plural
+    return f"`{modality}` samples" if plural == "samples" else plural
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
@@ -229,7 +291,7 @@ def code(kind: Any) -> str:
     return f"`{inspect.formatannotation(kind)}`"
 
 
-def shown(value: Any) -> str:
+def as_json(value: Any) -> str:
     return f"`{json.dumps(value)}`"
 
 

@@ -1,4 +1,4 @@
-"""What the documentation says is true: every code block runs, the reference is whole, and the site needs no network."""
+"""The documentation is true: every code block runs, the reference is complete, and the site needs no network."""
 
 import importlib.util
 import os
@@ -17,6 +17,10 @@ from PIL import Image
 
 import leaven
 from leaven import cli
+from leaven.encoders import OWN
+from leaven.evaluation.registry import registry
+from leaven.modalities import MODALITIES
+from leaven.views.views import KINDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -24,7 +28,8 @@ PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if page
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SET_UP = ("pip install", "uv run --all-extras pytest")  # what CI itself does
 LENGTH = re.compile(r"--budget \S+")
-LONG = ("pretrain", "finetune", "evaluate")  # commands that take minutes when no length is given
+REGISTRIES = (MODALITIES, OWN, KINDS, registry())  # a reader's own files add to them
+LONG = ("pretrain", "finetune", "evaluate")  # commands that take minutes without a length
 
 
 def generator():
@@ -36,8 +41,8 @@ def generator():
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """What a reader has: nested pictures, a csv file with labels for some of them, a file of sentences, and a table of some with labels."""
-    random, lines = np.random.default_rng(0), ["file,label"]
+    """What a reader has: nested pictures, a csv file with labels and captions, a file of sentences, and a table of labeled sentences."""
+    random, lines, captions = np.random.default_rng(0), ["file,label"], ["file,name,label"]
     for number in range(60):
         pixels = random.integers(0, 90, (24, 24, 3), dtype=np.uint8)
         pixels[..., number % 3] += 150
@@ -45,24 +50,36 @@ def reader(tmp_path, monkeypatch):
         place = tmp_path / "path" / "to" / "pictures" / file
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place)
-        lines.append(f"{file},{['red', 'green', 'blue'][number % 3]}")
+        colour = ("red", "green", "blue")[number % 3]
+        lines.append(f"{file},{colour}")
+        captions.append(f"pictures/{file},a {colour} picture of group {number % 4},{colour}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
+    (tmp_path / "path" / "to" / "captions.csv").write_text("\n".join(captions))
     words = ("a cat", "the dog", "my neighbour"), ("watches", "fears", "likes"), ("the rain", "a train", "old films", "the sea")
-    (tmp_path / "path" / "to" / "sentences.txt").write_text("".join(" ".join(each) + "\n" for each in product(*words)))
-    labeled = "".join(f"{' '.join(each)},{each[1]}\n" for each in product(*words))
+    sentences = [(" ".join(sentence), sentence[1]) for sentence in product(*words)]
+    (tmp_path / "path" / "to" / "sentences.txt").write_text("".join(f"{sentence}\n" for sentence, _ in sentences))
+    labeled = "".join(f"{sentence},{verb}\n" for sentence, verb in sentences)
     (tmp_path / "path" / "to" / "labeled.csv").write_text(f"text,label\n{labeled}")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # where the reader's own files are
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    return monkeypatch
+    before = [dict(registered) for registered in REGISTRIES]
+    yield monkeypatch
+    for entries, registered in zip(before, REGISTRIES, strict=True):
+        registered.clear()
+        registered.update(entries)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def shell(line, reader):
-    """A command of `leaven` runs in this process, which has torch loaded; any other in a shell."""
+    """Run a command: `leaven` in this process, which has torch loaded; any other in a shell."""
     command = LENGTH.sub("--budget 3s", line)
     words = shlex.split(command)
     if words[0] != "leaven":
-        found = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)
-        assert found.returncode == 0, f"{line}\n{found.stderr[-2000:]}"
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
         return
     if words[1] in LONG and not {"--budget", "--steps", "--epochs"} & set(words):
         words += ["--budget", "3s"]
@@ -80,15 +97,18 @@ def test_the_blocks_of_a_page_run_one_after_another(page, reader):
             for line in text.splitlines():
                 if line.strip() and not line.startswith(SET_UP):
                     shell(line, reader)
-        elif language == "python" and (shown := re.search(r'title="(src/[^"]+)"', info)):
-            assert text == (ROOT / shown[1]).read_text()
+        elif language == "python" and (title := re.search(r'title="([^"]+)"', info)):
+            if (ROOT / title[1]).is_file():
+                assert text == (ROOT / title[1]).read_text()
+            else:
+                Path(title[1]).write_text(text)  # a file of the reader's own
         elif language == "python":
             exec(compile(text, str(page), "exec"), {})
         else:
             assert language == "text", f"a block of {language} is not tested"
 
 
-def test_no_block_hides_from_the_test_by_its_indent():
+def test_no_block_hides_from_the_test_by_its_indentation():
     assert not [page.name for page in PAGES if re.search(r"^[ \t]+```", page.read_text(), re.MULTILINE)]
 
 
@@ -111,7 +131,7 @@ def test_the_navigation_holds_every_page_once():
     assert sorted(listed) == sorted(pages)
 
 
-def test_the_reference_holds_every_command_option_method_encoder_and_public_name():
+def test_the_reference_holds_every_command_option_method_encoder_modality_protocol_and_public_name():
     import typer
 
     pages = generator().pages()
@@ -121,21 +141,24 @@ def test_the_reference_holds_every_command_option_method_encoder_and_public_name
         for parameter in command.params:
             wanted = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper()
             assert re.search(rf"^\| `{wanted}\b[^|]*` \| \S", section, re.MULTILINE), f"leaven {name} {wanted}"
-    for page, heading, listed in (("methods", "###", leaven.list_methods()), ("encoders", "##", leaven.list_encoders())):
-        for each in listed:
-            section = re.search(rf"^{heading} {each['name']}$(.*?)(?=^#|\Z)", pages[page], re.MULTILINE | re.DOTALL)[1]
-            assert each["summary"] in section
-            assert each.get("paper", "") in section
-            for setting in each["parameters"]:
-                assert f"{setting}`" in section, f"{each['name']}: {setting}"
-                assert each["meanings"][setting].replace("|", "\\|") in section, f"{each['name']}: {setting}"
-    shown = re.findall(r"^::: leaven\.(\w+)$", pages["python"], re.MULTILINE)
-    assert sorted(shown) == sorted(name for name in leaven.__all__ if not name.startswith("_"))
+    lists = ("methods", "###", leaven.list_methods()), ("encoders", "##", leaven.list_encoders()), ("protocols", "##", leaven.list_protocols())
+    for page, heading, listed in lists:
+        for entry in listed:
+            section = re.search(rf"^{heading} {entry['name']}$(.*?)(?=^#|\Z)", pages[page], re.MULTILINE | re.DOTALL)[1]
+            assert entry["summary"] in section
+            assert entry.get("paper", "") in section
+            for setting in entry["options" if page == "protocols" else "parameters"]:
+                assert f"{setting}`" in section, f"{entry['name']}: {setting}"
+                assert entry["meanings"][setting].replace("|", "\\|") in section, f"{entry['name']}: {setting}"
+    for name in MODALITIES:
+        assert f"`{name}`" in pages["modalities"]
+    documented = re.findall(r"^::: leaven\.(\w+)$", pages["python"], re.MULTILINE)
+    assert sorted(documented) == sorted(name for name in leaven.__all__ if not name.startswith("_"))
 
 
 def test_every_verdict_is_explained():
     code = "\n".join(path.read_text() for path in (ROOT / "src" / "leaven" / "training").glob("*.py"))
-    verdicts = set(re.findall(r'(?:Verdict\(|suspect\(step, )"([^"]+)"', code)) - {"stopped"}  # told by other processes of the same training
+    verdicts = set(re.findall(r'(?:Verdict\(|suspect\(step, )"([^"]+)"', code)) - {"stopped"}  # of another process of the same training
     assert len(verdicts) >= 4
     assert verdicts <= set(re.findall(r"^## (.+)$", (DOCS / "verdicts.md").read_text(), re.MULTILINE))
 
@@ -146,8 +169,8 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path):
     shutil.copy(ROOT / "zensical.toml", tmp_path)
     (tmp_path / "src").symlink_to(ROOT / "src")
     generator().main(tmp_path / "docs" / "reference")
-    found = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert found.returncode == 0, re.sub(r"\x1b\[[0-9;]*m", "", found.stdout) + found.stderr[-500:]
+    build = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert build.returncode == 0, re.sub(r"\x1b\[[0-9;]*m", "", build.stdout) + build.stderr[-500:]
     loaded = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=["']?https?://|@import\s+["']?http|url\(["']?http""")
     pages = sorted((tmp_path / "site").rglob("*.html"))
     assert {page.name for page in pages} >= {"index.html", "tutorial.html", "python.html"}
