@@ -13,7 +13,7 @@ import numpy as np
 
 from leaven.api.console import Progress, quiet
 from leaven.data import DataSet, open_data
-from leaven.data.rewriting import Rewriter, Synonyms, told
+from leaven.data.rewriting import Rewriter, Synonyms, checked_texts
 from leaven.errors import UserError
 from leaven.modalities import modality_of
 from leaven.plugin import from_file
@@ -109,7 +109,7 @@ def answers(rewriter: Rewriter, batches: list[list[str]], kept: Path, asked: Map
     yield from before
     with open(kept, "a", encoding="utf-8") as stream:
         for some in batches[len(before) :]:
-            again = told(rewriter(some), len(some))
+            again = checked_texts(rewriter(some), len(some))
             print(json.dumps(again), file=stream, flush=True)
             yield again
 
