@@ -6,7 +6,7 @@ import json
 import pytest
 
 import leaven
-from leaven.data.rewriting import Synonyms, told
+from leaven.data.rewriting import Synonyms, checked_texts
 
 TEXTS = ["the car is quick", "a quick dog", "Car parks are full", "nothing to say"]
 SYNONYMS = "car, automobile\nquick\tfast\trapid\n# dog, hound\n"
@@ -88,7 +88,7 @@ def test_an_unfinished_rewriting_of_other_texts_is_not_mixed_in(tmp_path):
 )
 def test_a_rewriter_that_gives_anything_else_is_refused(answers, match):
     with pytest.raises(leaven.UserError, match=match):
-        told(answers, 2)
+        checked_texts(answers, 2)
 
 
 def test_wrong_input_is_one_line(tmp_path, command):

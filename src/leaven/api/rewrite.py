@@ -15,7 +15,7 @@ from leaven.api.options import Columns, Data, Option, RewriterName, Root, Seed, 
 from leaven.api.write import check_suffix
 from leaven.console import Progress, quiet
 from leaven.data import DataSet, open_data
-from leaven.data.rewriting import Rewriter, Synonyms, told
+from leaven.data.rewriting import Rewriter, Synonyms, checked_texts
 from leaven.errors import UserError
 from leaven.modalities import modality_of
 from leaven.plugin import from_file
@@ -107,7 +107,7 @@ def answers(rewriter: Rewriter, batches: list[list[str]], unfinished: Path, requ
     yield from before
     with open(unfinished, "a", encoding="utf-8") as stream:
         for texts in batches[len(before) :]:
-            others = told(rewriter(texts), len(texts))
+            others = checked_texts(rewriter(texts), len(texts))
             print(json.dumps(others), file=stream, flush=True)
             yield others
 

@@ -1,4 +1,4 @@
-"""Pictures decoded once into a memory-mapped file in the user's cache folder; beyond its limit, only what was found out about them."""
+"""Pictures decoded once into a memory-mapped file in the user's cache folder; beyond its limit, only their hashes and which of them are broken."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 def cache_limit() -> int:
     """Bytes that the cache folder may hold: LEAVEN_CACHE_LIMIT (a number with KB, MB, GB or TB), else 20 GB."""
     text = os.environ.get("LEAVEN_CACHE_LIMIT") or LIMIT
-    found = re.fullmatch(r"([\d.]+) *([KMGT]?)B?", text.strip().upper())
-    if found is None:
+    size = re.fullmatch(r"([\d.]+) *([KMGT]?)B?", text.strip().upper())
+    if size is None:
         raise UserError(f"LEAVEN_CACHE_LIMIT cannot be {text!r}", hint="give a size such as 20GB, or 0 to keep no pictures")
-    return int(float(found[1]) * 1000 ** " KMGT".index(found[2] or " "))
+    return int(float(size[1]) * 1000 ** " KMGT".index(size[2] or " "))
 
 
 def stored(listing: Pictures, side: int, channels: int, *, cache_dir: str | Path | None = None, progress: Progress | None = None) -> Stored:
@@ -144,10 +144,10 @@ class Entry:
             why = f"{self.listing.names[broken[0][0]]}: {broken[0][1]}"
             what = f"none of the {total} pictures can be used, the first being {why}"
             raise UserError(what, where=self.listing.root, hint="check that the files are whole")
-        found = self.load()
-        if found is None:
+        published = self.load()
+        if published is None:
             raise UserError("the picture cache was damaged while it was written", where=self.folder, hint="try again")
-        return found
+        return published
 
     def write(self, folder: Path, progress: Progress | None) -> list[tuple[int, str]]:
         """Decode in threads, write in order. Plain writes, not a memory map, so that a full disk is an error and not a crash."""

@@ -44,9 +44,9 @@ def number(values: Any, names: Sequence[str] = ()) -> Labels:
         negative = int((classes < 0).sum())
         return Labels(torch.from_numpy(np.maximum(ids - negative, -1)), tuple(str(c) for c in classes[negative:]))
     texts = [None if value is None or value != value else str(value).strip() for value in array.tolist()]
-    found = sort_names({text for text in texts if text})
-    index = {name: i for i, name in enumerate(found)}
-    return Labels(torch.tensor([index.get(text, -1) if text else -1 for text in texts], dtype=torch.int64), found)
+    ordered = sort_names({text for text in texts if text})
+    index = {name: i for i, name in enumerate(ordered)}
+    return Labels(torch.tensor([index.get(text, -1) if text else -1 for text in texts], dtype=torch.int64), ordered)
 
 
 def chosen(labels: Any, files: Sequence[str], where: str, names: Sequence[str] = ()) -> Labels:

@@ -19,9 +19,9 @@ Rewriter = Callable[[list[str]], Sequence[Any]]
 
 
 class Synonyms:
-    """Words exchanged for synonyms by chance (Wei and Zou 2019, "synonym replacement"): one at least, where a text has any that are known.
+    """Words exchanged for synonyms by chance (Wei and Zou 2019, "synonym replacement"): at least one, where a text has any that are known.
 
-    synonyms: word -> others, without case. share: of the known words that are exchanged (above 0, at most 1).
+    synonyms: word -> others, without case. share: which of the known words are exchanged, above 0 and at most 1.
     """
 
     def __init__(self, synonyms: Mapping[str, Sequence[str]], share: float = 0.3, seed: int = 0):
@@ -32,19 +32,19 @@ class Synonyms:
 
     @classmethod
     def read(cls, path: Path, share: float = 0.3, seed: int = 0) -> Synonyms:
-        """From a file: on each line words that may stand for each other, with tabs or commas between them. A line that begins with # says nothing.
-        Only single words are exchanged, but for several if those stand beside them."""
-        found: dict[str, list[str]] = {}
+        """From a file: each line holds words that may stand for each other, with tabs or commas between them. A line that begins with # is a comment.
+        Only single words are exchanged; a synonym may be several words."""
+        synonyms: dict[str, list[str]] = {}
         for line in lines_of(path):
             words = [word.strip() for word in re.split(r"[\t,]", line) if word.strip()]
             if not line.startswith("#"):
                 for word in words:
-                    found.setdefault(word.lower(), []).extend(other for other in words if other != word)
-        if not any(found.values()):
+                    synonyms.setdefault(word.lower(), []).extend(other for other in words if other != word)
+        if not any(synonyms.values()):
             raise UserError(
-                "no line of this file holds two words", where=path, hint="give words that mean the same on a line, as in: car, automobile"
+                "no line of this file holds two words", where=path, hint="give words of the same meaning on one line, as in: car, automobile"
             )
-        return cls(found, share, seed)
+        return cls(synonyms, share, seed)
 
     def __call__(self, texts: list[str]) -> list[str]:
         return [self.rewritten(text) for text in texts]
@@ -56,26 +56,26 @@ class Synonyms:
         chosen = {word.start() for word, chance in zip(known, self.draw.random(len(known)), strict=True) if chance < self.share}
         chosen = chosen or {known[self.draw.integers(len(known))].start()}
 
-        def other(word: re.Match) -> str:
+        def exchanged(word: re.Match) -> str:
             if word.start() not in chosen:
                 return word[0]
             others = self.synonyms[word[0].lower()]
-            found = others[self.draw.integers(len(others))]
-            return found.capitalize() if word[0][0].isupper() else found
+            replacement = others[self.draw.integers(len(others))]
+            return replacement.capitalize() if word[0][0].isupper() else replacement
 
-        return WORD.sub(other, text)
+        return WORD.sub(exchanged, text)
 
 
-def told(answers: Sequence[Any], asked: int) -> list[str]:
-    """The texts among what a rewriter gave for so many: texts, or what pipelines give. Raises UserError for anything else."""
-    if isinstance(answers, str) or not isinstance(answers, Sequence) or len(answers) != asked:
-        given = f"{len(answers)}" if isinstance(answers, Sequence) and not isinstance(answers, str) else type(answers).__name__
-        raise UserError(f"the rewriter was given a list of {asked} texts and gave {given} back", hint="it takes a list of texts and gives as many")
-    found = [text_of(answer) for answer in answers]
-    if any(text is None for text in found):
-        wrong = next(answer for answer, text in zip(answers, found, strict=True) if text is None)
+def checked_texts(answers: Sequence[Any], expected: int) -> list[str]:
+    """The texts that a rewriter gave back, plain or as pipelines give them. Raises UserError for anything but the expected number of texts."""
+    if isinstance(answers, str) or not isinstance(answers, Sequence) or len(answers) != expected:
+        count = f"{len(answers)}" if isinstance(answers, Sequence) and not isinstance(answers, str) else type(answers).__name__
+        raise UserError(f"the rewriter was given a list of {expected} texts and gave {count} back", hint="it takes a list of texts and gives as many")
+    texts = [text_of(answer) for answer in answers]
+    if any(text is None for text in texts):
+        wrong = next(answer for answer, text in zip(answers, texts, strict=True) if text is None)
         raise UserError(f"the rewriter gave {type(wrong).__name__} for a text", hint="it takes a list of texts and gives as many")
-    return [text for text in found if text is not None]
+    return [text for text in texts if text is not None]
 
 
 def text_of(answer: Any) -> str | None:

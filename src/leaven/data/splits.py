@@ -45,8 +45,8 @@ def split_rows(names: Sequence[str | None]) -> dict[str, Tensor]:
     if not any(known):
         return {"all": torch.arange(len(known))}
     column = np.array([name or "other" for name in known])
-    found = [name for name in ("train", "val", "test", "other") if (column == name).any()]
-    return {name: torch.from_numpy(np.flatnonzero(column == name)) for name in found}
+    present = [name for name in ("train", "val", "test", "other") if (column == name).any()]
+    return {name: torch.from_numpy(np.flatnonzero(column == name)) for name in present}
 
 
 def hold_out(hashes: Tensor, groups: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from leaven.modalities.picture_files import Unusable, decode, quiet
 
 @cache
 def decoders() -> ThreadPoolExecutor:
-    """A thread a core: Pillow decodes and resizes without Python's lock."""
+    """One thread per core: Pillow decodes and resizes without Python's lock."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
 
@@ -33,12 +33,12 @@ class Undecoded(LazyTensor):
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         rows = self.kept[index.cpu().numpy() if isinstance(index, Tensor) else index].tolist()
-        found = np.empty((len(rows), self.channels, self.side, self.side), np.uint8)
+        pixels = np.empty((len(rows), self.channels, self.side, self.side), np.uint8)
 
         def place(start: int, stop: int) -> None:
             for number, source in enumerate(self.listing.sources(rows[start:stop]), start):
                 try:
-                    found[number] = decode(source, self.side, self.channels)
+                    pixels[number] = decode(source, self.side, self.channels)
                 except Unusable as reason:
                     hint = "it was whole when the data was first opened; restore it, or run the command again to have it set aside"
                     raise UserError(f"a picture can no longer be read: {reason}", where=self.listing.names[rows[number]], hint=hint) from None
@@ -47,7 +47,7 @@ class Undecoded(LazyTensor):
             share = max(1, -(-len(rows) // (4 * (os.cpu_count() or 1))))
             for _ in decoders().map(place, range(0, len(rows), share), range(share, len(rows) + share, share)):
                 pass
-        return torch.from_numpy(found)
+        return torch.from_numpy(pixels)
 
     def take(self, rows: np.ndarray) -> Undecoded:
         """The pictures of these rows, still undecoded."""

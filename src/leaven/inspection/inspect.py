@@ -8,12 +8,11 @@ from typing import Any
 
 from leaven.data import DataSet
 from leaven.data.dataset import singly
-from leaven.errors import UserError
 from leaven.inspection.advice import LEAST, advise, choose_method
 from leaven.inspection.cautions import cautions, several
 from leaven.inspection.contents import channels_of, groups_of, labels_of, splits_of
 from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap, visible_role
-from leaven.inspection.estimate import BUSY, Pace, rehearse
+from leaven.inspection.estimate import BUSY, rehearse
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import decoding_seconds, headers
 from leaven.methods.registry import find_method
@@ -46,7 +45,7 @@ def inspect_data(
         left_out = f"{several(len(data.train()), 'sample')} to train on, and {LEAST} are the least"
     elif method:
         say("a few steps of training, to see how long they take")
-        pace, left_out = _pace(request, data, given.get("method") is not None)
+        pace = rehearse(request, singly(data, find_method(request.method).inputs(data.spec)))
     formats, sizes = headers(originals)
     shown = visible_role(data)
     if shown is not None:
@@ -84,13 +83,3 @@ def inspect_data(
     if pace is not None and before > BUSY:
         warnings.append(f"the machine was busy with {before:.1f} programs per core: without them training is faster than estimated")
     return Inspection(**contents, advice={**advice, "cautions": warnings}, estimate=estimate)
-
-
-def _pace(request: Request, data: DataSet, asked: bool) -> tuple[Pace | None, str]:
-    """How fast the training is, or why it cannot begin; a method that was asked for has to."""
-    try:
-        return rehearse(request, singly(data, find_method(request.method).inputs(data.spec))), ""
-    except UserError as error:
-        if asked:
-            raise
-        return None, str(error)

@@ -156,7 +156,7 @@ class Modality(ABC):
         """Why an encoder that reads `wanted` cannot read samples of `spec`, both of this modality; empty where it can."""
         if spec.shape == wanted.shape:
             return ""
-        sizes = [" x ".join(map(str, each.shape)) for each in (wanted, spec)]
+        sizes = [" x ".join(map(str, input.shape)) for input in (wanted, spec)]
         return f"this encoder reads {sizes[0]} numbers per sample, and the data has {sizes[1]}"
 
     def fitted(self, value: Value, shape: tuple[int, ...]) -> Value:
@@ -239,20 +239,20 @@ class Modality(ABC):
         """What a user gives as data, as `open_data` takes it: read as this modality where it could be read as several."""
         return source
 
-    def recognizes(self, asked: Any) -> bool:
+    def recognizes(self, query: Any) -> bool:
         """Whether a query is plainly of this modality, where samples of another could be meant."""
-        return hasattr(asked, "shape")
+        return hasattr(query, "shape")
 
-    def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
+    def query(self, query: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
         """(name, one sample) from what a user asks for: a file, a text or an array of one sample. shape: of the samples that are searched.
 
         Raises UserError for anything else.
         """
         import numpy as np
 
-        if isinstance(asked, np.ndarray | Tensor):
-            return "array", self.checked(self.of_array(torch.as_tensor(asked)[None]), "the query")
-        raise UserError(f"the data is {self.name}, and a query for it is a row such as #17, or an array in Python", where=asked)
+        if isinstance(query, np.ndarray | Tensor):
+            return "array", self.checked(self.of_array(torch.as_tensor(query)[None]), "the query")
+        raise UserError(f"the data is {self.name}, and a query for it is a row such as #17, or an array in Python", where=query)
 
     def of_array(self, array: Tensor) -> Value:
         """An array (samples, ...) that a user calls this modality."""

@@ -169,19 +169,19 @@ class PixelsModality(Modality):
     def pictures(self, value: Any) -> Tensor:
         return value.pixels
 
-    def recognizes(self, asked: Any) -> bool:
-        return isinstance(asked, np.ndarray | Tensor | Image.Image) or is_picture_file(asked)
+    def recognizes(self, query: Any) -> bool:
+        return isinstance(query, np.ndarray | Tensor | Image.Image) or is_picture_file(query)
 
-    def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
+    def query(self, query: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
         """A picture file or a PIL picture is decoded as the data's were, so that one of them finds itself."""
         channels, *sides = shape
-        if isinstance(asked, np.ndarray | Tensor):
-            given = self.of_array(torch.as_tensor(asked)[None])
-            return "array", self.resized(given, min(sides), channels)
-        if not isinstance(asked, str | Path | Image.Image):
-            raise UserError(f"a {type(asked).__name__} is no query", hint=HINT)
-        name = "picture" if isinstance(asked, Image.Image) else str(asked)
-        source = asked if isinstance(asked, Image.Image) else Path(asked).expanduser()
+        if isinstance(query, np.ndarray | Tensor):
+            sample = self.of_array(torch.as_tensor(query)[None])
+            return "array", self.resized(sample, min(sides), channels)
+        if not isinstance(query, str | Path | Image.Image):
+            raise UserError(f"a {type(query).__name__} is no query", hint=HINT)
+        name = "picture" if isinstance(query, Image.Image) else str(query)
+        source = query if isinstance(query, Image.Image) else Path(query).expanduser()
         if isinstance(source, Path) and not os.path.exists(source):
             raise UserError("no such picture, and no such sample in the data", where=name, hint=HINT)
         try:

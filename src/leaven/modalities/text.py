@@ -175,15 +175,15 @@ class TextModality(Modality):
         texts = isinstance(source, list | tuple) and len(source) > 0 and all(isinstance(item, str) for item in source)
         return Text(Strings.of(source)) if texts and all(Path(text).suffix.lower() in extensions() for text in source) else source
 
-    def recognizes(self, asked: Any) -> bool:
-        return isinstance(asked, str) and not is_picture_file(asked)
+    def recognizes(self, query: Any) -> bool:
+        return isinstance(query, str) and not is_picture_file(query)
 
-    def query(self, asked: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
-        if not isinstance(asked, str):
-            raise UserError(f"a {type(asked).__name__} is no query for texts", hint="give a text, or a row such as #17")
-        if not asked.strip():
+    def query(self, query: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
+        if not isinstance(query, str):
+            raise UserError(f"a {type(query).__name__} is no query for texts", hint="give a text, or a row such as #17")
+        if not query.strip():
             raise UserError("the query is empty", hint="give a text, or a row such as #17")
-        return asked, Text(Strings.of([asked]))
+        return query, Text(Strings.of([query]))
 
     def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:
         """Ids of texts of different lengths."""
@@ -199,9 +199,9 @@ class TextModality(Modality):
         return spec.shape[0]
 
 
-def as_features(found: Any) -> Any:
+def as_features(features: Any) -> Any:
     """Dense features as a tensor; sparse ones as they are."""
-    return torch.from_numpy(found).float() if isinstance(found, np.ndarray) else found
+    return torch.from_numpy(features).float() if isinstance(features, np.ndarray) else features
 
 
 def extent(lengths: Iterable[int]) -> dict[str, int]:

@@ -41,16 +41,16 @@ def mean_of_words(texts: Iterable[str], size: int, seed: int) -> Callable[[Itera
     words.fit(listed)
     number, split = words.vocabulary_, words.build_analyzer()
     rows = [np.array([number[word] for word in split(text) if word in number], np.int64) for text in listed]
-    apart = np.full(WINDOW, -1)
-    row = np.concatenate([part for each in rows for part in (each, apart)])
+    gap = np.full(WINDOW, -1)
+    row = np.concatenate([part for words_of_text in rows for part in (words_of_text, gap)])
     near = [(row[:-step], row[step:]) for step in range(1, WINDOW + 1)]
     left, right = (np.concatenate(side) for side in zip(*near, strict=True))
     within = (left >= 0) & (right >= 0)
     left, right = left[within], right[within]
     ones = np.ones(2 * len(left))
     together = coo_matrix((ones, (np.concatenate([left, right]), np.concatenate([right, left]))), shape=(len(number),) * 2).tocsr().tocoo()
-    each, context = np.asarray(together.sum(1)).ravel(), np.asarray(together.sum(0)).ravel() ** SMOOTHING
-    information = np.log(together.data * context.sum() / (each[together.row] * context[together.col]))
+    frequency, context = np.asarray(together.sum(1)).ravel(), np.asarray(together.sum(0)).ravel() ** SMOOTHING
+    information = np.log(together.data * context.sum() / (frequency[together.row] * context[together.col]))
     together.data = information.clip(0)
     directions = TruncatedSVD(max(1, min(size, len(number) - 1)), random_state=seed)
     vectors = directions.fit_transform(together.tocsr()) / np.sqrt(directions.singular_values_.clip(1e-12))

@@ -122,10 +122,10 @@ class Tokenizer:
         ids = {name: number for name, token in SPECIAL.items() if (number := inner.token_to_id(token)) is not None}
         begin, end = SPECIAL["begin"], SPECIAL["end"]
         inner.post_processor = processors.TemplateProcessing(single=f"{begin} $A {end}", special_tokens=[(begin, ids["begin"]), (end, ids["end"])])
-        found = cls(inner, ids, choice.max_length or USUAL_LENGTH)
+        tokenizer = cls(inner, ids, choice.max_length or USUAL_LENGTH)
         if choice.max_length is None:
-            found = cls(inner, ids, usual_length(found(list(texts)).mask))
-        return found
+            tokenizer = cls(inner, ids, usual_length(tokenizer(list(texts)).mask))
+        return tokenizer
 
     @classmethod
     def of_model(cls, name: str, max_length: int | None = None) -> Tokenizer:
@@ -133,16 +133,16 @@ class Tokenizer:
         from transformers import AutoTokenizer
 
         try:
-            found = AutoTokenizer.from_pretrained(name)
+            tokenizer = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise UserError(f"no tokeniser of {name} can be had: {str(error).splitlines()[0]}", hint="give a model's name, or its folder") from error
         tokens = {
-            "pad": found.pad_token_id, "unknown": found.unk_token_id, "mask": found.mask_token_id,
-            "begin": found.cls_token_id if found.cls_token_id is not None else found.bos_token_id,
-            "end": found.sep_token_id if found.sep_token_id is not None else found.eos_token_id,
+            "pad": tokenizer.pad_token_id, "unknown": tokenizer.unk_token_id, "mask": tokenizer.mask_token_id,
+            "begin": tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id,
+            "end": tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id,
         }  # fmt: skip
         special = {token: number for token, number in tokens.items() if number is not None}
-        return cls(found.backend_tokenizer, special, min(max_length or USUAL_LENGTH, found.model_max_length))
+        return cls(tokenizer.backend_tokenizer, special, min(max_length or USUAL_LENGTH, tokenizer.model_max_length))
 
     @classmethod
     def load(cls, path: Path, input: InputSpec) -> Tokenizer:
@@ -175,24 +175,24 @@ class Tokenizer:
         return self.ragged(self.encoded(texts))
 
     def pieces(self, texts: Text | Sequence[str]) -> tuple[Tokens, Int64[Tensor, " pieces"]]:
-        """All tokens of all texts, in pieces of as many as are read, and the number of the text that each piece is of."""
-        found = [[each, *each.overflowing] for each in self.encoded(texts)]
-        text = torch.repeat_interleave(torch.tensor([len(pieces) for pieces in found], dtype=torch.int64))
-        return self.ragged([piece for pieces in found for piece in pieces]), text
+        """All tokens of all texts, in pieces of as many as are read, and the number of the text that each piece belongs to."""
+        encodings = [[piece, *piece.overflowing] for piece in self.encoded(texts)]
+        text = torch.repeat_interleave(torch.tensor([len(pieces) for pieces in encodings], dtype=torch.int64))
+        return self.ragged([piece for pieces in encodings for piece in pieces]), text
 
     def encoded(self, texts: Text | Sequence[str]) -> list[tokenizers.Encoding]:
         return self.inner.encode_batch_fast(texts.texts.tolist() if isinstance(texts, Text) else list(texts))
 
-    def ragged(self, found: Sequence[tokenizers.Encoding]) -> Tokens:
-        lengths = torch.tensor([len(each) for each in found], dtype=torch.int64)
-        flat = torch.from_numpy(np.fromiter((token for each in found for token in each.ids), np.int32, int(lengths.sum())))
+    def ragged(self, encodings: Sequence[tokenizers.Encoding]) -> Tokens:
+        lengths = torch.tensor([len(piece) for piece in encodings], dtype=torch.int64)
+        flat = torch.from_numpy(np.fromiter((token for piece in encodings for token in piece.ids), np.int32, int(lengths.sum())))
         ids = Ragged(flat, lengths.cumsum(0) - lengths, lengths, self.special.get("pad", 0))
         return Tokens(ids, Ragged(flat, ids.starts, lengths, 0, real=True))  # type: ignore[arg-type]
 
     def decode(self, tokens: Tokens) -> list[str]:
         """Texts, without special tokens."""
-        found = self.inner.decode_batch([ids[there].tolist() for ids, there in zip(tokens.ids, tokens.mask, strict=True)])
-        return [text.removeprefix(" ") for text in found]
+        texts = self.inner.decode_batch([ids[there].tolist() for ids, there in zip(tokens.ids, tokens.mask, strict=True)])
+        return [text.removeprefix(" ") for text in texts]
 
 
 def usual_length(mask: Any) -> int:

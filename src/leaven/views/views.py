@@ -87,7 +87,7 @@ class Views(ABC):
             value = getattr(self, name)
             values = value if isinstance(value, tuple) else (value,)
             valid = len(values) > 0 and all(is_number(p) and 0 <= p <= 1 for p in values)
-            self._require(name, valid, "a probability from 0 to 1" + (", one or more a view" if isinstance(value, tuple) else ""))
+            self._require(name, valid, "a probability from 0 to 1" + (", one or more per view" if isinstance(value, tuple) else ""))
 
 
 def is_number(value: object) -> bool:

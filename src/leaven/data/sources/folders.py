@@ -89,12 +89,12 @@ def walk(root: Path) -> list[str]:
         hint = "change its permissions, or leave it out"
         raise UserError(f"this folder cannot be read: {error.strerror}", where=error.filename, hint=hint) from error
 
-    found = []
-    for folder, inner, files in os.walk(root, onerror=unreadable, followlinks=False):
+    files = []
+    for folder, inner, here in os.walk(root, onerror=unreadable, followlinks=False):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
-        found += [(prefix + name).removeprefix("./") for name in files if not name.startswith(".")]
-    return sorted(found)
+        files += [(prefix + name).removeprefix("./") for name in here if not name.startswith(".")]
+    return sorted(files)
 
 
 def expand(pattern: str) -> tuple[Path, list[str]]:

@@ -54,15 +54,15 @@ class HuggingFace(Columns):
     def from_parquet(cls, files: Sequence[Path], column: str) -> HuggingFace:
         import datasets
 
-        found = datasets.load_dataset("parquet", data_files=[str(file) for file in files], split="train")
-        return cls(str(files[0].parent), {"train": found}, column)
+        table = datasets.load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+        return cls(str(files[0].parent), {"train": table}, column)
 
     @classmethod
-    def of(cls, name: str, found: Any) -> HuggingFace:
+    def of(cls, name: str, data: Any) -> HuggingFace:
         """From a Dataset or a DatasetDict. Raises UserError for one that can only be read in order."""
         import datasets
 
-        parts = found if isinstance(found, dict) else {str(found.split or "all"): found}
+        parts = data if isinstance(data, dict) else {str(data.split or "all"): data}
         if any(not isinstance(part, datasets.Dataset) for part in parts.values()):
             raise UserError("a streamed data set cannot be read by row", where=name, hint="load it with streaming=False")
         return cls(name, parts)
@@ -105,15 +105,15 @@ class HuggingFace(Columns):
                 yield [as_source(value) for value in part[start : start + size][self.column]]
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
-        found: dict[int, Source] = {}
+        by_row: dict[int, Source] = {}
         start = 0
         for part in self.pictures.values():
             mine = [row for row in rows if start <= row < start + len(part)]
             if mine:
                 values = part[[row - start for row in mine]][self.column]
-                found |= dict(zip(mine, (as_source(value) for value in values), strict=True))
+                by_row |= dict(zip(mine, (as_source(value) for value in values), strict=True))
             start += len(part)
-        return [found[row] for row in rows]
+        return [by_row[row] for row in rows]
 
     def sample(self, most: int = SURVEY) -> Iterator[Source]:
         return iter(self.sources(evenly_spaced(len(self.names), most).tolist()))

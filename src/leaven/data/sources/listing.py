@@ -15,7 +15,7 @@ from leaven.modalities.picture_files import Source
 class Listing(Protocol):
     """Samples in a fixed order.
 
-    root: where they lie, for messages. names: one a sample, unique. kind: "pictures", "text" or "numbers".
+    root: where they lie, for messages. names: one per sample. kind: "pictures", "text" or "numbers".
     """
 
     @property

@@ -50,18 +50,17 @@ def read_samples(
     if not kept:
         raise UserError(f"none of the {total} samples can be used, the first because {broken[0][1]}", where=type(samples).__name__)
     if len(shapes := {array.shape for array in inputs}) > 1:
-        found = ", ".join(map(str, sorted(shapes)[:3]))
-        raise UserError(f"the samples differ in shape: {found}", where=type(samples).__name__, hint="give PIL pictures, or resize in the data set")
+        some = ", ".join(map(str, sorted(shapes)[:3]))
+        raise UserError(f"the samples differ in shape: {some}", where=type(samples).__name__, hint="give PIL pictures, or resize in the data set")
     return torch.from_numpy(np.stack(inputs)), labels, np.array(kept, np.int64), broken
 
 
 def parts(sample: Any) -> tuple[Any, Any]:
     """The input and the label (-1 = none) of one sample."""
     if isinstance(sample, Mapping):
-        found = [next((sample[name] for name in names if name in sample), None) for names in (INPUTS, LABELS)]
-        if found[0] is None:
+        value, label = (next((sample[name] for name in names if name in sample), None) for names in (INPUTS, LABELS))
+        if value is None:
             raise UserError(f"a sample has no {' or '.join(INPUTS)}", hint=f"its keys are {', '.join(map(str, sample))}")
-        value, label = found
     elif isinstance(sample, tuple | list):
         value, label = sample[0], sample[1] if len(sample) > 1 else None
     else:
