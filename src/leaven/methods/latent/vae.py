@@ -69,7 +69,7 @@ class VAE(Variational):
         return {"target": self.likelihood.observe(x, draw.child("observed")), "noise": noise.to(batch.index.device)}
 
     def forward(self, views):
-        mean, log_variance = self.posterior(views["target"])
+        mean, log_variance = self.posterior(self.likelihood.value(views["target"]))
         codes = reparameterize(mean, log_variance, views["noise"])
         return Outputs(mean=mean, log_variance=log_variance, codes=codes, decoded=self.decoded(codes, views["target"]), target=views["target"])
 
@@ -106,7 +106,7 @@ class VAE(Variational):
 
     def log_prob(self, value, draw):
         target = self.likelihood.observe(value, draw.child("observed"))
-        mean, log_variance = self.posterior(target)
+        mean, log_variance = self.posterior(self.likelihood.value(target))
         weights = []
         for number, some in enumerate(torch.arange(self.bound_samples).split(max(1, AT_ONCE // target.numel()))):
             codes = reparameterize(mean, log_variance, draw.child("noise", number).normal(len(target), len(some), self.encoder.dim).to(mean))
