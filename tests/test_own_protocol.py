@@ -76,8 +76,8 @@ def test_a_protocol_of_ones_own_compares_methods(toy, tmp_path):
     found = leaven.compare(
         "demo:digits",
         methods="simclr",
-        encoder="mlp",
-        settings={"encoder.width": 16},
+        encoder="dense",
+        settings={"encoder.widths": (16,)},
         steps=2,
         seeds=1,
         protocols=("knn", toy),

@@ -70,7 +70,8 @@ class Pairs(Protocol):
                 raise UserError(f"pairs.roles takes two roles of the data, not {self.roles!r}", where=data.name, hint=f"the data has {have}")
             return names  # type: ignore[return-value]
         if len(trial.encoders) > 1:
-            names = tuple(trial.read_by(encoder, role) for role, encoder in trial.encoders.items())
+            read = {trial.read_by(encoder, role) for role, encoder in trial.encoders.items()}
+            names = tuple(role for role in data.rows.roles if role in read)
             if len(names) != 2:
                 hint = f"choose two with --set pairs.roles={','.join(names[:2])}"
                 raise UserError(f"the run has {len(names)} encoders, for {', '.join(names)}", where=data.name, hint=hint)
