@@ -99,36 +99,20 @@ def from_arrays(
     splits: list[str] | None = None,
     names: Sequence[str] | None = None,
     unused: Sequence[str] = (),
+    broken: Sequence[tuple[int, str]] = (),
 ) -> InMemory:
-    """Arrays, tensors, sparse matrices and Values, one per role."""
+    """Arrays, tensors, sparse matrices and Values, one per role. broken: rows that they lack, and why; labels, group, splits and names have them."""
     if options.columns:
         raise UserError("columns are for tables; these are arrays", where=name, hint="give a dict of role -> array")
     values = as_values(name, roles, options)
-    counts = {role: len(value) for role, value in values.items()}
+    counts = {role: len(value) + len(broken) for role, value in values.items()}
     counts |= {} if labels is None else {"label": len(labels.ids)}
     counts |= {} if group is None else {"group": len(group)}
     same_length(name, counts)
-    parts = {role: Part.of_array(value) for role, value in values.items()}
+    missing = {row for row, _ in broken}
+    kept = np.array([row for row in range(next(iter(counts.values()))) if row not in missing], np.int64)
+    parts = {role: Part(value, kept, broken) if broken else Part.of_array(value) for role, value in values.items()}
     return _joined(name, parts, labels=_labels(name, options, labels, counts, names), splits=splits, group=group, names=names, unused=unused)
-
-
-def from_samples(
-    name: str,
-    role: str,
-    value: Any,
-    kept: np.ndarray,
-    broken: Sequence[tuple[int, str]],
-    options: Options,
-    *,
-    labels: Labels,
-    group: Tensor | None,
-    unused: Sequence[str],
-) -> InMemory:
-    """Samples that were objects, of which only the rows `kept` can be used."""
-    names = [f"#{row}" for row in range(len(kept) + len(broken))]
-    (sample,) = as_values(name, {role: value}, options).values()
-    labels = _labels(name, options, labels, {role: len(names)}, names)
-    return _joined(name, {role: Part(sample, kept, broken)}, labels=labels, group=group, names=names, unused=unused)
 
 
 def as_values(name: str, roles: Mapping[str, Any], options: Options) -> dict[str, Value]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from leaven.data import labels as labeling
-from leaven.data.assemble import Options, from_arrays, from_listings, from_samples, same_length
+from leaven.data.assemble import Options, from_arrays, from_listings, same_length
 from leaven.data.batch import Batch
 from leaven.data.cache import Progress
 from leaven.data.dataset import DataSet, stacked
@@ -240,4 +240,5 @@ def _samples(role: str, source: Any, label: Any, group: torch.Tensor | None, opt
         ids[torch.from_numpy(kept)] = numbered.ids
         numbered = Labels(ids, numbered.names)
     unused = [f"the keys {folders.listed(keys)}"] if (keys := samples.unused(source[0])) else []
-    return from_samples(name, role, x, kept, broken, options, labels=numbered, group=group, unused=unused)
+    names = [f"#{row}" for row in range(len(source))]
+    return from_arrays(name, {role: x}, numbered, options, group=group, names=names, unused=unused, broken=broken)
