@@ -20,7 +20,7 @@ from leaven.evaluation.search import Query, check_vectors, neighbours, read_quer
 from leaven.report.contact_sheet import search_sheet
 from leaven.run import Run
 from leaven.training.devices import choose_device
-from leaven.training.trained import data_role, load_encoder_of, trained_method
+from leaven.training.trained import data_role, load_encoder_of, shared_space
 from leaven.vectors import blocks, name_of, open_vectors
 
 
@@ -106,18 +106,6 @@ def read_question(query: Any, opened: Opened, readers: Sequence[Encoder], role: 
         return Query(name_of(opened.data, row), value[torch.tensor([row])]), reader  # its own other half may be found
     name, sample = reader.modality.query(query, reader.input.shape)
     return Query(name, sample), reader
-
-
-def shared_space(run: Run) -> Callable[[Encoder, Tensor], Tensor]:
-    """What takes an encoder's features to the space in which the run's method compares all roles. Raises UserError where there is none."""
-    method = trained_method(run)
-    projectors = method.shared_space()
-    if not projectors:
-        what = f"{method.name} learned no space in which its encoders' features are compared"
-        raise UserError(what, where=run.path, hint="ask with a query of the role that is searched")
-
-    @torch.no_grad()
-    def project(encoder: Encoder, features: Tensor) -> Tensor:
-        return projectors[str(encoder.role)](features)
+rs[str(encoder.role)](features)
 
     return project

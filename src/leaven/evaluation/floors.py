@@ -37,6 +37,7 @@ def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Ten
     described = describe_encoder(encoder)
     arguments = {name: value for name, value in described["arguments"].items() if name != "pretrained"}
     fresh = build_encoder(described["name"], encoder.input, arguments).eval()
+    fresh.role = encoder.role
     if encoder.tokenizer is not None:
         fresh.tokenizer = encoder.tokenizer
     if value is not None and rows is not None and isinstance(encoder, TextEncoder) and isinstance(fresh, TextEncoder) and encoder.whitening.fitted:

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.data import DataSet
-from leaven.errors import UserError
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import UNTRAINED, untrained
 from leaven.evaluation.protocol import Result, Trial
 from leaven.modalities import modality_of
+from leaven.training.trained import shared_space
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -49,13 +49,16 @@ def evaluate_pairs(trial: Trial, protocol: str, roles: tuple[str, str], measure:
     data, seed = trial.data, trial.seed
     train, test, part, notes = scored_pairs(data)
     sides, encoders = [data.rows[role] for role in roles], [trial.encoder_for(role) for role in roles]
-    if encoders[0].dim != encoders[1].dim:
-        widths = " and ".join(f"{role} {encoder.dim}" for role, encoder in zip(roles, encoders, strict=True))
-        raise UserError(f"the encoders give features of different lengths, which cannot be compared: {widths}", where=data.name)
+    one = encoders[0] is encoders[1]
 
-    def encoded(networks: list[Any]) -> Any:
-        first, second = (encode(network, side, test, device=trial.device) for network, side in zip(networks, sides, strict=True))
-        return measure(first, second, test)
+    def encoded(networks: list[Any], seed: int | None = None) -> Any:
+        """The score of these networks; features of different encoders are compared in the space that their method learned."""
+        features = [encode(network, side, test, device=trial.device) for network, side in zip(networks, sides, strict=True)]
+        if not one:
+            assert trial.run is not None
+            project = shared_space(trial.run, seed)
+            features = [project(network, side) for network, side in zip(networks, features, strict=True)]
+        return measure(features[0], features[1], test)
 
     trial.say("scoring the pre-trained encoder")
     own = encoded(encoders)
@@ -69,8 +72,8 @@ def evaluate_pairs(trial: Trial, protocol: str, roles: tuple[str, str], measure:
     if UNTRAINED.name not in floors:
         trial.say("scoring the untrained encoder")
         first = untrained(encoders[0], seed, a, train)
-        second = first if encoders[0] is encoders[1] else untrained(encoders[1], seed, b, train)
-        floors[UNTRAINED.name] = {protocol: encoded([first, second])}
+        second = first if one else untrained(encoders[1], seed, b, train)
+        floors[UNTRAINED.name] = {protocol: encoded([first, second], seed)}
     return Result({protocol: own}, floors, f"{data.name} ({part}: {len(test):,} pairs)", notes)
 
 

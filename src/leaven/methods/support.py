@@ -8,6 +8,7 @@ from leaven.errors import UserError
 from leaven.methods.method import Method
 from leaven.methods.registry import given_arguments, hyperparameters, registry
 from leaven.modalities import MODALITIES, InputSpec, find_modality
+from leaven.views.defaults import views_for
 
 MOST_NAMED = 12  # methods in a hint
 
@@ -18,7 +19,7 @@ def supported(method: type[Method], modality: str) -> bool:
     known = find_modality(modality)
     if method.modality not in (None, modality) or not all(getattr(known, need) for need in method.needs):
         return False
-    if "views" in hyperparameters(method) and method.purpose not in known.views:
+    if "views" in hyperparameters(method) and views_for(method.purpose, modality) is None:
         return False
     brings_networks = not {"encoder", "encoders"} & set(given_arguments(method))
     return brings_networks or bool(encoders_with(method.wants, InputSpec(modality, ())))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from leaven.data.spec import DataSpec
+from leaven.draw import seed_of
 from leaven.encoders import Encoder, Projected, Quantized, build_encoder, describe_encoder
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
@@ -114,3 +117,26 @@ def load_encoders(run: Run, role: str | None = None) -> dict[str, Encoder]:
     if not run.roles:
         return {role or "encoder": load_encoder_of(run)}
     return {name: load_encoder_of(run, name) for name in ([role] if role else run.roles)}
+
+
+def shared_space(run: Run, seed: int | None = None) -> Callable[[Encoder, Tensor], Tensor]:
+    """A function from the features of each of a run's encoders to the space in which its method compares all roles.
+
+    seed: of fresh weights in place of the trained ones, for an untrained floor. Raises UserError where the method learned no such space.
+    """
+    if seed is None:
+        method = trained_method(run)
+    else:
+        torch.manual_seed(seed_of(seed, "untrained"))
+        asked = run.config["asked"]
+        method = rebuilt_method(known_method(asked["method"]["name"], run.path), asked).eval()
+    projectors = method.shared_space()
+    if not projectors:
+        what = f"{method.name} learned no space in which its encoders' features are compared"
+        raise UserError(what, where=run.path, hint="use one role alone")
+
+    @torch.no_grad()
+    def project(encoder: Encoder, features: Tensor) -> Tensor:
+        return projectors[str(encoder.role)](features)
+
+    return project
