@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
 
 from leaven.api.open import Opened, counted, open_for
 from leaven.api.options import Columns, Data, Device, Labels, Option, Role, Root, RunFolder, documented
@@ -106,6 +105,6 @@ def read_question(query: Any, opened: Opened, readers: Sequence[Encoder], role: 
         return Query(name_of(opened.data, row), value[torch.tensor([row])]), reader  # its own other half may be found
     name, sample = reader.modality.query(query, reader.input.shape)
     return Query(name, sample), reader
-rs[str(encoder.role)](features)
 
-    return project
+
+rs[str(encoder.role)](features)
