@@ -105,6 +105,3 @@ def read_question(query: Any, opened: Opened, readers: Sequence[Encoder], role: 
         return Query(name_of(opened.data, row), value[torch.tensor([row])]), reader  # its own other half may be found
     name, sample = reader.modality.query(query, reader.input.shape)
     return Query(name, sample), reader
-
-
-rs[str(encoder.role)](features)
