@@ -623,7 +623,7 @@ def test_a_codebook_of_which_little_is_used_is_told():
     outputs["chosen"] = torch.zeros(8, 4, dtype=torch.int64)
     measures = method.measures(outputs)
     assert measures["perplexity"] == 1.0 and measures["unexplained"] > 0
-    assert "of 100 codes about 1.0 are in use" in method.diagnose(measures)["codebook collapse"]
+    assert "about 1.0 of 100 codes are in use" in method.diagnose(measures)["codebook collapse"]
     outputs["chosen"] = torch.arange(32).view(8, 4)
     assert method.diagnose(method.measures(outputs)) == {}
 

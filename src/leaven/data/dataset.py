@@ -221,9 +221,13 @@ def stacked(name: str, parts: Mapping[str, DataSet]) -> InMemory:
 
 
 def singly(data: DataSet, inputs: Collection[str]) -> DataSet:
-    """Texts of several roles one after another, for a method that reads them one at a time (its only role is x); other data as it is."""
+    """Texts of several roles one after another, for a method that reads them one at a time (its only role is x); other data unchanged.
+
+    Beside them may stand one number per sample, such as a score, which is left out.
+    """
     texts = [role for role, value in data.rows.roles.items() if modality_of(value).tokenized]
-    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts:
+    others = [role for role in data.spec.roles if role not in texts and data.spec.roles[role].shape != (1,)]
+    if list(inputs) != ["x"] or "x" in data.rows.roles or not texts or others:
         return data
     return stacked(data.name, {role: data.with_role(role, "x") for role in texts})
 
