@@ -142,7 +142,7 @@ def test_it_is_exported(run, tmp_path):
 
 
 def test_an_encoder_of_another_kind_refuses_it(run, melodies):
-    with pytest.raises(leaven.UserError, match="reads melody, and the data has x .vector."):
+    with pytest.raises(leaven.UserError, match=r"reads melody, and the data has x \(vector\)"):
         leaven.embed(run, torch.randn(8, 12))
     with pytest.raises(leaven.UserError, match="not melody"):
         leaven.pretrain(melodies, encoder="convnet", steps=1)

@@ -252,12 +252,8 @@ class Method(nn.Module):
         """Called once when training has ended, in the state that is kept."""
 
     def after_step(self, outputs: Outputs, progress: float) -> None:
-<<<<<<< HEAD
         """Called after each optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if
         `loss_over_batch`."""
-=======
-        """Called after each optimiser step: teachers move here. outputs: those that `loss` saw last, detached."""
->>>>>>> methods
         for module in self.modules():
             if isinstance(module, Teacher):
                 module.update(progress)
