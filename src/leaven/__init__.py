@@ -1,7 +1,5 @@
 """Leaven: raise useful models from data that nobody has labeled."""
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

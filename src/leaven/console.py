@@ -1,7 +1,5 @@
 """How the public functions speak to a person, and how they read a length of time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """A user's own code, named as path/to/file.py:Name."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from pathlib import Path

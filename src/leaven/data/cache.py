@@ -1,7 +1,5 @@
 """Pictures decoded once into a memory-mapped file in the user's cache folder; beyond its limit, only their hashes and which of them are broken."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

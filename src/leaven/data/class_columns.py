@@ -1,7 +1,5 @@
 """Which columns of a table may hold classes, for a hint to who gives no labels."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 

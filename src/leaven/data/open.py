@@ -1,7 +1,5 @@
 """`open_data`: whatever the user has -> a DataSet."""
 
-from __future__ import annotations
-
 import dataclasses
 import glob
 import os

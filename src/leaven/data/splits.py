@@ -1,7 +1,5 @@
 """Which samples are for learning and which for testing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Encoders by their names: chosen, built, and described so that they can be built again. It knows the registries alone."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

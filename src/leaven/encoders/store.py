@@ -1,7 +1,5 @@
 """An encoder's folder: config.json (library, name, arguments, input specification) and model.safetensors."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

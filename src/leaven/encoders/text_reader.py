@@ -1,7 +1,5 @@
 """What encoders of text share: they read tokens, and texts of any length in pieces whose features are averaged."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

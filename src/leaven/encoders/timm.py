@@ -1,7 +1,5 @@
 """Any picture model of timm, by its name."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Transformers that read text: a small one that suits CPUs, and any model of the transformers library."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Features that vary alike in all directions."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn

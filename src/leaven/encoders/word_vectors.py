@@ -1,7 +1,5 @@
 """A vector for each word, and their mean for a text."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """What trained methods do beside giving features."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from leaven.errors import UserError

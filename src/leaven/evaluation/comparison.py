@@ -1,7 +1,5 @@
 """Several methods on the same data for the same time: their scores over seeds, what they add to an untrained encoder, and what they cost."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence

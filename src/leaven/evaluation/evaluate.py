@@ -1,7 +1,5 @@
 """Several protocols on one run, as a scorecard."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

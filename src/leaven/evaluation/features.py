@@ -1,7 +1,5 @@
 """Features of many samples, a batch at a time."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """What a score has to be compared with: the raw input, the untrained encoder, and the few labels alone."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator, Sequence

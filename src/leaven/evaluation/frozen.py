@@ -1,7 +1,5 @@
 """Protocols that score frozen features with labels: each arm is encoded once for all of them."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 All of these depend on whose features they are: whoever reports a number names the encoder. A Frechet distance is FID only on those of Inception.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

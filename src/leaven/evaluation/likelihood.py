@@ -1,7 +1,5 @@
 """How likely samples are under a model of the data."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Iterator, Sequence

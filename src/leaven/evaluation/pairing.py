@@ -1,7 +1,5 @@
 """What protocols of pairs share: the test pairs, the floors beside them, and cosines of dense and sparse features."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 

@@ -1,7 +1,5 @@
 """Every protocol by its name, and how one is configured."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import inspect

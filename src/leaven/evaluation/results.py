@@ -1,7 +1,5 @@
 """What became of several trainings (arms) with several seeds, and the statistics over seeds."""
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Search by features: every test sample asks the training samples, and those of its class are what it should find."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 

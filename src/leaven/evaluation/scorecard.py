@@ -1,7 +1,5 @@
 """What a training is worth: its scores, the floors beside them, and one sentence in plain words."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field

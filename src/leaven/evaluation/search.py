@@ -1,7 +1,5 @@
 """The samples of a data set that are most like a query, by the cosine of their features."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Sequence

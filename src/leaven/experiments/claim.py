@@ -1,7 +1,5 @@
 """What a claim of the field is here: trainings that differ in one thing, a rule written before they run, and what they say in the end."""
 
-from __future__ import annotations
-
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which methods take part in a comparison."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

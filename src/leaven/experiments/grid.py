@@ -1,7 +1,5 @@
 """The grid under `compare` and `reproduce`: arms x seeds, a run for each cell, kept on disk and made by a process of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Sequence

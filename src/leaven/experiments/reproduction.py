@@ -1,7 +1,5 @@
 """Claims by their names, and how one becomes a grid of trainings with measures beside them."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import pkgutil

@@ -1,7 +1,5 @@
 """One .onnx file: raw input -> features, with the normalisation inside."""
 
-from __future__ import annotations
-
 import json
 import logging
 import warnings

@@ -1,7 +1,5 @@
 """The encoder's own folder, as `leaven.load` reads it: every weight in model.safetensors, how to build it in config.json."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

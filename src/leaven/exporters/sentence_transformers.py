@@ -1,7 +1,5 @@
 """A folder that `sentence_transformers.SentenceTransformer` reads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from safetensors.torch import save_file

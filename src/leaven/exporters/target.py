@@ -1,7 +1,5 @@
 """What every target offers, and how an encoder leaves: written beside, read again, compared, and only then put in place."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from abc import ABC, abstractmethod

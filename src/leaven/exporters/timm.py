@@ -1,7 +1,5 @@
 """A folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` reads."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from pathlib import Path

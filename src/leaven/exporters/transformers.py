@@ -1,7 +1,5 @@
 """A folder that `transformers.AutoModel.from_pretrained` and `AutoTokenizer.from_pretrained` read."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from pathlib import Path

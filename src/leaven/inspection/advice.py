@@ -1,7 +1,5 @@
 """What suits a data set: method and length, each with its reason; encoder and batch are chosen as `pretrain` chooses them."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What to beware of in a data set, in plain words. All read the keys of `Inspection.to_dict`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from leaven.modalities import find_modality

@@ -1,7 +1,5 @@
 """What an opened data set says of itself: splits, labels, groups, channels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

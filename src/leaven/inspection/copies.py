@@ -1,7 +1,5 @@
 """Samples that stand more than once in a data set, in two of its splits, or in a second data set."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

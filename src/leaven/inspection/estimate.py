@@ -1,7 +1,5 @@
 """How long a training takes on this machine: a few of its steps are really done."""
 
-from __future__ import annotations
-
 import math
 import os
 import tempfile

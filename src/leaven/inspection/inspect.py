@@ -1,7 +1,5 @@
 """Look at a data set from all sides: what is in it, what stands in it twice, what to do with it and how long that takes."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any

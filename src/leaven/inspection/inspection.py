@@ -1,7 +1,5 @@
 """What `leaven inspect` finds out, in the shapes of its JSON."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any

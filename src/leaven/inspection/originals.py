@@ -1,7 +1,5 @@
 """The picture files that samples came from: their formats and sizes, and how long decoding them takes."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

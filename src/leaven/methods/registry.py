@@ -1,7 +1,5 @@
 """Every method by its name, found by being defined in the folder; and how one is built from its configuration."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib

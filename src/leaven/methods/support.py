@@ -1,7 +1,5 @@
 """Which method learns from which kind of data."""
 
-from __future__ import annotations
-
 from leaven.data.spec import DataSpec
 from leaven.encoders.build import encoders_with
 from leaven.errors import UserError

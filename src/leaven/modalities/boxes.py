@@ -1,7 +1,5 @@
 """Objects in pictures: where each one lies, and its class."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What modalities share: hashes of contents, and statistics that do not lose digits."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """The class of each sample, as a target."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

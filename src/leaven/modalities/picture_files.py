@@ -1,7 +1,5 @@
 """Picture files -> square uint8 arrays of one size and one number of channels."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io

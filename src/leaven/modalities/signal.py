@@ -1,7 +1,5 @@
 """Signals of several channels, such as EEG."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Features of texts that need no training of a network: tf-idf, and the mean of word vectors; floors for encoders of text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plain numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

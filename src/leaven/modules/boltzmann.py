@@ -1,7 +1,5 @@
 """Restricted Boltzmann machines: two layers of units, with weights only between the layers."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterable

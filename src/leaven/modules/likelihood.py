@@ -1,7 +1,5 @@
 """How likely a sample is, given a decoder's outputs for each of its values."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """From a vector back to a text, one token after another."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """The units of Boltzmann machines: what a layer's states are, and how likely each is."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 

@@ -1,7 +1,5 @@
 """Which token it is: a softmax over the vocabulary."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

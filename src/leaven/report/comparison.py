@@ -1,7 +1,5 @@
 """The page of a comparison: every method's scores beside the floors, what they cost, what they saw, and a map of their features."""
 
-from __future__ import annotations
-
 import shlex
 import statistics
 import sys

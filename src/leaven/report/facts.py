@@ -1,7 +1,5 @@
 """What a run was asked to do, and what it took, in words."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

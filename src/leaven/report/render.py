@@ -1,7 +1,5 @@
 """Fills a template: one self-contained file, with plotly inside it when there is a figure to draw."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import gzip

@@ -1,7 +1,5 @@
 """The page of a reproduced claim, and the figures that claims are drawn with."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

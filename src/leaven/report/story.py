@@ -1,7 +1,5 @@
 """What a run's page shows, gathered from the run's folder, its encoders and its data."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping
 from pathlib import Path

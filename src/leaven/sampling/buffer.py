@@ -1,7 +1,5 @@
 """A replay buffer: samples of a stream that are kept for a while, and the policies that say for how long."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

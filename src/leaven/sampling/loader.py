@@ -1,7 +1,5 @@
 """The batches of each step on their device, selected ahead of time where that is work."""
 
-from __future__ import annotations
-
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 

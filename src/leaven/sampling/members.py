@@ -1,7 +1,5 @@
 """The samples of a data set that a training learns from, or one of its stages."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping
 

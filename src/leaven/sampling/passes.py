@@ -1,7 +1,5 @@
 """Shuffled passes over samples: a function of the step alone, so that nothing has to be remembered."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

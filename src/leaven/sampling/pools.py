@@ -1,7 +1,5 @@
 """Pools of unequal size side by side in every batch, as in semi-supervised learning."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Samples that come in an order of their own, one batch after another, and are trained on through a replay buffer."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping

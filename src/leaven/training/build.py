@@ -1,7 +1,5 @@
 """From what a user asks for, and data, to everything that a training needs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Checkpoints without pickle: tensors in safetensors, everything else as JSON in its header; written beside and renamed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

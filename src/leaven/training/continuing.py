@@ -1,7 +1,5 @@
 """What a run's folder already holds: who writes there, and whether this training may go on with it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

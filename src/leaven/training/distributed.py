@@ -1,7 +1,5 @@
 """One global batch over several processes: gather with gradients, and averaging that changes no algorithm."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """When to end: held-out samples are scored every so often, and the best state is kept."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

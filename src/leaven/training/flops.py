@@ -1,7 +1,5 @@
 """How much arithmetic a training step is."""
 
-from __future__ import annotations
-
 from contextlib import closing, nullcontext
 
 import torch

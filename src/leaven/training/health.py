@@ -1,7 +1,5 @@
 """Is this training still worth its time? Measures of the features and the loss, and verdicts in plain words."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """One loop for every method: batches, views, a step by each player, stages, metrics, health, checkpoints."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import time

@@ -1,7 +1,5 @@
 """Optimisers by name, and which parameters get which settings."""
 
-from __future__ import annotations
-
 import fnmatch
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """Which number format this machine is fast in, and memory settings that go with it."""
 
-from __future__ import annotations
-
 import ctypes
 import platform
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """How long a step takes, from real steps of a copy."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Callable

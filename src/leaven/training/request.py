@@ -1,7 +1,5 @@
 """What a user may say of a training, and what that means for each encoder."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

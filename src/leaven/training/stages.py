@@ -1,7 +1,5 @@
 """The stages of a training: the networks, samples and optimisers in use, and where each stage ends."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any

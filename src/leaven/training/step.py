@@ -1,7 +1,5 @@
 """Gradients of one global batch: in one piece, in micro-batches, and over several processes, always of the same loss."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any

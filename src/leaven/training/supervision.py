@@ -1,7 +1,5 @@
 """Which labels a training learns from, which ones decide when it ends, and which ones it must not see."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Text into tokens before a training: by a tokeniser of the run's own, of the model it starts from, or of the run that it goes on from."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """What a finished training left behind: its method, and its encoders."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Means of the loss over the steps between two rows of metrics."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 import torch

@@ -1,7 +1,5 @@
 """Random views of bags of words."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """The views that a method gets when it names none."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Distortions: solarize, cut out, noise."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor

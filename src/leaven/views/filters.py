@@ -1,7 +1,5 @@
 """Filters: Gaussian blur with a width of each sample's own, and the Sobel edges."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float

@@ -4,8 +4,6 @@ Counts are exact and equal in all samples, so that shapes are static. An order l
 last; patches are numbered row by row of the grid.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Pictures cut into a grid of patches with gaps between them, each moved a little; and what removes colour as a clue to where a patch lay."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Random views of plain numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

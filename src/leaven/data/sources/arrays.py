@@ -1,7 +1,5 @@
 """Arrays and tensors -> typed values; .npy, .npz and idx files."""
 
-from __future__ import annotations
-
 import gzip
 import warnings
 import zipfile

@@ -1,7 +1,5 @@
 """Folders and globs of picture files."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """What samples lie somewhere, and how they are read: the common face of folders, tables and Hugging Face data sets."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol

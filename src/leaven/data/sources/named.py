@@ -1,7 +1,5 @@
 """Data sets that are called by name: a folder under the root, a torchvision class, or one that comes with a library."""
 
-from __future__ import annotations
-
 import inspect
 import os
 from pathlib import Path

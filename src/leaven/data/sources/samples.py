@@ -1,7 +1,5 @@
 """Samples that are Python objects: torch data sets, and lists of PIL pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Files of text -> columns: lines of .txt, rows of .csv, .tsv and .jsonl."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
