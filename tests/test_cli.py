@@ -186,6 +186,15 @@ def test_vectors_only_go_to_npy(command, digits_run, tmp_path):
     assert status == 2 and ".npy" in err
 
 
+def test_a_missing_extra_is_named_in_one_line(command, monkeypatch):
+    def missing(*_, **__):
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers.models")
+
+    monkeypatch.setattr("leaven.cli.app", missing)
+    status, _, err = command("methods")
+    assert (status, err) == (2, "leaven: the package transformers is not installed: pip install 'leaven[text]'\n")
+
+
 def test_a_collapsed_training_exits_with_3_and_says_why(command, tmp_path):
     status, _, err = command(
         "pretrain",

@@ -20,7 +20,7 @@ from leaven.methods.contrastive.supcon import sup_con
 from leaven.methods.contrastive.triplet import triplet
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
-from leaven.modalities import InputSpec, Pixels, Vector
+from leaven.modalities import InputSpec, Mask, Pixels, Vector
 from leaven.modules.context import Forecast
 from leaven.modules.memory import Bank, Queue
 from leaven.modules.patches import overlapping_patches
@@ -539,6 +539,11 @@ def test_cmc_learns_from_any_senses_and_keeps_an_encoder_of_each(tmp_path):
     assert {name: leaven.load(run, name)(senses[name].numbers).shape for name in senses} == dict.fromkeys(senses, (512, 32))
     method = trained_method(run)
     assert torch.equal(method.senses["smell"](senses["smell"]), leaven.load(run, "smell")(senses["smell"]))
+
+
+def test_targets_beside_the_inputs_are_no_senses():
+    roles = {"pictures": torch.zeros(8, 3, 16, 16, dtype=torch.uint8), "mask": Mask(torch.zeros(8, 16, 16, dtype=torch.uint8))}
+    assert find_method("cmc").inputs(open_data(roles).spec) == {"pictures": "channel_groups"}
 
 
 @pytest.mark.parametrize("inputs", [torch.randn(64, 5), torch.zeros(64, 1, 16, 16, dtype=torch.uint8)])

@@ -144,6 +144,8 @@ def test_the_reference_holds_every_command_option_method_encoder_modality_protoc
     lists = ("methods", "###", leaven.list_methods()), ("encoders", "##", leaven.list_encoders()), ("protocols", "##", leaven.list_protocols())
     for page, heading, listed in lists:
         for entry in listed:
+            if page == "encoders" and not OWN[entry["name"]].__module__.startswith("leaven."):
+                continue  # another test's own
             section = re.search(rf"^{heading} {entry['name']}$(.*?)(?=^#|\Z)", pages[page], re.MULTILINE | re.DOTALL)[1]
             assert entry["summary"] in section
             assert entry.get("paper", "") in section

@@ -445,4 +445,4 @@ def test_the_command_tells_programs_and_people_what_it_wrote(run, pictures, tmp_
     status, out, _ = command("embed", run.path, pictures, "--out", tmp_path / "v.npy", "--precision", "auto")
     assert status == 0 and out == f"{tmp_path / 'v.npy'}: {COUNT} vectors of {DIM} numbers\n"
     status, out, err = command("embed", run.path, pictures, "--out", tmp_path / "v", "--shard-size", 10)
-    assert status == 2 and not out and err.count("\n") == 1 and "say --shard-size 20" in err
+    assert status == 2 and not out and err.count("\n") == 1 and "give --shard-size 20" in err

@@ -313,7 +313,7 @@ def test_one_repeated_text_is_told_and_no_table_goes_without_its_name(tmp_path):
     settings = {"tokenizer.kind": "words", "encoder.width": 16, "encoder.depth": 1}
     with pytest.raises(leaven.errors.TrainingStopped, match="all 20 samples looked at are the same"):
         leaven.pretrain(["the same again"] * 20, method="simcse", steps=2, settings=settings, out=tmp_path / "run", say=said.append)
-    assert "all 20 samples are the same: nothing can be learned that tells them apart" in said and (tmp_path / "run" / "report.html").is_file()
+    assert "all 20 samples are the same: no model can learn to tell them apart" in said and (tmp_path / "run" / "report.html").is_file()
     texts = ["the same again"] * 10 + [f"number {number}" for number in range(20)]
     leaven.pretrain(texts, method="simcse", steps=2, batch=16, settings=settings, out=tmp_path / "copies", say=said.append, report=False)
     assert "9 of 30 samples are copies of others: `leaven inspect` lists them" in said

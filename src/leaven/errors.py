@@ -1,7 +1,9 @@
 """Wrong input, in one line that helps; and how a training may stop itself."""
 
 import difflib
+import re
 from collections.abc import Iterable
+from importlib.metadata import requires
 
 
 class UserError(Exception):
@@ -24,6 +26,15 @@ def unknown_name(kind: str, name: str, known: Iterable[str], see: str) -> UserEr
     """That nothing of a kind has this name; the hint is a similar name, else where to look."""
     close = difflib.get_close_matches(name, list(known), 3)
     return UserError(f"no {kind} is named {name!r}", hint=f"did you mean {' or '.join(close)}?" if close else f"see `{see}`")
+
+
+def not_installed(module: str) -> UserError | None:
+    """That a package of one of Leaven's extras is missing; None where the module belongs to none of them."""
+    package = module.split(".")[0]
+    for line in requires("leaven") or []:
+        if (found := re.match(rf"{package}\b.*extra == ['\"](\w+)", line)) is not None:
+            return UserError(f"the package {package} is not installed", hint=f"pip install 'leaven[{found[1]}]'")
+    return None
 
 
 class TrainingStopped(Exception):

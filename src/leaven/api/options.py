@@ -148,7 +148,7 @@ def option_of(annotation: str, names: Mapping[str, Any]) -> tuple[Any, Option | 
     if get_origin(declared) is not Annotated:
         return declared, None, ""
     kind, *notes = get_args(declared)
-    option = next((note for note in notes if isinstance(note, Option)), None)
+    option = next((note for note in reversed(notes) if isinstance(note, Option)), None)
     meaning = next((note for note in reversed(notes) if isinstance(note, str)), option.help if option else "")
     return kind, option and replace(option, help=meaning), meaning
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from typer.exceptions import TyperException
 
 from leaven.cli.app import PANELS, answer, app, first_process, say
-from leaven.errors import Interrupted, TrainingStopped, UserError, out_of_memory
+from leaven.errors import Interrupted, TrainingStopped, UserError, not_installed, out_of_memory
 
 for _command in (name for names in PANELS.values() for name in names):
     importlib.import_module(f"leaven.cli.{_command}")  # each registers its command
@@ -44,6 +44,10 @@ def main() -> None:
     except KeyboardInterrupt:
         again = "nothing is half-written; you can give the same command again"
         end(130, f"interrupted; {again}", UserError("interrupted", hint=again))
+    except ModuleNotFoundError as error:
+        if (missing := not_installed(error.name or "")) is None:
+            raise
+        fail(missing)
     except OSError as error:
         fail(UserError(error.strerror or str(error), where=error.filename, hint="the system refused this"))
     except (MemoryError, RuntimeError) as error:

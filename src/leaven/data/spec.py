@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from leaven.modalities import InputSpec
+from leaven.modalities import InputSpec, modality_of
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,11 @@ class DataSpec:
     classes: int = 0
     labeled: int = 0
     class_names: tuple[str, ...] = field(default=())
+
+    @property
+    def inputs(self) -> dict[str, InputSpec]:
+        """The roles that are no target, such as a mask."""
+        return {role: spec for role, spec in self.roles.items() if not modality_of(spec).target}
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

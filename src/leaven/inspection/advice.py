@@ -50,7 +50,7 @@ def choose_method(data: DataSpec) -> tuple[str, str]:
     Samples of one role have a usual method. For several roles it is the one for pairs of their modality, else one that reads at least two of them,
     else the usual one, where it can read the samples of all roles one at a time.
     """
-    inputs = {role: spec for role, spec in data.roles.items() if not modality_of(spec).target}
+    inputs = data.inputs
     modality = modality_of(next(iter(inputs.values())))
     if len(inputs) == 1 or "x" in inputs:
         return modality.method

@@ -103,6 +103,7 @@ class TextModality(Modality):
     )
     library, tokenized = "transformers", True
     method = ("simcse", "made for finding texts that say the same")
+    pair_method = ("supervised_simcse", "made for pairs of texts that say the same")
     views = {"contrast": {"kind": "text"}, "plain": {"kind": "text", "count": 1, "drop": 0}}
     export_name, export_format = "ids", "int64, (batch, length), of tokens; padding as the tokeniser has it"
 

@@ -133,7 +133,8 @@ def role_in(run: Run, chosen: str | None, role: str, modality: str) -> str | Non
     if wanted in run.roles:
         return wanted
     kept = run.config["asked"]["encoder"]
-    fitting = [name for name in run.roles if kept.get(name, {}).get("input", {}).get("modality") == modality]
+    reads = {name: kept.get(name, {}).get("input", {}).get("modality") for name in run.roles}
+    fitting = [name for name, read in reads.items() if read == modality]
     if chosen is not None or len(fitting) != 1:
         what = f"no encoder is named {chosen!r}" if chosen else f"{len(fitting) or 'none'} of this run's encoders read {modality}"
         raise UserError(what, where=run.path, hint=f"the run keeps {', '.join(run.roles)}: choose one of them")

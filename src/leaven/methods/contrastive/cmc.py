@@ -29,9 +29,9 @@ class CMC(Method):
 
     @classmethod
     def inputs(cls, data):
-        if len(data.roles) > 1:
-            return dict.fromkeys(data.roles, "features")
-        ((role, spec),) = data.roles.items()
+        if len(data.inputs) != 1:
+            return dict.fromkeys(data.inputs, "features")
+        ((role, spec),) = data.inputs.items()
         if spec.shape[:1] != (3,) or not any(default.wants == CHANNEL_GROUPS for default in modality_of(spec).encoders):
             raise UserError(
                 "cmc contrasts several inputs of a sample, or the lightness and the colours of pictures, and this data has neither",
