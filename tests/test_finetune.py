@@ -703,7 +703,7 @@ def test_from_some_labels_to_all_of_them(command, picture_run, tmp_path):
     assert {"accuracy", "interval", "balanced_accuracy", "calibration_error", "confusion"} <= score.keys()
     assert {"input", "frozen", "labels-only"} == told["floors"].keys()
     page = (tmp_path / "run" / "report.html").read_text()
-    assert 'id="confusion"' in page and "fine-tuned" in page
+    assert "Which classes are confused" in page and "fine-tuned" in page
     status, out, _ = command("evaluate", tmp_path / "run", tmp_path / "data", *labels, "--budget", "1s")
     assert status == 0 and "calibration error" in out and "names" in out
 

@@ -69,7 +69,7 @@ def load_network(run: str | Path | Run, role: str | None = None, method: str | t
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     if role is None and opened.roles:
-        raise UserError(f"this run has several encoders: {', '.join(opened.roles)}", where=opened.path, hint="say which with role")
+        raise UserError(f"this run has several encoders: {', '.join(opened.roles)}", where=opened.path, hint="choose one of them with role (--role)")
     if role is not None and role not in opened.roles:
         hint = f"it has {', '.join(opened.roles)}" if opened.roles else "leave role out: this run has one encoder"
         raise UserError(f"no encoder is named {role!r}", where=opened.path, hint=hint)
