@@ -204,6 +204,19 @@ def test_which_role_of_the_data_an_encoder_reads(pair):
             data_role(spec, encoder, role)
 
 
+@pytest.mark.parametrize("role", ["image", "text"])
+def test_a_classifier_of_one_role_is_not_tested_on_what_it_has_learned_from(pair, role, tmp_path):
+    data = {**captioned(), "label": torch.arange(COUNT) % 2}
+    run = leaven.finetune(pair, data, role=role, steps=2, batch=16, out=tmp_path / "run")
+    learned = len(run.learned_path.read_text().splitlines()) - 1
+    card = leaven.evaluate(run, data, protocols=("classifier",))
+    assert 0 < learned < COUNT and card.scores["classifier"]["samples"] == COUNT - learned
+    assert {"frozen", "input", "labels-only"} <= card.floors.keys()
+    assert (run.path / "report.html").is_file()
+    alone = leaven.evaluate(run, {role: data[role], "label": data["label"]}, protocols=("classifier",), report=False)
+    assert alone.scores["classifier"]["samples"] == COUNT - learned
+
+
 # --- given and kept encoders ---
 
 

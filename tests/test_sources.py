@@ -100,6 +100,17 @@ def test_a_csv_file_lists_pictures_with_labels_splits_and_groups(tmp_path):
     assert torch.equal(pixels(data)[0], torch.from_numpy(np.asarray(picture(0))).permute(2, 0, 1))
 
 
+def test_a_column_of_classes_keeps_no_samples_together_even_where_it_is_named_group(tmp_path):
+    folder_of(tmp_path, 2)
+    (tmp_path / "list.csv").write_text("file,text,group\nclass0/000.png,a cat,pets\nclass1/001.png,a goat,farm\n")
+    columns = {"image": "file", "words": "text"}
+    data = open_data(tmp_path / "list.csv", columns=columns, labels="group")
+    assert data.spec.class_names == ("farm", "pets") and data.rows.group.tolist() == [-1, -1]
+    assert open_data(tmp_path / "list.csv", columns=columns).rows.group.tolist() == [1, 0]
+    with pytest.raises(UserError, match=r"no column 'nothing'.*the columns are file, text, group"):
+        open_data(tmp_path / "list.csv", columns=columns, labels="nothing")
+
+
 def test_a_csv_file_may_name_its_columns_otherwise(tmp_path):
     folder_of(tmp_path, 2)
     (tmp_path / "list.csv").write_text("where,what\nclass0/000.png,cat\nclass1/001.png,dog\n")

@@ -82,7 +82,7 @@ def from_listings(name: str, roles: Mapping[str, Any], options: Options, *, grou
         {role: hashed[role] if role in hashed else _part(listings[role], options) for role in roles},
         labels=first.labels(options.labels) if own else labeling.number(options.labels),
         splits=first.splits(),
-        group=first.groups() if group is None else group,
+        group=first.groups() if group is None and options.labels != "group" else group,  # a column of classes keeps no samples together
         names=first.names,
         listing=first if first.kind == "pictures" else None,
         unused=unused,

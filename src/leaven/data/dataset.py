@@ -107,6 +107,10 @@ class DataSet(ABC):
         """What plays this role alone, under another name."""
 
     @abstractmethod
+    def hashes_of(self, role: str) -> Tensor:
+        """(N,) int64 content hashes of one role alone, without the other inputs of each sample."""
+
+    @abstractmethod
     def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> DataSet:
         """The same samples with other labels: N classes (integers or names; -1 or None = none), or the path of a csv file (file,label).
 
@@ -185,7 +189,12 @@ class InMemory(DataSet):
 
     def with_role(self, role: str, named: str) -> InMemory:
         rows = dataclasses.replace(self.rows, roles={named: self.rows[role]})
-        return DataSet.of(self.name, rows, splits=self.splits, class_names=self.spec.class_names, files=self.files, broken=self.broken)
+        return DataSet.of(
+            self.name, rows, splits=self.splits, class_names=self.spec.class_names, hashes=self.hashes_of(role), files=self.files, broken=self.broken
+        )
+
+    def hashes_of(self, role: str) -> Tensor:
+        return self.hashes if list(self.spec.inputs) == [role] else content_hashes({role: self.rows[role]})
 
     def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> InMemory:
         numbered = labeling.chosen(labels, self.files, self.name, class_names)

@@ -24,6 +24,10 @@ class DataSpec:
         """The roles that are no target, such as a mask."""
         return {role: spec for role, spec in self.roles.items() if not modality_of(spec).target}
 
+    def roles_like(self, input: InputSpec) -> list[str]:
+        """The roles of the same modality as an encoder's input."""
+        return [role for role, spec in self.roles.items() if spec.modality == input.modality]
+
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -57,7 +57,7 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
         raise UserError("scores need labels of two classes or more", where=data.name, hint=hint)
     value = trial.value
     train, test, part, note = data.held_out()
-    test = test[~isin(data.hashes[test], trial.learned)]
+    test = test[~isin(trial.hashes[test], trial.learned)]
     labels, groups = data.rows.label, data.rows.group[train]
     if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
         raise UserError("labels are needed on the training side and on the test side", where=data.name, hint="label some of each")

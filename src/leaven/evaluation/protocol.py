@@ -68,6 +68,11 @@ class Trial:
         """The samples that the only encoder reads."""
         return self.data.rows[self.data_role]
 
+    @cached_property
+    def hashes(self) -> Tensor:
+        """(n,) int64: the content of each sample as the only encoder reads it, without other inputs, to compare with `learned`."""
+        return self.data.hashes_of(self.data_role)
+
     def read_by(self, encoder: Encoder, role: str | None) -> str:
         """The role of the data that an encoder reads. UserError where there is none."""
         name = data_role(self.data.spec, encoder, role)

@@ -234,8 +234,10 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {likelihood.name: likelihood for like
 
 
 def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian", own: bool = False, levels: int = 256) -> Likelihood:
-    """The likelihood of this name, one of those that the input's modality has. For "auto": Bernoulli where nearly all numbers are near 0 or 1, else
-    `otherwise`, each where the modality has it, else the modality's first.
+    """The likelihood of this name.
+
+    "auto" takes Bernoulli if nearly all numbers are near 0 or 1, and `otherwise` if not. If the modality does not offer that one, it takes the
+    modality's first.
 
     own: whether each value of a Gaussian has its own deviation. levels: of a categorical likelihood.
 

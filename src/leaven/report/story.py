@@ -48,10 +48,11 @@ def report_run(run: Run, data: DataSet, card: Scorecard | None = None, *, encode
     }
     if card is not None:
         payload |= {"scorecard": card.to_dict(), "summary": card.sentence()}
-    views = asked["method"]["hyperparameters"].get("views")
-    visible = next((value for value in data.rows.roles.values() if modality_of(value).visible), None)
-    if views and visible is not None:
-        payload["views"] = seen_views(visible[spread(data.train(), SHOWN)], views)
+    if stored := asked["method"]["hyperparameters"].get("views"):
+        views = Views.from_dict(stored)
+        visible = next((value for value in data.rows.roles.values() if modality_of(value).visible and value.modality == views.modality), None)
+        if visible is not None:
+            payload["views"] = seen_views(visible[spread(data.train(), SHOWN)], views)
     if result:
         payload |= generated(run, data, device=device)
         encoders = own_encoders(run) if encoders is None else encoders
@@ -73,7 +74,7 @@ def readers(encoders: Mapping[str, Encoder], data: DataSet) -> dict[str, Encoder
     """Role of the data -> the encoder that reads it: the role that it was trained for, else the first that fits it."""
     readers: dict[str, Encoder] = {}
     for role, encoder in encoders.items():
-        fitting = [name for name, spec in data.spec.roles.items() if spec.modality == encoder.input.modality]
+        fitting = data.spec.roles_like(encoder.input)
         if fitting:
             readers.setdefault(role if role in fitting else fitting[0], encoder)
     return readers
@@ -158,10 +159,10 @@ def line_of(data: DataSet, role: str, row: int) -> dict[str, str | None]:
     return {"text": line, "label": class_of(data, row)}
 
 
-def seen_views(value: Value, stored: dict[str, Any]) -> dict[str, Any]:
+def seen_views(value: Value, make: Views) -> dict[str, Any]:
     """A few samples as pictures, and the views that training made of them."""
     modality = modality_of(value)
-    views = Views.from_dict(stored)(value, Draw("report"))
+    views = make(value, Draw("report"))
     return {"originals": as_bytes(modality.fitted(value, tuple(views[0].shape[0]))), "views": [as_bytes(view) for view in views]}
 
 

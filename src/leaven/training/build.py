@@ -35,8 +35,8 @@ class Parts:
     """All that a training needs.
 
     data: as it is read, texts in tokens. members: the samples that train. spec: what the method knows of them. sources: where each encoder comes
-    from, by role. encoders: descriptions of those that the method was built around, by role; it may keep others. choices: what was chosen for
-    `auto`, each with its reason.
+    from, by role. encoders: descriptions of the encoders that the method was built with, by role; it may keep others. choices: what `auto` chose,
+    and why.
     """
 
     method: Method

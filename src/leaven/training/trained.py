@@ -99,7 +99,7 @@ def data_role(spec: DataSpec, encoder: Encoder, role: str | None = None) -> str:
     there = ", ".join(f"{name} ({input.modality})" for name, input in spec.roles.items())
     if role is not None and role not in spec.roles and role != encoder.role:
         raise UserError(f"the data has no role {role!r}", hint=f"it has {there}")
-    fitting = [name for name, input in spec.roles.items() if input.modality == encoder.input.modality]
+    fitting = spec.roles_like(encoder.input)
     wanted = [role] if role in spec.roles else [encoder.role, "x"]
     if chosen := next((name for name in wanted if name in fitting), None):
         return chosen

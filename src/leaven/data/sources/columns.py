@@ -217,8 +217,9 @@ class ListedFiles(Folder):
 
     def labels(self, spec: str | Path | None) -> Labels:
         """None: the column `label`, if there is one, else the folders; else a column's name, or what a folder takes."""
-        known = ("label" if spec is None else str(spec)) in self.table.column_names()
-        return self.table.labels(spec) if known else super().labels(spec)
+        column = "label" if spec is None else str(spec)
+        of_a_folder = spec is None or column == "folder" or column.lower().endswith(".csv")
+        return super().labels(spec) if of_a_folder and column not in self.table.column_names() else self.table.labels(spec)
 
     def groups(self) -> Tensor:
         return self.table.groups()

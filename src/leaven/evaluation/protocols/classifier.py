@@ -52,7 +52,7 @@ class Classifier(Protocol):
         classifier, classes = load_classifier(run)
         labels, learned = class_numbers(data, classes), trial.learned
         _, test, part, note = data.held_out()
-        known = torch.isin(data.hashes, learned)
+        known = torch.isin(trial.hashes, learned)
         group = data.rows.group
         rows = torch.arange(len(data)) if note else test
         rows = rows[(labels[rows] >= 0) & ~known[rows] & ~torch.isin(group[rows], group[known & (group >= 0)])]
@@ -73,7 +73,7 @@ class Classifier(Protocol):
             {self.name: classifier_score(predicted, truth, classes, seed=seed)}, floors, f"{data.name} ({part}: {len(rows):,} samples)", notes
         )
         taught = (known & (labels >= 0)).nonzero().flatten()
-        if missing := len(learned.unique()) - len(data.hashes[taught].unique()):
+        if missing := len(learned.unique()) - len(trial.hashes[taught].unique()):
             notes.append(f"No floors: {missing:,} of the samples that it has learned from are not in this data, or have no label there.")
             return result
 
@@ -169,8 +169,10 @@ def classifier_score(predicted: Float[Tensor, "n classes"], labels: Int64[Tensor
 
 def encoder_before(run: Run) -> Encoder | None:
     """The encoder that a run started from, if it is still where it was."""
-    config = run.config
-    folder = Run(config["start"]).encoder_folder if config.get("start") else None
-    if folder is None or not (folder / "model.safetensors").is_file() or weights_digest(folder) != config["asked"]["start"]["weights"]:
+    if not run.config.get("start"):
         return None
-    return load_encoder(folder)
+    before, weights = Run(run.config["start"]), run.config["asked"]["start"]["weights"]
+    for folder in map(before.folder_of, before.roles or (None,)):
+        if (folder / "model.safetensors").is_file() and weights_digest(folder) == weights:
+            return load_encoder(folder)
+    return None

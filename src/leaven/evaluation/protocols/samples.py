@@ -103,7 +103,7 @@ class Samples(Protocol):
         ceiling = compared(features, judged(taught)[0], seed)
         notes = [note] if note else []
         labels = class_numbers(data, classes)[test]
-        unlearned = (labels >= 0) & ~torch.isin(data.hashes[test], learned_hashes(judge))
+        unlearned = (labels >= 0) & ~torch.isin(data.hashes_of(role)[test], learned_hashes(judge))
         if unlearned.any():
             named = torch.cat(list(probabilities(classifier, value, test[unlearned], device=device))).argmax(1)
             ceiling["recognised"] = mean_of(named == labels[unlearned], seed)

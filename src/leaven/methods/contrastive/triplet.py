@@ -13,9 +13,9 @@ class Triplet(Method):
 
     Labels are not used: the positive of a view is the other view of its sample.
 
-    margin: difference of the squared distances of normalised embeddings (above 0, below 4). negatives: "semi-hard", the nearest of those that are
-    farther than the positive (section 3.2; the farthest of all where there is none); "hard", the nearest of all; or "all". projector: widths of the
-    layers after the encoder.
+    margin: how much farther a negative must be than the positive, in squared distance of normalised embeddings (above 0, below 4). negatives: which
+    other samples are compared. "semi-hard": the nearest one that is farther than the positive (section 3.2), or the farthest one if none is.
+    "hard": the nearest one. "all": all of them. projector: widths of the layers after the encoder.
     """
 
     paper = "FaceNet: A Unified Embedding for Face Recognition and Clustering (Schroff et al.)"
