@@ -12,7 +12,6 @@ from leaven.evaluation.comparison import Comparison, cost_cells, labels_per_clas
 from leaven.evaluation.features import encode
 from leaven.evaluation.registry import headline, measure_of, protocol_title
 from leaven.evaluation.results import DIED, FINISHED, Cell
-from leaven.modalities import modality_of
 from leaven.modalities.content import spread
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described, idea
@@ -154,15 +153,12 @@ def card(comparison: Comparison, method: str, data: DataSet, device: str) -> dic
     shown = next(iter([*comparison.finished(method), *reported]), None)
     if shown is None:
         return content
-    asked = shown.run.config["asked"]
-    content["idea"] = idea(asked["method"]["name"])
+    content["idea"] = idea(shown.run.config["asked"]["method"]["name"])
     if curves := metric_figures(shown.run.metrics, shown.health, only=("loss",)):
         content |= {"loss": curves[0]["figure"], "loss_why": curves[0]["why"]}
+    if seen := seen_views(shown.run, data, SHOWN):
+        content["views"] = view_strips(**seen)
     value = data.rows.roles[next(role for role in (comparison.role, "x", *data.rows.roles) if role in data.rows.roles)]
-    views = asked["method"]["hyperparameters"].get("views")
-    if modality_of(value).visible and views:
-        seen = seen_views(value[spread(data.train(), SHOWN)], views)
-        content["views"] = view_strips(seen["originals"], seen["views"])
     rows = spread(data.held_out()[1], MAPPED)
     if shown.state == FINISHED and len(rows) >= 5:
         (encoder,) = load_encoders(shown.run, comparison.role).values()

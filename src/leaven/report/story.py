@@ -48,11 +48,7 @@ def report_run(run: Run, data: DataSet, card: Scorecard | None = None, *, encode
     }
     if card is not None:
         payload |= {"scorecard": card.to_dict(), "summary": card.sentence()}
-    if stored := asked["method"]["hyperparameters"].get("views"):
-        views = Views.from_dict(stored)
-        visible = next((value for value in data.rows.roles.values() if modality_of(value).visible and value.modality == views.modality), None)
-        if visible is not None:
-            payload["views"] = seen_views(visible[spread(data.train(), SHOWN)], views)
+    payload["views"] = seen_views(run, data, SHOWN)
     if result:
         payload |= generated(run, data, device=device)
         encoders = own_encoders(run) if encoders is None else encoders
@@ -159,11 +155,17 @@ def line_of(data: DataSet, role: str, row: int) -> dict[str, str | None]:
     return {"text": line, "label": class_of(data, row)}
 
 
-def seen_views(value: Value, make: Views) -> dict[str, Any]:
-    """A few samples as pictures, and the views that training made of them."""
-    modality = modality_of(value)
-    views = make(value, Draw("report"))
-    return {"originals": as_bytes(modality.fitted(value, tuple(views[0].shape[0]))), "views": [as_bytes(view) for view in views]}
+def seen_views(run: Run, data: DataSet, count: int) -> dict[str, Any] | None:
+    """A few samples as pictures, and the views that training made of them; None where the method makes no views of pictures."""
+    stored = run.config["asked"]["method"]["hyperparameters"].get("views")
+    views = Views.from_dict(stored) if stored else None
+    value = next((value for value in data.rows.roles.values() if views and modality_of(value).visible and value.modality == views.modality), None)
+    if views is None or value is None:
+        return None
+    samples = value[spread(data.train(), count)]
+    seen = views(samples, Draw("report"))
+    originals = modality_of(value).fitted(samples, tuple(seen[0].shape[0]))
+    return {"originals": as_bytes(originals), "views": [as_bytes(view) for view in seen]}
 
 
 def as_bytes(value: Value) -> Tensor:
