@@ -473,5 +473,3 @@ def test_a_data_set_is_asked_through_its_protocol():
     batch = data.select(torch.tensor([3, 0]))
     assert batch["x"].numbers.argmax(1).tolist() == [3, 0] and batch["label"].ids.tolist() == batch.label.tolist() == [0, 0]
     assert batch.index.tolist() == [3, 0] and data.labels.tolist() == [0, 1, 1, 0] and data.groups.tolist() == [0, 0, 1, 1]
-    with pytest.raises(TypeError):
-        DataSet("no form", batch, data.spec, {}, data.hashes, data.files, (), "")

@@ -32,8 +32,8 @@ def not_installed(module: str) -> UserError | None:
     """That a package of one of Leaven's extras is missing; None where the module belongs to none of them."""
     package = module.split(".")[0]
     for line in requires("leaven") or []:
-        if (found := re.match(rf"{package}\b.*extra == ['\"](\w+)", line)) is not None:
-            return UserError(f"the package {package} is not installed", hint=f"pip install 'leaven[{found[1]}]'")
+        if (extra := re.match(rf"{package}\b.*extra == ['\"](\w+)", line)) is not None:
+            return UserError(f"the package {package} is not installed", hint=f"pip install 'leaven[{extra[1]}]'")
     return None
 
 

@@ -35,7 +35,7 @@ from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.features import check_input, encode
-from leaven.modalities.picture_files import Unusable, decode, survey
+from leaven.modalities.picture_files import Unusable, decode, stored_shape
 from leaven.run import Run
 from leaven.training.build import DEFAULT_EPOCHS
 from leaven.training.devices import choose_device
@@ -170,8 +170,7 @@ def options_of(encoder: Encoder) -> dict[str, Any]:
 
 def decoded(files: Sequence[Path], *, size: int | None = None, channels: int | None = None) -> np.ndarray:
     """(N, C, side, side) uint8 pictures in the order of their files. Raises UserError at the first that cannot be read."""
-    seen = survey(files)
-    side, channels = seen.side(size), channels or (1 if seen.grey else 3)
+    side, channels = stored_shape(files, size, channels)
     pictures = np.empty((len(files), channels, side, side), np.uint8)
     for row, file in enumerate(files):
         try:

@@ -36,7 +36,7 @@ def verdict_lines(result: dict[str, Any]) -> list[str]:
 
 def what_next(run: Any, asked: dict[str, Any], options: Any) -> str:
     """The command that suits the data: `evaluate` where it has labels or pairs, else how to give labels, or what needs none."""
-    from leaven.data.class_columns import class_columns
+    from leaven.data.open import class_columns
 
     source = f"{run.path} {source_of(options)}"
     evaluate = f"leaven evaluate {source}" + (f" --labels {options.labels}" if options.labels else "")

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import json
 import os
@@ -13,19 +12,19 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from leaven.data.sources.listing import Pictures
+from leaven.data.sources.listing import Listing, Part
 from leaven.data.undecoded import Undecoded
 from leaven.errors import UserError
-from leaven.modalities.content import content_hash, evenly_spaced
+from leaven.modalities import Pixels
+from leaven.modalities.content import content_hash, digest, evenly_spaced
 from leaven.modalities.picture_files import Source, Unusable, decode, quiet
 
 FORMAT = 1
@@ -34,17 +33,6 @@ ABANDONED_SECONDS = 7 * 24 * 3600
 LIMIT = "20GB"
 
 Progress = Callable[[int, int], object]
-
-
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """pixels: (N, C, S, S) uint8, mapped read-only or decoded when selected; hashes: (N,) int64; kept: (N,) rows of the listing; broken: the other
-    rows, and why."""
-
-    pixels: Tensor | Undecoded
-    hashes: Tensor
-    kept: np.ndarray
-    broken: tuple[tuple[int, str], ...]
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -63,8 +51,8 @@ def cache_limit() -> int:
     return int(float(size[1]) * 1000 ** " KMGT".index(size[2] or " "))
 
 
-def stored(listing: Pictures, side: int, channels: int, *, cache_dir: str | Path | None = None, progress: Progress | None = None) -> Stored:
-    """The listing's pictures at (channels, side, side): decoded now, or found in the cache.
+def stored(listing: Listing, side: int, channels: int, *, cache_dir: str | Path | None = None, progress: Progress | None = None) -> Part:
+    """The listing's pictures at (channels, side, side), mapped read-only: decoded now, or found in the cache.
 
     Where they would take more than the cache's limit, each is decoded once to find the broken ones, and again whenever it is selected. Pictures that
     were not used for longest make room for new ones. Safe in several processes at once: each builds beside and renames, the first wins.
@@ -72,9 +60,8 @@ def stored(listing: Pictures, side: int, channels: int, *, cache_dir: str | Path
     """
     limit = cache_limit()
     keep = len(listing.names) * channels * side * side <= limit
-    digest = hashlib.blake2b(repr((FORMAT, side, channels, *(() if keep else ("undecoded",)))).encode(), digest_size=16)
-    digest.update(listing.identity().encode(errors="surrogateescape"))
-    entry = Entry(listing, side, channels, keep, cache_folder(cache_dir) / "pictures" / digest.hexdigest())
+    name = digest((FORMAT, side, channels, keep, listing.identity()))
+    entry = Entry(listing, side, channels, keep, cache_folder(cache_dir) / "pictures" / name)
     return entry.load() or entry.build(limit, progress)
 
 
@@ -82,13 +69,13 @@ def stored(listing: Pictures, side: int, channels: int, *, cache_dir: str | Path
 class Entry:
     """One folder of the cache: the pictures of one listing at one size. keep: with their pixels."""
 
-    listing: Pictures
+    listing: Listing
     side: int
     channels: int
     keep: bool
     folder: Path
 
-    def load(self) -> Stored | None:
+    def load(self) -> Part | None:
         """What the folder holds, or None when it is absent or damaged."""
         total, shape = len(self.listing.names), (self.channels, self.side, self.side)
         try:
@@ -109,13 +96,12 @@ class Entry:
             return None
         if not whole:
             return None
-        if not self.keep:
-            return Stored(Undecoded(self.listing, kept, self.side, self.channels), torch.from_numpy(hashes), kept, broken)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not writable.*")
-            return Stored(torch.from_numpy(pixels), torch.from_numpy(hashes), kept, broken)
+            samples: Any = torch.from_numpy(pixels) if self.keep else Undecoded(self.listing, kept, self.side, self.channels)
+        return Part(Pixels(samples), kept, broken, torch.from_numpy(hashes))
 
-    def build(self, limit: int, progress: Progress | None) -> Stored:
+    def build(self, limit: int, progress: Progress | None) -> Part:
         total = len(self.listing.names)
         needed = total * self.channels * self.side * self.side if self.keep else 0
         parent = self.folder.parent
@@ -200,7 +186,7 @@ def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> int:
     return stream.tell()
 
 
-def _decoded(listing: Pictures, side: int, channels: int) -> Generator[list[tuple[bytes, int] | str], None, None]:
+def _decoded(listing: Listing, side: int, channels: int) -> Generator[list[tuple[bytes, int] | str], None, None]:
     """Decoded chunks in order, with few of them in memory at a time."""
 
     def work(sources: list[Source]) -> list[tuple[bytes, int] | str]:
@@ -213,17 +199,14 @@ def _decoded(listing: Pictures, side: int, channels: int) -> Generator[list[tupl
                 results.append(str(reason))
         return results
 
-    workers = os.cpu_count() or 1
-    waiting: deque[Future[list[tuple[bytes, int] | str]]] = deque()
+    workers, chunks = os.cpu_count() or 1, listing.chunks(CHUNK)
     with quiet(), contextlib.ExitStack() as stack:
         pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         stack.callback(pool.shutdown, cancel_futures=True)
-        chunks = listing.chunks(CHUNK)
-        for sources in itertools.chain(chunks, [None]):
-            if sources is not None:
-                waiting.append(pool.submit(work, sources))
-            while waiting and (sources is None or len(waiting) > 2 * workers):
-                yield waiting.popleft().result()
+        waiting = deque(pool.submit(work, sources) for sources in itertools.islice(chunks, 2 * workers))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(work, sources) for sources in itertools.islice(chunks, 1))
 
 
 def _remove_abandoned(parent: Path) -> None:

@@ -1,10 +1,9 @@
-"""What a data set offers, and its first form: samples in memory or mapped from disk."""
+"""All usable samples of one source, in memory or mapped from disk."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 from leaven.data import labels as labeling
 from leaven.data.batch import Batch, content_hashes
 from leaven.data.names import Names
-from leaven.data.sources.listing import Pictures
+from leaven.data.sources.listing import Listing
 from leaven.data.spec import DataSpec
 from leaven.data.splits import hold_out
 from leaven.errors import UserError
@@ -32,8 +31,8 @@ class Broken:
 
 
 @dataclass(frozen=True, eq=False)
-class DataSet(ABC):
-    """All usable samples of one source, in whatever form they are kept. N is their number.
+class DataSet:
+    """All usable samples of one source. N is their number.
 
     rows: all samples; values may be lazy (mapped from disk, sparse, not decoded yet), so take those that you need with `select`.
     spec: shapes, classes, and the statistics of the training rows.
@@ -53,7 +52,7 @@ class DataSet(ABC):
     broken: tuple[Broken, ...]
     fingerprint: str
     unused: tuple[str, ...] = ()
-    listing: Pictures | None = None
+    listing: Listing | None = None
 
     @staticmethod
     def of(
@@ -66,8 +65,8 @@ class DataSet(ABC):
         files: Iterable[str] | None = None,
         broken: Sequence[Broken] = (),
         unused: Sequence[str] = (),
-        listing: Pictures | None = None,
-    ) -> InMemory:
+        listing: Listing | None = None,
+    ) -> DataSet:
         """A data set from its rows (numbered anew from 0); what is left out is computed. Raises UserError when there are no rows."""
         count = len(rows)
         if not count:
@@ -79,7 +78,7 @@ class DataSet(ABC):
         roles = {role: modality_of(value).spec(value, train) for role, value in rows.roles.items()}
         spec = DataSpec(count, roles, len(class_names), int((rows.label >= 0).sum()), tuple(class_names))
         names = Names.of(("",) * count if files is None else files)
-        return InMemory(name, rows, spec, splits, hashes, names, tuple(broken), _fingerprint(rows, spec, splits, hashes), tuple(unused), listing)
+        return DataSet(name, rows, spec, splits, hashes, names, tuple(broken), _fingerprint(rows, spec, splits, hashes), tuple(unused), listing)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,29 +92,6 @@ class DataSet(ABC):
     def groups(self) -> Tensor:
         """(N,) int64: which samples belong together (one patient, one video), -1 = none."""
         return self.rows.group
-
-    @abstractmethod
-    def select(self, index: Tensor) -> Batch:
-        """The samples of these rows (int64 indices)."""
-
-    @abstractmethod
-    def subset(self, rows: Tensor) -> DataSet:
-        """The data set of these rows (int64 indices) with the same classes; statistics are computed anew."""
-
-    @abstractmethod
-    def with_role(self, role: str, named: str) -> DataSet:
-        """What plays this role alone, under another name."""
-
-    @abstractmethod
-    def hashes_of(self, role: str) -> Tensor:
-        """(N,) int64 content hashes of one role alone, without the other inputs of each sample."""
-
-    @abstractmethod
-    def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> DataSet:
-        """The same samples with other labels: N classes (integers or names; -1 or None = none), or the path of a csv file (file,label).
-
-        Raises UserError when their number differs from N or a csv line matches no sample.
-        """
 
     @property
     def undecoded(self) -> bool:
@@ -164,15 +140,12 @@ class DataSet(ABC):
         """How many samples of b have the same content as a sample of a."""
         return int(torch.isin(self.hashes[b_rows], self.hashes[a_rows]).sum())
 
-
-@dataclass(frozen=True, eq=False)
-class InMemory(DataSet):
-    """Samples in memory or mapped from disk as one batch."""
-
     def select(self, index: Tensor) -> Batch:
+        """The samples of these rows (int64 indices)."""
         return self.rows.select(index)
 
-    def subset(self, rows: Tensor) -> InMemory:
+    def subset(self, rows: Tensor) -> DataSet:
+        """The data set of these rows (int64 indices) with the same classes; statistics are computed anew."""
         place = torch.full((len(self),), -1, dtype=torch.int64)
         place[rows] = torch.arange(len(rows))
         splits = {name: kept[kept >= 0] for name, part in self.splits.items() for kept in [place[part]]}
@@ -187,16 +160,22 @@ class InMemory(DataSet):
             unused=self.unused,
         )
 
-    def with_role(self, role: str, named: str) -> InMemory:
+    def with_role(self, role: str, named: str) -> DataSet:
+        """What plays this role alone, under another name."""
         rows = dataclasses.replace(self.rows, roles={named: self.rows[role]})
         return DataSet.of(
             self.name, rows, splits=self.splits, class_names=self.spec.class_names, hashes=self.hashes_of(role), files=self.files, broken=self.broken
         )
 
     def hashes_of(self, role: str) -> Tensor:
+        """(N,) int64 content hashes of one role alone, without the other inputs of each sample."""
         return self.hashes if list(self.spec.inputs) == [role] else content_hashes({role: self.rows[role]})
 
-    def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> InMemory:
+    def with_labels(self, labels: Any, class_names: Sequence[str] = ()) -> DataSet:
+        """The same samples with other labels: N classes (integers or names; -1 or None = none), or the path of a csv file (file,label).
+
+        Raises UserError when their number differs from N or a csv line matches no sample.
+        """
         numbered = labeling.chosen(labels, self.files, self.name, class_names)
         if len(numbered.ids) != len(self):
             raise UserError(f"{len(numbered.ids)} labels for {len(self)} samples", where=self.name)
@@ -205,7 +184,7 @@ class InMemory(DataSet):
         return dataclasses.replace(self, rows=rows, spec=spec, fingerprint=_fingerprint(rows, spec, self.splits, self.hashes))
 
 
-def stacked(name: str, parts: Mapping[str, DataSet]) -> InMemory:
+def stacked(name: str, parts: Mapping[str, DataSet]) -> DataSet:
     """The samples of several data sets of the same classes one after another; the parts' names are added to those of their files."""
     sets = list(parts.values())
     starts = np.cumsum([0, *(len(part) for part in sets)])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from leaven.data.sources.text_files import encodes, read_delimited
 from leaven.errors import UserError
+from leaven.modalities import Label
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +32,11 @@ class Labels:
 def number(values: Any, names: Sequence[str] = ()) -> Labels:
     """Classes from integers, strings, or a mixture; None, negative integers and empty strings mean "no label".
 
-    values: a sequence, array or tensor of length N. With `names`, integers are indices into it; without, classes are sorted (as numbers
-    when all of them are whole numbers) and numbered from 0. Raises UserError for labels that are not classes.
+    values: a sequence, array, tensor or `Label` of length N; `Labels` stay what they are. With `names`, integers are indices into it; without,
+    classes are sorted (as numbers when all of them are whole numbers) and numbered from 0. Raises UserError for labels that are not classes.
     """
+    if isinstance(values, Labels):
+        return values
     array = _array(values)
     if array.dtype.kind in "iu":
         if names:
@@ -55,14 +58,7 @@ def chosen(labels: Any, files: Sequence[str], where: str, names: Sequence[str] =
         if not str(labels).lower().endswith(".csv"):
             raise UserError(f"labels {str(labels)!r} do not fit this data: it has no folders or columns", where=where, hint="give a csv file")
         return from_csv(Path(labels), files)
-    return labels if isinstance(labels, Labels) else number(labels, names)
-
-
-def from_column(values: Sequence[Any], names: Sequence[str] = ()) -> Labels:
-    """A table's column of whole numbers, truth values or texts; names: of the classes, where the values number them."""
-    if any(isinstance(value, str) for value in values):
-        return number(values)
-    return number(np.array([-1 if value is None else int(value) for value in values], np.int64), names)
+    return number(labels, names)
 
 
 def sort_names(names: set[str]) -> tuple[str, ...]:
@@ -71,13 +67,11 @@ def sort_names(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=int) if whole else sorted(names))
 
 
-def from_folders(folders: Sequence[tuple[str, ...]]) -> Labels:
-    """The name of the folder that each picture lies in; folders: each picture's folders below the (split's) root, outermost first."""
-    return number([parts[-1] if parts else None for parts in folders])
-
-
 def folders_are_classes(folders: Sequence[tuple[str, ...]], splits: Sequence[str | None]) -> bool:
-    """Whether every picture lies exactly one folder deep, in at least two folders. Splits other than train may also lie flat, without labels."""
+    """Whether every picture lies exactly one folder deep, in at least two folders. Splits other than train may also lie flat, without labels.
+
+    folders: each picture's folders below the (split's) root, outermost first.
+    """
     names = set()
     for parts, split in zip(folders, splits, strict=True):
         if len(parts) == 1:
@@ -127,12 +121,15 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
 
 
 def _array(values: Any) -> np.ndarray:
+    values = values.ids if isinstance(values, Label) else values
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     if not isinstance(values, np.ndarray):
         values = list(values)
-        numeric = all(isinstance(value, int | float | np.number) for value in values)
-        values = (np.array(values) if numeric else np.array(values, dtype=object)) if values else np.empty(0, np.int64)
+        if all(value is None or isinstance(value, int | float | np.number) for value in values):
+            values = np.array([-1 if value is None else value for value in values])
+        else:
+            values = np.array(values, dtype=object)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

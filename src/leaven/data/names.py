@@ -39,18 +39,12 @@ class Names(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return map(os.fsdecode, self.column.to_pylist())
 
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._find(name) >= 0
-
     def index(self, name: str, *_: Any) -> int:
-        if (row := self._find(name)) < 0:
-            raise ValueError(f"{name!r} is no name")
-        return row
-
-    def _find(self, name: str) -> int:
         import pyarrow.compute as pc
 
-        return pc.index(self.column, os.fsencode(name)).as_py()
+        if (row := pc.index(self.column, os.fsencode(name)).as_py()) < 0:
+            raise ValueError(f"{name!r} is no name")
+        return row
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)

@@ -3,7 +3,7 @@
 import dataclasses
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,22 @@ import numpy as np
 import torch
 
 from leaven.data import labels as labeling
-from leaven.data.assemble import Options, from_arrays, from_listings, same_length
+from leaven.data.assemble import Options, assemble, same_length
 from leaven.data.batch import Batch
 from leaven.data.cache import Progress
 from leaven.data.dataset import DataSet, stacked
-from leaven.data.labels import Labels
 from leaven.data.sources import arrays, folders, named, samples
-from leaven.data.sources.columns import Columns
+from leaven.data.sources.columns import ABOUT, Columns
 from leaven.data.sources.folders import Folder
 from leaven.data.sources.huggingface import HuggingFace, is_from_the_library
 from leaven.data.sources.kinds import ARRAYS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines
-from leaven.data.sources.tables import Table
 from leaven.data.sources.text_files import DOCUMENTS, LINES
-from leaven.data.splits import split_of
 from leaven.errors import UserError
-from leaven.modalities import Label, Value
+from leaven.modalities import Value
 from leaven.modalities.counts import is_sparse
+
+CLASS_VALUES = 100_000  # values of a column by which it is judged, at most
 
 
 def open_data(
@@ -76,10 +75,10 @@ def open_data(
 def _named_or_path(text: str, root: str | Path | None, options: Options) -> DataSet:
     if text.startswith("demo:"):
         x, y, splits = named.demo(text.removeprefix("demo:"))
-        return from_arrays(text, {"x": x}, labeling.number(y), options, splits=splits)
+        return assemble(text, {"x": x}, options, labels=y, splits=splits)
     if text.startswith("hf:"):
         data = HuggingFace.load(text.removeprefix("hf:"))
-        return _table(str(data.root), data, options)
+        return _table(data.root, data, options)
     path = Path(text).expanduser()
     if path.exists():
         return _path(path, options)
@@ -93,7 +92,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
         return _path(folder, options)
     if place is not None and (known := named.from_torchvision(text, [place, *([folder] if folder else [])])):
         x, y, splits, names = known
-        return from_arrays(text, {"x": x}, labeling.number(y, names), options, splits=splits)
+        return assemble(text, {"x": x}, options, labels=y, class_names=names, splits=splits)
     if folder is not None:
         return _path(folder, options)
     raise named.not_found(text, place)
@@ -105,12 +104,12 @@ def _path(path: Path, options: Options) -> DataSet:
         return _files(path.parent, [path.name], name, options)
     if HuggingFace.saved_in(path):
         data = HuggingFace.from_disk(path)
-        return _table(str(data.root), data, options)
+        return _table(data.root, data, options)
     if idx := arrays.find_idx(path):
         name = idx.resolve().parent.name if idx.name == "raw" else name
         x, y, splits, origins = arrays.read_idx(idx)
         names = arrays.FASHION if named.plain(name) == "fashionmnist" and y.max() == len(arrays.FASHION) - 1 else ()
-        return from_arrays(name, {"x": x}, labeling.number(y, names), options, splits=splits, names=origins)
+        return assemble(name, {"x": x}, options, labels=y, class_names=names, splits=splits, names=origins)
     return _files(path, folders.walk(path), name, options)
 
 
@@ -121,27 +120,19 @@ def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet
     if len(files.pictures) > len(files.tables):
         if options.columns:
             raise UserError("columns are for tables; these are picture files", where=root, hint=f"the folder holds {folders.kinds(names)}")
-        return from_listings(name, {"x": Folder(root, files.pictures)}, options, unused=files.unused(files.pictures))
-    if files.tables:
-        return _table(name, Table(root, files.tables), options, files)
-    if len(files.arrays) == 1:
-        read, left_out = arrays.read_arrays(root / files.arrays[0])
-        x, y, splits = arrays.joined(read)
-        unused = [*([f"the arrays {folders.listed(left_out)}"] if left_out else []), *files.unused(files.arrays)]
-        return from_arrays(name, {"x": x}, None if y is None else labeling.number(y), options, splits=splits, unused=unused)
-    if files.arrays:
-        raise UserError(
-            f"there are {len(files.arrays)} array files here, and one can be opened at a time",
-            where=root,
-            hint=f"give one of them, such as {root / files.arrays[0]}",
-        )
-    if lines := max(files.lines, key=len):
-        return _table(name, Lines.read(root, lines), options, files)
-    documents = files.documents
-    if documents and (len(documents) == 1 or all(split_of(file) for file in documents)):
-        return _table(name, Lines.read(root, documents), options, files)
-    if documents:
-        return from_listings(name, {"x": Documents(root, documents)}, options, unused=files.unused(documents))
+        return assemble(name, {"x": Folder(root, files.pictures)}, options, unused=files.unused(files.pictures))
+    if files.arrays and not files.tables:
+        first = root / files.arrays[0]
+        if len(files.arrays) > 1:
+            what = f"there are {len(files.arrays)} array files here, and one can be opened at a time"
+            raise UserError(what, where=root, hint=f"give one of them, such as {first}")
+        x, y, splits, left_out = arrays.read_arrays(first)
+        unused = [f"the arrays {folders.listed(left_out)}"] if left_out else []
+        return assemble(name, {"x": x}, options, labels=y, splits=splits, unused=unused + files.unused(files.arrays))
+    if table := files.table(root):
+        return _table(name, table, options, files)
+    if files.documents:
+        return assemble(name, {"x": Documents(root, files.documents)}, options, unused=files.unused(files.documents))
     raise files.nothing_usable(root)
 
 
@@ -153,25 +144,37 @@ def _table(name: str, table: Columns, options: Options, files: Kinds | None = No
     used = [*(part for column in chosen.values() for part in (column, *column.split("+"))), str(options.labels or "label"), "split", "group"]
     unused = [*table.unused(used), *(files.unused(table.files) if files else [])]
     if not several:
-        return from_listings(name, table.roles(chosen), options, unused=unused)
+        return assemble(name, {role: table.listing(column) for role, column in chosen.items()}, options, unused=unused)
     if len(wanted) > 1:
         raise UserError(f"{several[0]!r} can play a role only by itself", where=name)
     ((role, columns),) = wanted.items()
-    parts = {column: from_listings(name, table.roles({role: column}), options, unused=unused) for column in columns.split("+")}
-    return stacked(name, parts)
+    return stacked(name, {column: assemble(name, {role: table.listing(column)}, options, unused=unused) for column in columns.split("+")})
+
+
+def class_columns(path: Path, used: Collection[str] = ()) -> list[str]:
+    """The columns of a table that may hold classes, since their values are few and come again; none where this is no table.
+
+    used: columns that hold the samples.
+    """
+    root, names = (path.parent, [path.name]) if path.is_file() else (path, folders.walk(path) if path.is_dir() else [])
+    table = Kinds.of(names).table(root)
+    if table is None:
+        return []
+    used = {*(used or table.usual_roles().values()), *ABOUT}
+    columns = [column for column in table.column_names() if column not in used and table.holds_classes(column)]
+    return [column for column in columns if 1 < len(set(values := table.values(column)[:CLASS_VALUES])) <= len(values) / 4]
 
 
 def _in_memory(source: Any, options: Options) -> DataSet:
     if is_from_the_library(source):
         data = HuggingFace.of(type(source).__name__, source)
-        return _table(str(data.root), data, options)
+        return _table(data.root, data, options)
     if isinstance(source, Batch):
         source = {**source.roles, "label": source.label, "group": source.group}
     if isinstance(source, tuple) and len(source) == 2:
         source = {"x": source[0], "label": source[1]}
     if not isinstance(source, Mapping):
-        known = _is_array(source) or isinstance(source, list | tuple)
-        if not known and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        if not is_sparse(source) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
             streamed = isinstance(source, torch.utils.data.IterableDataset) or hasattr(source, "__iter__")
             what = f"a {type(source).__name__} can only be read in order" if streamed else f"a {type(source).__name__} cannot be opened"
             raise UserError(what, hint="give a path, a name, an array, (x, y), a dict of roles, or a data set with [row] and len()")
@@ -184,59 +187,47 @@ def _in_memory(source: Any, options: Options) -> DataSet:
 
 def _roles(roles: Mapping[str, Any], label: Any, group: Any, options: Options) -> DataSet:
     """Lists of texts, numbers or picture files, arrays, or one data set of objects, by the role that each plays."""
-    own = label.ids if isinstance(label, Label) else label
     groups = None if group is None else labeling.number(group).ids
     texts = any(_are_texts(value) for value in roles.values())
-    columns = {role: _cells(value) for role, value in roles.items() if _are_texts(value) or (texts and _is_column(value))}
-    files = {role: Folder(Path(), tuple(map(os.fspath, value))) for role, value in roles.items() if role not in columns and _are_paths(value)}
+    columns = {role: value for role, value in roles.items() if _are_texts(value) or (texts and _is_column(value))}
+    files = {role: value for role, value in roles.items() if role not in columns and _is_list_of(value, str, os.PathLike)}
     if columns or files:
-        name, options = "texts" if columns else "files", options if own is None else dataclasses.replace(options, labels=own)
-        same_length(name, {role: len(value) for role, value in roles.items()} | ({} if groups is None else {"group": len(groups)}))
-        table = Lines(name, ("",), columns, tuple(len(cells) for cells in columns.values())[:1])
-        listings = table.roles({role: role for role in columns}) if columns else {}
-        return from_listings(name, {role: listings.get(role) or files.get(role) or value for role, value in roles.items()}, options, group=groups)
+        name, counts = "texts" if columns else "files", {role: len(value) for role, value in roles.items()}
+        same_length(name, counts if groups is None else {**counts, "group": len(groups)})
+        cells = {role: value.tolist() if hasattr(value, "tolist") else list(value) for role, value in columns.items()}
+        table = Lines("texts", ("",), cells, tuple(map(len, cells.values()))[:1])
+        listings = {role: table.listing(role) for role in columns} | {role: Folder(Path(), tuple(map(os.fspath, files[role]))) for role in files}
+        options = options if label is None else dataclasses.replace(options, labels=label)
+        return assemble(name, {**roles, **listings}, options, group=groups)
     if len(roles) == 1:
         ((role, value),) = roles.items()
         if not _is_array(value) and not (isinstance(value, list | tuple) and (not value or isinstance(value[0], int | float | list | tuple))):
-            return _samples(role, value, own, groups, options)
-    return from_arrays("arrays", roles, None if own is None else labeling.number(own), options, group=groups)
+            return _samples(role, value, label, groups, options)
+    return assemble("arrays", roles, options, labels=label, group=groups)
 
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, Value | torch.Tensor | np.ndarray) or is_sparse(value)
 
 
+def _is_list_of(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, kinds) for item in value)
+
+
 def _is_column(value: Any) -> bool:
     """Whether it holds a number per sample."""
-    return getattr(value, "ndim", 0) == 1 or (isinstance(value, list | tuple) and all(isinstance(cell, int | float | None) for cell in value))
-
-
-def _cells(value: Any) -> list[Any]:
-    return value.tolist() if hasattr(value, "tolist") else list(value)
-
-
-def _are_paths(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, str | os.PathLike) for item in value)
+    return getattr(value, "ndim", 0) == 1 or _is_list_of(value, int, float, type(None))
 
 
 def _are_texts(value: Any) -> bool:
     """Whether it is a list of texts, and not of paths of pictures."""
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
-        return False
-    return len(folders.pictures(list(value))) < len(value)
+    return _is_list_of(value, str) and len(folders.pictures(value)) < len(value)
 
 
 def _samples(role: str, source: Any, label: Any, group: torch.Tensor | None, options: Options) -> DataSet:
     """A data set whose samples are objects."""
-    name = type(source).__name__
-    x, labels, kept, broken = samples.read_samples(source, options.size, options.channels, options.progress)
-    if label is not None:
-        numbered = labeling.number(label)
-    else:
-        numbered = labeling.number(labels, getattr(source, "classes", ()))
-        ids = Labels.none(len(source)).ids
-        ids[torch.from_numpy(kept)] = numbered.ids
-        numbered = Labels(ids, numbered.names)
+    x, labels, broken = samples.read_samples(source, options.size, options.channels, options.progress)
+    numbered = labeling.number(labels, getattr(source, "classes", ())) if label is None else labeling.number(label)
     unused = [f"the keys {folders.listed(keys)}"] if (keys := samples.unused(source[0])) else []
     names = [f"#{row}" for row in range(len(source))]
-    return from_arrays(name, {role: x}, numbered, options, group=group, names=names, unused=unused, broken=broken)
+    return assemble(type(source).__name__, {role: x}, options, labels=numbered, group=group, names=names, unused=unused, broken=broken)

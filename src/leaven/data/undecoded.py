@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data.sources.listing import Pictures
+from leaven.data.sources.listing import Listing
 from leaven.errors import UserError
 from leaven.modalities import LazyTensor
 from leaven.modalities.picture_files import Unusable, decode, quiet
@@ -27,7 +27,7 @@ class Undecoded(LazyTensor):
 
     costly = True
 
-    def __init__(self, listing: Pictures, kept: np.ndarray, side: int, channels: int):
+    def __init__(self, listing: Listing, kept: np.ndarray, side: int, channels: int):
         self.listing, self.kept, self.side, self.channels = listing, kept, side, channels
         self.shape, self.dtype = torch.Size((len(kept), channels, side, side)), torch.uint8
 
@@ -50,5 +50,4 @@ class Undecoded(LazyTensor):
         return torch.from_numpy(pixels)
 
     def take(self, rows: np.ndarray) -> Undecoded:
-        """The pictures of these rows, still undecoded."""
         return Undecoded(self.listing, self.kept[rows], self.side, self.channels)

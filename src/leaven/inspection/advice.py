@@ -74,7 +74,7 @@ def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, An
     kind, length, why = length_of(request, pace)
     steps = int(length) if kind == "steps" else pace.steps_of(length) if kind == "epochs" else pace.steps_in(training_time(length))
     modality = modality_of(spec)
-    native, size = modality.side(spec), modality.side(modality.training_input(spec, request.size))
+    native, size = (modality.open_options(input).get("size") for input in (spec, modality.training_input(spec, request.size)))
     reasons = {
         "method": why_method,
         "encoder": chosen.get("encoder", "asked for" if given.get("encoder") else "the method brings its own"),

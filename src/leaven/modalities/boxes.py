@@ -9,7 +9,6 @@ from torch import Tensor
 from leaven.errors import UserError
 from leaven.modalities.geometry import Geometry
 from leaven.modalities.modality import Modality
-from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
 
@@ -28,17 +27,11 @@ class BoxesModality(Modality):
     name, noun, plural, values = "boxes", "list of boxes", "lists of boxes", (Boxes,)
     target = placed = True
 
-    def spec(self, value: Any, train: Tensor) -> InputSpec:
-        return InputSpec(self.name, tuple(value.xyxy.shape[1:]))
-
     def checked(self, value: Any, where: str) -> Value:
         xyxy, classes = value.xyxy, value.classes
         if xyxy.ndim != 3 or xyxy.shape[2] != 4 or classes.shape != xyxy.shape[:2]:
-            raise UserError(
-                f"boxes of shape {tuple(xyxy.shape)} with classes of shape {tuple(classes.shape)}",
-                where=where,
-                hint="boxes are (samples, boxes, 4) and classes (samples, boxes), padded by class -1",
-            )
+            what = f"boxes of shape {tuple(xyxy.shape)} with classes of shape {tuple(classes.shape)}"
+            raise UserError(what, where=where, hint="boxes are (samples, boxes, 4) and classes (samples, boxes), padded by class -1")
         real = xyxy[classes >= 0]
         if not real.isfinite().all() or (real[:, 2:] <= real[:, :2]).any():
             raise UserError("some boxes are empty or not finite", where=where, hint="a box is left, top, right, bottom in pixels")

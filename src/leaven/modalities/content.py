@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leaven.errors import UserError
 from leaven.modalities.value import LazyTensor
 
 CHUNK = 512
@@ -23,11 +24,24 @@ def content_hash(*parts: bytes) -> int:
     return int.from_bytes(digest.digest(), "little", signed=True)
 
 
+def digest(parts: Iterable[object]) -> str:
+    """32 hexadecimal digits that change with any of the parts."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        state.update(repr(part).encode())
+    return state.hexdigest()
+
+
 def tensor_bytes(tensor: Tensor | LazyTensor) -> Iterable[bytes]:
     """The bytes of each sample. The layout in memory does not matter."""
     for start in range(0, len(tensor), CHUNK):
         for sample in tensor[start : start + CHUNK].contiguous().numpy():
             yield sample.tobytes()
+
+
+def check_finite(numbers: Tensor, where: str) -> None:
+    if numbers.is_floating_point() and not all(part.isfinite().all() for part in numbers.split(CHUNK)):
+        raise UserError("some values are not finite (NaN or infinity)", where=where, hint="remove or fill these samples")
 
 
 def evenly_spaced(count: int, limit: int) -> np.ndarray:
@@ -53,9 +67,9 @@ def moments(tensor: Tensor | LazyTensor, train: Tensor) -> tuple[tuple[float, ..
     chosen = train[torch.from_numpy(evenly_spaced(len(train), limit))]
     others = [dimension for dimension in range(len(tensor.shape)) if dimension != 1]
     chunks = chosen.split(CHUNK)
-    of_chunks = [torch.var_mean(tensor[chunk].float(), others, correction=0) for chunk in chunks]
+    chunk_moments = [torch.var_mean(tensor[chunk].float(), others, correction=0) for chunk in chunks]
     share = torch.tensor([len(chunk) / len(chosen) for chunk in chunks], dtype=torch.float64)[:, None]
-    variances, means = (torch.stack(parts).double() for parts in zip(*of_chunks, strict=True))
+    variances, means = (torch.stack(parts).double() for parts in zip(*chunk_moments, strict=True))
     mean = (share * means).sum(0)
     std = (share * (variances + (means - mean).square())).sum(0).sqrt()
     std = torch.where(std <= CONSTANT * mean.abs(), scale, std)  # 1 / 0 would make any other number infinite

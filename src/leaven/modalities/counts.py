@@ -124,9 +124,9 @@ class CountsModality(Modality):
         from sklearn.decomposition import TruncatedSVD
 
         tf_idf = TfIdf(value.take(train))
-        of_train = tf_idf(value.take(train))
-        size = min(size, *of_train.shape)
-        code = TruncatedSVD(size, random_state=seed).fit(of_train)
+        train_features = tf_idf(value.take(train))
+        size = min(size, *train_features.shape)
+        code = TruncatedSVD(size, random_state=seed).fit(train_features)
         return f"lsa {size}", lambda some: torch.from_numpy(code.transform(tf_idf(some))).float()
 
     def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:

@@ -1,12 +1,10 @@
 """The class of each sample, as a target."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from leaven.modalities.modality import Modality
-from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
 
@@ -22,6 +20,3 @@ class LabelModality(Modality):
     """Classes. Their number and names stand in `DataSpec`, beside the roles."""
 
     name, noun, plural, values, target = "label", "label", "labels", (Label,), True
-
-    def spec(self, value: Any, train: Tensor) -> InputSpec:
-        return InputSpec(self.name, ())

@@ -9,7 +9,6 @@ from torch import Tensor
 from leaven.errors import UserError
 from leaven.modalities.geometry import Geometry
 from leaven.modalities.modality import Modality
-from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
 IGNORED = 255
@@ -29,9 +28,6 @@ class MaskModality(Modality):
 
     name, noun, plural, values = "mask", "mask", "masks", (Mask,)
     target = placed = True
-
-    def spec(self, value: Any, train: Tensor) -> InputSpec:
-        return InputSpec(self.name, tuple(value.classes.shape[1:]))
 
     def checked(self, value: Any, where: str) -> Value:
         if value.classes.ndim != 3 or value.classes.is_floating_point():

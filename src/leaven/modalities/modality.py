@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -43,7 +42,7 @@ class Floor(NamedTuple):
     fit: Callable[[], Callable[[Value], Any]]
 
 
-class Modality(ABC):
+class Modality:
     """One kind of data: all that only this kind knows. Everything above asks it, and nobody asks which one it is.
 
     A subclass with a `name` registers itself. What it does not say is what plain numbers do.
@@ -94,9 +93,9 @@ class Modality(ABC):
 
     # --- what the samples hold ---
 
-    @abstractmethod
-    def spec(self, value: Value, train: Tensor) -> InputSpec:
+    def spec(self, value: Any, train: Tensor) -> InputSpec:
         """Shape and statistics of one role; statistics are over the samples `train`."""
+        return InputSpec(self.name, tuple(value.main.shape[1:]), rate=getattr(value, "rate", None))
 
     def sample_bytes(self, value: Value) -> Iterable[tuple[bytes, ...]]:
         """The content of each sample, for its hash."""
@@ -141,16 +140,12 @@ class Modality(ABC):
     # --- what an encoder reads ---
 
     def open_options(self, spec: InputSpec) -> dict[str, Any]:
-        """How data must be opened for an encoder of this input: arguments of `open_data`."""
+        """How data must be opened for an encoder of this input: arguments of `open_data`, "size" among them where `--size` sets one."""
         return {}
 
     def training_input(self, spec: InputSpec, size: int | None) -> InputSpec:
         """What encoders are built for: the stored samples at the training size (None: chosen)."""
         return spec
-
-    def side(self, spec: InputSpec) -> int | None:
-        """The side that `--size` sets; None for kinds that have none."""
-        return None
 
     def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
         """Why an encoder that reads `wanted` cannot read samples of `spec`, both of this modality; empty where it can."""
@@ -216,9 +211,9 @@ class Modality(ABC):
         from sklearn.decomposition import PCA
 
         raw = self.raw_features(value, train)
-        of_train = raw(value[train]).numpy()
-        size = min(size, *of_train.shape)
-        code = PCA(size, random_state=seed).fit(of_train)
+        train_features = raw(value[train]).numpy()
+        size = min(size, *train_features.shape)
+        code = PCA(size, random_state=seed).fit(train_features)
         return f"pca {size}", lambda some: torch.from_numpy(code.transform(raw(some).numpy())).float()
 
     # --- what people see and type ---

@@ -6,7 +6,6 @@ import io
 import statistics
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -46,9 +45,9 @@ def extensions() -> frozenset[str]:
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
 
 
-def is_picture_file(asked: object) -> bool:
-    """Whether this names a picture file that is there."""
-    return isinstance(asked, str | Path) and Path(asked).suffix.lower() in extensions() and Path(asked).expanduser().is_file()
+def is_picture_file(path: object) -> bool:
+    """Whether this names an existing picture file."""
+    return isinstance(path, str | Path) and Path(path).suffix.lower() in extensions() and Path(path).expanduser().is_file()
 
 
 def decode(source: Source, side: int, channels: int) -> np.ndarray:
@@ -73,29 +72,19 @@ def decode(source: Source, side: int, channels: int) -> np.ndarray:
         raise Unusable(_reason(error, source)) from error
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What the headers of some pictures say. sides: short sides in pixels; grey: none of them has colour."""
+def stored_shape(sources: Iterable[Source], size: int | None, channels: int | None) -> tuple[int, int]:
+    """(side, channels) at which pictures are stored for training at `size`, by the headers of some of them; None: chosen.
 
-    sides: tuple[int, ...]
-    grey: bool
-
-    def side(self, size: int | None) -> int:
-        """The side to store for training at `size` (None: chosen)."""
-        if not self.sides:
-            return size or DEFAULT_SIZE
-        return stored_side(statistics.median_low(self.sides), size)
-
-
-def survey(sources: Iterable[Source]) -> Survey:
-    """Read headers; those that cannot be read are left out."""
+    Headers that cannot be read are left out. One channel is enough where none of the pictures has colour.
+    """
     sides, grey = [], True
     with quiet():
         for source in sources:
             with contextlib.suppress(Exception), _open(source) as picture:
                 sides.append(min(picture.size))
                 grey = grey and _is_grey(picture)
-    return Survey(tuple(sides), grey and bool(sides))
+    side = stored_side(statistics.median_low(sides), size) if sides else size or DEFAULT_SIZE
+    return side, channels or (1 if sides and grey else 3)
 
 
 def stored_side(native: int, size: int | None) -> int:
@@ -107,7 +96,7 @@ def stored_side(native: int, size: int | None) -> int:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Pillow's warnings: what is wrong with a picture is told in the list of broken ones."""
+    """Without Pillow's warnings: the list of broken pictures says what is wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")

@@ -128,9 +128,6 @@ class PixelsModality(Modality):
         side = size or (stored if stored <= NATIVE_LIMIT else min(stored, DEFAULT_SIZE))
         return InputSpec(spec.modality, (spec.shape[0], side, side), spec.mean, spec.std)
 
-    def side(self, spec: InputSpec) -> int | None:
-        return spec.shape[1]
-
     def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
         """Sides may differ: pictures are resized."""
         if spec.shape[0] == wanted.shape[0]:

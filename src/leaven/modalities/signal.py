@@ -1,12 +1,10 @@
 """Signals of several channels, such as EEG."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from leaven.modalities.modality import Modality
-from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
 
@@ -24,6 +22,3 @@ class SignalModality(Modality):
     """Channels over time."""
 
     name, noun, plural, values = "signal", "signal", "signals", (Signal,)
-
-    def spec(self, value: Any, train: Tensor) -> InputSpec:
-        return InputSpec(self.name, tuple(value.samples.shape[1:]), rate=value.rate)

@@ -137,30 +137,23 @@ class TextModality(Modality):
         return lambda some: torch.from_numpy(transform(some.texts).toarray()).float()  # type: ignore[attr-defined]
 
     def floors(self, value: Any, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
-        def word_vectors() -> Callable[[Value], Tensor]:
-            mean = mean_of_words(value[train].texts, dim, seed)
-            return lambda some: torch.from_numpy(mean(some.texts)).float()  # type: ignore[attr-defined]
-
         return {
             **super().floors(value, train, dim, seed),
             CHARACTERS.name: Floor(CHARACTERS.phrase, lambda: self.raw_features(value, train, "char_wb")),
-            WORDS.name: Floor(WORDS.phrase, word_vectors),
+            WORDS.name: Floor(WORDS.phrase, lambda: word_vectors(value[train].texts, dim, seed)),
         }
 
     def pair_floors(self, values: tuple[Any, Any], train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
         known = [text for value in values for text in value[train].texts]
 
-        def of(fit: Callable[[], Callable]) -> Callable[[], Callable[[Value], Any]]:
-            def fitted() -> Callable[[Value], Any]:
-                transform = fit()
-                return lambda some: as_features(transform(some.texts))  # type: ignore[attr-defined]
-
-            return fitted
+        def tf_idf(analyzer: str) -> Callable[[Any], Any]:
+            transform = sparse_tf_idf(known, analyzer)
+            return lambda some: transform(some.texts)
 
         return {
-            INPUT.name: Floor("tf-idf of words", of(lambda: sparse_tf_idf(known, "word"))),
-            CHARACTERS.name: Floor(CHARACTERS.phrase, of(lambda: sparse_tf_idf(known, "char_wb"))),
-            WORDS.name: Floor(WORDS.phrase, of(lambda: mean_of_words(known, dim, seed))),
+            INPUT.name: Floor("tf-idf of words", lambda: tf_idf("word")),
+            CHARACTERS.name: Floor(CHARACTERS.phrase, lambda: tf_idf("char_wb")),
+            WORDS.name: Floor(WORDS.phrase, lambda: word_vectors(known, dim, seed)),
         }
 
     def lines(self, value: Any, tokenizer: Any = None) -> list[str] | None:
@@ -200,9 +193,10 @@ class TextModality(Modality):
         return spec.shape[0]
 
 
-def as_features(features: Any) -> Any:
-    """Dense features as a tensor; sparse ones as they are."""
-    return torch.from_numpy(features).float() if isinstance(features, np.ndarray) else features
+def word_vectors(known: Iterable[str], dim: int, seed: int) -> Callable[[Any], Tensor]:
+    """What gives texts the mean of their words' vectors, learned from known texts."""
+    mean = mean_of_words(known, dim, seed)
+    return lambda some: torch.from_numpy(mean(some.texts)).float()
 
 
 def extent(lengths: Iterable[int]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from leaven.errors import UserError
-from leaven.modalities.content import CHUNK, constant_dimensions, moments, value_range
+from leaven.modalities.content import check_finite, constant_dimensions, moments, value_range
 from leaven.modalities.modality import DefaultEncoder, Modality
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
@@ -38,8 +38,7 @@ class VectorModality(Modality):
         numbers = value.numbers
         if numbers.ndim != 2 or 0 in numbers.shape:
             raise UserError(f"an array of shape {tuple(numbers.shape)} does not hold plain numbers", where=where, hint="vectors are (N,D)")
-        if numbers.is_floating_point() and not all(part.isfinite().all() for part in numbers.split(CHUNK)):
-            raise UserError("some values are not finite (NaN or infinity)", where=where, hint="remove or fill these samples")
+        check_finite(numbers, where)
         return Vector(numbers.float())
 
     def constant(self, value: Any, train: Tensor) -> int:

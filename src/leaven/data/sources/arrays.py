@@ -4,7 +4,6 @@ import gzip
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,13 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.modalities import Value, Vector, modality_of
-from leaven.modalities.content import CHUNK
+from leaven.modalities.content import check_finite
 from leaven.modalities.counts import is_sparse, of_sparse
 from leaven.modalities.pixels import LAYOUTS, of_array
 
 IDX_PARTS = ("train", "t10k")
+# Of an .npz file; the first that fit.
+ARRAY_NAMES: tuple[tuple[str, ...], ...] = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"), ("x",))
 SPARSE_FIELDS = {"format", "shape", "data"}  # of what scipy.sparse.save_npz writes, beside those of its format
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -52,29 +53,46 @@ def as_value(array: Any, where: str) -> Value:
     tensor = as_tensor(array)
     if not 2 <= tensor.ndim <= 4 or 0 in tensor.shape:
         raise UserError(f"an array of shape {tuple(tensor.shape)} is neither pictures nor vectors", where=where, hint=LAYOUTS)
-    if tensor.is_floating_point() and not all(part.isfinite().all() for part in tensor.split(CHUNK)):
-        raise UserError("some values are not finite (NaN or infinity)", where=where, hint="remove or fill these samples")
+    check_finite(tensor, where)
     return Vector(tensor.float()) if tensor.ndim == 2 else of_array(tensor, where)
 
 
-def read_arrays(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The arrays of a .npy ("x", memory-mapped) or .npz file by name, or the sparse matrix of one ("x"); and the names of those left out. Nothing is
-    unpickled.
+def read_arrays(path: Path) -> tuple[Any, Any, list[str] | None, list[str]]:
+    """(x, y or None, splits or None, names of arrays left out) of a .npy file (memory-mapped) or an .npz file. Nothing is unpickled.
 
-    Raises UserError when it cannot be read.
+    An .npz file holds a sparse matrix, one array, or arrays named x, y, or x_train, y_train, x_test, y_test. Raises UserError when it cannot be read.
     """
     try:
         if path.suffix.lower() == ".npy":
-            return {"x": np.load(path, mmap_mode="r")}, []
-        if (sparse := read_sparse(path)) is not None:
-            return {"x": sparse}, []
+            return np.load(path, mmap_mode="r"), None, None, []
         with np.load(path) as archive:
-            wanted = _wanted(archive.files, path)
-            return {name: archive[name] for name in wanted}, [name for name in archive.files if name not in wanted]
+            if set(archive.files) >= SPARSE_FIELDS:
+                return read_sparse(path), None, None, []
+            wanted = next((names for names in ARRAY_NAMES if set(names) <= set(archive.files)), ())
+            if not wanted and len(archive.files) != 1:
+                hint = f"name it x (and the labels y); its arrays are {', '.join(archive.files)}"
+                raise UserError("which array holds the samples?", where=path, hint=hint)
+            wanted = wanted or tuple(archive.files)
+            read = [archive[name] for name in wanted]
+            left_out = [name for name in archive.files if name not in wanted]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"cannot read the array: {error}", where=path, hint="plain numbers, saved by numpy.save, numpy.savez or scipy.sparse.save_npz"
-        ) from error
+        hint = "plain numbers, saved by numpy.save, numpy.savez or scipy.sparse.save_npz"
+        raise UserError(f"cannot read the array: {error}", where=path, hint=hint) from error
+    if len(read) < 4:
+        return read[0], read[1] if len(read) > 1 else None, None, left_out
+    x_train, y_train, x_test, y_test = read
+    splits = ["train"] * len(x_train) + ["test"] * len(x_test)
+    return np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), splits, left_out
+
+
+def read_sparse(path: Path) -> Any:
+    """The sparse matrix of a file that scipy.sparse.save_npz wrote. Raises ValueError for a damaged one."""
+    from scipy.sparse import load_npz
+
+    matrix = load_npz(path)
+    if hasattr(matrix, "check_format"):
+        matrix.check_format(full_check=True)  # else a wrong index reads memory that is not its own
+    return matrix
 
 
 def find_idx(folder: Path) -> Path | None:
@@ -98,37 +116,6 @@ def read_idx(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[str]
         splits += [part] * count
         origins += [f"{path.name}#{row}" for row in range(count)]
     return np.concatenate(pictures), np.concatenate(labels), splits, origins
-
-
-def _wanted(names: list[str], path: Path) -> list[str]:
-    for wanted in (("x_train", "y_train", "x_test", "y_test"), ("x", "y"), ("x",)):
-        if set(wanted) <= set(names):
-            return list(wanted)
-    if len(names) == 1:
-        return names
-    raise UserError("which array holds the samples?", where=path, hint=f"name it x (and the labels y); its arrays are {', '.join(names)}")
-
-
-def joined(arrays: Mapping[str, Any]) -> tuple[Any, Any, list[str] | None]:
-    """(x, y or None, splits or None) from arrays named x, y, or x_train, y_train, x_test, y_test, or a single one."""
-    if "x_train" not in arrays:
-        x = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
-        return x, arrays.get("y"), None
-    splits = [part for part in ("train", "test") for _ in range(len(arrays[f"x_{part}"]))]
-    return *(np.concatenate([arrays[f"{name}_train"], arrays[f"{name}_test"]]) for name in "xy"), splits  # type: ignore[return-value]
-
-
-def read_sparse(path: Path) -> Any:
-    """The sparse matrix of an .npz file that scipy.sparse.save_npz wrote, or None for another one. Raises UserError for a damaged one."""
-    with np.load(path) as archive:
-        if not set(archive.files) >= SPARSE_FIELDS:
-            return None
-    from scipy.sparse import load_npz
-
-    matrix = load_npz(path)
-    if hasattr(matrix, "check_format"):
-        matrix.check_format(full_check=True)  # else a wrong index reads memory that is not its own
-    return matrix
 
 
 def _idx(folder: Path, part: str, kind: str) -> Path | None:

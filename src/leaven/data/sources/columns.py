@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.labels import Labels
 from leaven.data.sources.folders import Folder, listed, pictures
+from leaven.data.sources.listing import Listing
 from leaven.data.splits import canonical, split_of
 from leaven.errors import UserError
 
@@ -28,11 +30,9 @@ FIRST = 20  # values by which a column's kind is judged where reading all would 
 SCORES = ("score", "relatedness_score", "similarity")
 
 
-class Columns(ABC):
-    """A listing (see `Listing`) whose samples are a column of a table. root: where it lies. files: below it, if it is made of such.
-    column: the samples."""
+class Columns(Listing):
+    """A listing whose samples are a column of a table. files: below the root, if it is made of such. Subclasses are dataclasses."""
 
-    root: Path | str
     files: tuple[str, ...]
     column: str
 
@@ -45,10 +45,6 @@ class Columns(ABC):
     @abstractmethod
     def parts(self) -> dict[str, int]:
         """Rows per file, or per split of a data set."""
-
-    @abstractmethod
-    def with_column(self, column: str) -> Self:
-        """The same table, whose samples are this column."""
 
     @abstractmethod
     def column_names(self) -> list[str]: ...
@@ -74,7 +70,7 @@ class Columns(ABC):
         return split_of(part)
 
     @cached_property
-    def names(self) -> Sequence[str]:
+    def names(self) -> Sequence[str]:  # type: ignore[override]
         """`file.csv#row` or `split#row` for each row."""
         return [f"{part}#{row}" for part, count in self.parts.items() for row in range(count)]
 
@@ -84,28 +80,24 @@ class Columns(ABC):
 
         kind = self.arrow_type(column)
         if types.is_struct(kind):
-            kind = next((field.type for field in kind if field.name == "bytes"), None)
-            return "pictures" if kind is not None and (types.is_binary(kind) or types.is_large_binary(kind)) else ""
-        if types.is_binary(kind) or types.is_large_binary(kind):
+            return "pictures" if any(field.name == "bytes" and is_bytes(field.type) for field in kind) else ""
+        if is_bytes(kind):
             return "pictures"
-        if types.is_string(kind) or types.is_large_string(kind):
+        if is_text(kind):
             return "pictures" if self.names_pictures(column) else "text"
         return "numbers" if types.is_integer(kind) or types.is_floating(kind) else ""
 
     def holds_classes(self, column: str) -> bool:
-        """Whether a column that there is holds whole numbers, truth values or texts."""
+        """Whether an existing column holds whole numbers, truth values or texts."""
         import pyarrow.types as types
 
         kind = self.arrow_type(column)
         kind = kind.value_type if types.is_dictionary(kind) else kind
-        return types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
+        return types.is_integer(kind) or types.is_boolean(kind) or is_text(kind)
 
     def names_pictures(self, column: str) -> bool:
         """Whether most of a column's first values name picture files, relative to where the table lies."""
-        import pyarrow.types as types
-
-        kind = self.arrow_type(column)
-        if not isinstance(self.root, Path) or not (types.is_string(kind) or types.is_large_string(kind)):
+        if not isinstance(self.root, Path) or not is_text(self.arrow_type(column)):
             return False
         files = [str(value).strip() for value in self.first_values(column) if value]
         return 2 * len(pictures(files)) > len(files)
@@ -116,29 +108,22 @@ class Columns(ABC):
             return True
         return any((Path(self.root) / str(file).strip()).exists() for file in self.first_values(column) if file)
 
-    def listing(self, column: str) -> Columns | ListedFiles:
-        """The samples of a column."""
+    def listing(self, column: str) -> Listing:
+        """The samples of a column. Raises UserError where there is no such column."""
+        if column not in self.column_names():
+            raise self.no_column(column)
+        if not self.holds(column):
+            raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, neither pictures nor text nor numbers", where=self.place)
         if not self.names_pictures(column):
-            return self.with_column(column)
+            return dataclasses.replace(self, column=column)  # type: ignore[type-var]
         return ListedFiles(Path(self.root), tuple(str(value or "").strip().replace("\\", "/") for value in self.values(column)), self)
 
     @cached_property
-    def kind(self) -> str:
+    def kind(self) -> str:  # type: ignore[override]
         return self.holds(self.column)
 
     def contents(self) -> list[Any]:
-        """The samples themselves, of texts and numbers."""
         return self.values(self.column)
-
-    def roles(self, columns: Mapping[str, str] | None) -> dict[str, Columns | ListedFiles]:
-        """Role -> the listing of its samples: as asked for, else as the columns' names suggest. UserError where there is no such column."""
-        chosen = dict(columns or self.usual_roles())
-        for column in chosen.values():
-            if column not in self.column_names():
-                raise self.no_column(column)
-            if not self.holds(column):
-                raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, neither pictures nor text nor numbers", where=self.place)
-        return {role: self.listing(column) for role, column in chosen.items()}
 
     def usual_roles(self) -> dict[str, str]:
         """x is the first column of pictures. Without one: roles by their names, two sentences and their score, or x, the column of texts."""
@@ -172,7 +157,7 @@ class Columns(ABC):
     def labels(self, spec: str | Path | None) -> Labels:
         """None: the column `label` if it holds classes; a column's name; or a csv file that is matched by the rows' names."""
         if spec is None:
-            return self._classes("label") if self._tells("label") else Labels.none(len(self.names))
+            return self.classes("label") if self.tells("label") else Labels.none(len(self.names))
         column = str(spec)
         if column not in self.column_names():
             if column.lower().endswith(".csv"):
@@ -180,11 +165,11 @@ class Columns(ABC):
             raise self.no_column(column)
         if not self.holds_classes(column):
             raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, not classes", where=self.place)
-        return self._classes(column)
+        return self.classes(column)
 
     def groups(self) -> Tensor:
         """By the column `group`, if there is one that holds classes."""
-        return self._classes("group").ids if self._tells("group") else Labels.none(len(self.names)).ids
+        return self.classes("group").ids if self.tells("group") else super().groups()
 
     def unused(self, used: Collection[str]) -> list[str]:
         """The columns of text, pictures and numbers that are not among those used."""
@@ -197,11 +182,24 @@ class Columns(ABC):
     def no_column(self, column: str) -> UserError:
         return UserError(f"no column {column!r}", where=self.place, hint=f"the columns are {', '.join(self.column_names())}")
 
-    def _tells(self, column: str) -> bool:
+    def tells(self, column: str) -> bool:
+        """Whether there is such a column of classes."""
         return column in self.column_names() and self.holds_classes(column)
 
-    def _classes(self, column: str) -> Labels:
-        return labeling.from_column(self.values(column), self.class_names(column))
+    def classes(self, column: str) -> Labels:
+        return labeling.number(self.values(column), self.class_names(column))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    return types.is_string(kind) or types.is_large_string(kind)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    return types.is_binary(kind) or types.is_large_binary(kind)
 
 
 @dataclass(frozen=True, eq=False)

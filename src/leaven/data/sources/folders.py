@@ -1,27 +1,25 @@
 """Folders and globs of picture files."""
 
 import glob
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from leaven.data import labels as labeling
 from leaven.data.labels import Labels
+from leaven.data.sources.listing import Listing
 from leaven.data.splits import canonical
 from leaven.errors import UserError
-from leaven.modalities.content import evenly_spaced
-from leaven.modalities.picture_files import SURVEY, Source, extensions
+from leaven.modalities.content import digest
+from leaven.modalities.picture_files import Source, extensions
 
 LISTED = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Folder:
+class Folder(Listing):
     """Picture files below a root; names: their relative paths with `/`, sorted."""
 
     kind = "pictures"
@@ -31,26 +29,11 @@ class Folder:
 
     def identity(self) -> str:
         """Changes with the root, the names, sizes, modes and times of change."""
-        digest = hashlib.blake2b(str(self.root.resolve()).encode(errors="surrogateescape"), digest_size=16)
-        for name in self.names:
-            try:
-                stat = os.stat(self.root / name)
-                seen: tuple[int, ...] = (stat.st_size, stat.st_mtime_ns, stat.st_mode)
-            except OSError:
-                seen = ()
-            digest.update(repr((name, seen)).encode())
-        return digest.hexdigest()
-
-    def chunks(self, size: int) -> Iterator[list[Source]]:
-        for start in range(0, len(self.names), size):
-            yield [self.root / name for name in self.names[start : start + size]]
+        root = self.root.resolve()
+        return digest((str(root / name), state_of(root / name)) for name in self.names)
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
         return [self.root / self.names[row] for row in rows]
-
-    def sample(self, most: int = SURVEY) -> Iterator[Source]:
-        """Some pictures, evenly spaced."""
-        return iter(self.sources(evenly_spaced(len(self.names), most).tolist()))
 
     def splits(self) -> list[str | None]:
         """Each picture's split by the outermost folder's name; all None unless one of these folders is a train folder."""
@@ -65,10 +48,10 @@ class Folder:
         inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.names, splits, strict=True)]
         if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
             inside = [parts[:-1] for parts in inside]
-        if spec is None:
-            return labeling.from_folders(inside) if labeling.folders_are_classes(inside, splits) else Labels.none(len(inside))
-        if spec == "folder":
-            return labeling.from_folders(inside)
+        if spec is None and not labeling.folders_are_classes(inside, splits):
+            return Labels.none(len(inside))
+        if spec in (None, "folder"):
+            return labeling.number([parts[-1] if parts else None for parts in inside])
         if str(spec).lower().endswith(".csv"):
             path = Path(spec).expanduser()
             return labeling.from_csv(path if path.exists() or not (self.root / path).exists() else self.root / path, self.names)
@@ -76,8 +59,14 @@ class Folder:
             f"no column {str(spec)!r}: a folder of pictures has no columns", where=self.root, hint="give `folder` or a csv file (file,label)"
         )
 
-    def groups(self) -> Tensor:
-        return Labels.none(len(self.names)).ids
+
+def state_of(file: Path) -> tuple[int, ...]:
+    """Size, time of change and mode; empty where the file cannot be asked."""
+    try:
+        stat = os.stat(file)
+    except OSError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns, stat.st_mode
 
 
 def walk(root: Path) -> list[str]:
@@ -104,7 +93,7 @@ def expand(pattern: str) -> tuple[Path, list[str]]:
     return root, sorted(name.replace(os.sep, "/") for name in names if not (root / name).is_dir())
 
 
-def pictures(names: list[str]) -> tuple[str, ...]:
+def pictures(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if os.path.splitext(name)[1].lower() in extensions())
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaven.data.sources.columns import Columns
 from leaven.errors import UserError
-from leaven.modalities.content import evenly_spaced
-from leaven.modalities.picture_files import SURVEY, Source
+from leaven.modalities.content import digest
+from leaven.modalities.picture_files import Source
 
 if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
 
+@dataclass(frozen=True, eq=False)
 class HuggingFace(Columns):
-    """Splits of one data set, one after another; column: the samples."""
+    """Splits of one data set, one after another. root: its name."""
 
-    def __init__(self, name: str, splits: Mapping[str, datasets.Dataset], column: str = ""):
-        self.root, self.files, self.sets, self.column = name, (), dict(splits), column
+    files = ()
+
+    root: str
+    sets: dict[str, datasets.Dataset]
+    column: str = ""
 
     @classmethod
     def load(cls, name: str) -> HuggingFace:
@@ -65,7 +69,7 @@ class HuggingFace(Columns):
         parts = data if isinstance(data, dict) else {str(data.split or "all"): data}
         if any(not isinstance(part, datasets.Dataset) for part in parts.values()):
             raise UserError("a streamed data set cannot be read by row", where=name, hint="load it with streaming=False")
-        return cls(name, parts)
+        return cls(name, dict(parts))
 
     @staticmethod
     def saved_in(folder: Path) -> bool:
@@ -84,48 +88,26 @@ class HuggingFace(Columns):
         return part
 
     @cached_property
-    def pictures(self) -> dict[str, datasets.Dataset]:
-        """The pictures alone, as bytes and paths."""
+    def pictures(self) -> datasets.Dataset:
+        """The pictures of all splits, as bytes and paths."""
         import datasets
 
-        picked = {split: part.select_columns([self.column]) for split, part in self.sets.items()}
-        if not isinstance(self.first.features[self.column], datasets.Image):
-            return picked
-        return {split: part.cast_column(self.column, datasets.Image(decode=False)) for split, part in picked.items()}
+        parts = [part.select_columns([self.column]) for part in self.sets.values()]
+        if isinstance(self.first.features[self.column], datasets.Image):
+            parts = [part.cast_column(self.column, datasets.Image(decode=False)) for part in parts]
+        return datasets.concatenate_datasets(parts)
 
     def identity(self) -> str:
-        digest = hashlib.blake2b(repr((self.root, self.column)).encode(), digest_size=16)
-        for split, part in self.sets.items():
-            digest.update(repr((split, len(part), part._fingerprint)).encode())
-        return digest.hexdigest()
-
-    def chunks(self, size: int) -> Iterator[list[Source]]:
-        for part in self.pictures.values():
-            for start in range(0, len(part), size):
-                yield [as_source(value) for value in part[start : start + size][self.column]]
+        return digest((self.root, self.column, *((split, len(part), part._fingerprint) for split, part in self.sets.items())))
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
-        by_row: dict[int, Source] = {}
-        start = 0
-        for part in self.pictures.values():
-            mine = [row for row in rows if start <= row < start + len(part)]
-            if mine:
-                values = part[[row - start for row in mine]][self.column]
-                by_row |= dict(zip(mine, (as_source(value) for value in values), strict=True))
-            start += len(part)
-        return [by_row[row] for row in rows]
-
-    def sample(self, most: int = SURVEY) -> Iterator[Source]:
-        return iter(self.sources(evenly_spaced(len(self.names), most).tolist()))
+        return [as_source(value) for value in self.pictures[list(rows)][self.column]]
 
     def column_names(self) -> list[str]:
         return list(self.first.column_names)
 
     def arrow_type(self, column: str) -> pa.DataType:
         return self.first.features.arrow_schema.field(column).type
-
-    def with_column(self, column: str) -> HuggingFace:
-        return HuggingFace(str(self.root), self.sets, column)
 
     def class_names(self, column: str) -> Sequence[str]:
         return getattr(self.first.features[column], "names", None) or ()

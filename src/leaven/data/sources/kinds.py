@@ -8,8 +8,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from leaven.data.sources.columns import Columns
 from leaven.data.sources.folders import kinds, listed, pictures
+from leaven.data.sources.lines import Lines
+from leaven.data.sources.tables import Table
 from leaven.data.sources.text_files import DOCUMENTS, LINES
+from leaven.data.splits import split_of
 from leaven.errors import UserError
 
 TABLES, ARRAYS = (".parquet", ".pq"), (".npy", ".npz")
@@ -37,12 +41,21 @@ class Kinds:
 
         documents = tuple(name for name in ending(*DOCUMENTS) if len(names) == 1 or not is_note(name))
         lines = tuple(ending(suffix) for suffix in LINES)
-        return cls(tuple(names), pictures(list(names)), ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS))
+        return cls(tuple(names), pictures(names), ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS))
 
     @property
     def usable(self) -> int:
         """How many files can be read."""
         return sum(map(len, (self.pictures, self.tables, self.arrays, *self.lines, self.documents)))
+
+    def table(self, root: Path) -> Columns | None:
+        """The table that these files hold: parquet, delimited files, or lines of text; None where there is none."""
+        if self.tables:
+            return Table(root, self.tables)
+        files = max(self.lines, key=len)
+        if not files and (len(self.documents) == 1 or all(split_of(file) for file in self.documents)):
+            files = self.documents
+        return Lines.read(root, files) if files else None
 
     def check_sounds(self, root: Path) -> None:
         """Raises UserError where the folder is one of sounds."""

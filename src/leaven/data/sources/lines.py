@@ -48,9 +48,6 @@ class Lines(Columns):
     def parts(self) -> dict[str, int]:
         return dict(zip(self.files, self.counts, strict=True))
 
-    def with_column(self, column: str) -> Lines:
-        return Lines(self.root, self.files, self.columns, self.counts, column)
-
     def column_names(self) -> list[str]:
         return list(self.columns)
 

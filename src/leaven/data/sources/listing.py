@@ -1,57 +1,92 @@
-"""What samples lie somewhere, and how they are read: the common face of folders, tables and Hugging Face data sets."""
+"""The samples that lie somewhere, and how they are read: the common face of folders, tables and Hugging Face data sets."""
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from leaven.data.labels import Labels
-from leaven.modalities.picture_files import Source
+from leaven.modalities import Value, modality_of
+from leaven.modalities.content import evenly_spaced
+from leaven.modalities.picture_files import SURVEY, Source
 
 
-class Listing(Protocol):
-    """Samples in a fixed order.
+class Listing(ABC):
+    """Samples in a fixed order: pictures, which are read when they are needed, or texts or numbers.
 
     root: where they lie, for messages. names: one per sample. kind: "pictures", "text" or "numbers".
     """
 
-    @property
-    def root(self) -> Path | str: ...
-    @property
-    def names(self) -> Sequence[str]: ...
+    root: Path | str
+    names: Sequence[str]
+    kind: str
 
-    @property
-    def kind(self) -> str: ...
-
+    @abstractmethod
     def splits(self) -> list[str | None]:
         """Each sample's split, where it is known."""
 
+    @abstractmethod
     def labels(self, spec: str | Path | None) -> Labels:
         """The labels that `spec` asks for; None: what is plain."""
 
     def groups(self) -> Tensor:
         """(N,) int64: which samples belong together (one patient, one video), -1 = none."""
-
-
-class Contents(Listing, Protocol):
-    """Texts or numbers."""
+        return Labels.none(len(self.names)).ids
 
     def contents(self) -> list[Any]:
-        """All of them, in order."""
-
-
-class Pictures(Listing, Protocol):
-    """Pictures, which are read when they are needed."""
+        """All texts or numbers, in order."""
+        raise NotImplementedError
 
     def identity(self) -> str:
         """A text that changes with the pictures."""
-
-    def chunks(self, size: int) -> Iterator[list[Source]]:
-        """All pictures in order, up to `size` at a time."""
-
-    def sample(self, most: int = ...) -> Iterator[Source]:
-        """Up to so many pictures (512 unless said), spread over the listing; a table reads no more than that."""
+        raise NotImplementedError
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
         """The pictures of these rows."""
+        raise NotImplementedError
+
+    def chunks(self, size: int) -> Iterator[list[Source]]:
+        """All pictures in order, up to `size` at a time."""
+        rows = range(len(self.names))
+        return (self.sources(rows[start : start + size]) for start in rows[::size])
+
+    def sample(self, most: int = SURVEY) -> Iterator[Source]:
+        """Up to so many pictures, spread over the listing; a table reads no more than 512."""
+        return iter(self.sources(evenly_spaced(len(self.names), most).tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What plays one role: the samples that can be used, their rows, why the other rows cannot, and, where they are known, the samples' hashes."""
+
+    value: Value
+    kept: np.ndarray
+    broken: Sequence[tuple[int, str]] = ()
+    hashes: Tensor | None = None
+
+    @classmethod
+    def of_array(cls, value: Value, broken: Sequence[tuple[int, str]] = ()) -> Part:
+        """All samples but those that say nothing. broken: the rows that the value lacks, and why."""
+        rows = np.delete(np.arange(len(value) + len(broken)), [row for row, _ in broken])
+        empty, why = modality_of(value).empty(value) or (torch.zeros(len(value), dtype=torch.bool), "")
+        if not empty.any():
+            return cls(value, rows, broken)
+        return cls(value.take((~empty).nonzero().flatten()), rows[~empty.numpy()], [*broken, *((row, why) for row in rows[empty.numpy()].tolist())])
+
+    @property
+    def total(self) -> int:
+        """How many rows there are, broken ones included."""
+        return len(self.kept) + len(self.broken)
+
+    def at(self, rows: np.ndarray) -> Part:
+        """The samples of these rows, all of which can be used."""
+        place = torch.from_numpy(np.searchsorted(self.kept, rows))
+        value = self.value if len(self.kept) == len(rows) else self.value.take(place)
+        return Part(value, rows, hashes=None if self.hashes is None else self.hashes[place])

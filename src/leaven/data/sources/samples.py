@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.modalities.content import evenly_spaced
-from leaven.modalities.picture_files import SURVEY, Unusable, decode, quiet, survey
+from leaven.modalities.picture_files import SURVEY, Unusable, decode, quiet, stored_shape
 
 INPUTS = ("x", "image", "img", "picture", "input", "inputs", "pixel_values")
 LABELS = ("label", "labels", "target", "y")
@@ -18,43 +18,41 @@ LABELS = ("label", "labels", "target", "y")
 
 def read_samples(
     samples: Sequence[Any], size: int | None, channels: int | None, progress: Callable[[int, int], object] | None
-) -> tuple[Any, list[Any], np.ndarray, list[tuple[int, str]]]:
-    """(inputs, labels, kept, broken) of samples that can be indexed: each an input, an (input, label, ...) tuple, or a dict of them.
+) -> tuple[Tensor, list[Any], list[tuple[int, str]]]:
+    """(inputs, labels, broken) of samples that can be indexed: each an input, an (input, label, ...) tuple, or a dict of them.
 
-    PIL pictures are fitted as pictures from files are; arrays and tensors of one shape are stacked. labels: -1 where there are none. kept: (N,) rows
-    that could be used; broken: the others, and why.
+    PIL pictures are fitted as pictures from files are; arrays and tensors of one shape are stacked. labels: of all samples, None where there are
+    none. broken: the rows that the inputs lack, and why.
     """
     total = len(samples)
     if not total:
         raise UserError("no samples: the data set is empty", where=type(samples).__name__)
     first, _ = parts(samples[0])
     pictures = isinstance(first, Image.Image)
-    side = 0
-    if pictures:
-        seen = survey(parts(samples[row])[0] for row in evenly_spaced(total, SURVEY).tolist())
-        side, channels = seen.side(size), channels or (1 if seen.grey else 3)
-    inputs, labels, kept, broken = [], [], [], []
+    surveyed = (parts(samples[row])[0] for row in evenly_spaced(total, SURVEY).tolist()) if pictures else ()
+    shape = stored_shape(surveyed, size, channels)
+    inputs, broken = [], []
+    labels: list[Any] = [None] * total
     with quiet():
         for row in range(total):
             try:
                 value, label = parts(samples[row])
-                inputs.append(decode(value, side, channels) if pictures and channels else as_array(value))
-                labels.append(label)
-                kept.append(row)
+                inputs.append(decode(value, *shape) if pictures else as_array(value))
+                labels[row] = label
             except (Unusable, OSError) as reason:
                 broken.append((row, str(reason)))
             if progress is not None:
                 progress(row + 1, total)
-    if not kept:
+    if not inputs:
         raise UserError(f"none of the {total} samples can be used, the first because {broken[0][1]}", where=type(samples).__name__)
     if len(shapes := {array.shape for array in inputs}) > 1:
         some = ", ".join(map(str, sorted(shapes)[:3]))
         raise UserError(f"the samples differ in shape: {some}", where=type(samples).__name__, hint="give PIL pictures, or resize in the data set")
-    return torch.from_numpy(np.stack(inputs)), labels, np.array(kept, np.int64), broken
+    return torch.from_numpy(np.stack(inputs)), labels, broken
 
 
 def parts(sample: Any) -> tuple[Any, Any]:
-    """The input and the label (-1 = none) of one sample."""
+    """The input and the label, if any, of one sample."""
     if isinstance(sample, Mapping):
         value, label = (next((sample[name] for name in names if name in sample), None) for names in (INPUTS, LABELS))
         if value is None:
@@ -65,7 +63,7 @@ def parts(sample: Any) -> tuple[Any, Any]:
         value, label = sample, None
     if isinstance(label, Tensor | np.ndarray | np.generic) and np.asarray(label).size == 1:
         label = label.item()
-    return value, label if isinstance(label, int | str) else -1
+    return value, label if isinstance(label, int | str) else None
 
 
 def unused(sample: Any) -> list[str]:

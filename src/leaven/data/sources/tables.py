@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaven.data.sources.columns import FIRST, Columns
+from leaven.data.sources.folders import state_of
 from leaven.data.sources.huggingface import HuggingFace
 from leaven.errors import UserError
-from leaven.modalities.content import evenly_spaced
+from leaven.modalities.content import digest, evenly_spaced
 from leaven.modalities.picture_files import SURVEY, Source
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ SURVEY_GROUPS = 8
 
 @dataclass(frozen=True, eq=False)
 class Table(Columns):
-    """Parquet files of one schema below a root, read row group by row group; column: the samples."""
+    """Parquet files of one schema below a root, read row group by row group."""
 
     root: Path
     files: tuple[str, ...]
@@ -60,20 +59,16 @@ class Table(Columns):
         return {name: table.metadata.num_rows for name, table in zip(self.files, self.opened, strict=True)}
 
     def identity(self) -> str:
-        digest = hashlib.blake2b(str(self.root.resolve()).encode(errors="surrogateescape"), digest_size=16)
-        digest.update(repr(self.column).encode())
-        for name in self.files:
-            stat = os.stat(self.root / name)
-            digest.update(repr((name, stat.st_size, stat.st_mtime_ns)).encode())
-        return digest.hexdigest()
+        root = self.root.resolve()
+        return digest((self.column, str(root / name), state_of(root / name)) for name in self.files)
 
     def chunks(self, size: int) -> Iterator[list[Source]]:
-        for table, name in zip(self.opened, self.files, strict=True):
-            yield from self._read(table, name, size, None)
+        for file in zip(self.opened, self.files, strict=True):
+            yield from self._read(*file, size)
 
     def sample(self, most: int = SURVEY) -> Iterator[Source]:
         """Up to 512 pictures, from the beginnings of up to 8 row groups, evenly spaced."""
-        groups = [(table, name, group) for table, name in zip(self.opened, self.files, strict=True) for group in range(table.num_row_groups)]
+        groups = [(*file, group) for file in zip(self.opened, self.files, strict=True) for group in range(file[0].num_row_groups)]
         chosen = [groups[i] for i in evenly_spaced(len(groups), SURVEY_GROUPS)]
         for table, name, group in chosen:
             yield from next(self._read(table, name, min(most, SURVEY) // len(chosen), [group]), [])
@@ -86,7 +81,7 @@ class Table(Columns):
         """The same pictures in an Arrow file of Hugging Face's cache: parquet can only be read a row group at a time."""
         return HuggingFace.from_parquet([self.root / name for name in self.files], self.column)
 
-    def _read(self, table: pq.ParquetFile, name: str, size: int, groups: list[int] | None) -> Iterator[list[Source]]:
+    def _read(self, table: pq.ParquetFile, name: str, size: int, groups: list[int] | None = None) -> Iterator[list[Source]]:
         import pyarrow as pa
 
         nested = pa.types.is_struct(self.schema.field(self.column).type)
@@ -98,14 +93,10 @@ class Table(Columns):
             raise UserError(f"the table is damaged: {error}", where=self.root / name, hint="fetch or write the file again") from error
 
     def values(self, column: str) -> list[Any]:
-        """One column of all files."""
         return [value for table in self.opened for value in table.read([column]).column(0).to_pylist()]
 
     def first_values(self, column: str) -> list[Any]:
         return next((batch.column(0).to_pylist() for batch in self.opened[0].iter_batches(FIRST, columns=[column])), [])
-
-    def with_column(self, column: str) -> Table:
-        return Table(self.root, self.files, column)
 
     def column_names(self) -> list[str]:
         return list(self.schema.names)
