@@ -17,7 +17,7 @@ from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.modalities import Vector
 from leaven.run import Run
 from leaven.sampling import Members, Stream
-from leaven.sampling.buffer import Policy, Reservoir
+from leaven.sampling.stream import Policy, Reservoir
 from leaven.training.loop import Settings, Training
 from leaven.training.plan import Plan
 from leaven.training.trained import trained_method
