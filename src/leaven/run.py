@@ -163,6 +163,9 @@ class Run:
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.config_path, {"format": FORMAT, **config})
 
+    def update_config(self, **changes: Any) -> None:
+        self.write_config({**self.config, **changes})
+
     @property
     def finished(self) -> bool:
         return self.config_path.is_file() and self.config.get("result") is not None

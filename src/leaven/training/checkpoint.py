@@ -78,8 +78,7 @@ class Checkpoints:
 
     def keep_newest(self, count: int) -> None:
         """Remove all others."""
-        files = self.files()
-        for path in files[: max(0, len(files) - count)]:
+        for path in self.files()[::-1][count:]:
             path.unlink(missing_ok=True)
 
     def save(self, step: int, state: dict[str, Any]) -> None:

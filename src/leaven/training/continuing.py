@@ -1,29 +1,23 @@
 """What a run's folder already holds: who writes there, and whether this training may go on with it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from leaven.console import Say
 from leaven.errors import UserError
 from leaven.run import FORMAT, Run, read_json
 from leaven.training.checkpoint import Checkpoints
-from leaven.training.distributed import agree, rank
+from leaven.training.distributed import made_by_first
 
 
 @contextmanager
 def alone_in(folder: Run) -> Iterator[None]:
     """Hold a run's folder for this training, for all its processes together. Raises UserError where another training holds it."""
     with ExitStack() as held:
-        refused: UserError | None = None
-        if rank() == 0:
-            try:
-                held.enter_context(folder.lock())
-            except UserError as error:
-                refused = error
-        if agree(refused is not None):
-            raise refused or UserError("another training is writing here", where=folder.path)
+        made_by_first(lambda: held.enter_context(folder.lock()))
         yield
 
 
@@ -54,13 +48,12 @@ def kept_plan(folder: Path, asked: dict[str, Any], kind: str) -> dict[str, Any] 
     return plan
 
 
-def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, say: Callable[[str], None]) -> dict[str, Any] | None:
+def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, say: Say) -> dict[str, Any] | None:
     """The configuration of the run that this call continues; None for a new run, or one without a step. Raises UserError where they differ.
 
     --accumulate may change, since it splits a batch without changing the training.
     """
-    checkpoints = Checkpoints(folder.checkpoints)
-    newest = checkpoints.newest()  # looked at first: another process of this training may write the configuration at any time
+    newest = Checkpoints(folder.checkpoints).newest()  # looked at first: another process of this training may write the configuration at any time
     if not folder.config_path.is_file():
         if newest is not None:
             raise UserError("checkpoints without their config.json lie here", where=folder.path, hint="choose another --out")
@@ -73,11 +66,9 @@ def agree_with_earlier(folder: Run, asked: dict[str, Any], accept_data: bool, sa
         return None
     split = [line for line in different if line.startswith("accumulate ")]
     changed_data = [line for line in different if line.startswith("data.") or ".input." in line]
-    other = [line for line in different if line not in changed_data and line not in split]
-    if other:
-        raise UserError(
-            f"this folder holds another training: {other[0]}", where=folder.path, hint="choose another --out, or repeat the earlier settings"
-        )
+    if other := [line for line in different if line not in changed_data and line not in split]:
+        what = f"this folder holds another training: {other[0]}"
+        raise UserError(what, where=folder.path, hint="choose another --out, or repeat the earlier settings")
     if changed_data and not accept_data:
         raise UserError("the data has changed since this run began", where=folder.path, hint="go on with --accept-data, or choose another --out")
     for line in split:
