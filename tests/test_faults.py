@@ -31,8 +31,7 @@ from leaven.errors import Interrupted, TrainingStopped, UserError, out_of_memory
 from leaven.methods.contrastive.simclr import SimCLR
 from leaven.run import Run
 from leaven.training.build import build_training
-from leaven.training.checkpoint import Checkpoints
-from leaven.training.continuing import alone_in
+from leaven.training.checkpoint import Checkpoints, alone_in
 from leaven.training.devices import StopRequest
 from leaven.training.loop import Training
 from leaven.training.plan import Plan

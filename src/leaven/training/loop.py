@@ -20,13 +20,12 @@ from leaven.sampling import Members, Source, Stream
 from leaven.training.checkpoint import Checkpoints
 from leaven.training.devices import StopRequest, peak_memory, plain_errors, processor_seconds
 from leaven.training.distributed import agree, anywhere, average_gradients, rank, wait_for_all
-from leaven.training.early_stopping import EarlyStopping
 from leaven.training.health import Monitor, Verdict
 from leaven.training.plan import Budget, Plan
-from leaven.training.precision import in_double
 from leaven.training.request import Request
 from leaven.training.stages import Stages
-from leaven.training.step import Autocast, Step
+from leaven.training.step import Autocast, Step, in_double
+from leaven.training.supervision import EarlyStopping
 from leaven.training.trackers import Trackers
 
 PROBE = 1024  # samples that health looks at
@@ -235,8 +234,8 @@ class Training:
         if self.step % self.plan.look_every == 0 or progress >= 1:
             row |= self.monitor.look(self.step, outputs)
             if self.stopping is not None:
-                held_out = list(self.stopping.batches(self.device))
-                measures = self.method.held_out(lambda function: self.stages.encode_batches(function, held_out))
+                held_out = self.stopping.batches
+                measures = self.method.held_out(lambda function: self.stages.encode(function, held_out()))
                 row |= self.stopping.look(self.step, self.method, measures)
         if (chance := self.method.chance(outputs)) is not None:
             row["chance"] = chance

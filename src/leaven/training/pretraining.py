@@ -18,16 +18,14 @@ from leaven.errors import TrainingStopped
 from leaven.modules.batchnorm import across_processes, has_batch_norm
 from leaven.run import Run
 from leaven.training.build import Parts, build_training
-from leaven.training.checkpoint import Checkpoints
-from leaven.training.continuing import agree_with_earlier, alone_in
+from leaven.training.checkpoint import Checkpoints, agree_with_earlier, alone_in
 from leaven.training.devices import choose_device, describe_machine, launch
 from leaven.training.distributed import processes, rank
-from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, give_back_memory, keep_freed_memory
 from leaven.training.request import Request
-from leaven.training.supervision import Supervision, labeled, write_record
+from leaven.training.supervision import EarlyStopping, Supervision, labeled, write_record
 from leaven.training.tokenization import keep_tokenizers
 from leaven.training.trackers import Trackers
 

@@ -1,7 +1,7 @@
 """The stages of a training: the networks, samples and optimisers in use, and where each stage ends."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -120,22 +120,15 @@ class Stages:
         self._optimizers = Optimizers(self.method, recipe, self.plan.batch, self.current.trains)
         self.method.train()
 
-    def encode(self, function: Callable[[Batch], Tensor]) -> Tensor:
-        """The function's rows for all samples, in order."""
-
-        def batches() -> Iterator[Batch]:
-            for batch in self.source.everything():
-                if anywhere(self.stopped())[0]:
-                    raise Interrupted(f"stopped before stage {self.current.name}")
-                yield batch.to(self.device)
-
-        return self.encode_batches(function, batches())
-
-    def encode_batches(self, function: Callable[[Batch], Tensor], batches: Iterable[Batch]) -> Tensor:
-        """The function's rows for these batches, in eval mode and without gradients."""
+    def encode(self, function: Callable[[Batch], Tensor], batches: Iterable[Batch] | None = None) -> Tensor:
+        """The function's rows for these batches (None: all samples in order, before a stage), in eval mode and without gradients."""
+        rows: list[Tensor] = []
         self.method.eval()
         with torch.no_grad(), self.autocast():
-            rows = [function(batch).float() for batch in batches]
+            for batch in self.source.everything() if batches is None else batches:
+                if batches is None and anywhere(self.stopped())[0]:
+                    raise Interrupted(f"stopped before stage {self.current.name}")
+                rows.append(function(batch.to(self.device)).float())
         self.method.train()
         return torch.cat(rows)
 
