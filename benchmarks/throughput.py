@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ from leaven.encoders import choose_encoder
 from leaven.run import Run
 from leaven.training.build import build_training, input_of
 from leaven.training.devices import choose_device, launch
-from leaven.training.loop import Settings, Training
+from leaven.training.loop import Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, keep_freed_memory
 from leaven.training.request import Request
@@ -61,10 +62,10 @@ def timed_training(data, device, precision, request, steps, ready_made=False):
     fabric = launch(device, 1, NAMES[precision])
     stamps = []
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(keep_going=True, checkpoint_seconds=float("inf"), device=fabric.device)
+        request = replace(request, keep_going=True, checkpoint_seconds=float("inf"))
         rows = data.rows.to(fabric.device) if device == "cuda" else data.rows
         plan = Plan(5000, request.batch)  # the length of a real run, so that logging and health take their real share
-        training = Training(method, recipe, rows, data.train(), plan, Run(folder), settings, fabric.autocast)
+        training = Training(method, recipe, rows, data.train(), plan, Run(folder), request, fabric.autocast, device=fabric.device)
         after = method.after_step
 
         def stamped(*arguments):

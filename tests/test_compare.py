@@ -33,8 +33,8 @@ from leaven.modalities import Vector
 from leaven.run import Run
 from leaven.training.build import build_training
 from leaven.training.checkpoint import Checkpoints
-from leaven.training.flops import flops_a_step
 from leaven.training.request import Request
+from leaven.training.step import flops_a_step
 
 GENERATOR = torch.Generator().manual_seed(0)
 CLASSES = torch.randint(3, (240,), generator=GENERATOR)

@@ -16,7 +16,7 @@ from leaven.modules.batchnorm import CrossProcessBatchNorm, across_processes, ha
 from leaven.run import Run
 from leaven.training.build import build_training
 from leaven.training.distributed import gather, processes
-from leaven.training.loop import Settings, Training
+from leaven.training.loop import Training
 from leaven.training.plan import Plan
 from leaven.training.request import Request
 
@@ -77,8 +77,8 @@ def weights_after_training(name, folder, accumulate=1, norm=True):
         without_batch_norm(method)
     if processes() > 1:
         across_processes(method)
-    settings = Settings(accumulate=accumulate, keep_going=True)
-    Training(method, recipe, data.rows, data.train(), Plan(STEPS, BATCH), Run(folder), settings, nullcontext, watch=False).run()
+    request = Request(accumulate=accumulate, keep_going=True)
+    Training(method, recipe, data.rows, data.train(), Plan(STEPS, BATCH), Run(folder), request, nullcontext, watch=False).run()
     return {key: value.detach().clone() for key, value in method.state_dict().items()}
 
 

@@ -30,11 +30,10 @@ from leaven.data import open_data
 from leaven.errors import Interrupted, TrainingStopped, UserError, out_of_memory
 from leaven.methods.contrastive.simclr import SimCLR
 from leaven.run import Run
-from leaven.training import interrupts
 from leaven.training.build import build_training
-from leaven.training.checkpoint import Checkpoints
-from leaven.training.continuing import alone_in
-from leaven.training.loop import Settings, Training
+from leaven.training.checkpoint import Checkpoints, alone_in
+from leaven.training.devices import StopRequest
+from leaven.training.loop import Training
 from leaven.training.plan import Plan
 from leaven.training.request import Request
 from leaven.training.step import Step
@@ -472,7 +471,7 @@ def test_a_second_ctrl_c_ends_at_once_without_a_traceback_and_the_run_goes_on(po
 
 
 def test_a_third_ctrl_c_is_left_to_the_system():
-    before, stop = signal.getsignal(signal.SIGINT), interrupts.StopRequest()
+    before, stop = signal.getsignal(signal.SIGINT), StopRequest()
 
     def stopped_twice():
         with stop.heard():
@@ -618,7 +617,7 @@ def interrupted_together(folder, who, number):
     data = open_data(torch.randn(96, 8, generator=torch.Generator().manual_seed(0)))
     parts = build_training(Request(), data, "cpu")
     training = Training(
-        parts.method, parts.recipe, data.rows, data.train(), Plan(50, 32), Run(folder), Settings(), contextlib.nullcontext, watch=False
+        parts.method, parts.recipe, data.rows, data.train(), Plan(50, 32), Run(folder), Request(), contextlib.nullcontext, watch=False
     )
     one_step = training._one_step
 

@@ -26,10 +26,9 @@ from leaven.methods.supervised.supervised import balanced, beta
 from leaven.modalities import InputSpec
 from leaven.modules.calibration import best_temperature
 from leaven.report.figures import matrix_figure
-from leaven.training.early_stopping import EarlyStopping
 from leaven.training.loop import Training
 from leaven.training.optimizers import parameter_groups
-from leaven.training.supervision import FIFTH, held_out_labels, learned_hashes, supervision
+from leaven.training.supervision import FIFTH, EarlyStopping, held_out_labels, learned_hashes, supervision
 
 ENCODERS = [("convnet", {"width": 8, "features": 24}), ("vit", {"width": 24, "depth": 3, "heads": 2}), ("resnet18", {}), ("convnext_atto", {})]
 ENCODERS += [("vit_tiny_patch16_224", {}), ("mlp", {"width": 8, "depth": 3})]

@@ -29,10 +29,9 @@ from leaven.inspection.near import Likeness, middles, natural_covariance, near_p
 from leaven.inspection.originals import decoding_seconds, headers, originals
 from leaven.modalities import Pixels
 from leaven.run import Run
-from leaven.training import rehearsal
 from leaven.training.build import build_training
 from leaven.training.health import Monitor
-from leaven.training.loop import Settings, Training
+from leaven.training.loop import Training
 from leaven.training.plan import Plan
 from leaven.training.request import Request
 
@@ -376,7 +375,7 @@ def training(folder, steps, name="simclr", settings=SMALL):
     """A small training of the digits, not yet run."""
     data = open_data("demo:digits")
     parts = build_training(Request(name, steps=1, settings=settings), data, "cpu")
-    return Training(parts.method, parts.recipe, data.rows, data.train(), Plan(steps, 32), Run(folder), Settings(), nullcontext)
+    return Training(parts.method, parts.recipe, data.rows, data.train(), Plan(steps, 32), Run(folder), Request(), nullcontext)
 
 
 @pytest.mark.parametrize("steps", [1, 8, 30])
@@ -409,7 +408,7 @@ def test_a_rehearsal_changes_nothing_of_the_training_that_follows(method, settin
 def test_stages_that_train_different_parts_are_rehearsed_one_by_one_and_weigh_as_much_as_they_last(tmp_path, monkeypatch):
     staged = training(tmp_path / "staged", 3, "deep_autoencoder", {"widths": (12, 4), "pretraining": 0.3})
     seconds = {0: 1.0, 1: 2.0, 2: 10.0}
-    monkeypatch.setattr(rehearsal, "step_seconds", lambda stage, *_: seconds[stage])
+    monkeypatch.setattr(Training, "_step_seconds", lambda self, stage, _: seconds[stage])
     assert staged.rehearse(0.0) == pytest.approx(0.15 * 1 + 0.15 * 2 + 0.7 * 10)
     alike = training(tmp_path / "alike", 3, "deepcluster", SMALL)
     assert len(alike.stages.all) > 1 and alike.rehearse(0.0) == pytest.approx(1.0)

@@ -175,7 +175,7 @@ def test_a_pickle_named_as_a_checkpoint_is_not_read(tmp_path):
 def test_progress_is_continuous_over_a_change_of_length():
     plan = Plan(100, 32)
     before = plan.progress(40)
-    plan.change(40, 70)
+    plan.changes.append((40, 70))
     assert plan.progress(40) == before == 0.4
     assert plan.progress(55) == pytest.approx(0.7)
     assert plan.progress(70) == 1.0

@@ -170,14 +170,14 @@ def test_a_training_of_one_input_starts_from_the_encoder_of_its_kind(pair, tmp_p
 @pytest.mark.parametrize("role", ["image", "text"])
 def test_a_classifier_starts_from_either_encoder(pair, role, tmp_path):
     data = open_data(({"image": pixels, "text": sentences}[role](), torch.arange(COUNT) % 2))
-    request = Request("finetune", start=pair, start_role=role, steps=2, batch=8, settings={"train": "head"})
+    request = Request("finetune", pair, start_role=role, steps=2, batch=8, settings={"train": "head"})
     run = train(request, data, Run(tmp_path / "run"), supervision=supervision(data, early_stopping=False))
     assert run.config["start_role"] == role and run.config["asked"]["encoder"]["encoder"]["name"] == load_encoder_of(pair, role).name
     value = data.rows["x"][torch.arange(COUNT)]
     with torch.no_grad():
         assert torch.equal(load_encoder_of(run)(value), load_encoder_of(pair, role)(value))
     with pytest.raises(leaven.UserError, match=r"no encoder is named 'sound'.*the run keeps image, text"):
-        build_training(Request("finetune", start=pair, start_role="sound"), data, "cpu")
+        build_training(Request("finetune", pair, start_role="sound"), data, "cpu")
 
 
 def test_texts_that_a_method_does_not_read_are_left_out_in_one_line(tmp_path):

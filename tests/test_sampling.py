@@ -17,9 +17,10 @@ from leaven.methods.method import Method, Outputs, Recipe, Stage
 from leaven.modalities import Vector
 from leaven.run import Run
 from leaven.sampling import Members, Stream
-from leaven.sampling.buffer import Policy, Reservoir
-from leaven.training.loop import Settings, Training
+from leaven.sampling.stream import Policy, Reservoir
+from leaven.training.loop import Training
 from leaven.training.plan import Plan
+from leaven.training.request import Request
 from leaven.training.trained import trained_method
 
 
@@ -82,7 +83,7 @@ def fixmatch_weights(folder, accumulate=1):
     data = open_data(clusters())
     torch.manual_seed(0)
     method = FixMatch(data.spec).double()
-    Training(method, method.recipe, data.rows, data.train(), Plan(6, 32), Run(folder), Settings(accumulate=accumulate), nullcontext).run()
+    Training(method, method.recipe, data.rows, data.train(), Plan(6, 32), Run(folder), Request(accumulate=accumulate), nullcontext).run()
     return {name: weight.detach().clone() for name, weight in method.state_dict().items()}
 
 
@@ -181,7 +182,7 @@ def test_a_rehearsal_of_stages_that_grow_leaves_the_method_as_it_was(tmp_path):
     data = open_data(clusters())
     method = NoisyStudent(build_encoder("mlp", data.spec.roles["x"], {"width": 8}), data.spec)
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    training = Training(method, method.recipe, data.rows, data.train(), Plan(0, 32), Run(tmp_path), Settings(), nullcontext)
+    training = Training(method, method.recipe, data.rows, data.train(), Plan(0, 32), Run(tmp_path), Request(), nullcontext)
     assert training.rehearse(0.01) > 0
     assert_identical(before, dict(method.state_dict()))
     assert training.step == training.stages.number == method.stage == 0
@@ -259,8 +260,8 @@ def train_on_stream(folder, policy, batches=None, accumulate=1, on_step=lambda s
     torch.manual_seed(0)
     method = Rebuild().double()
     stream = Stream(batches or Arrivals(), capacity=24, fresh=7, policy=POLICIES[policy]())
-    settings = Settings(accumulate=accumulate, checkpoint_seconds=0.0)
-    Training(method, method.recipe, stream, None, Plan(20, 16), Run(folder), settings, nullcontext, on_step=on_step).run()
+    request = Request(accumulate=accumulate, checkpoint_seconds=0.0)
+    Training(method, method.recipe, stream, None, Plan(20, 16), Run(folder), request, nullcontext, on_step=on_step).run()
     return final_state(Run(folder))
 
 

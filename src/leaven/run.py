@@ -89,19 +89,18 @@ def hold(lock: Path, taken: str, where: Path) -> Iterator[None]:
 
 def _error_number(error: Exception) -> int:
     """The system's number of an error, 0 if it has none; safetensors tells it in words."""
-    told = re.search(r"\(os error (\d+)\)", str(error))
-    return error.errno or 0 if isinstance(error, OSError) else int(told[1]) if told else 0
+    if isinstance(error, OSError):
+        return error.errno or 0
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return int(match[1]) if match else 0
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A file that `write_json` wrote. Raises UserError where it is not there, or not whole."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{path.name} is not whole", where=path.parent, hint="start again in another folder with --out")
-    return found
+    with suppress(OSError, ValueError):
+        if isinstance(content := json.loads(path.read_text()), dict):
+            return content
+    raise UserError(f"{path.name} is not whole", where=path.parent, hint="start again in another folder with --out")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -128,6 +127,9 @@ class Run:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        self.config_path, self.metrics_path, self.scorecard_path = (self.path / name for name in ("config.json", "metrics.jsonl", "scorecard.json"))
+        self.checkpoints, self.encoder_folder, self.tokenizer_folder = (self.path / name for name in ("checkpoint", "encoder", "tokenizer"))
+        self.learned_path = self.path / "learned-from.csv"
 
     @classmethod
     def open(cls, path: Path | str | Run) -> Run:
@@ -138,36 +140,12 @@ class Run:
         if not run.config_path.is_file():
             raise UserError("no run here", where=path, hint="give the folder that `leaven pretrain --out` made")
         config = run.config
-        found = config.get("format")
-        if isinstance(found, int) and found > FORMAT:
-            raise UserError(f"this run has format {found}, and this Leaven reads up to format {FORMAT}", where=path, hint="update leaven")
-        if not isinstance(found, int) or not {"asked", "plan"} <= config.keys():
+        format = config.get("format")
+        if isinstance(format, int) and format > FORMAT:
+            raise UserError(f"this run has format {format}, and this Leaven reads up to format {FORMAT}", where=path, hint="update leaven")
+        if not isinstance(format, int) or not {"asked", "plan"} <= config.keys():
             raise UserError("config.json is not that of a run", where=path, hint="give the folder that `leaven pretrain --out` made")
         return run
-
-    @property
-    def config_path(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def metrics_path(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def scorecard_path(self) -> Path:
-        return self.path / "scorecard.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoint"
-
-    @property
-    def learned_path(self) -> Path:
-        return self.path / "learned-from.csv"
-
-    @property
-    def encoder_folder(self) -> Path:
-        return self.path / "encoder"
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -179,15 +157,14 @@ class Run:
         return self.encoder_folder / role if role else self.encoder_folder
 
     @property
-    def tokenizer_folder(self) -> Path:
-        return self.path / "tokenizer"
-
-    @property
     def config(self) -> dict[str, Any]:
         return upgraded(read_json(self.config_path))
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.config_path, {"format": FORMAT, **config})
+
+    def update_config(self, **changes: Any) -> None:
+        self.write_config({**self.config, **changes})
 
     @property
     def finished(self) -> bool:
@@ -196,8 +173,6 @@ class Run:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, oldest first."""
-        if not self.metrics_path.is_file():
-            return []
         return [row for _, row in self._metric_lines()]
 
     def append_metrics(self, row: dict[str, Any]) -> None:
@@ -206,12 +181,13 @@ class Run:
 
     def cut_metrics(self, step: int) -> None:
         """Drop the rows after a step, and a last line that is not whole: what a resumed run writes again."""
-        kept = [line for line, row in self._metric_lines() if row["step"] <= step] if self.metrics_path.is_file() else []
+        kept = [line for line, row in self._metric_lines() if row["step"] <= step]
         write_whole(self.metrics_path, lambda partial: partial.write_text("".join(f"{line}\n" for line in kept)))
 
     def _metric_lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Whole lines with what they hold; a power cut leaves one that is not."""
-        for line in self.metrics_path.read_text(errors="replace").splitlines():
+        lines = self.metrics_path.read_text(errors="replace").splitlines() if self.metrics_path.is_file() else []
+        for line in lines:
             try:
                 yield line, json.loads(line)
             except json.JSONDecodeError:
@@ -235,8 +211,8 @@ class Run:
 
     def _clear_partial_files(self) -> None:
         """Remove what `write_whole` left behind in a process that was killed."""
-        parts = self.checkpoints, self.encoder_folder, self.tokenizer_folder
-        for folder in (self.path, *parts, *(part for kept in parts for part in kept.glob("*/"))):
+        kept = self.checkpoints, self.encoder_folder, self.tokenizer_folder
+        for folder in (self.path, *kept, *(role for part in kept for role in part.glob("*/"))):
             for path in folder.glob("*.partial"):
                 if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit():
                     path.unlink(missing_ok=True)

@@ -98,10 +98,9 @@ def finetune(
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
     folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
     request = Request(
-        "finetune", budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **(settings or {})}, seed=seed,
-        precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
-        checkpoint_seconds=checkpoint_seconds, track=tuple(track), start=opened.run,
-        start_role=opened.encoder.role, patience=patience,
+        "finetune", opened.run, budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **(settings or {})},
+        seed=seed, precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
+        checkpoint_seconds=checkpoint_seconds, track=tuple(track), start_role=opened.encoder.role, patience=patience,
     )  # fmt: skip
     classifier = train_run(request, samples, folder, supervision=used, started=started, say=say, progress=partial(progress, "step"))
     if rank() == 0:

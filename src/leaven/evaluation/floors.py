@@ -19,7 +19,7 @@ from leaven.modalities.floor import FloorName
 from leaven.run import Run
 from leaven.training.build import build_training
 from leaven.training.devices import choose_device, launch
-from leaven.training.loop import Settings, Training
+from leaven.training.loop import Training
 from leaven.training.precision import NAMES, choose_precision
 from leaven.training.request import Request
 from leaven.training.tokenization import tokenized
@@ -49,11 +49,11 @@ def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, 
         data = tokenized(data, encoder.tokenizer)
     device = choose_device("auto")
     fabric = launch(device, 1, NAMES[choose_precision("auto", device)[0]])
-    request = Request("supervised", steps=steps, seed=seed)
+    request = Request("supervised", steps=steps, seed=seed, keep_going=True, checkpoint_seconds=float("inf"))
     parts = build_training(request, data, device, members=labeled, make_encoder=lambda: untrained(encoder, seed))
     with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
-        settings = Settings(seed, keep_going=True, checkpoint_seconds=float("inf"), device=fabric.device)
-        Training(parts.method, parts.recipe, data.rows, labeled, parts.plan, Run(folder), settings, fabric.autocast, watch=False).run()
+        run, device_used = Run(folder), fabric.device
+        Training(parts.method, parts.recipe, data.rows, labeled, parts.plan, run, request, fabric.autocast, device=device_used, watch=False).run()
     classifier = parts.method.eval().get_submodule("classifier")
     with torch.no_grad():
         logits = classifier(encode(parts.method.encoder, data.rows["x"], test, device=device).to(device)).cpu()

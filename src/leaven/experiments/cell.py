@@ -24,9 +24,9 @@ from leaven.report.story import report_run
 from leaven.run import Run, read_json, write_json
 from leaven.training.build import build_training
 from leaven.training.devices import choose_device
-from leaven.training.flops import flops_a_step
 from leaven.training.pretraining import train
 from leaven.training.request import Request
+from leaven.training.step import flops_a_step
 from leaven.training.trained import load_encoders, trained_method
 
 

@@ -24,7 +24,7 @@ from leaven.methods.registry import find_method
 from leaven.run import FORMAT, Run, read_json, write_json
 from leaven.sampling import Members
 from leaven.training.build import build_training
-from leaven.training.continuing import kept_plan
+from leaven.training.checkpoint import kept_plan
 from leaven.training.devices import describe_machine
 from leaven.training.request import Request
 

@@ -14,7 +14,7 @@ from leaven.methods.method import Outputs
 from leaven.run import Run
 from leaven.training.build import build_training
 from leaven.training.devices import choose_device, launch, peak_memory
-from leaven.training.loop import Settings, Training
+from leaven.training.loop import Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, keep_freed_memory
 from leaven.training.pretraining import near
@@ -92,10 +92,10 @@ def rehearse(request: Request, data: DataSet) -> Pace:
     method, members, plan = parts.method, parts.members, parts.plan
     names = [described["name"] for described in map(describe_encoder, method.encoders().values())]
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(request.seed, device=fabric.device)
-        training = Training(method, parts.recipe, near(parts.data, fabric.device), members, plan, Run(folder), settings, fabric.autocast)
+        rows, run = near(parts.data, fabric.device), Run(folder)
+        training = Training(method, parts.recipe, rows, members, plan, run, request, fabric.autocast, device=fabric.device)
         method.to(fabric.device)
-        with closing(training.loader), fast_products(device, precision):
+        with closing(training.stages.loader), fast_products(device, precision):
             step = training.rehearse(REHEARSAL)
             training.monitor.look(0, Outputs())
             begin = time.perf_counter()

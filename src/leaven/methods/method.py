@@ -294,6 +294,8 @@ def map_tensors(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """The same nesting with every tensor replaced by function(tensor, and those at its place in the others)."""
     if isinstance(tree, Tensor):
         return function(tree, *others)
+    if isinstance(tree, Value):
+        return tree.map(function)
     if isinstance(tree, dict):
         return type(tree)({name: map_tensors(function, value, *(other[name] for other in others)) for name, value in tree.items()})
     if isinstance(tree, list | tuple):

@@ -2,7 +2,7 @@
 
 from leaven.sampling.loader import Loader
 from leaven.sampling.members import Members
-from leaven.sampling.sampler import Sampler, Selection, Source
+from leaven.sampling.sampler import Source
 from leaven.sampling.stream import Stream
 
-__all__ = ["Loader", "Members", "Sampler", "Selection", "Source", "Stream"]
+__all__ = ["Loader", "Members", "Source", "Stream"]

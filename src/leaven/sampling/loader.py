@@ -11,13 +11,6 @@ from leaven.sampling.sampler import Sampler, Selection
 AHEAD = 3
 
 
-def part_of(selection: Selection, part: int, parts: int) -> Selection:
-    """One of the equal parts of a global batch, and of each pool in it."""
-    if isinstance(selection, dict):
-        return {pool: chosen.chunk(parts)[part] for pool, chosen in selection.items()}
-    return selection.chunk(parts)[part]
-
-
 class Loader:
     """This process's parts (rank-major, then micro-batch) of each global batch.
 
@@ -61,4 +54,6 @@ class Loader:
 
     def _selections(self, step: int) -> list[Selection]:
         selection = self.sampler.batch(step - self.start)
-        return [part_of(selection, part, self.parts) for part in self.mine]
+        if isinstance(selection, dict):
+            return [{pool: chosen.chunk(self.parts)[part] for pool, chosen in selection.items()} for part in self.mine]
+        return [selection.chunk(self.parts)[part] for part in self.mine]

@@ -1,4 +1,4 @@
-"""The samples of a data set that a training learns from, or one of its stages."""
+"""The samples of a data set that a training, or one of its stages, learns from, in shuffled passes or in pools side by side."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -9,9 +9,7 @@ from torch import Tensor
 from leaven.data.batch import Batch
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.sampling.passes import Passes
-from leaven.sampling.pools import Pools
-from leaven.sampling.sampler import Sampler
+from leaven.sampling.sampler import Sampler, Samples
 
 
 class Members:
@@ -45,3 +43,46 @@ class Members:
     def everything(self) -> Iterator[Batch]:
         for index in torch.arange(len(self.members)).split(256):
             yield self.select(index)
+
+
+class Passes(Sampler):
+    """Endless shuffled passes over `members` (int64 numbers), `batch` at a time; what does not fill a batch is left out of that pass.
+
+    They are a function of the step alone, so that nothing has to be remembered.
+    """
+
+    def __init__(self, samples: Samples, members: Tensor, batch: int, *key: object):
+        super().__init__(samples, {"": batch})
+        if len(members) < batch:
+            raise UserError(f"{len(members)} samples do not fill a batch of {batch}", hint=f"use --batch {max(1, len(members))}")
+        self.members, self.size, self.key = members, batch, key
+        self.pass_number, self.order = -1, members
+
+    def batch(self, step: int) -> Tensor:
+        number, place = divmod(step, len(self.members) // self.size)
+        if number != self.pass_number:
+            draw = Draw(*self.key, number)
+            self.pass_number, self.order = number, self.members[torch.randperm(len(self.members), generator=draw.generator)]
+        return self.order[place * self.size : (place + 1) * self.size]
+
+
+class Pools(Sampler):
+    """Samples of each pool in their proportion. Each pool is shuffled by itself, and a small one is repeated as often as it takes.
+
+    pools: the proportion of "labeled" and "unlabeled" samples, or of all samples under any other name. labels: (N,) of the members, -1 = none.
+    """
+
+    def __init__(self, samples: Samples, members: Tensor, labels: Tensor, batch: int, pools: Mapping[str, int], *key: object):
+        unit = batch // sum(pools.values())
+        self.passes: dict[str, Passes] = {}
+        for pool, share in pools.items():
+            belongs = {"labeled": labels >= 0, "unlabeled": labels < 0}.get(pool)
+            chosen = members if belongs is None else members[belongs]
+            if len(chosen) == 0:
+                raise UserError(f"the method needs {pool} samples, and there are none", hint="give labels with --labels")
+            size = max(1, unit * share)
+            self.passes[pool] = Passes(samples, chosen.repeat(-(-size // len(chosen))), size, *key, pool)
+        super().__init__(samples, {pool: passes.size for pool, passes in self.passes.items()})
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        return {pool: passes.batch(step) for pool, passes in self.passes.items()}

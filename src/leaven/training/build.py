@@ -1,7 +1,7 @@
 """From what a user asks for, and data, to everything that a training needs."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, get_type_hints
 
@@ -22,7 +22,7 @@ from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run
 from leaven.training.distributed import processes
 from leaven.training.plan import Plan
-from leaven.training.request import Request, Source, method_settings, sources
+from leaven.training.request import Request, Source, sources
 from leaven.training.tokenization import attach, in_tokens
 from leaven.training.trained import load_encoder_of
 
@@ -32,11 +32,10 @@ USUAL_PASSES = 10  # where a recipe has a usual number of steps, and there are m
 
 @dataclass(frozen=True)
 class Parts:
-    """All that a training needs.
+    """Everything that a training needs.
 
-    data: as it is read, texts in tokens. members: the samples that train. spec: what the method knows of them. sources: where each encoder comes
-    from, by role. encoders: descriptions of the encoders that the method was built with, by role; it may keep others. choices: what `auto` chose,
-    and why.
+    data: with texts in tokens. members: the samples that train. spec: what the method knows of them. sources: where each encoder comes from, by
+    role. encoders: descriptions of the encoders that the method was built with, by role; it may keep others. choices: what `auto` chose, and why.
     """
 
     method: Method
@@ -60,10 +59,10 @@ def build_training(
     members: Tensor | None = None,
     make_encoder: Callable[[], Encoder] | None = None,
 ) -> Parts:
-    """Everything that a training needs, from what the user asks for and data as it was opened.
+    """Raises UserError where method, encoders and data do not fit each other.
 
-    folder: of the run, which may hold tokenisers already. members: the samples that train (None: those of the train split). make_encoder: makes the
-    encoder, where the request does not say which. Raises UserError where method, encoders and data do not fit each other.
+    data: as it was opened. folder: of the run, which may hold tokenisers already. members: the samples that train (None: those of the train split).
+    make_encoder: makes the encoder, where the request does not say which.
     """
     kind = find_method(request.method)
     inputs = inputs_of(kind, data.spec)
@@ -84,7 +83,7 @@ def build_training(
         spec = replace(spec, roles={role: input_of(input, request.size) for role, input in spec.roles.items()})
         if any(source.name != "auto" for source in origins.values()):
             raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
-    settings = method_settings(request.settings)
+    settings = {name: value for name, value in request.settings.items() if not name.startswith(("encoder.", "tokenizer."))}
     read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if "views" in hyperparameters(kind) else [])
     size = next((side for input in read if (side := modality_of(input).open_options(input).get("size")) is not None), None)
     if size is not None and len(inputs) == 1 and data.spec.roles[first].shape[1:] != (size, size):
@@ -106,32 +105,22 @@ def encoder_for(
     elif source.run is not None:
         encoder = load_encoder_of(source.run, source.role)
         modality = modality_of(input)
-        if encoder.modality is not modality or modality.difference(input, encoder.input):
-            why = modality.difference(input, encoder.input) if encoder.modality is modality else f"it reads {encoder.input.modality}"
+        if why := modality.difference(input, encoder.input) if encoder.modality is modality else f"it reads {encoder.input.modality}":
             raise UserError(f"the encoder of this run does not read the data: {why}", where=source.run.path)
     else:
         name = source.name
         if name == "auto":
             name, why = choose_encoder(input, wants, device)
             chosen = {"value": name, "why": why}
-        encoder = build_encoder(name, input, arguments_of(name, input, source.arguments))
+        types = get_type_hints(encoder_class(name, input).__init__)
+        arguments = {key: convert(value, types[key], f"encoder.{key}") if key in types else value for key, value in source.arguments.items()}
+        encoder = build_encoder(name, input, arguments)
     if wants not in encoder.offers:
-        raise unfit(kind, encoder, wants, input, chosen is not None)
+        named, others = encoder.name or encoder.arguments["model"], encoders_with(wants, input)
+        what = f"{kind.name} needs an encoder with {wants.replace('_', ' ')}, and {named} offers {', '.join(encoder.offers)}"
+        hint = f"choose --encoder {' or '.join(others)}" if others else methods_for(input.modality)
+        raise UserError(what, hint=hint if chosen else f"{hint}, or leave --encoder out")
     return encoder, chosen
-
-
-def unfit(kind: type[Method], encoder: Encoder, wants: str, input: InputSpec, automatic: bool) -> UserError:
-    """That an encoder does not offer what a method wants, with what helps: another encoder, or another method."""
-    name, others = encoder.name or encoder.arguments["model"], encoders_with(wants, input)
-    what = f"{kind.name} needs an encoder with {wants.replace('_', ' ')}, and {name} offers {', '.join(encoder.offers)}"
-    hint = f"choose --encoder {' or '.join(others)}" if others else methods_for(input.modality)
-    return UserError(what, hint=hint + ("" if automatic else ", or leave --encoder out"))
-
-
-def arguments_of(name: str, input: InputSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """An encoder's arguments, perhaps texts of `--set`, as the types that it takes. Those that it does not know are left as they are."""
-    kinds = get_type_hints(encoder_class(name, input).__init__)
-    return {key: convert(value, kinds[key], f"encoder.{key}") if key in kinds else value for key, value in settings.items()}
 
 
 def input_of(spec: InputSpec, size: int | None) -> InputSpec:
@@ -157,17 +146,12 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
     if budget is None and epochs is None and steps is None:
         if recipe.steps is not None:
             steps = max(recipe.steps, math.ceil(USUAL_PASSES * samples / batch))
-            why = f"no length was given, and there are {samples:,} samples; change it with --budget, --epochs or --steps"
-            choices.append({"what": "length", "value": f"{steps} steps", "why": why})
+            length, why = f"{steps} steps", f"and there are {samples:,} samples"
         elif device == "cpu":
-            budget = DEFAULT_BUDGET
-            choices.append(
-                {"what": "length", "value": "10 minutes", "why": "no length was given, on a CPU; change it with --budget, --epochs or --steps"}
-            )
+            budget, length, why = DEFAULT_BUDGET, "10 minutes", "on a CPU"
         else:
-            epochs = DEFAULT_EPOCHS
-            choices.append(
-                {"what": "length", "value": "100 epochs", "why": "no length was given, on a GPU; change it with --budget, --epochs or --steps"}
-            )
+            epochs, length, why = DEFAULT_EPOCHS, "100 epochs", "on a GPU"
+        why = f"no length was given, {why}; change it with --budget, --epochs or --steps"
+        choices.append({"what": "length", "value": length, "why": why})
     steps = steps or (0 if epochs is None else max(1, math.ceil(epochs * samples / batch)))
     return Plan(steps, batch, budget), choices

@@ -1,10 +1,11 @@
-"""Where a training runs: Fabric starts the processes and knows the precision; gradients are ours to average."""
+"""Where a training runs and what may end it: Fabric starts the processes and knows the precision; gradients are ours to average."""
 
 from __future__ import annotations
 
 import logging
 import os
 import platform
+import signal
 import sys
 import time
 import warnings
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leaven.errors import UserError, out_of_memory
+from leaven.errors import Interrupted, UserError, out_of_memory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -35,6 +36,35 @@ def plain_errors() -> Iterator[None]:
         if "more than 1 value per channel" in str(error):
             raise UserError("batch norm needs two samples or more at a time", hint="raise --batch, or lower --accumulate") from error
         raise
+
+
+class StopRequest:
+    """Whether somebody asked for an end. The first Ctrl-C or SIGTERM only asks; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Listen until the end of the block. Raises Interrupted on a second Ctrl-C. Only the main thread of a process hears signals."""
+
+        def ask(number: int, frame: Any) -> None:
+            if self.asked and number == signal.SIGINT:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # a third one ends whatever does not come to an end
+                raise KeyboardInterrupt
+            self.asked = True
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # not the main thread
+            before = {}
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Interrupted("stopped at once") from None
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def choose_device(wanted: str) -> str:

@@ -15,8 +15,7 @@ from leaven.draw import Draw
 from leaven.encoders.encoder import Encoder
 from leaven.methods.method import Method, Outputs
 from leaven.modalities.modality import fitted
-from leaven.training.precision import in_double
-from leaven.training.step import Autocast, unchanged_buffers
+from leaven.training.step import Autocast, in_double, unchanged_buffers
 
 EXAMINED = 256  # samples for a method's own measures
 

@@ -1,7 +1,6 @@
 """One loop for every method: batches, views, a step by each player, stages, metrics, health, checkpoints."""
 
 import copy
-import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -11,45 +10,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from leaven.console import Progress, Say, quiet
 from leaven.data.batch import Batch
 from leaven.draw import Draw
 from leaven.errors import Interrupted, TrainingStopped
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.run import Run
-from leaven.sampling import Loader, Members, Source, Stream
+from leaven.sampling import Members, Source, Stream
 from leaven.training.checkpoint import Checkpoints
-from leaven.training.devices import peak_memory, plain_errors, processor_seconds
-from leaven.training.distributed import agree, anywhere, average_gradients, processes, rank, wait_for_all
-from leaven.training.early_stopping import EarlyStopping
+from leaven.training.devices import StopRequest, peak_memory, plain_errors, processor_seconds
+from leaven.training.distributed import agree, anywhere, average_gradients, rank, wait_for_all
 from leaven.training.health import Monitor, Verdict
-from leaven.training.interrupts import StopRequest
 from leaven.training.plan import Budget, Plan
-from leaven.training.precision import in_double
-from leaven.training.rehearsal import mean_step_seconds
+from leaven.training.request import Request
 from leaven.training.stages import Stages
-from leaven.training.step import Autocast, Step
+from leaven.training.step import Autocast, Step, in_double
+from leaven.training.supervision import EarlyStopping
 from leaven.training.trackers import Trackers
-from leaven.training.window import Window
 
 PROBE = 1024  # samples that health looks at
 
 
-@dataclasses.dataclass
-class Settings:
-    """How one training runs, beyond its method and plan. deadline: time.monotonic() at which a budget ends."""
+class Window:
+    """Sums of the loss since the last row of metrics, kept on the device, by the names of a step's terms: players have terms of their own."""
 
-    seed: int = 0
-    accumulate: int = 1
-    keep_going: bool = False
-    checkpoint_seconds: float = 60.0
-    deadline: float | None = None
-    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    def __init__(self, sums: dict[str, Tensor] | None = None):
+        self.sums = sums or {}
+
+    def add(self, terms: dict[str, Tensor], norm: Tensor) -> None:
+        """norm: length of the gradient."""
+        values = torch.stack([*terms.values(), norm]).double()
+        names = ",".join(terms)
+        self.sums[names] = self.sums.get(names, 0.0) + torch.cat([values, values.new_ones(1)])
+
+    def take_means(self) -> dict[str, float]:
+        """Means of each term, of their sum and of the gradient's length, over the steps that had them; the window is then empty."""
+        sums: dict[str, float] = defaultdict(float)
+        steps: dict[str, float] = defaultdict(float)
+        for names, total in self.sums.items():
+            *terms, norm, count = total.tolist()
+            for name, value in [*zip(names.split(","), terms, strict=True), ("loss", sum(terms)), ("grad_norm", norm)]:
+                sums[name] += value
+                steps[name] += count
+        self.sums = {}
+        return {name: value / steps[name] for name, value in sums.items()}
 
 
 class Training:
     """Trains a method on members of a data set, or on a stream. `run()` goes on from the newest checkpoint of the run.
 
-    members: int64 places in `rows` (None: all). on_step: called after every step with its number, before that may be written to a checkpoint.
+    members: int64 places in `rows` (None: all). deadline: time.monotonic() at which a budget ends. on_step: called after every step with its number,
+    before that may be written to a checkpoint.
     """
 
     def __init__(
@@ -60,50 +71,44 @@ class Training:
         members: Tensor | None,
         plan: Plan,
         folder: Run,
-        settings: Settings,
+        request: Request,
         autocast: Autocast,
         *,
-        say: Callable[[str], None] = lambda line: None,
-        progress: Callable[[int, int, float], object] = lambda step, total, loss: None,
-        save_plan: Callable[[Plan], None] = lambda plan: None,
-        trackers: Trackers | None = None,
+        device: torch.device | str = "cpu",
+        deadline: float | None = None,
         watch: bool = True,
         stopping: EarlyStopping | None = None,
-        on_step: Callable[[int], object] = lambda step: None,
+        trackers: Trackers | None = None,
+        say: Say = quiet,
+        progress: Progress = quiet,
+        on_step: Callable[[int], object] = quiet,
     ):
-        self.method, self.recipe, self.plan, self.folder, self.settings, self.autocast = method, recipe, plan, folder, settings, autocast
-        self.watch, self.stopping, self.say, self.report_progress, self.on_step = watch, stopping, say, progress, on_step
-        self.trackers, self.budget = trackers or Trackers(), Budget(plan, settings.deadline, save_plan)
+        self.method, self.recipe, self.plan, self.folder, self.request, self.autocast = method, recipe, plan, folder, request, autocast
+        self.device, self.watch, self.stopping = torch.device(device), watch, stopping
+        self.say, self.report_progress, self.on_step = say, progress, on_step
+        self.trackers, self.budget = trackers or Trackers(), Budget(plan, deadline, folder)
         self.source: Source = rows if isinstance(rows, Stream) else Members(rows, members)
         self.stop = StopRequest()
         self.stages = self._stages(method, plan)
-        self.stepper, self.double = Step(method, autocast), self.stages.double
+        self.stepper = Step(method, autocast)
         self.checkpoints = Checkpoints(folder.checkpoints)
         loader = self.stages.loader
         pools = loader.batch(loader.sampler.batch(0)) if method.pools and type(method).examine is not Method.examine else None
-        self.monitor = Monitor(method, self.source.probe(PROBE, settings.seed).to(settings.device), autocast, self._give, pools)
+        self.monitor = Monitor(method, self.source.probe(PROBE, request.seed).to(self.device), autocast, self._give, pools)
         self.step, self.window = 0, Window()
         self.times: dict[str, float] = defaultdict(float)
         self.saved = self.processor = 0.0
         self.processor_start: float | None = None
 
     def _stages(self, method: Method, plan: Plan) -> Stages:
-        settings = self.settings
-        return Stages(
-            method, self.recipe, self.source, plan, self.autocast, seed=settings.seed, accumulate=settings.accumulate, device=settings.device,
-            stopped=lambda: self.stop.asked,
-        )  # fmt: skip
-
-    @property
-    def loader(self) -> Loader:
-        return self.stages.loader
+        return Stages(method, self.recipe, self.source, plan, self.autocast, self.request, self.device, lambda: self.stop.asked)
 
     # --- the story ---
 
     def run(self) -> dict[str, Any]:
         """Returns steps, samples, seconds, the time split, what was used of the machine, and the verdicts. Raises TrainingStopped or Interrupted."""
-        self.method.to(self.settings.device)
-        with self.stop.heard(), plain_errors(), closing(self.loader):
+        self.method.to(self.device)
+        with self.stop.heard(), plain_errors(), closing(self.stages.loader):
             state = self.checkpoints.load()
             wait_for_all()  # nobody writes before everybody has read
             if state is None:
@@ -117,10 +122,12 @@ class Training:
                 while self.plan.progress(self.step) < end - 1e-9 and not (self.stopping and self.stopping.ended):
                     self._one_step()
                 self.stages.number += 1
-                if self.stages.ended:
-                    self._finish()
-                else:
+                if not self.stages.ended:
                     self.stages.begin(self.step)
+                else:
+                    if self.stopping is not None:
+                        self.stopping.restore(self.method)
+                    self.method.finish()
                 self._checkpoint()
         seconds = sum(self.times.values())
         return {
@@ -130,7 +137,7 @@ class Training:
             "samples_per_second": round(self.step * self.plan.batch / max(seconds, 1e-9), 1),
             "time_split": {name: round(spent, 3) for name, spent in self.times.items()},
             "cpu_seconds": round(self._processor_used(), 3),
-            "peak_memory": peak_memory(self.settings.device),
+            "peak_memory": peak_memory(self.device),
             "health": [verdict.to_dict() for verdict in self.monitor.verdicts],
             **({"early_stopping": self.stopping.summary()} if self.stopping else {}),
         }
@@ -141,7 +148,7 @@ class Training:
             self._log(terms, norm, outputs)
         self.on_step(self.step)
         self.budget.correct(self.step)
-        late = time.monotonic() - self.saved > self.settings.checkpoint_seconds
+        late = time.monotonic() - self.saved > self.request.checkpoint_seconds
         asked, due = anywhere(self.stop.asked, late)  # agreed on, since a process that ends alone leaves the others waiting for it
         if asked or due:
             self._checkpoint()
@@ -158,7 +165,7 @@ class Training:
             views = [self._views(batch, number) for number, batch in enumerate(batches)]
         with self._timed("forward and backward"):
             optimizers.begin(player)
-            seed = (self.settings.seed, "forward", stages.number, self.step, rank())
+            seed = (self.request.seed, "forward", stages.number, self.step, rank())
             terms, outputs = self.stepper.gradients(views, seed, (player,) if player else (), sampler.observes)
             average_gradients(optimizers.moving[player])
             norm = optimizers.gradient_norm(player)
@@ -183,12 +190,11 @@ class Training:
         self.times[part] += time.perf_counter() - begin
 
     def _views(self, batch: Any, number: int) -> Any:
-        accumulate, stages = self.settings.accumulate, self.stages
-        part, parts = rank() * accumulate + number, processes() * accumulate
-        draw = Draw(self.settings.seed, "views", stages.number, self.step, part=part, parts=parts, device=self.settings.device)
+        stages, loader = self.stages, self.stages.loader
+        draw = Draw(self.request.seed, "views", stages.number, self.step, part=loader.mine[number], parts=loader.parts, device=self.device)
         with torch.no_grad():
             views = stages.method.views(batch, draw)
-        return in_double(views) if self.double else views
+        return in_double(views) if stages.double else views
 
     def _refuse_non_finite(self, terms: dict[str, Tensor], norm: Tensor) -> None:
         bad = [name for name, term in terms.items() if not term.isfinite()] or ([] if norm.isfinite() else ["its gradient"])
@@ -214,11 +220,6 @@ class Training:
             self.monitor.look(0, Outputs())
         self._checkpoint()
 
-    def _finish(self) -> None:
-        if self.stopping is not None:
-            self.stopping.restore(self.method)
-        self.method.finish()
-
     # --- metrics and health ---
 
     def _log(self, terms: dict[str, Tensor], norm: Tensor, outputs: Outputs) -> None:
@@ -233,8 +234,8 @@ class Training:
         if self.step % self.plan.look_every == 0 or progress >= 1:
             row |= self.monitor.look(self.step, outputs)
             if self.stopping is not None:
-                held_out = list(self.stopping.batches(self.settings.device))
-                measures = self.method.held_out(lambda function: self.stages.encode_batches(function, held_out))
+                held_out = self.stopping.batches
+                measures = self.method.held_out(lambda function: self.stages.encode(function, held_out()))
                 row |= self.stopping.look(self.step, self.method, measures)
         if (chance := self.method.chance(outputs)) is not None:
             row["chance"] = chance
@@ -252,7 +253,7 @@ class Training:
         self.trackers.verdict(self.step, verdict.line())
 
     def _stop_if_fatal(self) -> None:
-        if self.settings.keep_going:
+        if self.request.keep_going:
             return
         verdict = self.monitor.fatal()
         if agree(verdict is not None):
@@ -262,21 +263,39 @@ class Training:
     # --- how long a step takes ---
 
     def rehearse(self, seconds: float) -> float:
-        """Seconds that a step takes, from some real steps of a copy."""
-        return mean_step_seconds(seconds, self.stages, self._copy)
+        """Seconds that a step takes: the median of some real steps, four rounds at least, in `seconds` of time.
 
-    def _copy(self) -> tuple[Stages, Callable[[], object]]:
-        """Stages of the same training, and what does one step in them and leaves no trace in this one."""
+        Where several players take turns of different lengths, the mean of their medians; where stages train or grow different networks, the mean over
+        the whole training.
+        """
+        stages = self.stages
+        shares: dict[Any, float] = defaultdict(float)
+        first: dict[Any, int] = {}
+        for number, stage in enumerate(stages.all):
+            kind = (stage.trains, stage.grow)
+            shares[kind] += stages.end(number) - (stages.end(number - 1) if number else 0.0)
+            first.setdefault(kind, number)
+        return sum(share * self._step_seconds(first[kind], seconds / len(shares)) for kind, share in shares.items())
+
+    def _step_seconds(self, number: int, seconds: float) -> float:
+        """The same for one stage, by steps of a copy that leave no trace in this training."""
         copied, method = copy.copy(self), copy.deepcopy(self.method)
         copied.stages, copied.stepper = self._stages(method, Plan(self.plan.steps or 1_000_000, self.plan.batch)), Step(method, self.autocast)
         copied.times = defaultdict(float)
-
-        def do_step() -> None:
+        copied.stages.grow_until(number - 1)
+        copied.stages.number = number
+        copied.stages.begin(0)
+        begin = time.monotonic()
+        durations: list[float] = []
+        turns = max(1, len(method.players))
+        while len(durations) < 4 * turns or agree(time.monotonic() - begin < seconds and len(durations) < 200):
+            clock = time.monotonic()
             copied._update()
             if anywhere(self.stop.asked)[0]:
                 raise Interrupted("stopped before the first step")
-
-        return copied.stages, do_step
+            durations.append(time.monotonic() - clock)
+        rounds = [sorted(durations[1:][turn::turns]) for turn in range(turns)]  # the first step is slower than any other
+        return sum(times[len(times) // 2] for times in rounds) / turns
 
     # --- what survives ---
 

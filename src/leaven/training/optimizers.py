@@ -40,12 +40,8 @@ class LARS(torch.optim.Optimizer):
 
 def undecayed(method: nn.Module) -> set[str]:
     """Names of parameters without weight decay beyond biases and norms: what modules declare with `no_weight_decay()`, as timm's do."""
-    names: set[str] = set()
-    for prefix, module in method.named_modules():
-        declare = getattr(module, "no_weight_decay", None)
-        if callable(declare):
-            names |= {f"{prefix}.{name}" if prefix else name for name in declare()}
-    return names
+    declaring: dict[str, Any] = {prefix: module for prefix, module in method.named_modules() if hasattr(module, "no_weight_decay")}
+    return {f"{prefix}.{name}".lstrip(".") for prefix, module in declaring.items() for name in module.no_weight_decay()}
 
 
 def parameter_groups(method: Method, recipe: Recipe, modules: Iterable[nn.Module] | None = None) -> list[dict[str, Any]]:

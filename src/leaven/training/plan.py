@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from leaven.training.distributed import agree
+from leaven.run import Run
+from leaven.training.distributed import agree, rank
 
 REPLAN_AT = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
 
 
-@dataclass
+@dataclasses.dataclass
 class Plan:
     """A number of steps, which a time budget may change on the way; every change is kept, so that a resumed run replays it.
 
@@ -24,20 +23,16 @@ class Plan:
     steps: int
     batch: int
     budget: float | None = None
-    changes: list[tuple[int, int]] = field(default_factory=list)
+    changes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
-    def _legs(self, step: int) -> tuple[int, float, int]:
+    def progress(self, step: int) -> float:
+        """The share (0-1) of the training that lies before this step."""
         start, at, total = 0, 0.0, self.steps
         for change, steps in self.changes:
             if change > step:
                 break
             at += (change - start) * (1 - at) / (total - start)
             start, total = change, steps
-        return start, at, total
-
-    def progress(self, step: int) -> float:
-        """The share (0-1) of the training that lies before this step."""
-        start, at, total = self._legs(step)
         return min(1.0, at + (step - start) * (1 - at) / max(1, total - start))
 
     @property
@@ -54,9 +49,6 @@ class Plan:
         """Steps between two looks at the features: some 25 in all."""
         return 8 * self.log_every
 
-    def change(self, step: int, steps: int) -> None:
-        self.changes.append((step, max(step + 1, steps)))
-
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
@@ -68,11 +60,11 @@ class Plan:
 class Budget:
     """Turns a time budget into steps, and corrects them where the end has drifted. Without a deadline it does nothing.
 
-    deadline: time.monotonic() at which the training ends. save: writes a changed plan down.
+    deadline: time.monotonic() at which the training ends. folder: of the run, whose configuration keeps the changed plan.
     """
 
-    def __init__(self, plan: Plan, deadline: float | None, save: Callable[[Plan], None]):
-        self.plan, self.deadline, self.save = plan, deadline, save
+    def __init__(self, plan: Plan, deadline: float | None, folder: Run):
+        self.plan, self.deadline, self.folder = plan, deadline, folder
         self.started = time.monotonic(), 0
 
     @property
@@ -84,7 +76,7 @@ class Budget:
     def settle(self, step_seconds: float) -> None:
         """Decide the number of steps from the time that one takes."""
         self.plan.steps = max(1, int(agree(self.left / step_seconds / 1.02)))
-        self.save(self.plan)
+        self._save()
 
     def begin(self, step: int, used: float) -> None:
         """Steps are timed from this one on. used: seconds that an interrupted training has spent."""
@@ -103,8 +95,12 @@ class Budget:
         pace = (time.monotonic() - since) / (step - first)
         left = int(agree(max(1.0, self.left / pace)))
         if abs(left - (self.plan.total - step)) > 0.01 * self.plan.total:
-            self.plan.change(step, step + left)
-            self.save(self.plan)
+            self.plan.changes.append((step, step + left))
+            self._save()
+
+    def _save(self) -> None:
+        if rank() == 0:
+            self.folder.update_config(plan=self.plan.to_dict())
 
 
 def rate_factor(progress: float, warmup: float, schedule: str) -> float:

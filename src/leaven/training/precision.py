@@ -8,11 +8,9 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leaven.errors import UserError
-from leaven.modalities import Value
 
 onednn: Any = torch.backends.mkldnn
 NAMES = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
@@ -89,14 +87,3 @@ def give_back_memory() -> None:
     """Give the system what `keep_freed_memory` kept, when the work that it was kept for has ended."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def in_double(tree: Any) -> Any:
-    """A nesting of views with every floating-point tensor in float64, for runs at that precision."""
-    if isinstance(tree, Tensor):
-        return tree.double() if tree.is_floating_point() else tree
-    if isinstance(tree, Value):
-        return tree.map(in_double)
-    if isinstance(tree, dict):
-        return {name: in_double(part) for name, part in tree.items()}
-    return [in_double(part) for part in tree] if isinstance(tree, list | tuple) else tree

@@ -1,17 +1,16 @@
 """One run: from what the user asks for to a trained encoder on disk, going on where an earlier call stopped."""
 
-from __future__ import annotations
-
 import platform
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from leaven.console import Progress, Say, quiet
 from leaven.data import Batch, DataSet
 from leaven.encoders import describe_encoder
 from leaven.encoders.store import save_encoder, weights_digest
@@ -19,21 +18,16 @@ from leaven.errors import TrainingStopped
 from leaven.modules.batchnorm import across_processes, has_batch_norm
 from leaven.run import Run
 from leaven.training.build import Parts, build_training
-from leaven.training.checkpoint import Checkpoints
-from leaven.training.continuing import agree_with_earlier, alone_in
+from leaven.training.checkpoint import Checkpoints, agree_with_earlier, alone_in
 from leaven.training.devices import choose_device, describe_machine, launch
 from leaven.training.distributed import processes, rank
-from leaven.training.early_stopping import EarlyStopping
-from leaven.training.loop import Settings, Training
+from leaven.training.loop import Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, give_back_memory, keep_freed_memory
 from leaven.training.request import Request
-from leaven.training.supervision import Supervision, labeled, write_record
+from leaven.training.supervision import EarlyStopping, Supervision, labeled, write_record
 from leaven.training.tokenization import keep_tokenizers
 from leaven.training.trackers import Trackers
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 
 def describe(request: Request, parts: Parts, supervision: Supervision | None, precision: str) -> dict[str, Any]:
@@ -65,113 +59,85 @@ def train(
     *,
     supervision: Supervision | None = None,
     started: float | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int, float], object] = lambda step, total, loss: None,
-    on_step: Callable[[int], object] = lambda step: None,
+    say: Say = quiet,
+    progress: Progress = quiet,
+    on_step: Callable[[int], object] = quiet,
 ) -> Run:
     """Train into a run's folder, or go on where an earlier call stopped. started: time.monotonic() from which a budget counts.
 
     supervision: the samples that train, if not all of the train split, and those that tell when to end.
     Raises UserError, TrainingStopped or Interrupted; the folder keeps the last good checkpoint.
     """
+    started = started or time.monotonic()
     device = choose_device(request.device)
     precision, why = choose_precision(request.precision, device)
     fabric = launch(device, request.devices, NAMES[precision])
     if rank() > 0:
-        say, progress = (lambda line: None), (lambda step, total, loss: None)
+        say = progress = quiet
     with alone_in(folder):
-        return _train(request, data, folder, fabric, device, (precision, why), supervision, started or time.monotonic(), say, progress, on_step)
-
-
-def _train(
-    request: Request,
-    data: DataSet,
-    folder: Run,
-    fabric: Fabric,
-    device: str,
-    chosen: tuple[str, str],
-    supervision: Supervision | None,
-    started: float,
-    say: Callable[[str], None],
-    progress: Callable[[int, int, float], object],
-    on_step: Callable[[int], object],
-) -> Run:
-    precision, why = chosen
-    choices = [{"what": "precision", "value": precision, "why": why}]
-    keep_freed_memory()
-    if device == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
-    parts = build_training(request, data, device, folder=folder, members=supervision.members if supervision else None)
-    method, plan, data, members = parts.method, parts.plan, parts.data, parts.members
-    held_out = supervision.held_out if supervision else members[:0]
-    choices += parts.choices + (supervision.choices if supervision else [])
-    asked = describe(request, parts, supervision, precision)
-    trackers = Trackers.of(request.track, folder, asked, say)
-    config = agree_with_earlier(folder, asked, request.accept_data, say)
-    if config is not None and folder.finished:
-        say(f"already finished: {folder.path}")
-        return folder
-    if config is None:
-        config = {
-            "leaven": version("leaven"),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "machine": {**describe_machine(device), "processes": processes()},
-            "command": sys.argv,
-            "asked": asked,
-            **started_from(parts),
-            "choices": choices,
-            "plan": plan.to_dict(),
-            "result": None,
-        }
-        if rank() == 0:
+        keep_freed_memory()
+        if device == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+        parts = build_training(request, data, device, folder=folder, members=supervision.members if supervision else None)
+        method, plan, data, members = parts.method, parts.plan, parts.data, parts.members
+        held_out = supervision.held_out if supervision else members[:0]
+        choices = [{"what": "precision", "value": precision, "why": why}, *parts.choices, *(supervision.choices if supervision else [])]
+        asked = describe(request, parts, supervision, precision)
+        trackers = Trackers.of(request.track, folder, asked, say)
+        config = agree_with_earlier(folder, asked, request.accept_data, say)
+        if config is not None and folder.finished:
+            say(f"already finished: {folder.path}")
+            return folder
+        if config is not None:
+            plan = Plan.from_dict(config["plan"])
+        elif rank() == 0:
             Checkpoints(folder.checkpoints).keep_newest(0)
             keep_tokenizers(parts.tokenizers, folder)
-            folder.write_config(config)
+            folder.write_config(
+                {
+                    "leaven": version("leaven"),
+                    "versions": {"python": platform.python_version(), "torch": torch.__version__},
+                    "machine": {**describe_machine(device), "processes": processes()},
+                    "command": sys.argv,
+                    "asked": asked,
+                    **started_from(parts),
+                    "choices": choices,
+                    "plan": plan.to_dict(),
+                    "result": None,
+                }
+            )
             if method.classifies or method.learns_labels:
                 write_record(folder, data, labeled(data, members), held_out)
-    else:
-        plan = Plan.from_dict(config["plan"])
-    for choice in choices:
-        say(f"{choice['what']}: {choice['value']} ({choice['why']})")
-    if has_batch_norm(method) and request.accumulate > 1:
-        say("this model has batch norm, whose statistics follow the micro-batch: --accumulate changes it a little")
-    if processes() > 1:
-        across_processes(method)
-    if precision == "fp64":
-        method.double()
-    if plan.budget is not None:
-        reserve = min(12.0, 0.03 * plan.budget)
-        deadline = started + plan.budget - reserve
-    settings = Settings(
-        request.seed, request.accumulate, request.keep_going, request.checkpoint_seconds, deadline if plan.budget is not None else None, fabric.device
-    )
-
-    def save_plan(plan: Plan) -> None:
+        for choice in choices:
+            say(f"{choice['what']}: {choice['value']} ({choice['why']})")
+        if has_batch_norm(method) and request.accumulate > 1:
+            say("this model has batch norm, whose statistics follow the micro-batch: --accumulate changes it a little")
+        if processes() > 1:
+            across_processes(method)
+        if precision == "fp64":
+            method.double()
+        training = Training(
+            method, parts.recipe, near(data, fabric.device), members, plan, folder, request, fabric.autocast, device=fabric.device,
+            deadline=None if plan.budget is None else started + plan.budget - min(12.0, 0.03 * plan.budget),
+            stopping=EarlyStopping(data.rows.select(held_out), request.patience) if len(held_out) else None,
+            trackers=trackers if rank() == 0 else None, say=say, progress=progress, on_step=on_step,
+        )  # fmt: skip
+        try:
+            with fast_products(device, precision):
+                result = training.run()
+        except TrainingStopped:
+            if rank() == 0:
+                folder.update_config(stopped={"step": training.step, "health": [verdict.to_dict() for verdict in training.monitor.verdicts]})
+            raise
+        finally:
+            trackers.close()
+            give_back_memory()
         if rank() == 0:
-            folder.write_config({**folder.config, "plan": plan.to_dict()})
-
-    stopping = EarlyStopping(data.rows.select(held_out), request.patience) if len(held_out) else None
-    training = Training(
-        method, parts.recipe, near(data, fabric.device), members, plan, folder, settings, fabric.autocast,
-        say=say, progress=progress, save_plan=save_plan, trackers=trackers if rank() == 0 else None, stopping=stopping, on_step=on_step,
-    )  # fmt: skip
-    try:
-        with fast_products(device, precision):
-            result = training.run()
-    except TrainingStopped:
-        if rank() == 0:
-            verdicts = [verdict.to_dict() for verdict in training.monitor.verdicts]
-            folder.write_config({**folder.config, "stopped": {"step": training.step, "health": verdicts}})
-        raise
-    finally:
-        trackers.close()
-        give_back_memory()
-    if rank() == 0:
-        encoders = method.encoders()
-        for name, encoder in encoders.items():
-            save_encoder(folder.folder_of(name if len(encoders) > 1 else None), encoder.float() if precision == "fp64" else encoder)
-        folder.write_config({**folder.config, "plan": plan.to_dict(), "result": result})
-    fabric.barrier()
+            encoders = method.encoders()
+            for name, encoder in encoders.items():
+                save_encoder(folder.folder_of(name if len(encoders) > 1 else None), encoder.float() if precision == "fp64" else encoder)
+            folder.update_config(plan=plan.to_dict(), result=result)
+        fabric.barrier()
     return folder
 
 

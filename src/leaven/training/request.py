@@ -18,9 +18,9 @@ class Request:
     """What a user may say of a training. Lengths: at most one of budget (seconds), epochs and steps.
 
     encoder: "auto", a name, or a run (or its folder) whose encoder the training goes on from; or one of these for each role, as a mapping or as
-    "image=convnet,text=runs/words"; roles that are not named have theirs chosen. start, start_role: the same run for all roles, and which of its
-    encoders. settings: hyper-parameters by name; "encoder.depth" and "tokenizer.vocabulary" reach every encoder and tokeniser,
-    "encoder.text.depth" those of one role. patience: looks at held-out samples without gain after which the training ends.
+    "image=convnet,text=runs/words"; roles that are not named have theirs chosen. start_role: which of a run's encoders (None: the one that fits).
+    settings: hyper-parameters by name; "encoder.depth" and "tokenizer.vocabulary" reach every encoder and tokeniser, "encoder.text.depth" those of
+    one role. patience: looks at held-out samples without gain after which the training ends.
     """
 
     method: str | type[Method] = "simclr"
@@ -40,7 +40,6 @@ class Request:
     accept_data: bool = False
     checkpoint_seconds: float = 60.0
     track: tuple[str, ...] = ()
-    start: Run | None = None
     start_role: str | None = None
     patience: int = 10
 
@@ -72,17 +71,18 @@ def sources(request: Request, inputs: Mapping[str, str]) -> dict[str, Source]:
     """
     roles, named = list(inputs), by_role(request.encoder)
     arguments, tokenizers = (settings_by_role(request.settings, part) for part in ("encoder", "tokenizer"))
-    for where, asked in (("--encoder", list(named)), ("--set encoder", list(arguments)), ("--set tokenizer", list(tokenizers))):
-        if unknown := [role for role in asked if role and role not in roles]:
+    for where, by_its_role in (("--encoder", named), ("--set encoder", arguments), ("--set tokenizer", tokenizers)):
+        if unknown := [role for role in by_its_role if role and role not in roles]:
             raise UserError(f"no encoder has the role {unknown[0]!r}", where=where, hint=f"the roles with an encoder are {', '.join(roles)}")
     result: dict[str, Source] = {}
     for role in roles:
-        choice = request.start or opened(named.get(role, named.get("", "auto")))
-        own, of_tokenizer = ({**asked.get("", {}), **asked.get(role, {})} for asked in (arguments, tokenizers))
-        if isinstance(choice, Run):
-            result[role] = Source("", choice, role_in(choice, request.start_role, role, inputs[role]), own, of_tokenizer)
+        choice = named.get(role, named.get("", "auto"))
+        own, of_tokenizer = ({**by_its_role.get("", {}), **by_its_role.get(role, {})} for by_its_role in (arguments, tokenizers))
+        if isinstance(choice, Run) or is_run(Path(choice)):
+            run = Run.open(choice)
+            result[role] = Source("", run, role_in(run, request.start_role, role, inputs[role]), own, of_tokenizer)
         else:
-            result[role] = Source(choice, arguments=own, tokenizer=of_tokenizer)
+            result[role] = Source(str(choice), arguments=own, tokenizer=of_tokenizer)
     runs = {role: source.run for role, source in result.items() if source.run}
     for role, run in runs.items():
         unused = list(arguments.get(role, {})) or (list(arguments.get("", {})) if len(runs) == len(roles) else [])
@@ -103,26 +103,14 @@ def by_role(encoder: str | Path | Run | Mapping[str, str | Path | Run]) -> dict[
     return {role: name for role, _, name in pairs}
 
 
-def opened(choice: str | Path | Run) -> str | Run:
-    """The run whose folder this is, or the name of an encoder."""
-    if isinstance(choice, Run):
-        return choice
-    return Run.open(choice) if is_run(Path(choice)) else str(choice)
-
-
 def settings_by_role(settings: Mapping[str, Any], part: str) -> dict[str, dict[str, Any]]:
     """Settings `part.name` and `part.ROLE.name`, by role and name; the role is "" where none is named."""
-    found: dict[str, dict[str, Any]] = {}
+    by_its_role: dict[str, dict[str, Any]] = {}
     for name, value in settings.items():
         if name.startswith(f"{part}."):
             role, dot, own = name.removeprefix(f"{part}.").partition(".")
-            found.setdefault(role if dot else "", {})[own if dot else role] = value
-    return found
-
-
-def method_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the method, its views and its recipe."""
-    return {name: value for name, value in settings.items() if not name.startswith(("encoder.", "tokenizer."))}
+            by_its_role.setdefault(role if dot else "", {})[own if dot else role] = value
+    return by_its_role
 
 
 def role_in(run: Run, chosen: str | None, role: str, modality: str) -> str | None:

@@ -1,7 +1,7 @@
 """The stages of a training: the networks, samples and optimisers in use, and where each stage ends."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from leaven.sampling import Loader, Source
 from leaven.training.distributed import anywhere, processes, rank, share_state
 from leaven.training.optimizers import Optimizers
 from leaven.training.plan import Plan
+from leaven.training.request import Request
 from leaven.training.step import Autocast
 
 
@@ -23,7 +24,7 @@ class Stages:
     """The stage that is being trained, and what it trains.
 
     number: of the stage, equal to their count at the end. start: the step with which it began. chosen: the numbers of its samples (None: all).
-    accumulate: micro-batches of each process. stopped: whether the user asked for an end.
+    stopped: whether the user asked for an end.
     """
 
     def __init__(
@@ -33,21 +34,19 @@ class Stages:
         source: Source,
         plan: Plan,
         autocast: Autocast,
-        *,
-        seed: int,
-        accumulate: int,
+        request: Request,
         device: torch.device,
         stopped: Callable[[], bool],
     ):
         self.method, self.recipe, self.source, self.plan, self.autocast = method, recipe, source, plan, autocast
-        self.seed, self.device, self.stopped = seed, device, stopped
+        self.seed, self.device, self.stopped = request.seed, device, stopped
         self.number = self.start = 0
         self.chosen: Tensor | None = None
         self.all: list[Stage] = list(method.stages())
         self.double = any(parameter.dtype == torch.float64 for parameter in method.parameters() if parameter.requires_grad)
-        self.sampler = source.sampler(plan.batch, seed, "order", pools=method.pools)
-        mine = [rank() * accumulate + number for number in range(accumulate)]
-        self.loader = Loader(self.sampler, mine, processes() * accumulate, device)
+        self.sampler = source.sampler(plan.batch, self.seed, "order", pools=method.pools)
+        mine = [rank() * request.accumulate + number for number in range(request.accumulate)]
+        self.loader = Loader(self.sampler, mine, processes() * request.accumulate, device)
         self._optimizers: Optimizers | None = None
 
     @property
@@ -121,22 +120,15 @@ class Stages:
         self._optimizers = Optimizers(self.method, recipe, self.plan.batch, self.current.trains)
         self.method.train()
 
-    def encode(self, function: Callable[[Batch], Tensor]) -> Tensor:
-        """The function's rows for all samples, in order."""
-
-        def batches() -> Iterator[Batch]:
-            for batch in self.source.everything():
-                if anywhere(self.stopped())[0]:
-                    raise Interrupted(f"stopped before stage {self.current.name}")
-                yield batch.to(self.device)
-
-        return self.encode_batches(function, batches())
-
-    def encode_batches(self, function: Callable[[Batch], Tensor], batches: Iterable[Batch]) -> Tensor:
-        """The function's rows for these batches, in eval mode and without gradients."""
+    def encode(self, function: Callable[[Batch], Tensor], batches: Iterable[Batch] | None = None) -> Tensor:
+        """The function's rows for these batches (None: all samples in order, before a stage), in eval mode and without gradients."""
+        rows: list[Tensor] = []
         self.method.eval()
         with torch.no_grad(), self.autocast():
-            rows = [function(batch).float() for batch in batches]
+            for batch in self.source.everything() if batches is None else batches:
+                if batches is None and anywhere(self.stopped())[0]:
+                    raise Interrupted(f"stopped before stage {self.current.name}")
+                rows.append(function(batch.to(self.device)).float())
         self.method.train()
         return torch.cat(rows)
 

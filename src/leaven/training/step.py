@@ -1,14 +1,16 @@
-"""Gradients of one global batch: in one piece, in micro-batches, and over several processes, always of the same loss."""
+"""Gradients of one global batch, in one piece, in micro-batches or over several processes, always of the same loss; and how much arithmetic it is."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from leaven.draw import seed_of
+from leaven.data.batch import Batch
+from leaven.draw import Draw, seed_of
 from leaven.methods.method import Method, Outputs, map_tensors, tensors_of
+from leaven.sampling import Loader, Members
 from leaven.training.devices import seed_device
 from leaven.training.distributed import gather, mean_over_processes
 
@@ -27,6 +29,11 @@ def unchanged_buffers(module: nn.Module) -> Iterator[None]:
 def in_full_precision(outputs: Outputs) -> Outputs:
     """Losses are computed in fp32 (or fp64) whatever the network ran in."""
     return map_tensors(lambda tensor: tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor, outputs)
+
+
+def in_double(views: Any) -> Any:
+    """Views with every floating-point tensor in float64, for runs at that precision."""
+    return map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, views)
 
 
 def joined(parts: list[Outputs]) -> Outputs:
@@ -105,3 +112,38 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 
 def detached(tree: Any) -> Any:
     return map_tensors(Tensor.detach, tree)
+
+
+class AllTogether(nullcontext):
+    """In place of torch's tracker of modules, whose hooks do not bear gradients of gradients."""
+
+    parents = {"Global"}
+
+
+def flops_a_step(method: Method, rows: Batch, members: Tensor, batch: int) -> float:
+    """Floating-point operations of one forward and backward pass over `batch` samples: matrix products and convolutions as torch counts them, a
+    multiply-add as two. The mean over players, and over stages by their share. The method's gradients and buffers are not left as they were.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    stages, players = list(method.stages()), method.players or ("",)
+    parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    sampler = Members(rows, members).sampler(batch, 0, "order", pools=method.pools)
+    step, count = Step(method.train(), nullcontext), 0.0
+    with closing(Loader(sampler, [0], 1, torch.device("cpu"))) as loader:
+        (samples,) = loader.batches(0)
+        for number, stage in enumerate(stages):
+            method.stage = number
+            with torch.no_grad():
+                views = method.views(samples, Draw("flops", number))
+            for player in players:
+                trained = (getattr(method, player),) if player else stage.trains
+                moving = None if trained is None else {parameter for module in trained for parameter in module.parameters()}
+                for parameter in parameters:
+                    parameter.requires_grad_(moving is None or parameter in moving)
+                counter = FlopCounterMode(display=False)
+                counter.mod_tracker = AllTogether()  # type: ignore[assignment]
+                with counter:
+                    step.gradients([views], ("flops",), (player,) if player else ())
+                count += stage.share * counter.get_total_flops() / len(players)
+    return count

@@ -20,7 +20,7 @@ from leaven.run import Run, read_json, write_json, write_whole
 from leaven.training.distributed import made_by_first
 from leaven.training.request import Request, Source, settings_by_role
 
-TEXTS_FOR_TOKENS = 1_000_000
+TEXTS_FOR_TOKENS = 1_000_000  # at most, of each role
 
 
 def in_tokens(
@@ -75,14 +75,10 @@ def chosen(data: DataSet, kind: type[Method], source: Source, role: str, names: 
     choice = replace_fields(kind.tokens, source.tokenizer, "tokenizer")
     if source.name != "auto" and source.name not in OWN:
         return Tokenizer.of_model(source.name, choice.max_length), f"that of {source.name}"
-    return Tokenizer.trained(training_texts(data, names), choice), f"{choice.kind}, trained on these texts"
-
-
-def training_texts(data: DataSet, names: Collection[str]) -> list[str]:
-    """The texts of these roles that may be trained on, at most a million of each."""
     members = data.train()
     rows = members[torch.from_numpy(evenly_spaced(len(members), TEXTS_FOR_TOKENS))]
-    return [text for role, value in data.rows.roles.items() if role in names and isinstance(value, Text) for text in value[rows].texts]
+    texts = [text for name, value in data.rows.roles.items() if name in names and isinstance(value, Text) for text in value[rows].texts]
+    return Tokenizer.trained(texts, choice), f"{choice.kind}, trained on these texts"
 
 
 def keep_tokenizers(tokenizers: Mapping[str, Tokenizer], folder: Run) -> None:

@@ -1,4 +1,7 @@
-"""Experiment trackers: the rows of metrics.jsonl also as TensorBoard or Weights & Biases logs, in the run's folder."""
+"""Experiment trackers: the rows of metrics.jsonl also as TensorBoard or Weights & Biases logs, in the run's folder.
+
+A resumed training repeats the rows after its last checkpoint; a tracker must keep each step once.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from leaven.console import Say, quiet
 from leaven.errors import UserError
 from leaven.run import Run, read_json, write_json
-
-
-class Tracker(Protocol):
-    """Where rows go. A resumed training repeats the rows after its last checkpoint; each step must be kept once."""
-
-    def row(self, row: dict[str, Any]) -> None: ...
-    def verdict(self, step: int, line: str) -> None: ...
-    def close(self) -> None: ...
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:
@@ -107,17 +103,18 @@ class Wandb:
             self.log.finish()
 
 
-KINDS: dict[str, type[TensorBoard] | type[Wandb]] = {"tensorboard": TensorBoard, "wandb": Wandb}
+Tracker = TensorBoard | Wandb
+KINDS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": Wandb}
 
 
 class Trackers:
     """All trackers of one training; none by default. One that fails is named and left out: a training does not end for it."""
 
-    def __init__(self, trackers: Sequence[Tracker] = (), say: Callable[[str], None] = lambda line: None):
+    def __init__(self, trackers: Sequence[Tracker] = (), say: Say = quiet):
         self.trackers, self.say = list(trackers), say
 
     @classmethod
-    def of(cls, names: Sequence[str], run: Run, asked: dict[str, Any], say: Callable[[str], None]) -> Trackers:
+    def of(cls, names: Sequence[str], run: Run, asked: dict[str, Any], say: Say) -> Trackers:
         """Trackers by name. Raises UserError for an unknown name, or where its package is not installed."""
         for name in names:
             if name not in KINDS:

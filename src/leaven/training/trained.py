@@ -25,9 +25,7 @@ def trained_method(folder: Run, method: str | type[Method] | None = None) -> Met
 
     method: needed where the run names a file of code (`file.py:Class`), which is never run on the word of the run's folder alone.
     """
-    asked = folder.config["asked"]
-    kind = find_method(method) if method is not None else known_method(asked["method"]["name"], folder.path)
-    trained = rebuilt_method(kind, asked)
+    trained = rebuilt_method(folder, method)
     state = Checkpoints(folder.checkpoints).load()
     if state is None:
         raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
@@ -37,20 +35,22 @@ def trained_method(folder: Run, method: str | type[Method] | None = None) -> Met
     return trained.eval()
 
 
-def rebuilt_method(kind: type[Method], asked: dict[str, Any]) -> Method:
-    """The method around the encoders that it was given, with fresh weights. asked: the description of its training."""
+def rebuilt_method(folder: Run, method: str | type[Method] | None = None) -> Method:
+    """The same around the encoders that it was built with, with fresh weights."""
+    asked = folder.config["asked"]
+    kind = find_method(method) if method is not None else known_method(asked["method"]["name"], folder.path)
 
-    def around(given: dict[str, dict[str, Any]]) -> Method:
-        encoders = {role: build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), stored["arguments"]) for role, stored in given.items()}
+    def around(described: dict[str, dict[str, Any]]) -> Method:
+        encoders = {role: build_encoder(one["name"], InputSpec.from_dict(one["input"]), one["arguments"]) for role, one in described.items()}
         return build_method(kind, DataSpec.from_dict(asked["data"]["spec"]), encoders, asked["method"]["hyperparameters"])[0]
 
     if "given" in asked:
         return around(asked["given"])
     # a run of an earlier version says only what was kept: a code or codebook that the method put around an encoder is taken off first
     kept = {name: described for name, described in asked["encoder"].items() if described["library"] != "method"}
-    method = around({name: without_wrapper(described) for name, described in kept.items()})
-    names = [describe_encoder(encoder)["name"] for encoder in method.encoders().values()]
-    return method if names == [described["name"] for described in asked["encoder"].values()] else around(kept)
+    built = around({name: without_wrapper(described) for name, described in kept.items()})
+    names = [describe_encoder(encoder)["name"] for encoder in built.encoders().values()]
+    return built if names == [described["name"] for described in asked["encoder"].values()] else around(kept)
 
 
 def without_wrapper(described: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def load_network(run: str | Path | Run, role: str | None = None, method: str | t
     method: the class, or file.py:Class, of a run whose networks are those of a user's own method; code that a run names is never run by itself.
     Raises UserError where the run has several encoders and no role says which, or none of this role.
     """
-    opened = run if isinstance(run, Run) else Run.open(run)
+    opened = Run.open(run)
     if role is None and opened.roles:
         raise UserError(f"this run has several encoders: {', '.join(opened.roles)}", where=opened.path, hint="choose one of them with role (--role)")
     if role is not None and role not in opened.roles:
@@ -86,8 +86,8 @@ def load_encoder_of(run: str | Path | Run, role: str | None = None) -> Encoder:
     """The same, where the encoder's input must be known. UserError for a method's own networks, which do not say what they read."""
     encoder = load_network(run, role)
     if not isinstance(encoder, Encoder):
-        where = run.path if isinstance(run, Run) else run
-        raise UserError("the networks of this method do not say what input they take", where=where, hint="use them in Python: leaven.load")
+        what = "the networks of this method do not say what input they take"
+        raise UserError(what, where=Run.open(run).path, hint="use them in Python: leaven.load")
     return encoder
 
 
@@ -126,8 +126,7 @@ def shared_space(run: Run, seed: int | None = None) -> Callable[[Encoder, Tensor
         method = trained_method(run)
     else:
         torch.manual_seed(seed_of(seed, "untrained"))
-        asked = run.config["asked"]
-        method = rebuilt_method(known_method(asked["method"]["name"], run.path), asked).eval()
+        method = rebuilt_method(run).eval()
     projectors = method.shared_space()
     if not projectors:
         what = f"{method.name} learned no space in which its encoders' features are compared"
