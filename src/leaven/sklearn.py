@@ -13,22 +13,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from leaven.api.options import (
-    Batch,
-    Budget,
-    Device,
-    EncoderName,
-    Epochs,
-    MethodName,
-    Precision,
-    Role,
-    RunFolder,
-    Seed,
-    Settings,
-    Size,
-    Steps,
-    documented,
-)
+from leaven.api import options
 from leaven.console import seconds
 from leaven.data import open_data
 from leaven.encoders import Encoder
@@ -44,7 +29,7 @@ from leaven.training.request import Request
 from leaven.training.trained import load_encoder_of
 
 
-@documented
+@options.documented
 class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Features from an encoder that learns from X without labels.
 
@@ -60,20 +45,20 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def __init__(
         self,
-        run: Annotated[RunFolder | None, "A finished run, whose encoder is taken as it is."] = None,
+        run: Annotated[options.RunFolder | None, "A finished run, whose encoder is taken as it is."] = None,
         *,
-        method: MethodName = "simclr",
-        encoder: EncoderName = "auto",
-        steps: Steps = None,
-        epochs: Epochs = None,
-        budget: Budget = None,
-        batch: Batch = None,
-        size: Size = None,
-        settings: Settings = None,
-        seed: Seed = 0,
-        precision: Precision = "auto",
-        device: Device = "auto",
-        role: Role = None,
+        method: options.MethodName = "simclr",
+        encoder: options.EncoderName = "auto",
+        steps: options.Steps = None,
+        epochs: options.Epochs = None,
+        budget: options.Budget = None,
+        batch: options.Batch = None,
+        size: options.Size = None,
+        settings: options.Settings = None,
+        seed: options.Seed = 0,
+        precision: options.Precision = "auto",
+        device: options.Device = "auto",
+        role: options.Role = None,
     ):
         self.run = run
         self.method = method

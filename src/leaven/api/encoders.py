@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from leaven.api import options
 from leaven.api.methods import plain
-from leaven.api.options import Option, documented
 from leaven.encoders import OWN
 from leaven.errors import unknown_name
 from leaven.methods.registry import explained, hyperparameters
 
 
-@documented
+@options.documented
 def list_encoders(
-    name: Annotated[str | None, Option("One encoder, with what its parameters mean.", argument=True, names="encoders")] = None,
+    name: Annotated[str | None, options.Option("One encoder, with what its parameters mean.", argument=True, names="encoders")] = None,
 ) -> list[dict[str, Any]]:
     """List Leaven's own encoders; any timm model works by its name as well.
 

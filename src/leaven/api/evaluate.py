@@ -6,22 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from leaven.api.options import (
-    Columns,
-    Data,
-    Device,
-    Judge,
-    Labels,
-    Option,
-    Protocols,
-    ProtocolSettings,
-    Report,
-    Role,
-    Root,
-    RunFolder,
-    Seed,
-    documented,
-)
+from leaven.api import options
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.evaluation.evaluate import evaluate_protocols
@@ -34,27 +19,27 @@ from leaven.training.devices import choose_device
 from leaven.training.trained import load_encoders
 
 
-@documented
+@options.documented
 def evaluate(
-    run: RunFolder,
-    data: Data,
+    run: options.RunFolder,
+    data: options.Data,
     *,
-    labels: Labels = None,
-    columns: Columns = None,
-    protocols: Protocols = None,
-    settings: ProtocolSettings = None,
-    role: Role = None,
-    budget: Annotated[str | float | None, Option("Time for floors that must be trained: the same encoder on the labels alone.")] = "2m",
-    seed: Seed = 0,
-    device: Device = "auto",
-    data_root: Root = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    protocols: options.Protocols = None,
+    settings: options.ProtocolSettings = None,
+    role: options.Role = None,
+    budget: Annotated[str | float | None, options.Option("Time for floors that must be trained: the same encoder on the labels alone.")] = "2m",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     known_floors: Annotated[
         Mapping[str, Any] | None, "Floors of another scorecard of the same encoder, data and seed; they are not measured again."
     ] = None,
-    report: Report = True,
-    labels_per_class: Annotated[Sequence[int] | str | None, Option("The same as --set few-label.counts=...")] = None,
-    judge: Judge = None,
-    count: Annotated[int | None, Option("The same as --set samples.count=...")] = None,
+    report: options.Report = True,
+    labels_per_class: Annotated[Sequence[int] | str | None, options.Option("The same as --set few-label.counts=...")] = None,
+    judge: options.Judge = None,
+    count: Annotated[int | None, options.Option("The same as --set samples.count=...")] = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Scorecard:
@@ -66,8 +51,8 @@ def evaluate(
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     encoders = load_encoders(opened, role)
-    options = {name: value for encoder in encoders.values() for name, value in encoder.modality.open_options(encoder.input).items()}
-    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
+    needs = {name: value for encoder in encoders.values() for name, value in encoder.modality.open_options(encoder.input).items()}
+    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **needs)
     method = opened.config["asked"]["method"]["name"]
     kind = registry().get(method)
     trial = Trial(

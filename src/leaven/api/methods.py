@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from leaven.api.options import Option, documented
+from leaven.api import options
 from leaven.methods.registry import explained, find_method, hyperparameters, registry
 
 
-@documented
+@options.documented
 def list_methods(
-    name: Annotated[str | None, Option("One method, with what its parameters mean.", argument=True, names="methods")] = None,
+    name: Annotated[str | None, options.Option("One method, with what its parameters mean.", argument=True, names="methods")] = None,
 ) -> list[dict[str, Any]]:
     """List the methods by family: what they are, their papers and parameters.
 

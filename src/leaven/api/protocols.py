@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any
 
+from leaven.api import options
 from leaven.api.methods import plain
-from leaven.api.options import Option, documented
 from leaven.evaluation.registry import find_protocol, registry
 from leaven.methods.registry import explained
 
 
-@documented
+@options.documented
 def list_protocols(
-    name: Annotated[str | None, Option("One protocol, with what its options mean.", argument=True, names="protocols")] = None,
+    name: Annotated[str | None, options.Option("One protocol, with what its options mean.", argument=True, names="protocols")] = None,
 ) -> list[dict[str, Any]]:
     """List the protocols that `leaven evaluate` scores by: what they measure, what they need, and their options.
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leaven.api import options
 from leaven.api.open import open_for
-from leaven.api.options import Columns, Data, Device, Option, OwnMethod, Role, Root, RunFolder, documented
 from leaven.api.write import check_samples_suffix, write_npy, write_texts
 from leaven.console import Progress, quiet
 from leaven.data import DataSet
@@ -65,20 +65,20 @@ class TextReconstruction:
         return "\n".join([*map("".join, pairs), line])
 
 
-@documented
+@options.documented
 def reconstruct(
-    run: RunFolder,
-    data: Data,
+    run: options.RunFolder,
+    data: options.Data,
     *,
     out: Annotated[
         Path | str | None,
-        Option("A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."),
+        options.Option("A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."),
     ] = None,
-    role: Role = None,
-    columns: Columns = None,
-    method: OwnMethod = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    role: options.Role = None,
+    columns: options.Columns = None,
+    method: options.OwnMethod = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     progress: Progress = quiet,
 ) -> Reconstruction | TextReconstruction:
     """Send each sample through the code and back, and say how much is lost.

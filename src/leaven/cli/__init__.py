@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import signal
 import sys
@@ -13,11 +12,9 @@ from typing import Any, NoReturn
 
 from typer.exceptions import TyperException
 
-from leaven.cli.app import PANELS, answer, app, first_process, say
+from leaven.cli import results  # noqa: F401  registers the commands
+from leaven.cli.app import answer, app, first_process, say
 from leaven.errors import Interrupted, TrainingStopped, UserError, not_installed, out_of_memory
-
-for _command in (name for names in PANELS.values() for name in names):
-    importlib.import_module(f"leaven.cli.{_command}")  # each registers its command
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A command from a public function: its flags are the function's options, and `cli/NAME.py` says what is printed."""
+"""A command from a public function: its flags are the function's options, and `cli/results.py` says what is printed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def command(show: Show) -> Show:
     known: dict[str, Option] = {}
     parameters, talk = [], []
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, option, _ = option_of(parameter.annotation, vars(options))
+        kind, option, _ = option_of(parameter.annotation, function.__globals__)
         if option is not None:
             known[name] = option
             parameters.append(shell_parameter(name, kind, option, parameter.default))
@@ -57,7 +57,7 @@ def declared(name: str) -> Any:
     functions = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
     (node,) = (node for node in functions if node.name in (name, f"list_{name}"))
     node.body, node.decorator_list = node.body[:1], []  # its docstring is all that is kept
-    names = dict(vars(options))
+    names = {**vars(options), "options": options}
     exec(compile(ast.Module([node], []), source, "exec"), names)
     return names[node.name]
 
