@@ -3,38 +3,30 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from leaven.errors import UserError
+from leaven.run import Run
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from leaven.api.claims import list_claims
     from leaven.api.compare import compare
     from leaven.api.demo import demo
     from leaven.api.embed import embed
-    from leaven.api.encoders import list_encoders
     from leaven.api.evaluate import evaluate
     from leaven.api.export import export
     from leaven.api.finetune import finetune
     from leaven.api.inspect import inspect
     from leaven.api.interpolate import interpolate
+    from leaven.api.listing import list_claims, list_encoders, list_methods, list_protocols
     from leaven.api.load import load
-    from leaven.api.methods import list_methods
     from leaven.api.predict import predict
     from leaven.api.pretrain import pretrain
-    from leaven.api.protocols import list_protocols
     from leaven.api.reconstruct import reconstruct
     from leaven.api.reproduce import reproduce
     from leaven.api.rewrite import rewrite
     from leaven.api.sample import sample
     from leaven.api.score import score
     from leaven.api.search import search
-    from leaven.errors import UserError
-    from leaven.run import Run
-
-_ELSEWHERE = {
-    "Run": "leaven.run",
-    "UserError": "leaven.errors",
-}
-"""Homes of the public names that are not in the file of leaven.api that is named like their command."""
 
 __all__ = [
     "Run",
@@ -68,5 +60,5 @@ def __getattr__(name: str) -> Any:
     """Public functions are loaded at their first use, so that `leaven --help` does not wait for torch."""
     if name not in __all__:
         raise AttributeError(f"module 'leaven' has no attribute {name!r}")
-    home = _ELSEWHERE.get(name) or f"leaven.api.{name.removeprefix('list_')}"
-    return getattr(importlib.import_module(home), name)
+    file = "listing" if name.startswith("list_") else name
+    return getattr(importlib.import_module(f"leaven.api.{file}"), name)

@@ -46,7 +46,7 @@ class MtebEncoder(AbsEncoder):
         same = [weights_hash(self.encoder), self.encoder.tokenizer.digest(), describe_encoder(self.encoder)]
         self.mteb_model_meta = ModelMeta.create_empty({
             "name": f"leaven/{run.path.resolve().name}", "revision": hashlib.blake2b(json.dumps(same).encode(), digest_size=16).hexdigest(),
-            "n_parameters": sum(each.numel() for each in self.encoder.parameters()), "embed_dim": self.encoder.dim,
+            "n_parameters": sum(parameter.numel() for parameter in self.encoder.parameters()), "embed_dim": self.encoder.dim,
             "framework": ["PyTorch"], "similarity_fn_name": ScoringFunction.COSINE, "use_instructions": False,
         })  # fmt: skip
 
@@ -54,6 +54,3 @@ class MtebEncoder(AbsEncoder):
         """(texts, dim) float32 vectors of all batches. inputs: dicts with a list of texts in "text"."""
         texts = [text for batch in inputs for text in batch["text"]]
         return encode(self.encoder, Text(Strings.of(texts)), torch.arange(len(texts)), device=self.device).numpy()
-
-
-__all__ = ["MtebEncoder"]

@@ -32,16 +32,13 @@ def compare(
     seeds: Annotated[int, options.Option("Trainings of each method.", least=1)] = 3,
     jobs: options.Jobs = 1,
     out: Annotated[
-        Path | str | None, options.Option("The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped.")
+        options.OptionalPath, "The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped."
     ] = None,
     labels: options.Labels = None,
     columns: options.Columns = None,
     role: Annotated[options.Role, "The role whose encoder is scored, where a method keeps several."] = None,
     settings: Annotated[options.Settings, "A hyper-parameter: method:name=value, or name=value for all methods. May be repeated."] = None,
-    protocols: Annotated[options.Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class."] = (
-        "knn",
-        "linear",
-    ),
+    protocols: options.FrozenProtocols = ("knn", "linear"),
     size: options.Size = None,
     precision: options.Precision = "auto",
     device: options.Device = "auto",

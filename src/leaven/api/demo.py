@@ -16,7 +16,7 @@ from leaven.evaluation.scorecard import Scorecard
 def demo(
     *,
     out: Annotated[Path | str, options.Option("Where the run is kept.")] = "leaven-runs/demo",
-    budget: Annotated[str | float, options.Option("Time for pre-training.")] = "60s",
+    budget: Annotated[options.Budget, "Time for pre-training."] = "60s",
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Scorecard:

@@ -17,7 +17,7 @@ def export(
     run: options.RunFolder,
     *,
     to: Annotated[str, options.Option("The form: onnx, safetensors, sentence-transformers, timm or transformers.", names="targets")],
-    out: Annotated[Path | str | None, options.Option("A file, or a folder that is not there yet (default: in RUN/export).")] = None,
+    out: Annotated[options.OptionalPath, "A file, or a folder that is not there yet (default: in RUN/export)."] = None,
     role: options.Role = None,
     settings: Annotated[options.Settings, "A setting of the form: name=value (onnx: pixels=float, opset=20)."] = None,
 ) -> Exported:

@@ -27,7 +27,7 @@ def finetune(
     *,
     labels: options.Labels = None,
     out: Annotated[
-        Path | str | None, options.Option("The classifier's folder (default leaven-runs/DATA-finetune). The same command goes on where it stopped.")
+        options.OptionalPath, "The classifier's folder (default leaven-runs/DATA-finetune). The same command goes on where it stopped."
     ] = None,
     train: Annotated[str, options.Option("all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
     budget: Annotated[options.Budget, "How long: 90s, 10m, 2h (default: as long as suits the number of labels)."] = None,

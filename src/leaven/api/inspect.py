@@ -24,7 +24,7 @@ def inspect(
     data: options.Data,
     *,
     against: Annotated[Any, options.Option("A second data set, to see which of its samples stand in this one.", names="data")] = None,
-    sheet: Annotated[Path | str | None, options.Option("A contact sheet of the copies in the data: a .png file.")] = None,
+    sheet: Annotated[options.OptionalPath, "A contact sheet of the copies in the data: a .png file."] = None,
     method: options.MethodName = "auto",
     encoder: options.EncoderName = "auto",
     budget: Annotated[options.Budget, "The length to estimate: 90s, 10m, 2h."] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -22,7 +21,7 @@ def predict(
     run: options.RunFolder,
     data: options.Data,
     *,
-    out: Annotated[Path | str | None, options.Option("Where the labels go: a .csv file (file,label,probability).", required=True)] = None,
+    out: Annotated[options.RequiredPath, "Where the labels go: a .csv file (file,label,probability)."] = None,
     uncertain_first: Annotated[bool, options.Option("List the least certain labels first.", flags=("--uncertain-first",))] = False,
     role: Annotated[options.Role, "Which input of the data the classifier reads, where the data has several."] = None,
     columns: options.Columns = None,

@@ -33,9 +33,7 @@ def pretrain(
     *,
     method: options.MethodName = "simclr",
     encoder: options.EncoderName = "auto",
-    out: Annotated[
-        Path | str | None, options.Option("The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped.")
-    ] = None,
+    out: Annotated[options.OptionalPath, "The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped."] = None,
     budget: options.Budget = None,
     epochs: options.Epochs = None,
     steps: options.Steps = None,

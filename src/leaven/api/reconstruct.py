@@ -71,8 +71,7 @@ def reconstruct(
     data: options.Data,
     *,
     out: Annotated[
-        Path | str | None,
-        options.Option("A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."),
+        options.OptionalPath, "A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."
     ] = None,
     role: options.Role = None,
     columns: options.Columns = None,
@@ -90,12 +89,11 @@ def reconstruct(
     model = open_method(run, "decode", method)
     opened = open_for(run, data, role=role, columns=columns, data_root=data_root, progress=progress)
     encoder, samples = opened.encoder, opened.data
-    before: list[Value] = []
-    after: list[Value] = []
-    for original, back in reconstructed(model, opened.samples, encoder.input.shape, device=choose_device(device)):
-        before.append(original)
-        after.append(back)
-        progress("reconstructed", sum(map(len, before)), len(samples))
+    pairs: list[tuple[Value, Value]] = []
+    for pair in reconstructed(model, opened.samples, encoder.input.shape, device=choose_device(device)):
+        pairs.append(pair)
+        progress("reconstructed", sum(len(original) for original, _ in pairs), len(samples))
+    before, after = zip(*pairs, strict=True)
     rows = samples.splits.get("test", torch.arange(len(samples)))
     if encoder.modality.tokenized:
         return of_texts(place, encoder, before, after, rows)

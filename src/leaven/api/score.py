@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -26,8 +25,8 @@ def score(
     run: options.RunFolder,
     data: options.Data,
     *,
-    out: Annotated[Path | str | None, options.Option("A .csv file with the nats of every sample.")] = None,
-    sheet: Annotated[Path | str | None, options.Option("A .png of the least likely pictures, with the likeliest below.")] = None,
+    out: Annotated[options.OptionalPath, "A .csv file with the nats of every sample."] = None,
+    sheet: Annotated[options.OptionalPath, "A .png of the least likely pictures, with the likeliest below."] = None,
     role: options.Role = None,
     columns: options.Columns = None,
     seed: options.Seed = 0,

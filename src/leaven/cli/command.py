@@ -15,7 +15,7 @@ import leaven
 from leaven.api import options
 from leaven.api.options import Option, option_of
 from leaven.cli import completion
-from leaven.cli.app import AsJson, answer, app
+from leaven.cli.app import PANELS, AsJson, answer, app
 from leaven.cli.watch import Watch
 
 Show = Callable[[Any, SimpleNamespace], tuple[Any, str]]
@@ -47,15 +47,16 @@ def command(show: Show) -> Show:
         answer(as_json, *show(result, SimpleNamespace(**asked)))
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app.command(show.__name__, help=(inspect.getdoc(function) or "").partition("\n")[0])(run)
+    panel = next(panel for panel, names in PANELS.items() if show.__name__ in names)
+    app.command(show.__name__, help=(inspect.getdoc(function) or "").partition("\n")[0], rich_help_panel=panel)(run)
     return show
 
 
 def declared(name: str) -> Any:
     """A public function without its body. It is read from its source, because importing it would load torch."""
-    source = Path(options.__file__).with_name(f"{name}.py")
-    functions = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
-    (node,) = (node for node in functions if node.name in (name, f"list_{name}"))
+    file, name = ("listing", f"list_{name}") if name in PANELS["Look"] else (name, name)
+    source = Path(options.__file__).with_name(f"{file}.py")
+    (node,) = (node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef) and node.name == name)
     node.body, node.decorator_list = node.body[:1], []  # its docstring is all that is kept
     names = {**vars(options), "options": options}
     exec(compile(ast.Module([node], []), source, "exec"), names)

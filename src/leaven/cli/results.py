@@ -16,9 +16,6 @@ from leaven.run import when
 MOST_CLASSES, MOST_TEXTS = 10, 10  # that are shown
 
 
-# --- raise ---
-
-
 @command
 def demo(card: Any, options: Any) -> tuple[Any, str]:
     report = str(Path(options.out) / "report.html")
@@ -96,9 +93,6 @@ def source_of(options: Any) -> str:
     return str(options.data) + (f" --columns {','.join(map('='.join, options.columns.items()))}" if options.columns else "")
 
 
-# --- judge ---
-
-
 @command
 def evaluate(card: Any, options: Any) -> tuple[Any, str]:
     report = str(options.run / "report.html")
@@ -114,9 +108,6 @@ def compare(comparison: Any, options: Any) -> tuple[Any, str]:
 @command
 def reproduce(result: Any, options: Any) -> tuple[Any, str]:
     return result, f"{result['claim']}: {result['verdict']}. {result['because']}\nThe whole story: {result['report']}"
-
-
-# --- use ---
 
 
 @command
@@ -167,9 +158,6 @@ def export(exported: Any, options: Any) -> tuple[Any, str]:
     return exported.to_dict(), f"{exported.out}: {exported.count:,} parameters, {exported.dim} features, {nearness} the encoder's"
 
 
-# --- make ---
-
-
 @command
 def sample(samples: Any, options: Any) -> tuple[Any, str]:
     content = {"out": str(options.out), "count": len(samples)}
@@ -204,9 +192,6 @@ def interpolate(way: Any, options: Any) -> tuple[Any, str]:
     content = {"texts": texts} if texts else {"shape": list(way.shape[1:])}
     lines = [*texts, f"{options.out}: {len(way)} steps from {options.a} to {options.b}"]
     return {"out": str(options.out), "count": len(way), **content}, "\n".join(lines)
-
-
-# --- look ---
 
 
 @command
