@@ -59,11 +59,11 @@ def search(
         raise UserError(f"a contact sheet shows pictures, and this data is {opened.samples.modality}", hint="leave --out out")
     chosen_device = choose_device(device)
     several = isinstance(query, list | tuple)
-    wanted = list(query) if several else [query]
-    if not wanted:
+    items = query if several else [query]
+    if not items:
         raise UserError("no query", hint="give a picture file, or a row such as #17")
     readers = query_readers(opened, query_role)
-    questions = [read_question(each, opened, readers, query_role) for each in wanted]
+    questions = [read_question(item, opened, readers, query_role) for item in items]
     features = [encode(reader, question.value, torch.arange(1), device=chosen_device) for question, reader in questions]
     if vectors is None:
         stored = encoded(opened.encoder, opened.samples, torch.arange(len(opened.data)), device=chosen_device)

@@ -39,12 +39,12 @@ def command(show: Show) -> Show:
     parameters.append(inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson))
 
     def run(as_json: bool, **texts: Any) -> None:
-        asked = {name: text if text is None else read(text, name, known[name]) for name, text in texts.items()}
+        values = {name: text if text is None else read(text, name, known[name]) for name, text in texts.items()}
         with Watch() as watch:
             voice = {"say": watch.say, "progress": watch}
-            chosen = {name: value for name, value in asked.items() if value is not None}
+            chosen = {name: value for name, value in values.items() if value is not None}
             result = getattr(leaven, function.__name__)(**chosen, **{name: voice[name] for name in talk})
-        answer(as_json, *show(result, SimpleNamespace(**asked)))
+        answer(as_json, *show(result, SimpleNamespace(**values)))
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     panel = next(panel for panel, names in PANELS.items() if show.__name__ in names)
