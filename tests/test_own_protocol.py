@@ -107,7 +107,6 @@ def test_protocols_are_listed_with_their_needs_and_options(command):
 def test_completion_knows_the_protocols_without_loading_them():
     own = {name: protocol for name, protocol in registry().items() if protocol.__module__.startswith("leaven.")}
     assert completion.protocol_names() == sorted(own)
-    assert completion.protocol_names(frozen=True) == sorted(name for name, protocol in own.items() if protocol.frozen)
 
 
 def test_options_are_checked_and_old_arguments_mean_the_same(digits_run, command):

@@ -3,6 +3,9 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from leaven.errors import UserError
+from leaven.run import Run
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -27,14 +30,6 @@ if TYPE_CHECKING:
     from leaven.api.sample import sample
     from leaven.api.score import score
     from leaven.api.search import search
-    from leaven.errors import UserError
-    from leaven.run import Run
-
-_ELSEWHERE = {
-    "Run": "leaven.run",
-    "UserError": "leaven.errors",
-}
-"""Homes of the public names that are not in the file of leaven.api that is named like their command."""
 
 __all__ = [
     "Run",
@@ -68,5 +63,4 @@ def __getattr__(name: str) -> Any:
     """Public functions are loaded at their first use, so that `leaven --help` does not wait for torch."""
     if name not in __all__:
         raise AttributeError(f"module 'leaven' has no attribute {name!r}")
-    home = _ELSEWHERE.get(name) or f"leaven.api.{name.removeprefix('list_')}"
-    return getattr(importlib.import_module(home), name)
+    return getattr(importlib.import_module(f"leaven.api.{name.removeprefix('list_')}"), name)

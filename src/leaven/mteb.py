@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from leaven.api.options import Device, Role, RunFolder, documented
+from leaven.api import options
 from leaven.encoders import describe_encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
@@ -27,7 +27,7 @@ except ImportError as error:
     raise UserError(f"the package {(error.name or 'mteb').split('.')[0]} is not installed", hint="pip install 'leaven[mteb]'") from None
 
 
-@documented
+@options.documented
 class MtebEncoder(AbsEncoder):
     """The encoder of a run: `mteb.evaluate(MtebEncoder("runs/second"), tasks)`. Texts are compared by cosine, without the tasks' instructions.
 
@@ -37,7 +37,7 @@ class MtebEncoder(AbsEncoder):
     Raises UserError for a run that does not read text.
     """
 
-    def __init__(self, run: RunFolder, *, role: Role = None, device: Device = "auto"):
+    def __init__(self, run: options.RunFolder, *, role: options.Role = None, device: options.Device = "auto"):
         run = Run.open(run)
         self.encoder, self.device = load_encoder_of(run, role), choose_device(device)
         if self.encoder.tokenizer is None:
@@ -46,7 +46,7 @@ class MtebEncoder(AbsEncoder):
         same = [weights_hash(self.encoder), self.encoder.tokenizer.digest(), describe_encoder(self.encoder)]
         self.mteb_model_meta = ModelMeta.create_empty({
             "name": f"leaven/{run.path.resolve().name}", "revision": hashlib.blake2b(json.dumps(same).encode(), digest_size=16).hexdigest(),
-            "n_parameters": sum(each.numel() for each in self.encoder.parameters()), "embed_dim": self.encoder.dim,
+            "n_parameters": sum(parameter.numel() for parameter in self.encoder.parameters()), "embed_dim": self.encoder.dim,
             "framework": ["PyTorch"], "similarity_fn_name": ScoringFunction.COSINE, "use_instructions": False,
         })  # fmt: skip
 
@@ -54,6 +54,3 @@ class MtebEncoder(AbsEncoder):
         """(texts, dim) float32 vectors of all batches. inputs: dicts with a list of texts in "text"."""
         texts = [text for batch in inputs for text in batch["text"]]
         return encode(self.encoder, Text(Strings.of(texts)), torch.arange(len(texts)), device=self.device).numpy()
-
-
-__all__ = ["MtebEncoder"]

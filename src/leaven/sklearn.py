@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -13,22 +14,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from leaven.api.options import (
-    Batch,
-    Budget,
-    Device,
-    EncoderName,
-    Epochs,
-    MethodName,
-    Precision,
-    Role,
-    RunFolder,
-    Seed,
-    Settings,
-    Size,
-    Steps,
-    documented,
-)
+from leaven.api import options
 from leaven.console import seconds
 from leaven.data import open_data
 from leaven.encoders import Encoder
@@ -44,7 +30,8 @@ from leaven.training.request import Request
 from leaven.training.trained import load_encoder_of
 
 
-@documented
+@options.documented
+@dataclass(eq=False, repr=False)
 class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Features from an encoder that learns from X without labels.
 
@@ -58,44 +45,27 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     (numbers only). Raises ValueError for arrays that scikit-learn would refuse, else UserError; TrainingStopped when training is useless.
     """
 
-    def __init__(
-        self,
-        run: Annotated[RunFolder | None, "A finished run, whose encoder is taken as it is."] = None,
-        *,
-        method: MethodName = "simclr",
-        encoder: EncoderName = "auto",
-        steps: Steps = None,
-        epochs: Epochs = None,
-        budget: Budget = None,
-        batch: Batch = None,
-        size: Size = None,
-        settings: Settings = None,
-        seed: Seed = 0,
-        precision: Precision = "auto",
-        device: Device = "auto",
-        role: Role = None,
-    ):
-        self.run = run
-        self.method = method
-        self.encoder = encoder
-        self.steps = steps
-        self.epochs = epochs
-        self.budget = budget
-        self.batch = batch
-        self.size = size
-        self.settings = settings
-        self.seed = seed
-        self.precision = precision
-        self.device = device
-        self.role = role
-
-    encoder_: Encoder
-    health_: list[dict[str, Any]]
+    run: Annotated[options.RunFolder | None, "A finished run, whose encoder is taken as it is."] = None
+    _: KW_ONLY
+    method: options.MethodName = "simclr"
+    encoder: options.EncoderName = "auto"
+    steps: options.Steps = None
+    epochs: options.Epochs = None
+    budget: options.Budget = None
+    batch: options.Batch = None
+    size: options.Size = None
+    settings: options.Settings = None
+    seed: options.Seed = 0
+    precision: options.Precision = "auto"
+    device: options.Device = "auto"
+    role: options.Role = None
+    encoder_: Encoder = field(init=False)
+    health_: list[dict[str, Any]] = field(init=False)
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pre-train on X, or check that X fits the run."""
-        options = {} if self.run is None else options_of(load_encoder_of(self.run, self.role))
-        data = open_data(self._samples(X, options, fitting=True), **(options or {"size": self.size}))
+        needs = {"size": self.size} if self.run is None else needs_of(load_encoder_of(self.run, self.role))
+        data = open_data(self._samples(X, needs, fitting=True), **needs)
         if self.run is not None:
             self.encoder_, self.health_ = load_encoder_of(self.run, self.role), []
             check_input(self.encoder_, data.spec.roles["x"])
@@ -118,21 +88,21 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def transform(self, X: Any) -> np.ndarray:
         """(samples, dim) float32 features, a row for each sample of X in its order."""
         check_is_fitted(self)
-        options = options_of(self.encoder_)
-        data = open_data(self._samples(X, options, fitting=False), **options)
+        needs = needs_of(self.encoder_)
+        data = open_data(self._samples(X, needs, fitting=False), **needs)
         if data.broken:
             raise UserError(f"this picture cannot be read: {data.broken[0].why}", where=data.broken[0].file, hint="leave it out")
         check_input(self.encoder_, data.spec.roles["x"])
         return encode(self.encoder_, data.rows["x"], torch.arange(len(data)), device=choose_device(self.device)).numpy()
 
-    def _samples(self, X: Any, options: Mapping[str, int], *, fitting: bool) -> Any:
+    def _samples(self, X: Any, needs: Mapping[str, Any], *, fitting: bool) -> Any:
         """X as `open_data` takes it: numbers validated as scikit-learn does, lists of files decoded."""
         if isinstance(X, str | os.PathLike):
             return X
         if not hasattr(X, "ndim"):
             X = np.asarray(X)
         if X.ndim == 1 and len(X) and all(isinstance(item, str | os.PathLike) for item in X):
-            return decoded([Path(item) for item in X], size=options.get("size", self.size), channels=options.get("channels"))
+            return decoded([Path(item) for item in X], size=needs.get("size", self.size), channels=needs.get("channels"))
         if X.ndim > 2:
             return X if isinstance(X, torch.Tensor) else np.asarray(X)
         least = 2 if fitting and self.run is None else 1
@@ -163,7 +133,7 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return tags
 
 
-def options_of(encoder: Encoder) -> dict[str, Any]:
+def needs_of(encoder: Encoder) -> dict[str, Any]:
     """How samples must be opened for an encoder."""
     return encoder.modality.open_options(encoder.input)
 
@@ -178,6 +148,3 @@ def decoded(files: Sequence[Path], *, size: int | None = None, channels: int | N
         except Unusable as error:
             raise UserError(f"this picture cannot be read: {error}", where=file, hint="leave it out") from None
     return pictures
-
-
-__all__ = ["EncoderTransformer"]

@@ -6,19 +6,19 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
 from leaven.data import DataSet
 from leaven.errors import UserError
-from leaven.run import hold, write_whole, writing
+from leaven.run import write_whole, writing
 
 FORMAT = 1
 SHARD_BYTES = 64 * 2**20
@@ -48,16 +48,6 @@ class Origin:
     shard_size: int
     leaven: str
 
-    @classmethod
-    def of(cls, *, encoder: nn.Module, name: str, data: DataSet, dim: int, shard_size: int | None = None, **names: str) -> Origin:
-        """shard_size None: as many as make 64 MB. name: the encoder's."""
-        size = rows_in(SHARD_BYTES, dim) if shard_size is None else shard_size
-        contents = hashlib.blake2b(data.hashes.numpy().tobytes(), digest_size=16).hexdigest()
-        return cls(
-            encoder=name, weights=weights_hash(encoder), dim=dim, data=data.name, fingerprint=data.fingerprint, contents=contents, samples=len(data),
-            shard_size=size, leaven=version("leaven"), **names,
-        )  # fmt: skip
-
     def check_features(self, wanted: Origin, where: Path) -> None:
         """Raises UserError unless these are the wanted features, whatever they were written with."""
         if (self.weights, self.dim) != (wanted.weights, wanted.dim):
@@ -77,6 +67,10 @@ class Origin:
             if before != now:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"these vectors were begun with {option} {before}, not {now}", where=where, hint=f"give {option} {before}")
+
+
+def contents_hash(data: DataSet) -> str:
+    return hashlib.blake2b(data.hashes.numpy().tobytes(), digest_size=16).hexdigest()
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -111,13 +105,8 @@ def split_names(data: DataSet, rows: Tensor) -> list[str | None]:
 # --- writing ---
 
 
-def hold_vectors(path: Path) -> AbstractContextManager[None]:
-    """Hold a file or folder of vectors while they are written. Raises UserError where another process is writing them."""
-    return hold(path.with_name(f".{path.name}.lock"), "another process is writing these vectors", path)
-
-
-def write_npy(path: Path, data: DataSet, dim: int, encode: Encode, *, progress: Progress) -> np.ndarray:
-    """(samples, dim) float32 in one file, put in place when it is whole; returned as a memory map."""
+def write_npy(path: Path, data: DataSet, dim: int, encode: Encode, *, progress: Progress) -> None:
+    """(samples, dim) float32 in one file, put in place when it is whole."""
     if path.is_dir():
         raise UserError("a folder is in the way of the .npy file", where=path, hint="choose another --out")
     _remove_abandoned(path.parent, path.name)
@@ -131,10 +120,9 @@ def write_npy(path: Path, data: DataSet, dim: int, encode: Encode, *, progress: 
                 progress(start + len(features), len(data))
 
     write_whole(path, save)
-    return np.load(path, mmap_mode="r")
 
 
-def write_shards(folder: Path, data: DataSet, origin: Origin, encode: Encode, *, progress: Progress) -> Vectors:
+def write_shards(folder: Path, data: DataSet, origin: Origin, encode: Encode, *, progress: Progress) -> None:
     """One shard after another, each put in place when it is whole; shards that are there already are skipped.
 
     Shards are encoded independently, so that an interrupted call and the next one leave the same bytes as one call. Raises UserError where the
@@ -156,13 +144,9 @@ def write_shards(folder: Path, data: DataSet, origin: Origin, encode: Encode, *,
         if path not in written or _read_origin(path) is None:
             _write_shard(path, data, rows, origin, encode, progress)
         progress(int(rows[-1]) + 1, len(data))
-    return Vectors(folder)
 
 
 def _write_shard(path: Path, data: DataSet, rows: Tensor, origin: Origin, encode: Encode, progress: Progress) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     vectors, first = np.empty((len(rows), origin.dim), np.float32), int(rows[0])
     for start, features in _checked(encode(rows), data, first):
         vectors[start : start + len(features)] = features
@@ -252,9 +236,6 @@ class Vectors:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def _shard(self, number: int) -> np.ndarray:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         path = self.folder / shard_name(number)
         try:
             column = pq.read_table(path, columns=["vector"], page_checksum_verification=True).column(0).combine_chunks()
@@ -298,9 +279,6 @@ def rows_in(size: int, dim: int) -> int:
 
 def _read_origin(path: Path) -> Origin | None:
     """What a shard says about itself; None where it is not whole. Raises UserError for a table of something else."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         stored = (pq.read_metadata(path).metadata or {}).get(b"leaven")
     except (pa.ArrowException, OSError):

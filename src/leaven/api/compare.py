@@ -6,26 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from leaven.api import options
 from leaven.api.open import describe_data
-from leaven.api.options import (
-    Budget,
-    Columns,
-    Data,
-    Device,
-    EncoderName,
-    Jobs,
-    Labels,
-    MethodNames,
-    Option,
-    Precision,
-    Protocols,
-    Role,
-    Root,
-    Settings,
-    Size,
-    Steps,
-    documented,
-)  # fmt: skip
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.errors import UserError
@@ -39,28 +21,28 @@ from leaven.run import write_json
 from leaven.training.devices import choose_device
 
 
-@documented
+@options.documented
 def compare(
-    data: Data,
+    data: options.Data,
     *,
-    methods: MethodNames = "all",
-    encoder: EncoderName = "auto",
-    budget: Annotated[Budget, "Time for each training: 90s, 10m, 2h (default 3m); it becomes a number of steps once per method."] = None,
-    steps: Annotated[Steps, "Optimiser steps of each training, in place of a time."] = None,
-    seeds: Annotated[int, Option("Trainings of each method.", least=1)] = 3,
-    jobs: Jobs = 1,
+    methods: options.MethodNames = "all",
+    encoder: options.EncoderName = "auto",
+    budget: Annotated[options.Budget, "Time for each training: 90s, 10m, 2h (default 3m); it becomes a number of steps once per method."] = None,
+    steps: Annotated[options.Steps, "Optimiser steps of each training, in place of a time."] = None,
+    seeds: Annotated[int, options.Option("Trainings of each method.", least=1)] = 3,
+    jobs: options.Jobs = 1,
     out: Annotated[
-        Path | str | None, Option("The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped.")
+        options.OptionalPath, "The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped."
     ] = None,
-    labels: Labels = None,
-    columns: Columns = None,
-    role: Annotated[Role, "The role whose encoder is scored, where a method keeps several."] = None,
-    settings: Annotated[Settings, "A hyper-parameter: method:name=value, or name=value for all methods. May be repeated."] = None,
-    protocols: Annotated[Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class."] = ("knn", "linear"),
-    size: Size = None,
-    precision: Precision = "auto",
-    device: Device = "auto",
-    data_root: Root = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    role: Annotated[options.Role, "The role whose encoder is scored, where a method keeps several."] = None,
+    settings: Annotated[options.Settings, "A hyper-parameter: method:name=value, or name=value for all methods. May be repeated."] = None,
+    protocols: options.FrozenProtocols = ("knn", "linear"),
+    size: options.Size = None,
+    precision: options.Precision = "auto",
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Comparison:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from leaven.api import options
 from leaven.api.evaluate import evaluate
-from leaven.api.options import Option, documented
 from leaven.api.pretrain import pretrain
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.evaluation.scorecard import Scorecard
 
 
-@documented
+@options.documented
 def demo(
     *,
-    out: Annotated[Path | str, Option("Where the run is kept.")] = "leaven-runs/demo",
-    budget: Annotated[str | float, Option("Time for pre-training.")] = "60s",
+    out: Annotated[Path | str, options.Option("Where the run is kept.")] = "leaven-runs/demo",
+    budget: Annotated[options.Budget, "Time for pre-training."] = "60s",
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Scorecard:

@@ -9,35 +9,35 @@ from typing import Annotated
 import numpy as np
 import torch
 
+from leaven.api import options
 from leaven.api.open import open_for
-from leaven.api.options import Columns, Data, Device, Labels, Option, Role, Root, RunFolder, documented
 from leaven.console import Progress, Say, quiet
 from leaven.errors import UserError
 from leaven.evaluation.features import encode, encoded
+from leaven.run import hold
 from leaven.training.devices import choose_device
 from leaven.training.distributed import agree, rank
 from leaven.training.precision import choose_precision
-from leaven.vectors import Vectors, hold_vectors, open_vectors, write_npy, write_shards
+from leaven.vectors import Vectors, open_vectors, write_npy, write_shards
 
 OTHER_FILES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".npz", ".parquet", ".pq", ".arrow", ".pt", ".safetensors", ".h5")
 
 
-@documented
+@options.documented
 def embed(
-    run: RunFolder,
-    data: Data,
+    run: options.RunFolder,
+    data: options.Data,
     *,
     out: Annotated[
-        Path | str | None,
-        Option("Where the vectors go: a .npy file, or a folder of parquet shards, which the same command goes on with.", required=True),
+        options.RequiredPath, "Where the vectors go: a .npy file, or a folder of parquet shards, which the same command goes on with."
     ] = None,
-    shard_size: Annotated[int | None, Option("Samples per shard (default: as many as make 64 MB).")] = None,
-    precision: Annotated[str, Option("fp32, bf16 or auto (bf16 where the machine is fast in it).", values=("fp32", "bf16", "auto"))] = "fp32",
-    role: Role = None,
-    labels: Labels = None,
-    columns: Columns = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    shard_size: Annotated[int | None, options.Option("Samples per shard (default: as many as make 64 MB).")] = None,
+    precision: Annotated[str, options.Option("fp32, bf16 or auto (bf16 where the machine is fast in it).", values=("fp32", "bf16", "auto"))] = "fp32",
+    role: options.Role = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> np.ndarray | Vectors:
@@ -72,7 +72,7 @@ def embed(
     embedded = partial(progress, "embedded")
     try:
         if rank() == 0:
-            with hold_vectors(place):
+            with hold(place.with_name(f".{place.name}.lock"), "another process is writing these vectors", place):
                 if place.suffix.lower() == ".npy":
                     write_npy(place, samples, encoder.dim, features, progress=embedded)
                 else:

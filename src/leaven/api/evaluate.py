@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-from leaven.api.options import (
-    Columns,
-    Data,
-    Device,
-    Judge,
-    Labels,
-    Option,
-    Protocols,
-    ProtocolSettings,
-    Report,
-    Role,
-    Root,
-    RunFolder,
-    Seed,
-    documented,
-)
+from leaven.api import options
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.evaluation.evaluate import evaluate_protocols
@@ -34,27 +19,25 @@ from leaven.training.devices import choose_device
 from leaven.training.trained import load_encoders
 
 
-@documented
+@options.documented
 def evaluate(
-    run: RunFolder,
-    data: Data,
+    run: options.RunFolder,
+    data: options.Data,
     *,
-    labels: Labels = None,
-    columns: Columns = None,
-    protocols: Protocols = None,
-    settings: ProtocolSettings = None,
-    role: Role = None,
-    budget: Annotated[str | float | None, Option("Time for floors that must be trained: the same encoder on the labels alone.")] = "2m",
-    seed: Seed = 0,
-    device: Device = "auto",
-    data_root: Root = None,
-    known_floors: Annotated[
-        Mapping[str, Any] | None, "Floors of another scorecard of the same encoder, data and seed; they are not measured again."
-    ] = None,
-    report: Report = True,
-    labels_per_class: Annotated[Sequence[int] | str | None, Option("The same as --set few-label.counts=...")] = None,
-    judge: Judge = None,
-    count: Annotated[int | None, Option("The same as --set samples.count=...")] = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    protocols: options.Protocols = None,
+    settings: options.ProtocolSettings = None,
+    role: options.Role = None,
+    budget: Annotated[options.Budget, "Time for floors that must be trained: the same encoder on the labels alone."] = "2m",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
+    known_floors: options.KnownFloors = None,
+    report: options.Report = True,
+    labels_per_class: Annotated[Sequence[int] | str | None, options.Option("The same as --set few-label.counts=...")] = None,
+    judge: options.Judge = None,
+    count: Annotated[int | None, options.Option("The same as --set samples.count=...")] = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Scorecard:
@@ -64,14 +47,14 @@ def evaluate(
     keeps several encoders, classifier for a run that learned classes, else knn, linear and few-label. No label that the run has learned from is
     tested on. Raises UserError where the run or the data does not offer what a protocol needs.
     """
-    opened = run if isinstance(run, Run) else Run.open(run)
-    encoders = load_encoders(opened, role)
-    options = {name: value for encoder in encoders.values() for name, value in encoder.modality.open_options(encoder.input).items()}
-    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
-    method = opened.config["asked"]["method"]["name"]
+    run = Run.open(run)
+    encoders = load_encoders(run, role)
+    needs = {name: value for encoder in encoders.values() for name, value in encoder.modality.open_options(encoder.input).items()}
+    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **needs)
+    method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)
     trial = Trial(
-        samples, encoders, method, opened, role, seconds(budget), seed, choose_device(device), known_floors or {},
+        samples, encoders, method, run, role, seconds(budget), seed, choose_device(device), known_floors or {},
         kind is not None and kind.family == "latent", say, partial(progress, "encoded"),
     )  # fmt: skip
     settings = dict(settings or {})
@@ -79,7 +62,7 @@ def evaluate(
         settings["few-label.counts"] = labels_per_class
     settings |= {name: value for name, value in (("samples.judge", judge), ("samples.count", count)) if value is not None}
     card = evaluate_protocols(trial, protocols, settings)
-    write_json(opened.scorecard_path, card.to_dict())
+    write_json(run.scorecard_path, card.to_dict())
     if report:
-        report_run(opened, samples, card, encoders=encoders, device=choose_device(device))
+        report_run(run, samples, card, encoders=encoders, device=choose_device(device))
     return card

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from leaven.api.options import Option, Role, RunFolder, Settings, documented
+from leaven.api import options
 from leaven.exporters import find_target
 from leaven.exporters.target import Exported
 from leaven.run import Run
 from leaven.training.trained import load_encoder_of
 
 
-@documented
+@options.documented
 def export(
-    run: RunFolder,
+    run: options.RunFolder,
     *,
-    to: Annotated[str, Option("The form: onnx, safetensors, sentence-transformers, timm or transformers.", names="targets")],
-    out: Annotated[Path | str | None, Option("A file, or a folder that is not there yet (default: in RUN/export).")] = None,
-    role: Role = None,
-    settings: Annotated[Settings, "A setting of the form: name=value (onnx: pixels=float, opset=20)."] = None,
+    to: Annotated[str, options.Option("The form: onnx, safetensors, sentence-transformers, timm or transformers.", names="targets")],
+    out: Annotated[options.OptionalPath, "A file, or a folder that is not there yet (default: in RUN/export)."] = None,
+    role: options.Role = None,
+    settings: Annotated[options.Settings, "A setting of the form: name=value (onnx: pixels=float, opset=20)."] = None,
 ) -> Exported:
     """Write the encoder in a form that other programs read, compared with the encoder before it is kept."""
     run = Run.open(run)

@@ -7,31 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from leaven.api import options
 from leaven.api.open import describe_data, open_for
-from leaven.api.options import (
-    AcceptData,
-    Accumulate,
-    Batch,
-    Budget,
-    CheckpointSeconds,
-    Columns,
-    Data,
-    Device,
-    Devices,
-    Epochs,
-    KeepGoing,
-    Labels,
-    Option,
-    Precision,
-    Role,
-    Root,
-    RunFolder,
-    Seed,
-    Settings,
-    Steps,
-    Track,
-    documented,
-)
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.errors import UserError
 from leaven.report.story import report_run
@@ -43,44 +20,44 @@ from leaven.training.request import Request
 from leaven.training.supervision import supervision
 
 
-@documented
+@options.documented
 def finetune(
-    run: RunFolder,
-    data: Data,
+    run: options.RunFolder,
+    data: options.Data,
     *,
-    labels: Labels = None,
+    labels: options.Labels = None,
     out: Annotated[
-        Path | str | None, Option("The classifier's folder (default leaven-runs/DATA-finetune). The same command goes on where it stopped.")
+        options.OptionalPath, "The classifier's folder (default leaven-runs/DATA-finetune). The same command goes on where it stopped."
     ] = None,
-    train: Annotated[str, Option("all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
-    budget: Annotated[Budget, "How long: 90s, 10m, 2h (default: as long as suits the number of labels)."] = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
+    train: Annotated[str, options.Option("all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
+    budget: Annotated[options.Budget, "How long: 90s, 10m, 2h (default: as long as suits the number of labels)."] = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch: options.Batch = None,
     all_labels: Annotated[
         bool | None,
-        Option(
+        options.Option(
             "Also learn from the labels that `leaven evaluate` would test on, where there is no split (default: if too few are left without them).",
             flags=("--all-labels/--keep-labels",),
         ),
     ] = None,
     early_stopping: Annotated[
-        bool | None, Option("Hold out a fifth of the labels to find the best step to end at (default: where there are enough labels).")
+        bool | None, options.Option("Hold out a fifth of the labels to find the best step to end at (default: where there are enough labels).")
     ] = None,
-    patience: Annotated[int, Option("End after this many looks at held-out labels without gain.", least=1)] = 10,
-    role: Role = None,
-    columns: Columns = None,
-    settings: Annotated[Settings, "A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts."] = None,
-    seed: Seed = 0,
-    precision: Precision = "auto",
-    device: Device = "auto",
-    devices: Devices = 1,
-    accumulate: Accumulate = 1,
-    data_root: Root = None,
-    keep_going: KeepGoing = False,
-    accept_data: AcceptData = False,
-    track: Track = (),
-    checkpoint_seconds: CheckpointSeconds = 60.0,
+    patience: Annotated[int, options.Option("End after this many looks at held-out labels without gain.", least=1)] = 10,
+    role: options.Role = None,
+    columns: options.Columns = None,
+    settings: Annotated[options.Settings, "A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts."] = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
+    device: options.Device = "auto",
+    devices: options.Devices = 1,
+    accumulate: options.Accumulate = 1,
+    data_root: options.Root = None,
+    keep_going: options.KeepGoing = False,
+    accept_data: options.AcceptData = False,
+    track: options.Track = (),
+    checkpoint_seconds: options.CheckpointSeconds = 60.0,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Run:

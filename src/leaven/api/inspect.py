@@ -6,23 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from leaven.api.options import (
-    Batch,
-    Budget,
-    Columns,
-    Data,
-    Device,
-    EncoderName,
-    Epochs,
-    Labels,
-    MethodName,
-    Option,
-    Root,
-    Settings,
-    Size,
-    Steps,
-    documented,
-)
+from leaven.api import options
 from leaven.api.write import check_suffix
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
@@ -35,24 +19,24 @@ from leaven.report.copies_sheet import copies_sheet
 from leaven.training.request import Request
 
 
-@documented
+@options.documented
 def inspect(
-    data: Data,
+    data: options.Data,
     *,
-    against: Annotated[Any, Option("A second data set, to see which of its samples stand in this one.", names="data")] = None,
-    sheet: Annotated[Path | str | None, Option("A contact sheet of the copies in the data: a .png file.")] = None,
-    method: MethodName = "auto",
-    encoder: EncoderName = "auto",
-    budget: Annotated[Budget, "The length to estimate: 90s, 10m, 2h."] = None,
-    epochs: Annotated[Epochs, "The length to estimate: passes over the data."] = None,
-    steps: Annotated[Steps, "The length to estimate: optimiser steps."] = None,
-    batch: Annotated[Batch, "Samples per step."] = None,
-    size: Size = None,
-    labels: Labels = None,
-    columns: Columns = None,
-    settings: Annotated[Settings, "A hyper-parameter of the training to estimate: name=value."] = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    against: Annotated[Any, options.Option("A second data set, to see which of its samples stand in this one.", names="data")] = None,
+    sheet: Annotated[options.OptionalPath, "A contact sheet of the copies in the data: a .png file."] = None,
+    method: options.MethodName = "auto",
+    encoder: options.EncoderName = "auto",
+    budget: Annotated[options.Budget, "The length to estimate: 90s, 10m, 2h."] = None,
+    epochs: Annotated[options.Epochs, "The length to estimate: passes over the data."] = None,
+    steps: Annotated[options.Steps, "The length to estimate: optimiser steps."] = None,
+    batch: Annotated[options.Batch, "Samples per step."] = None,
+    size: options.Size = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    settings: Annotated[options.Settings, "A hyper-parameter of the training to estimate: name=value."] = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Inspection:

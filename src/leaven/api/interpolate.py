@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
+from leaven.api import options
 from leaven.api.open import Opened, open_for
-from leaven.api.options import Columns, Device, Option, OwnMethod, Root, RunFolder, SamplesOut, documented
 from leaven.api.write import check_samples_suffix, write_samples
 from leaven.encoders import Encoder
 from leaven.errors import UserError
@@ -21,19 +21,19 @@ from leaven.training.devices import choose_device
 from leaven.training.trained import load_encoder_of
 
 
-@documented
+@options.documented
 def interpolate(
-    run: RunFolder,
-    a: Annotated[Any, Option("A picture file, a text, or with --data a row (17 or '#17') or a file name of it.", argument=True)],
-    b: Annotated[Any, Option("Another one.", argument=True)],
+    run: options.RunFolder,
+    a: Annotated[Any, options.Option("A picture file, a text, or with --data a row (17 or '#17') or a file name of it.", argument=True)],
+    b: Annotated[Any, options.Option("Another one.", argument=True)],
     *,
-    out: Annotated[SamplesOut, "A .png of the way, a .npy of its numbers, or a .txt of texts."] = None,
-    data: Annotated[Any, Option("The data that A and B are samples of.")] = None,
-    steps: Annotated[int, Option("How many samples, both ends included.")] = 9,
-    columns: Columns = None,
-    method: OwnMethod = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    out: Annotated[options.SamplesOut, "A .png of the way, a .npy of its numbers, or a .txt of texts."] = None,
+    data: Annotated[Any, options.Option("The data that A and B are samples of.")] = None,
+    steps: Annotated[int, options.Option("How many samples, both ends included.")] = 9,
+    columns: options.Columns = None,
+    method: options.OwnMethod = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
 ) -> np.ndarray | list[str]:
     """Go from one sample to another, through the code.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from leaven.api.options import OwnMethod, Role, RunFolder, documented
+from leaven.api import options
 from leaven.training.trained import load_network
 
 
-@documented
-def load(run: RunFolder, role: Role = None, *, method: OwnMethod = None) -> nn.Module:
+@options.documented
+def load(run: options.RunFolder, role: options.Role = None, *, method: options.OwnMethod = None) -> nn.Module:
     """The trained encoder, in eval mode: raw input -> features."""
     return load_network(run, role, method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from leaven.evaluation.features import check_input
 from leaven.modalities import Value
 from leaven.run import Run
 from leaven.training.trained import data_role, load_encoder_of
-from leaven.vectors import Origin
+from leaven.vectors import SHARD_BYTES, Origin, contents_hash, rows_in, weights_hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +35,12 @@ class Opened:
         return self.data.rows[self.role]
 
     def origin(self, precision: str, shard_size: int | None = None) -> Origin:
-        """What stands beside the vectors that this encoder makes of this data."""
-        return Origin.of(
-            encoder=self.encoder, data=self.data, dim=self.encoder.dim, shard_size=shard_size, run=str(self.run.path),
-            name=describe_encoder(self.encoder)["name"], role=self.role, precision=precision,
+        """What stands beside the vectors that this encoder makes of this data. shard_size None: as many as make 64 MB."""
+        encoder, data = self.encoder, self.data
+        return Origin(
+            run=str(self.run.path), encoder=describe_encoder(encoder)["name"], weights=weights_hash(encoder), dim=encoder.dim, data=data.name,
+            fingerprint=data.fingerprint, contents=contents_hash(data), role=self.role, samples=len(data), precision=precision,
+            shard_size=rows_in(SHARD_BYTES, encoder.dim) if shard_size is None else shard_size, leaven=version("leaven"),
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The options of the public functions: each is declared once, for signatures, help texts, the command line and scikit-learn.
 
 A parameter whose annotation holds an `Option` is an option of the command as well; one that holds only a text is for Python alone. A text beside an
-`Option` replaces its help: `out: Annotated[Out, "A .csv file."]`. Torch is not loaded here, so that help and completion answer at once.
+`Option` replaces its help: `out: Annotated[OptionalPath, "A .csv file."]`. Torch is not loaded here, so that help and completion answer at once.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ Protocols = Annotated[
         names="protocols",
     ),
 ]
+FrozenProtocols = Annotated[Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class."]
 Judge = Annotated["Path | str | Run | None", Option("The same as --set samples.judge=...")]
 KnownFloors = Annotated[Mapping[str, Any] | None, "Floors of another scorecard of the same encoder, data and seed; they are not measured again."]
 ProtocolSettings = Annotated[
@@ -139,7 +140,9 @@ ProtocolSettings = Annotated[
 
 # --- what is written ---
 
-SamplesOut = Annotated[Path | str | None, Option("A .png of pictures, a .npy of numbers, or a .txt of texts.", required=True)]
+OptionalPath = Annotated[Path | str | None, Option("Where it is written.")]
+RequiredPath = Annotated[Path | str | None, Option("Where it is written.", required=True)]
+SamplesOut = Annotated[RequiredPath, "A .png of pictures, a .npy of numbers, or a .txt of texts."]
 
 
 def option_of(annotation: str, names: Mapping[str, Any]) -> tuple[Any, Option | None, str]:

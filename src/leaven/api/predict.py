@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
 
+from leaven.api import options
 from leaven.api.open import counted, open_for
-from leaven.api.options import Columns, Data, Device, Option, Role, Root, RunFolder, documented
 from leaven.api.write import check_suffix
 from leaven.console import Progress, Say, quiet
 from leaven.evaluation.classifier import load_classifier, probabilities
@@ -17,17 +16,17 @@ from leaven.run import Run
 from leaven.training.devices import choose_device
 
 
-@documented
+@options.documented
 def predict(
-    run: RunFolder,
-    data: Data,
+    run: options.RunFolder,
+    data: options.Data,
     *,
-    out: Annotated[Path | str | None, Option("Where the labels go: a .csv file (file,label,probability).", required=True)] = None,
-    uncertain_first: Annotated[bool, Option("List the least certain labels first.", flags=("--uncertain-first",))] = False,
-    role: Annotated[Role, "Which input of the data the classifier reads, where the data has several."] = None,
-    columns: Columns = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    out: Annotated[options.RequiredPath, "Where the labels go: a .csv file (file,label,probability)."] = None,
+    uncertain_first: Annotated[bool, options.Option("List the least certain labels first.", flags=("--uncertain-first",))] = False,
+    role: Annotated[options.Role, "Which input of the data the classifier reads, where the data has several."] = None,
+    columns: options.Columns = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Predictions:

@@ -8,33 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from leaven.api import options
 from leaven.api.open import describe_data
-from leaven.api.options import (
-    AcceptData,
-    Accumulate,
-    Batch,
-    Budget,
-    CheckpointSeconds,
-    Columns,
-    Data,
-    Device,
-    Devices,
-    EncoderName,
-    Epochs,
-    KeepGoing,
-    Labels,
-    MethodName,
-    Option,
-    Precision,
-    Report,
-    Root,
-    Seed,
-    Settings,
-    Size,
-    Steps,
-    Track,
-    documented,
-)
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.data.dataset import singly
@@ -52,34 +27,32 @@ from leaven.training.request import Request
 MANY_COPIES = 0.1  # share of the samples from which a line says so
 
 
-@documented
+@options.documented
 def pretrain(
-    data: Data,
+    data: options.Data,
     *,
-    method: MethodName = "simclr",
-    encoder: EncoderName = "auto",
-    out: Annotated[
-        Path | str | None, Option("The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped.")
-    ] = None,
-    budget: Budget = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    size: Size = None,
-    labels: Labels = None,
-    columns: Columns = None,
-    settings: Settings = None,
-    seed: Seed = 0,
-    precision: Precision = "auto",
-    device: Device = "auto",
-    devices: Devices = 1,
-    accumulate: Accumulate = 1,
-    data_root: Root = None,
-    keep_going: KeepGoing = False,
-    accept_data: AcceptData = False,
-    track: Track = (),
-    checkpoint_seconds: CheckpointSeconds = 60.0,
-    report: Report = True,
+    method: options.MethodName = "simclr",
+    encoder: options.EncoderName = "auto",
+    out: Annotated[options.OptionalPath, "The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped."] = None,
+    budget: options.Budget = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch: options.Batch = None,
+    size: options.Size = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    settings: options.Settings = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
+    device: options.Device = "auto",
+    devices: options.Devices = 1,
+    accumulate: options.Accumulate = 1,
+    data_root: options.Root = None,
+    keep_going: options.KeepGoing = False,
+    accept_data: options.AcceptData = False,
+    track: options.Track = (),
+    checkpoint_seconds: options.CheckpointSeconds = 60.0,
+    report: options.Report = True,
     say: Say = quiet,
     progress: Progress = quiet,
     on_step: Callable[[int], object] = quiet,

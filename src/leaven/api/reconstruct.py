@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leaven.api import options
 from leaven.api.open import open_for
-from leaven.api.options import Columns, Data, Device, Option, OwnMethod, Role, Root, RunFolder, documented
 from leaven.api.write import check_samples_suffix, write_npy, write_texts
 from leaven.console import Progress, quiet
 from leaven.data import DataSet
@@ -65,20 +65,19 @@ class TextReconstruction:
         return "\n".join([*map("".join, pairs), line])
 
 
-@documented
+@options.documented
 def reconstruct(
-    run: RunFolder,
-    data: Data,
+    run: options.RunFolder,
+    data: options.Data,
     *,
     out: Annotated[
-        Path | str | None,
-        Option("A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."),
+        options.OptionalPath, "A .png of the first pictures, each above its reconstruction, a .npy of all, or a .txt with one text per line."
     ] = None,
-    role: Role = None,
-    columns: Columns = None,
-    method: OwnMethod = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    role: options.Role = None,
+    columns: options.Columns = None,
+    method: options.OwnMethod = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     progress: Progress = quiet,
 ) -> Reconstruction | TextReconstruction:
     """Send each sample through the code and back, and say how much is lost.
@@ -90,12 +89,11 @@ def reconstruct(
     model = open_method(run, "decode", method)
     opened = open_for(run, data, role=role, columns=columns, data_root=data_root, progress=progress)
     encoder, samples = opened.encoder, opened.data
-    before: list[Value] = []
-    after: list[Value] = []
-    for original, back in reconstructed(model, opened.samples, encoder.input.shape, device=choose_device(device)):
-        before.append(original)
-        after.append(back)
-        progress("reconstructed", sum(map(len, before)), len(samples))
+    pairs: list[tuple[Value, Value]] = []
+    for pair in reconstructed(model, opened.samples, encoder.input.shape, device=choose_device(device)):
+        pairs.append(pair)
+        progress("reconstructed", sum(len(original) for original, _ in pairs), len(samples))
+    before, after = zip(*pairs, strict=True)
     rows = samples.splits.get("test", torch.arange(len(samples)))
     if encoder.modality.tokenized:
         return of_texts(place, encoder, before, after, rows)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from leaven.api.options import ClaimName, Columns, Data, Device, Jobs, Labels, Option, Root, Steps, documented
+from leaven.api import options
 from leaven.console import Progress, Say, quiet
 from leaven.data import open_data
 from leaven.errors import UserError
@@ -22,21 +22,19 @@ from leaven.run import write_json
 from leaven.training.devices import choose_device
 
 
-@documented
+@options.documented
 def reproduce(
-    claim: ClaimName,
+    claim: options.ClaimName,
     *,
-    data: Annotated[Data, Option("Labeled data, in place of the data that the claim was written for.", names="data")] = None,
-    out: Annotated[
-        Path | str | None, Option("The reproduction's folder (default leaven-runs/CLAIM). The same command goes on where it stopped.")
-    ] = None,
-    seeds: Annotated[int | None, Option("Trainings of each arm (default: the claim's own number).", least=1)] = None,
-    steps: Annotated[Steps, "Another length for every training, in optimiser steps; the verdict is then one on that length."] = None,
-    jobs: Jobs = 1,
-    labels: Labels = None,
-    columns: Columns = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    data: Annotated[options.Data, options.Option("Labeled data, in place of the data that the claim was written for.", names="data")] = None,
+    out: Annotated[options.OptionalPath, "The reproduction's folder (default leaven-runs/CLAIM). The same command goes on where it stopped."] = None,
+    seeds: Annotated[int | None, options.Option("Trainings of each arm (default: the claim's own number).", least=1)] = None,
+    steps: Annotated[options.Steps, "Another length for every training, in optimiser steps; the verdict is then one on that length."] = None,
+    jobs: options.Jobs = 1,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> dict[str, Any]:

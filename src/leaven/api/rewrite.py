@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from leaven.api.options import Columns, Data, Option, RewriterName, Root, Seed, documented
+from leaven.api import options
 from leaven.api.write import check_suffix
 from leaven.console import Progress, quiet
 from leaven.data import DataSet, open_data
@@ -36,18 +36,20 @@ class Rewritten:
         return {"out": self.out, "pairs": self.pairs, "same": self.same}
 
 
-@documented
+@options.documented
 def rewrite(
-    data: Data,
-    by: RewriterName,
+    data: options.Data,
+    by: options.RewriterName,
     *,
-    out: Annotated[Path | str, Option("The pairs: a .csv file with the columns anchor and positive. The same command goes on where it stopped.")],
-    times: Annotated[int, Option("Rewritten versions of each text.", least=1)] = 1,
-    batch: Annotated[int, Option("Texts that are rewritten at once.", least=1)] = 32,
-    share: Annotated[float, Option("Share of the words with synonyms that are exchanged.")] = 0.3,
-    seed: Seed = 0,
-    columns: Columns = None,
-    data_root: Root = None,
+    out: Annotated[
+        Path | str, options.Option("The pairs: a .csv file with the columns anchor and positive. The same command goes on where it stopped.")
+    ],
+    times: Annotated[int, options.Option("Rewritten versions of each text.", least=1)] = 1,
+    batch: Annotated[int, options.Option("Texts that are rewritten at once.", least=1)] = 32,
+    share: Annotated[float, options.Option("Share of the words with synonyms that are exchanged.")] = 0.3,
+    seed: options.Seed = 0,
+    columns: options.Columns = None,
+    data_root: options.Root = None,
     progress: Progress = quiet,
 ) -> Rewritten:
     """Write texts beside other wordings of them, by synonyms or by a model of yours, as pairs to learn from.

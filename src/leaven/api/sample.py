@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from leaven.api.options import Device, Option, OwnMethod, RunFolder, SamplesOut, Seed, documented
+from leaven.api import options
 from leaven.api.write import check_samples_suffix, write_samples
 from leaven.errors import UserError
 from leaven.evaluation.abilities import open_method
@@ -16,16 +16,16 @@ from leaven.run import Run
 from leaven.training.devices import choose_device
 
 
-@documented
+@options.documented
 def sample(
-    run: RunFolder,
-    count: Annotated[int, Option("How many.", flags=("-n", "--count"))] = 64,
+    run: options.RunFolder,
+    count: Annotated[int, options.Option("How many.", flags=("-n", "--count"))] = 64,
     *,
-    out: SamplesOut = None,
-    label: Annotated[str | None, Option("The class of all samples, where the method makes samples of a class.")] = None,
-    seed: Seed = 0,
-    method: OwnMethod = None,
-    device: Device = "auto",
+    out: options.SamplesOut = None,
+    label: Annotated[str | None, options.Option("The class of all samples, where the method makes samples of a class.")] = None,
+    seed: options.Seed = 0,
+    method: options.OwnMethod = None,
+    device: options.Device = "auto",
 ) -> np.ndarray | list[str]:
     """Make new samples with a run that models its data.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 
+from leaven.api import options
 from leaven.api.open import counted, open_for
-from leaven.api.options import Columns, Data, Device, Option, OwnMethod, Role, Root, RunFolder, Seed, documented
 from leaven.api.write import check_suffix
 from leaven.console import Progress, quiet
 from leaven.encoders import Encoder
@@ -21,19 +20,19 @@ from leaven.report.contact_sheet import picture_grid
 from leaven.training.devices import choose_device
 
 
-@documented
+@options.documented
 def score(
-    run: RunFolder,
-    data: Data,
+    run: options.RunFolder,
+    data: options.Data,
     *,
-    out: Annotated[Path | str | None, Option("A .csv file with the nats of every sample.")] = None,
-    sheet: Annotated[Path | str | None, Option("A .png of the least likely pictures, with the likeliest below.")] = None,
-    role: Role = None,
-    columns: Columns = None,
-    seed: Seed = 0,
-    method: OwnMethod = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    out: Annotated[options.OptionalPath, "A .csv file with the nats of every sample."] = None,
+    sheet: Annotated[options.OptionalPath, "A .png of the least likely pictures, with the likeliest below."] = None,
+    role: options.Role = None,
+    columns: options.Columns = None,
+    seed: options.Seed = 0,
+    method: options.OwnMethod = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     progress: Progress = quiet,
 ) -> Likelihoods:
     """Say how likely each sample is: of the data as a whole, and the ones that do not belong.

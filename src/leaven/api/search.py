@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import torch
 
+from leaven.api import options
 from leaven.api.open import Opened, counted, open_for
-from leaven.api.options import Columns, Data, Device, Labels, Option, Role, Root, RunFolder, documented
 from leaven.api.write import check_suffix
 from leaven.console import Progress, Say, quiet
 from leaven.encoders import Encoder
@@ -23,21 +23,21 @@ from leaven.training.trained import data_role, load_encoder_of, shared_space
 from leaven.vectors import blocks, name_of, open_vectors
 
 
-@documented
+@options.documented
 def search(
-    run: RunFolder,
-    data: Data,
-    query: Annotated[Any, Option("A picture file, a text, a row (17 or '#17') or a file name of the data. May be repeated.", many=True)],
+    run: options.RunFolder,
+    data: options.Data,
+    query: Annotated[Any, options.Option("A picture file, a text, a row (17 or '#17') or a file name of the data. May be repeated.", many=True)],
     *,
-    k: Annotated[int, Option("How many samples to find.", flags=("-k",))] = 10,
-    vectors: Annotated[Path | str | None, Option("What `leaven embed` wrote of this data, so that it is not encoded again.")] = None,
-    out: Annotated[Path | str | None, Option("A contact sheet of the samples, as a .png file.")] = None,
-    role: Annotated[Role, "Which of the run's encoders made the vectors that are searched, where it has several."] = None,
-    query_role: Annotated[str | None, Option("Which encoder reads the query (default: the one that such a query fits).")] = None,
-    labels: Labels = None,
-    columns: Columns = None,
-    device: Device = "auto",
-    data_root: Root = None,
+    k: Annotated[int, options.Option("How many samples to find.", flags=("-k",))] = 10,
+    vectors: Annotated[options.OptionalPath, "What `leaven embed` wrote of this data, so that it is not encoded again."] = None,
+    out: Annotated[options.OptionalPath, "A contact sheet of the samples, as a .png file."] = None,
+    role: Annotated[options.Role, "Which of the run's encoders made the vectors that are searched, where it has several."] = None,
+    query_role: Annotated[str | None, options.Option("Which encoder reads the query (default: the one that such a query fits).")] = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    device: options.Device = "auto",
+    data_root: options.Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> list[Any]:
@@ -59,11 +59,11 @@ def search(
         raise UserError(f"a contact sheet shows pictures, and this data is {opened.samples.modality}", hint="leave --out out")
     chosen_device = choose_device(device)
     several = isinstance(query, list | tuple)
-    wanted = list(query) if several else [query]
-    if not wanted:
+    items = query if several else [query]
+    if not items:
         raise UserError("no query", hint="give a picture file, or a row such as #17")
     readers = query_readers(opened, query_role)
-    questions = [read_question(each, opened, readers, query_role) for each in wanted]
+    questions = [read_question(item, opened, readers, query_role) for item in items]
     features = [encode(reader, question.value, torch.arange(1), device=chosen_device) for question, reader in questions]
     if vectors is None:
         stored = encoded(opened.encoder, opened.samples, torch.arange(len(opened.data)), device=chosen_device)

@@ -8,7 +8,6 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 import leaven
 
@@ -22,19 +21,7 @@ PANELS = {
 """What the commands are for, in the order in which they are used."""
 
 
-class InOrderOfUse(TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:
-        order = [name for names in PANELS.values() for name in names]
-        return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        command: Any = super().get_command(ctx, cmd_name)
-        if command is not None:
-            command.rich_help_panel = next((panel for panel, names in PANELS.items() if cmd_name in names), None)
-        return command
-
-
-app = typer.Typer(cls=InOrderOfUse, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False)
 
 
 def show_version(wanted: bool) -> None:

@@ -15,7 +15,7 @@ import leaven
 from leaven.api import options
 from leaven.api.options import Option, option_of
 from leaven.cli import completion
-from leaven.cli.app import AsJson, answer, app
+from leaven.cli.app import PANELS, AsJson, answer, app
 from leaven.cli.watch import Watch
 
 Show = Callable[[Any, SimpleNamespace], tuple[Any, str]]
@@ -30,7 +30,7 @@ def command(show: Show) -> Show:
     known: dict[str, Option] = {}
     parameters, talk = [], []
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, option, _ = option_of(parameter.annotation, vars(options))
+        kind, option, _ = option_of(parameter.annotation, function.__globals__)
         if option is not None:
             known[name] = option
             parameters.append(shell_parameter(name, kind, option, parameter.default))
@@ -39,15 +39,16 @@ def command(show: Show) -> Show:
     parameters.append(inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson))
 
     def run(as_json: bool, **texts: Any) -> None:
-        asked = {name: text if text is None else read(text, name, known[name]) for name, text in texts.items()}
+        values = {name: text if text is None else read(text, name, known[name]) for name, text in texts.items()}
         with Watch() as watch:
             voice = {"say": watch.say, "progress": watch}
-            chosen = {name: value for name, value in asked.items() if value is not None}
+            chosen = {name: value for name, value in values.items() if value is not None}
             result = getattr(leaven, function.__name__)(**chosen, **{name: voice[name] for name in talk})
-        answer(as_json, *show(result, SimpleNamespace(**asked)))
+        answer(as_json, *show(result, SimpleNamespace(**values)))
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app.command(show.__name__, help=(inspect.getdoc(function) or "").partition("\n")[0])(run)
+    panel = next(panel for panel, names in PANELS.items() if show.__name__ in names)
+    app.command(show.__name__, help=(inspect.getdoc(function) or "").partition("\n")[0], rich_help_panel=panel)(run)
     return show
 
 
@@ -57,7 +58,7 @@ def declared(name: str) -> Any:
     functions = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
     (node,) = (node for node in functions if node.name in (name, f"list_{name}"))
     node.body, node.decorator_list = node.body[:1], []  # its docstring is all that is kept
-    names = dict(vars(options))
+    names = {**vars(options), "options": options}
     exec(compile(ast.Module([node], []), source, "exec"), names)
     return names[node.name]
 

@@ -13,12 +13,15 @@ from leaven.exporters import target_names
 
 HOME = Path(leaven.__file__).parent
 ENCODER_NAME = re.compile(r'^    name = "(\w+)"', re.MULTILINE)
-DEMOS = ("demo:digits",)
+
+
+def files(pattern: str) -> list[str]:
+    """The names of modules: one file is one method, one protocol or one claim."""
+    return [path.stem for path in HOME.glob(pattern) if path.stem != "__init__"]
 
 
 def method_names() -> list[str]:
-    """The files in the folders of the families: one file is one method."""
-    return sorted(path.stem for path in (HOME / "methods").glob("*/*.py") if path.stem != "__init__")
+    return sorted(files("methods/*/*.py"))
 
 
 def encoder_names() -> list[str]:
@@ -26,23 +29,19 @@ def encoder_names() -> list[str]:
     return sorted(name for path in (HOME / "encoders").glob("*.py") for name in ENCODER_NAME.findall(path.read_text(encoding="utf-8")))
 
 
-def protocol_names(*, frozen: bool = False) -> list[str]:
-    """The files of the protocols' folder; frozen: those that only need features and labels."""
-    files = sorted((HOME / "evaluation" / "protocols").glob("*.py"))
-    chosen = [path for path in files if path.stem != "__init__" and (not frozen or "(FrozenProtocol)" in path.read_text(encoding="utf-8"))]
-    return [path.stem.replace("_", "-") for path in chosen]
+def protocol_names() -> list[str]:
+    return sorted(name.replace("_", "-") for name in files("evaluation/protocols/*.py"))
 
 
 def claim_names() -> list[str]:
-    """The files of the claims' folder: one file is one claim."""
-    return sorted(path.stem.replace("_", "-") for path in (HOME / "experiments" / "claims").glob("*.py") if path.stem != "__init__")
+    return sorted(name.replace("_", "-") for name in files("experiments/claims/*.py"))
 
 
 def data_names() -> list[str]:
     """Named data: the demo's, and the folders under LEAVEN_DATA. The shell itself completes files."""
     root = os.environ.get("LEAVEN_DATA")
     folders = sorted(path.name for path in Path(root).iterdir() if path.is_dir()) if root and Path(root).is_dir() else []
-    return [*DEMOS, *folders]
+    return ["demo:digits", *folders]
 
 
 def one_of(*names: str, more: Callable[[], Iterable[str]] = tuple) -> Callable[[str], list[str]]:

@@ -34,6 +34,3 @@ def find_target(name: str, settings: Mapping[str, Any] | None = None) -> Target:
         if setting not in known:
             raise UserError(f"{name} has no setting {setting!r}", hint=f"it has {', '.join(known)}" if known else "it has none")
     return kind(**{key: convert(value, type(known[key].default), key) for key, value in (settings or {}).items()})
-
-
-__all__ = ["find_target", "target_names"]

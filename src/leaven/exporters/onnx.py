@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from leaven.encoders import Encoder, TextEncoder, describe_encoder
 from leaven.errors import UserError
@@ -50,7 +50,7 @@ class Onnx(Target):
         with without_chatter(), encoder.padded() if isinstance(encoder, TextEncoder) else nullcontext():
             try:
                 program = torch.onnx.export(
-                    Features(encoder), (example,), dynamo=True, opset_version=self.opset, input_names=[modality.export_name],
+                    encoder, (example,), dynamo=True, opset_version=self.opset, input_names=[modality.export_name],
                     output_names=["features"],
                     dynamic_shapes=(dynamic,), verbose=False,
                 )  # fmt: skip
@@ -92,17 +92,6 @@ class Onnx(Target):
             return torch.from_numpy(session.run(None, {input.name: raw.numpy()})[0])
 
         return features
-
-
-class Features(nn.Module):
-    """An encoder without its other outputs."""
-
-    def __init__(self, encoder: Encoder):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, raw: Tensor) -> Tensor:
-        return self.encoder(raw)
 
 
 def require_onnx() -> None:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
+from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from leaven.encoders import Encoder
@@ -26,8 +28,6 @@ class Timm(Target):
         return ""
 
     def write(self, encoder: Encoder, out: Path) -> None:
-        from timm.models import save_for_hf
-
         network: Any = copy.deepcopy(encoder.network).to(memory_format=torch.contiguous_format)
         channels = encoder.input.shape[0]
         network.pretrained_cfg = {
@@ -44,8 +44,6 @@ class Timm(Target):
         save_for_hf(network, str(out), safe_serialization=True)
 
     def read(self, out: Path) -> Callable[[Tensor], Tensor]:
-        import timm
-
         network: Any = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
         mean, std = (Tensor(network.pretrained_cfg[name]).view(-1, 1, 1) for name in ("mean", "std"))
         return lambda pixels: network((pixels / 255 - mean) / std)
