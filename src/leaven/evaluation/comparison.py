@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from leaven.evaluation.protocol import Scores
+from leaven.evaluation.protocols.few_label import labels_per_class
 from leaven.evaluation.registry import cell, headline, percent, protocol_title
 from leaven.evaluation.results import DIED, Cell, Results, difference, over_seeds, point_at, points
+from leaven.evaluation.scorecard import aligned
 from leaven.methods.registry import registry
 from leaven.modalities.floor import floor_title
 from leaven.run import named
@@ -90,12 +92,13 @@ class Comparison(Results):
             if share >= SLOWER:
                 continue
             whole = sum(cost["time_split"].values())
-            rest = {part: spent / whole for part, spent in cost["time_split"].items() if part != PASSES}
-            parts = ", ".join(f"{part} {taken:.0%}" for part, taken in sorted(rest.items(), key=lambda item: -item[1]) if taken >= 0.05)
+            shares = {part: spent / whole for part, spent in sorted(cost["time_split"].items(), key=lambda item: -item[1])}
+            passes = shares.pop(PASSES)
+            parts = ", ".join(f"{part} {taken:.0%}" for part, taken in shares.items() if taken >= 0.05)
             within = rate_of_passes(cost) / statistics.median(rate_of_passes(other) for other in alike)
             sentences.append(
                 f"{method} does {share:.0%} of the arithmetic per second of the median method on {encoders[method]}: "
-                f"{1 - sum(rest.values()):.0%} of its time goes into forward and backward passes, which reach {within:.0%} of the median"
+                f"{passes:.0%} of its time goes into forward and backward passes, which reach {within:.0%} of the median"
                 f"{f'; the rest goes into {parts}' if parts else ''}."
             )
         return sentences
@@ -235,11 +238,6 @@ def rate_of_passes(costs: Mapping[str, Any]) -> float:
     return costs["flops_per_second"] * sum(costs["time_split"].values()) / costs["time_split"][PASSES]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 def cost_cells(costs: Mapping[str, Any]) -> list[str]:
     """steps, samples/s, CPU time, memory and FLOP/s as text."""
     texts = {
@@ -258,10 +256,6 @@ def magnitude(number: float) -> str:
         if number >= unit:
             return f"{number / unit:.3g} {name}"
     return f"{number:.3g}"
-
-
-def labels_per_class(count: int) -> str:
-    return "1 label per class" if count == 1 else f"{count} labels per class"
 
 
 def seeds_in_words(count: int) -> str:

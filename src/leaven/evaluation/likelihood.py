@@ -1,6 +1,5 @@
 """How likely samples are under a model of the data."""
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from torch import Tensor
 
 from leaven.draw import Draw
 from leaven.evaluation.intervals import bootstrap_interval
+from leaven.evaluation.predictions import write_csv
 from leaven.methods.method import Method
 from leaven.modalities import Value
 from leaven.modalities.modality import fitted
-from leaven.run import write_whole
 
 AT_ONCE = 250  # a constant, since what is random in a block is drawn for the block
 
@@ -56,14 +55,7 @@ class Likelihoods:
 
     def write(self, path: Path) -> None:
         """A csv file: file, nats, in the data's order."""
-
-        def save(partial: Path) -> None:
-            with open(partial, "w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow(["file", "nats"])
-                writer.writerows(zip(self.files, (f"{nats:.4f}" for nats in self.nats), strict=True))
-
-        write_whole(path, save)
+        write_csv(path, ("file", "nats"), zip(self.files, (f"{nats:.4f}" for nats in self.nats), strict=True))
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Labels for the rest of the data, and how sure each of them is."""
 
 import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -50,11 +51,12 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """A csv file: file, label, probability."""
+        write_csv(path, ("file", "label", "probability"), zip(self.files, self.labels, (f"{sure:.4f}" for sure in self.probability), strict=True))
 
-        def save(partial: Path) -> None:
-            with open(partial, "w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow(["file", "label", "probability"])
-                writer.writerows(zip(self.files, self.labels, (f"{sure:.4f}" for sure in self.probability), strict=True))
 
-        write_whole(path, save)
+def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    def save(partial: Path) -> None:
+        with open(partial, "w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([head, *rows])
+
+    write_whole(path, save)

@@ -87,5 +87,6 @@ class Scorecard:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of text as lines with columns of equal width."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
