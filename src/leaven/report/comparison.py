@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from leaven.data import DataSet
-from leaven.evaluation.comparison import Comparison, cost_cells, labels_per_class, over_untrained, seeds_in_words
+from leaven.evaluation.comparison import Comparison, cost_cells, over_untrained, seeds_in_words
 from leaven.evaluation.features import encode
+from leaven.evaluation.protocols.few_label import labels_per_class
 from leaven.evaluation.registry import headline, measure_of, protocol_title
 from leaven.evaluation.results import DIED, FINISHED, Cell
 from leaven.modalities.content import spread
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described, idea
-from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
+from leaven.report.figures import CLASS_COLOURS, LEGEND_ABOVE, class_colour, error_bars, fragment, metric_figures, placed
 from leaven.report.page import duration, score_cell, time_parts
 from leaven.report.render import render
 from leaven.report.sheets import class_name, data_uri, dots, view_strips
@@ -81,7 +82,7 @@ def scores_figure(comparison: Comparison) -> str:
             hovertemplate="%{y}: %{x:.1%}<extra>" + shown + "</extra>",
         )  # fmt: skip
     ranked = [in_two_lines(name) for name in arms][::-1]
-    figure.update_layout(hovermode="closest", legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"})
+    figure.update_layout(hovermode="closest", legend=LEGEND_ABOVE | {"y": 1.0})
     figure.update_xaxes(tickformat=".0%", title="test score", nticks=7)
     figure.update_yaxes(categoryorder="array", categoryarray=ranked, range=[-0.6, len(ranked) - 0.4], showgrid=True)
     return fragment(figure, height=110 + 32 * len(arms), top=36, label="Test score of each method and floor; the table below has the numbers")
@@ -111,7 +112,7 @@ def over_time_figure(comparison: Comparison) -> str:
         drawn.append(method)
     if not drawn:
         return ""
-    figure.update_layout(hovermode="x unified", showlegend=True, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    figure.update_layout(hovermode="x unified", showlegend=True, legend=LEGEND_ABOVE)
     figure.update_xaxes(title="seconds of training", nticks=6)
     figure.update_yaxes(tickformat=".0%", nticks=6)
     return fragment(figure, height=360, top=36, label=f"kNN accuracy against seconds of training of {', '.join(drawn)}")

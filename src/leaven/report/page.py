@@ -27,18 +27,16 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     """
     from markupsafe import Markup
 
-    health = payload.get("health")
-    scorecard = payload.get("scorecard")
-    views, made, rebuilt = payload.get("views"), payload.get("made"), payload.get("rebuilt")
+    def some(key: str) -> Any:
+        return payload.get(key) or []
+
+    views, made, rebuilt = (payload.get(key) for key in ("views", "made", "rebuilt"))
     page = {
         "title": payload["title"],
         "subtitle": [],
-        "summary": payload.get("summary"),
-        "command": payload.get("command"),
         "config": flat(payload.get("config") or {}),
-        "facts": payload.get("facts") or [],
-        "health": health,
-        "learned": _learned(payload.get("metrics") or []),
+        "facts": some("facts"),
+        "learned": _learned(some("metrics")),
         "charts": [],
         "matrices": [],
         "scores": None,
@@ -47,7 +45,7 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         "made": picture_sheet(made) if isinstance(made, Tensor) else "",
         "made_texts": made if isinstance(made, list) else [],
         "rebuilt": view_strips(rebuilt["originals"], rebuilt["views"]) if rebuilt else [],
-        "rebuilt_texts": payload.get("rebuilt_texts") or [],
+        "rebuilt_texts": some("rebuilt_texts"),
         "features": [
             {
                 "role": shown.get("role", ""),
@@ -55,22 +53,24 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
                 "neighbours": neighbour_strips(shown["neighbours"]) if shown.get("neighbours") else [],
                 "texts": shown.get("texts") or [],
             }
-            for shown in payload.get("features") or []
+            for shown in some("features")
         ],
-        "curves": [{**curve, "figure": Markup(curve["figure"])} for curve in metric_figures(payload.get("metrics") or [], health or [])],
+        "curves": [{**curve, "figure": Markup(curve["figure"])} for curve in metric_figures(some("metrics"), some("health"))],
         "time": time_parts(payload.get("time_split") or {}),
+        **{key: payload.get(key) for key in ("summary", "command", "health")},
     }
-    if scorecard:
-        card = Scorecard.from_dict(scorecard)
+    if payload.get("scorecard"):
+        card = Scorecard.from_dict(payload["scorecard"])
         figures = card.figures()
+        head, *rows = card.table()
         page |= {
+            "subtitle": [part for part in (card.method, card.encoder, card.data) if part],
             "summary": page["summary"] or card.sentence(),
             "charts": [{"about": chart, "figure": Markup(lines_figure(chart))} for chart in figures if isinstance(chart, Chart)],
             "matrices": [{"about": matrix, "figure": Markup(matrix_figure(matrix))} for matrix in figures if isinstance(matrix, Matrix)],
-            "scores": _scores(card),
+            "scores": {"head": head, "rows": [[title, *map(score_cell, values)] for title, *values in rows]},
             "notes": card.notes,
         }
-        page["subtitle"] = [part for part in (card.method, card.encoder, card.data) if part]
     return render("page.html.jinja", Path(path), page)
 
 
@@ -91,14 +91,8 @@ def _learned(metrics: Sequence[Mapping[str, Any]]) -> str:
     return f"The loss ended at {last['loss']:.3g}; a model that knows nothing has {last['chance']:.3g}." if {"loss", "chance"} <= last.keys() else ""
 
 
-def _scores(card: Scorecard) -> dict[str, Any]:
-    """The scorecard's table with each cell cut into value and interval, so that a phone can break the line between them."""
-    head, *rows = card.table()
-    return {"head": head, "rows": [[title, *map(score_cell, values)] for title, *values in rows]}
-
-
 def score_cell(text: str) -> dict[str, str]:
-    """{value, interval} from 84.2 % (83.0-85.4)."""
+    """{value, interval} from 84.2 % (83.0-85.4), so that a phone can break the line between them."""
     value, _, interval = text.rstrip(")").partition(" (")
     return {"value": value, "interval": interval}
 
