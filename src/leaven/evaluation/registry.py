@@ -23,9 +23,9 @@ def import_protocols() -> None:
 
 
 def registry() -> dict[str, type[Protocol]]:
-    """Leaven's protocols, and those that the user has defined in this process."""
+    """Leaven's protocols and those that the user has defined in this process, by name."""
     import_protocols()
-    return PROTOCOLS
+    return dict(sorted(PROTOCOLS.items()))
 
 
 def frozen_protocols() -> list[str]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from leaven.data import DataSet
 from leaven.draw import Draw
+from leaven.evaluation.abilities import new_samples
 from leaven.evaluation.frozen import Features
-from leaven.evaluation.generation import new_samples
 from leaven.evaluation.protocols.retrieval import Retrieval
 from leaven.evaluation.registry import percent
 from leaven.evaluation.results import Cell, Results, difference, mean_of_numbers, points

@@ -191,24 +191,16 @@ def matrix_figure(matrix: Matrix) -> str:
         return ""
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    classes = list(matrix.names)
-    few = len(classes) <= CELLS_NUMBERED
+    classes, orange = list(matrix.names), "rgba(224, 123, 38, {})"
+    cells: dict[str, Any] = {"customdata": np.dstack([counts, np.broadcast_to(totals, counts.shape)])}
+    if len(classes) <= CELLS_NUMBERED:
+        cells["text"] = [[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares]
+        cells["texttemplate"] = "%{text}"
+    colours = [[place, orange.format(opacity)] for place, opacity in ((0, 0.04), (0.25, 0.4), (1, 1))]
+    hover = "%{y} named %{x}: %{customdata[0]} of %{customdata[1]} (%{z:.0%})<extra></extra>"
     figure = go.Figure()
-    figure.add_heatmap(
-        z=shares.round(4),
-        x=classes,
-        y=classes,
-        zmin=0,
-        zmax=1,
-        colorscale=[[0, "rgba(224, 123, 38, 0.04)"], [0.25, "rgba(224, 123, 38, 0.4)"], [1, "rgba(224, 123, 38, 1)"]],
-        showscale=False,
-        xgap=1,
-        ygap=1,
-        customdata=np.dstack([counts, np.broadcast_to(totals, counts.shape)]),
-        text=[[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares] if few else None,
-        texttemplate="%{text}" if few else None,
-        hovertemplate="%{y} named %{x}: %{customdata[0]} of %{customdata[1]} (%{z:.0%})<extra></extra>",
-    )
+    figure.add_heatmap(x=classes, y=classes, z=shares.round(4), zmin=0, zmax=1, colorscale=colours, showscale=False, xgap=1, ygap=1, **cells)
+    figure.update_traces(hovertemplate=hover)
     figure.update_xaxes(type="category", tickangle=-45)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     correct = ", ".join(f"{name} {share:.0%}" for name, share in zip(classes, shares.diagonal(), strict=True))

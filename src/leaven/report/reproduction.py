@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from leaven.evaluation.comparison import seeds_in_words
-from leaven.evaluation.protocols.few_label import labels_per_class
-from leaven.evaluation.registry import cell, protocol_title
-from leaven.evaluation.results import Results
+from leaven.evaluation.registry import cell
+from leaven.evaluation.results import Results, by_title
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described
 from leaven.report.figures import CLASS_COLOURS, LEGEND_ABOVE, add_curve, error_bars, fragment
@@ -86,19 +85,13 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
     """Write the page. content: as in reproduction.json."""
     from markupsafe import Markup
 
-    columns: dict[str, tuple[str, int | None]] = {}  # heading -> protocol, and the place on its curve where it is one
-    for protocol, score in next(iter(content["scores"].values())).items():
-        if isinstance(score, list):
-            columns |= {labels_per_class(point["labels_per_class"]): (protocol, place) for place, point in enumerate(score)}
-        else:
-            columns[protocol_title(protocol)] = (protocol, None)
-    measures = content["measures"]
+    columns, measures = list(by_title(next(iter(content["scores"].values())))), content["measures"]
     numbers = list(next(iter(measures.values()), {}))
 
     def row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-        points = [scores.get(protocol) if place is None else at(scores.get(protocol), place) for protocol, place in columns.values()]
+        points = by_title(scores)
         own = [number_cell(measures.get(name, {}).get(measure)) for measure in numbers]
-        return {"name": name, "scores": [*(score_cell(cell(point)) for point in points), *own]}
+        return {"name": name, "scores": [*(score_cell(cell(points.get(title))) for title in columns), *own]}
 
     heatmap = figure.data and figure.data[0].type == "heatmap"
     return render(
@@ -124,7 +117,3 @@ def number_cell(number: Mapping[str, Any] | None) -> dict[str, str]:
         return {"value": "", "interval": ""}
     low, high = number["interval"] or (None, None)
     return {"value": f"{number['mean']:.4g}", "interval": "" if low is None else f"{low:.4g} to {high:.4g}"}
-
-
-def at(curve: Sequence[Any] | None, place: int) -> Any:
-    return curve[place] if curve and place < len(curve) else None

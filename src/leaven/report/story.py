@@ -13,10 +13,9 @@ from leaven.draw import Draw
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
+from leaven.evaluation.abilities import new_samples, reconstructed
 from leaven.evaluation.features import encode
-from leaven.evaluation.generation import new_samples
 from leaven.evaluation.knn import nearest_neighbours
-from leaven.evaluation.likelihood import reconstructed
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.registry import registry
 from leaven.modalities import Value, modality_of

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.evaluation.abilities import open_method
+from leaven.evaluation.abilities import new_samples, open_method
 from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
 from leaven.evaluation.features import check_input, encode
-from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, new_samples, recognised
+from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, recognised
 from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.protocol import Protocol, Result, Trial, percent, share_cell
 from leaven.methods.method import Method
