@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from jaxtyping import Float, Int64
 from torch import Tensor, isin
@@ -33,13 +33,13 @@ class Features:
     def classes(self) -> int:
         return int(max(self.train_labels.max(), self.test_labels.max())) + 1
 
-    def labeled(self) -> "Features":
+    def labeled(self) -> Self:
         """Those of samples with a label. UserError where there are none on one of the sides."""
         train, test = self.train_labels >= 0, self.test_labels >= 0
         if not train.any() or not test.any():
             raise UserError("there are no labels to score with", hint=LABEL_SOME)
         groups = None if self.groups is None else self.groups[train]
-        return Features(self.train[train], self.train_labels[train], self.test[test], self.test_labels[test], groups, self.seed)
+        return type(self)(self.train[train], self.train_labels[train], self.test[test], self.test_labels[test], groups, self.seed)
 
 
 class FrozenProtocol(Protocol):
@@ -80,8 +80,8 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
         notes.append(f"{overlap} of {len(test)} test samples are in the training part too")
 
     def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
-        some = Features(features_of(train), labels[train], features_of(test), labels[test], groups if (groups >= 0).any() else None, seed)
-        return {protocol.name: protocol.score(some) for protocol in protocols}
+        features = Features(features_of(train), labels[train], features_of(test), labels[test], groups if (groups >= 0).any() else None, seed)
+        return {protocol.name: protocol.score(features) for protocol in protocols}
 
     def encoded(network: Any) -> Scores:
         return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))

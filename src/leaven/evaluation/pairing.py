@@ -57,7 +57,7 @@ def evaluate_pairs(trial: Trial, protocol: str, roles: tuple[str, str], measure:
             assert trial.run is not None
             project = shared_space(trial.run, seed)
             features = [project(network, side) for network, side in zip(networks, features, strict=True)]
-        return measure(*features, test)
+        return measure(features[0], features[1], test)
 
     trial.say("scoring the pre-trained encoder")
     own = encoded(encoders)

@@ -124,7 +124,7 @@ def point_at(scores: Scores, count: int) -> Point | None:
     return by_count(scores.get("few-label", [])).get(count)
 
 
-def by_title(scores: Scores) -> dict[str, Point]:
+def by_title(scores: Mapping[str, Any]) -> dict[str, Point]:
     """The points of all scores by the titles of their columns; a few-label curve has a column for each count."""
     titled: dict[str, Point] = {}
     for name, score in scores.items():

@@ -17,8 +17,7 @@ from leaven.modalities.content import spread
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described, idea
 from leaven.report.figures import CLASS_COLOURS, LEGEND_ABOVE, class_colour, error_bars, fragment, metric_figures, placed
-from leaven.report.page import duration, score_cell, time_parts
-from leaven.report.render import render
+from leaven.report.page import duration, render, score_cell, time_parts
 from leaven.report.sheets import class_name, data_uri, dots, view_strips
 from leaven.report.story import seen_views
 from leaven.training.trained import load_encoders

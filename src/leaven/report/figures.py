@@ -11,7 +11,6 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from leaven.evaluation.protocol import Chart, Matrix
-from leaven.report.render import FIGURE
 from leaven.report.sheets import class_name
 
 # Middle tones that hold on white and on near-black; dashes and markers tell the arms apart without colour.
@@ -54,6 +53,7 @@ FROM_ZERO = ("feature_std", "embedding_std", "alignment")  # what is small there
 NOT_CURVES = ("step", "epoch", "time", "seconds", "samples", "samples_per_second", "elapsed", "progress", "chance")
 CELLS_NUMBERED = 12  # classes up to which each cell of a confusion matrix has room for its number
 POINTS = 600  # of a metric curve: more cannot be told apart on a screen
+FIGURE = '<script type="application/json">'
 LEGEND_ABOVE = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 

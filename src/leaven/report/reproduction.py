@@ -10,8 +10,7 @@ from leaven.evaluation.results import Results, by_title
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described
 from leaven.report.figures import CLASS_COLOURS, LEGEND_ABOVE, add_curve, error_bars, fragment
-from leaven.report.page import score_cell
-from leaven.report.render import render
+from leaven.report.page import render, score_cell
 
 Curve = Sequence[tuple[float, Mapping[str, Any]]]
 """(place on the axis, {accuracy, interval}) of each point."""
@@ -115,5 +114,4 @@ def number_cell(number: Mapping[str, Any] | None) -> dict[str, str]:
     """A measured number with its interval, for a cell of the table."""
     if number is None:
         return {"value": "", "interval": ""}
-    low, high = number["interval"] or (None, None)
-    return {"value": f"{number['mean']:.4g}", "interval": "" if low is None else f"{low:.4g} to {high:.4g}"}
+    return {"value": f"{number['mean']:.4g}", "interval": "{:.4g} to {:.4g}".format(*number["interval"]) if number["interval"] else ""}

@@ -44,7 +44,7 @@ def neighbour_strips(neighbours: Mapping[str, Any], *, most: int = 8) -> list[di
     query_labels, nearest_labels, classes = neighbours.get("query_labels"), neighbours.get("neighbour_labels"), neighbours.get("classes")
     strips = []
     for row in range(min(most, len(queries))):
-        frames: list[tuple[int, int, int] | None] = [None] * len(nearest[row])
+        frames: list[tuple[int, int, int] | None] = []
         query_name, nearest_names = "", ""
         if query_labels is not None and nearest_labels is not None and int(query_labels[row]) >= 0:
             own, others = int(query_labels[row]), [int(label) for label in nearest_labels[row]]
