@@ -20,13 +20,14 @@ from quality import tuning_split
 import leaven
 from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder
-from leaven.evaluation.calibration import calibration_error
 from leaven.evaluation.classifier import load_classifier, probabilities
 from leaven.evaluation.features import encode
-from leaven.evaluation.few_label import label_draws
 from leaven.evaluation.floors import labels_only
+from leaven.evaluation.frozen import Features
 from leaven.evaluation.intervals import crossed_interval
-from leaven.evaluation.linear import linear_probe
+from leaven.evaluation.protocols.classifier import calibration_error
+from leaven.evaluation.protocols.few_label import label_draws
+from leaven.evaluation.protocols.linear import linear_probe
 from leaven.run import write_json
 
 MORE = 5
@@ -57,7 +58,7 @@ def cell(run: leaven.Run, data: DataSet, count: int, number: int, out: Path) -> 
     steps = tuned.config["result"]["steps"]
     found = {
         "fine-tuned": given.argmax(1) == labels[test],
-        "frozen probe": linear_probe(features, labels[rows], asked, classes=data.spec.classes).predictions == labels[test],
+        "frozen probe": linear_probe(Features(features, labels[rows], asked, labels[test])).predictions == labels[test],
         "from scratch": labels_only(encoder, data, rows, test, seed=number, steps=steps),
         f"from scratch, {MORE} times as long": labels_only(encoder, data, rows, test, seed=number, steps=MORE * steps),
     }

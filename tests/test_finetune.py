@@ -15,11 +15,10 @@ import leaven
 from leaven.data import open_data
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
-from leaven.evaluation.calibration import calibration_error
 from leaven.evaluation.classifier import load_classifier
 from leaven.evaluation.predictions import Predictions
 from leaven.evaluation.protocol import Matrix
-from leaven.evaluation.protocols.classifier import classifier_score
+from leaven.evaluation.protocols.classifier import calibration_error, classifier_score
 from leaven.methods.registry import build_method, find_method
 from leaven.methods.supervised.finetune import trained_blocks
 from leaven.methods.supervised.supervised import balanced, beta

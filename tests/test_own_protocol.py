@@ -7,6 +7,7 @@ import torch
 
 import leaven
 from leaven.cli import completion
+from leaven.evaluation.protocol import PROTOCOLS
 from leaven.evaluation.registry import registry
 from leaven.evaluation.scorecard import Scorecard
 
@@ -48,7 +49,7 @@ def toy(tmp_path_factory):
     path = tmp_path_factory.mktemp("toy") / "centroids.py"
     path.write_text(TOY)
     yield f"{path}:Centroids"
-    registry().pop("centroids", None)
+    PROTOCOLS.pop("centroids", None)
 
 
 @pytest.fixture(scope="module")

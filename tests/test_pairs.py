@@ -9,7 +9,7 @@ import leaven
 from leaven.errors import UserError
 from leaven.evaluation.pairing import cosines, similarities
 from leaven.evaluation.protocols.clusters import clusters, v_measure
-from leaven.evaluation.retrieval import searched
+from leaven.evaluation.protocols.retrieval import rank_samples
 from leaven.modalities.text_features import mean_of_words
 
 SAID = ["play some jazz", "set an alarm", "what is the time", "play a song", "wake me at six", "turn on the light", "book a table", "call my mother"]
@@ -55,7 +55,7 @@ def test_clusters_of_separate_classes_are_the_classes_and_those_of_noise_tell_no
 def test_a_partner_that_is_nearest_is_found_and_the_same_content_is_as_right():
     first, second = torch.eye(4), torch.eye(4)
     partner = torch.tensor([0, 1, 2, 2])
-    found = searched(similarities(first, second), partner, partner)
+    found = rank_samples(similarities(first, second), partner, partner)
     assert found.average.tolist() == pytest.approx([1, 1, (1 + 2 / 4) / 2, (1 + 2 / 4) / 2])
     from scipy.sparse import csr_matrix
 

@@ -9,13 +9,12 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from leaven.errors import UserError
-from leaven.evaluation import few_label
-from leaven.evaluation.few_label import few_label_curve, few_label_point, label_draws
+from leaven.evaluation.frozen import Features
 from leaven.evaluation.intervals import bootstrap_interval, crossed_interval, seeds_interval
 from leaven.evaluation.knn import nearest_neighbours
-from leaven.evaluation.linear import fit_logistic, held_out_fifth, linear_accuracy, linear_probe, standardisation
-from leaven.evaluation.protocols.few_label import labels_needed
-from leaven.evaluation.protocols.knn import knn_accuracy, knn_predict
+from leaven.evaluation.protocols.few_label import FewLabels, few_label_point, few_label_predictions, label_draws, labels_needed
+from leaven.evaluation.protocols.knn import NearestNeighbours
+from leaven.evaluation.protocols.linear import fit_logistic, held_out_fifth, linear_accuracy, linear_probe, standardisation
 from leaven.evaluation.scorecard import Scorecard
 
 
@@ -93,7 +92,7 @@ def test_knn_is_the_plain_loop(monkeypatch):
     train, test = torch.randn(80, 5, generator=generator), torch.randn(37, 5, generator=generator)
     labels = torch.randint(4, (80,), generator=generator)
     monkeypatch.setattr("leaven.evaluation.knn.SIMILARITIES_AT_ONCE", 80 * 7)  # several chunks, the last one shorter
-    assert knn_predict(train, labels, test, k=9, temperature=0.2, classes=4).tolist() == knn_by_hand(train, labels, test, 9, 0.2, 4)
+    assert NearestNeighbours(9, 0.2).predict(train, labels, test).tolist() == knn_by_hand(train, labels, test, 9, 0.2, 4)
 
 
 def test_equal_similarities_go_to_the_lower_row_and_a_collapsed_encoder_to_no_accident():
@@ -106,7 +105,7 @@ def test_equal_similarities_go_to_the_lower_row_and_a_collapsed_encoder_to_no_ac
 
 
 def test_k_is_cut_to_the_training_samples_and_said():
-    score = knn_accuracy(torch.eye(3), torch.arange(3), torch.eye(3), torch.arange(3))
+    score = NearestNeighbours().score(Features(torch.eye(3), torch.arange(3), torch.eye(3), torch.arange(3)))
     assert score["k"] == 3
     assert "k = 3 instead of 20" in score["note"]
     assert score["accuracy"] == 1.0
@@ -114,16 +113,16 @@ def test_k_is_cut_to_the_training_samples_and_said():
 
 def test_classes_come_from_train_and_test_together_and_unlabeled_rows_are_left_out():
     train, test = torch.eye(4), torch.eye(4)[[0, 1, 3]]
-    score = knn_accuracy(train, torch.tensor([0, 1, -1, 2]), test, torch.tensor([0, 5, -1]), k=1)
+    score = NearestNeighbours(k=1).score(Features(train, torch.tensor([0, 1, -1, 2]), test, torch.tensor([0, 5, -1])))
     assert (score["accuracy"], score["samples"]) == (0.5, 2)
 
 
 def test_features_that_are_not_finite_are_refused():
     bad = torch.eye(3).index_fill(1, torch.tensor(0), torch.nan)
     with pytest.raises(UserError, match="not finite"):
-        knn_predict(bad, torch.arange(3), torch.eye(3), classes=3)
+        NearestNeighbours().predict(bad, torch.arange(3), torch.eye(3))
     with pytest.raises(UserError, match="not finite"):
-        linear_probe(bad, torch.arange(3), torch.eye(3))
+        linear_probe(Features(bad, torch.arange(3), torch.eye(3), torch.arange(3)))
 
 
 # ---- linear probe
@@ -154,7 +153,7 @@ def test_batched_problems_are_solved_as_if_alone():
 
 
 def test_linear_probe_scores_what_tuned_scikit_learn_scores(digits):
-    score = linear_accuracy(*digits)
+    score = linear_accuracy(Features(*digits))
     x, y, test, truth = digits
     center, scale = standardisation(x)
     best = max(
@@ -171,8 +170,9 @@ def test_permuted_labels_score_chance(digits):
     scores = []
     for seed in range(12):  # a class keeps together under any labels, so one permutation alone scatters by about 0.1
         permuted = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))]
-        few = few_label_curve(x, permuted, test, truth, labels_per_class=(10,), draws=2)[0]
-        scores.append([linear_accuracy(x, permuted, test, truth)["accuracy"], knn_accuracy(x, permuted, test, truth)["accuracy"], few["accuracy"]])
+        features = Features(x, permuted, test, truth)
+        few = FewLabels((10,), draws=2).score(features)[0]
+        scores.append([linear_accuracy(features)["accuracy"], NearestNeighbours().score(features)["accuracy"], few["accuracy"]])
     assert np.mean(scores, axis=0) == pytest.approx([0.1, 0.1, 0.1], abs=0.05)
 
 
@@ -186,8 +186,8 @@ def test_the_choice_of_l2_looks_at_whole_groups():
     labels = (group % 2).long()
     own = torch.eye(40)[group] * 3
     x = torch.cat([own, (labels * 2 - 1)[:, None] + 3 * torch.randn(200, 1, generator=generator)], dim=1)
-    leaking = linear_probe(x, labels, x[:5], classes=2)
-    honest = linear_probe(x, labels, x[:5], classes=2, groups=group)
+    leaking = linear_probe(Features(x, labels, x[:5], labels[:5]))
+    honest = linear_probe(Features(x, labels, x[:5], labels[:5], group))
     assert honest.l2 >= leaking.l2
     alone = held_out_fifth(labels, torch.full((200,), -1))
     assert alone.sum() == 40
@@ -196,15 +196,16 @@ def test_the_choice_of_l2_looks_at_whole_groups():
 def test_a_fifth_of_every_class_is_held_out_and_one_group_leaves_nothing_to_tune_on():
     labels = torch.arange(3).repeat_interleave(torch.tensor([50, 100, 10]))
     assert labels[held_out_fifth(labels)].bincount().tolist() == [10, 20, 2]
-    probe = linear_probe(torch.eye(6), torch.arange(6) % 2, torch.eye(6), groups=torch.zeros(6, dtype=torch.int64))
+    labels = torch.arange(6) % 2
+    probe = linear_probe(Features(torch.eye(6), labels, torch.eye(6), labels, torch.zeros(6, dtype=torch.int64)))
     assert "not tuned" in probe.notes[0]
 
 
 def test_constant_features_and_features_of_any_scale_do_not_matter(digits):
-    x, y, test, _ = digits
+    x, y, test, truth = digits
     factor = torch.logspace(-4, 4, x.shape[1])
-    scaled = linear_probe(x * factor + 7, y, test * factor + 7).predictions
-    assert (scaled == linear_probe(x, y, test).predictions).float().mean() > 0.98
+    scaled = linear_probe(Features(x * factor + 7, y, test * factor + 7, truth)).predictions
+    assert (scaled == linear_probe(Features(*digits)).predictions).float().mean() > 0.98
 
 
 # ---- few labels
@@ -221,7 +222,7 @@ def test_draws_are_nested_repeatable_and_balanced():
 
 
 def test_few_label_curve_of_raw_digits(digits):
-    curve = few_label_curve(*digits)
+    curve = FewLabels().score(Features(*digits))
     assert [point["labels_per_class"] for point in curve] == [1, 2, 5, 10]
     for point, expected in zip(curve, (0.65, 0.76, 0.85, 0.90), strict=True):
         assert point["accuracy"] == pytest.approx(expected, abs=0.03)
@@ -233,16 +234,16 @@ def test_few_label_fit_is_that_of_scikit_learn_at_c_1(digits):
     x, y, test, _ = digits
     z, z_test = (x - x.mean(0)) / 5, (test - x.mean(0)) / 5
     rows = torch.stack(label_draws(y, 3, 2))
-    ours = few_label.few_label_predictions(z[rows], y[rows], z_test, classes=10)
+    ours = few_label_predictions(z[rows], y[rows], z_test, classes=10)
     for row, draw in enumerate(rows):
         theirs = LogisticRegression(C=1.0, tol=1e-8, max_iter=5000).fit(z[draw].double().numpy(), y[draw].numpy()).predict(z_test.double().numpy())
         assert (ours[row].numpy() == theirs).mean() > 0.996
 
 
 def test_classes_with_too_few_samples_are_told():
-    point = few_label_point(torch.ones(2, 5), 10, train_labels=torch.tensor([0] * 20 + [1] * 4))
+    point = few_label_point(torch.ones(2, 5), 10, torch.tensor([0] * 20 + [1] * 4))
     assert point["note"] == "1 of 2 classes have fewer than 10 training samples and give what they have"
-    assert "note" not in few_label_point(torch.ones(2, 5), 4, train_labels=torch.tensor([0] * 20 + [1] * 4))
+    assert "note" not in few_label_point(torch.ones(2, 5), 4, torch.tensor([0] * 20 + [1] * 4))
 
 
 # ---- the sentence

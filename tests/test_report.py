@@ -17,9 +17,9 @@ import leaven
 from leaven.errors import TrainingStopped
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.registry import registry
-from leaven.report import write_report
 from leaven.report.facts import facts
 from leaven.report.figures import embedding_map, metric_figures, placed
+from leaven.report.page import write_report
 from leaven.report.sheets import CELL, GAP, OTHER, SAME, data_uri, dots, neighbour_strips, picture_sheet, strip, view_strips
 
 SECTIONS = ("health", "asked", "scores", "curves", "views", "made", "rebuilt", "map", "neighbours", "neighbours-2", "time", "config")
@@ -201,7 +201,7 @@ def decoded(uri):
 
 def test_small_pictures_are_enlarged_without_blur():
     picture = torch.tensor([[[0, 255], [128, 64]]], dtype=torch.uint8)
-    cell = strip([picture], [])[4 : 4 + CELL, 4 : 4 + CELL]
+    cell = strip(picture, [])[4 : 4 + CELL, 4 : 4 + CELL]
     half = CELL // 2
     assert [
         np.unique(cell[rows, columns, 0]).tolist() for rows in (slice(half), slice(half, None)) for columns in (slice(half), slice(half, None))
@@ -211,7 +211,7 @@ def test_small_pictures_are_enlarged_without_blur():
         [128],
         [64],
     ]
-    assert np.array_equal(decoded(data_uri(strip([picture], []))), strip([picture], []))
+    assert np.array_equal(decoded(data_uri(strip(picture, []))), strip(picture, []))
 
 
 def test_views_of_other_sizes_channels_and_float_fit_beside_their_original():

@@ -11,7 +11,6 @@ import leaven
 from leaven.cli import completion
 from leaven.data import open_data
 from leaven.errors import TrainingStopped, UserError
-from leaven.evaluation import floors
 from leaven.evaluation.results import difference
 from leaven.experiments import grid, process
 from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findings, Outcome, few_per_class, sign, verdict_of
@@ -74,7 +73,7 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
     monkeypatch.setattr(augmentation_pairs, "NAMES", ("crop", "colour"))
     monkeypatch.setattr(claims()[name], "batch", 16)
     monkeypatch.setattr(claims()[name], "floor_seconds", 0.1)
-    monkeypatch.setitem(floors.labels_only.__kwdefaults__, "steps", 2)
+    monkeypatch.setattr("leaven.evaluation.protocols.few_label.FLOOR_STEPS", 2)
     monkeypatch.setattr(claims()[name], "protocol_settings", dict.fromkeys(claims()[name].protocol_settings, (1,)))
     for counts in ("FEW", "COUNTS"):
         monkeypatch.setattr(f"leaven.experiments.claims.{name.replace('-', '_')}.{counts}", (1,), raising=False)

@@ -14,9 +14,11 @@ from leaven.data import open_data
 from leaven.encoders import build_encoder
 from leaven.errors import UserError
 from leaven.evaluation.evaluate import evaluate_protocols
+from leaven.evaluation.frozen import Features
 from leaven.evaluation.intervals import bootstrap_interval, bootstrap_intervals
+from leaven.evaluation.knn import unit_rows
 from leaven.evaluation.protocol import Trial
-from leaven.evaluation.retrieval import AT, RECALLS, retrieval, search
+from leaven.evaluation.protocols.retrieval import AT, RECALLS, Retrieval, rank_samples
 from leaven.evaluation.scorecard import Scorecard
 from leaven.modalities import modality_of
 
@@ -25,6 +27,12 @@ def directions(*degrees):
     """Unit vectors, so that a query at 0 degrees meets them in the order of their angles."""
     angles = torch.tensor(degrees, dtype=torch.float64).deg2rad()
     return torch.stack([angles.cos(), angles.sin()], 1).float()
+
+
+def search(train, labels, queries, wanted):
+    """The ranking of the training samples for each query, by cosine."""
+    train, queries = unit_rows(train), unit_rows(queries)
+    return rank_samples(lambda rows: queries[rows] @ train.T, labels, wanted)
 
 
 def random(*shape, seed=0):
@@ -71,7 +79,7 @@ def test_precision_where_a_cut_goes_through_equals_is_that_of_a_random_order():
 @pytest.mark.parametrize("block", [7, 10_000])
 @pytest.mark.parametrize("repeated", [False, True])
 def test_average_precision_is_scikit_learn_s(monkeypatch, block, repeated):
-    monkeypatch.setattr("leaven.evaluation.retrieval.SIMILARITIES_AT_ONCE", 150 * block)
+    monkeypatch.setattr("leaven.evaluation.protocols.retrieval.SIMILARITIES_AT_ONCE", 150 * block)
     train, test = random(150, 6), random(40, 6, seed=1)
     if repeated:
         train, test = train[:50, :4].sign().repeat(3, 1), test[:, :4].sign()  # of length 2, so that cosines are exact whatever the order of sums
@@ -101,7 +109,7 @@ def test_gain_of_few_samples_and_of_more_right_ones_than_ten():
 def test_scores_are_means_over_queries_with_bootstrap_intervals():
     train, test = random(300, 4), random(80, 4, seed=1)
     labels, asked = torch.arange(300) % 3, torch.arange(80) % 3
-    found, score = search(train, labels, test, asked), retrieval(train, labels, test, asked)
+    found, score = search(train, labels, test, asked), Retrieval().score(Features(train, labels, test, asked))
     assert score["map"] == pytest.approx(found.average.mean()) and score["queries"] == 80
     assert [point["at"] for point in score["precision"]] == [1, 10, 100]
     assert [point["precision"] for point in score["precision"]] == pytest.approx(found.first.mean(0).tolist())
@@ -124,12 +132,12 @@ def test_intervals_of_columns_come_from_the_same_resamples():
 
 def test_what_has_no_label_or_no_class_to_find_is_left_out_and_told():
     train, labels = directions(10, 20, 30), torch.tensor([1, 0, -1])
-    score = retrieval(train, labels, directions(0, 1, 2), torch.tensor([1, 2, -1]))
+    score = Retrieval().score(Features(train, labels, directions(0, 1, 2), torch.tensor([1, 2, -1])))
     assert score["queries"] == 1 and score["map"] == 1.0 and score["note"].endswith("of their class: 1")
     with pytest.raises(UserError, match="no labels"):
-        retrieval(train, labels, directions(0), torch.tensor([-1]))
+        Retrieval().score(Features(train, labels, directions(0), torch.tensor([-1])))
     with pytest.raises(UserError, match="not finite"):
-        retrieval(train * torch.nan, labels, directions(0), torch.tensor([1]))
+        Retrieval().score(Features(train * torch.nan, labels, directions(0), torch.tensor([1])))
 
 
 # ---- floors

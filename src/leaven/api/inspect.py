@@ -15,7 +15,7 @@ from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import originals
 from leaven.modalities import modality_of
-from leaven.report.copies_sheet import copies_sheet
+from leaven.report.contact_sheet import copies_sheet
 from leaven.training.request import Request
 
 

@@ -18,8 +18,7 @@ from leaven.api.write import check_samples_suffix, write_npy, write_texts
 from leaven.console import Progress, quiet
 from leaven.data import DataSet
 from leaven.encoders import Encoder
-from leaven.evaluation.abilities import open_method
-from leaven.evaluation.likelihood import reconstructed
+from leaven.evaluation.abilities import open_method, reconstructed
 from leaven.modalities import Value
 from leaven.report.contact_sheet import picture_grid
 from leaven.training.devices import choose_device

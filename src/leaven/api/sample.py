@@ -10,8 +10,7 @@ import torch
 from leaven.api import options
 from leaven.api.write import check_samples_suffix, write_samples
 from leaven.errors import UserError
-from leaven.evaluation.abilities import open_method
-from leaven.evaluation.generation import new_samples
+from leaven.evaluation.abilities import new_samples, open_method
 from leaven.run import Run
 from leaven.training.devices import choose_device
 

@@ -12,8 +12,8 @@ from leaven.api.open import counted, open_for
 from leaven.api.write import check_suffix
 from leaven.console import Progress, quiet
 from leaven.encoders import Encoder
-from leaven.evaluation.abilities import open_method
-from leaven.evaluation.likelihood import Likelihoods, log_probs
+from leaven.evaluation.abilities import log_probs, open_method
+from leaven.evaluation.predictions import Likelihoods
 from leaven.modalities import Value
 from leaven.modalities.modality import fitted
 from leaven.report.contact_sheet import picture_grid

@@ -1,14 +1,23 @@
 """What trained methods do beside giving features."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
+from leaven.modalities import Value
+from leaven.modalities.modality import fitted
 from leaven.run import Run
 from leaven.training.trained import trained_method
 
 ABILITIES = {"sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features"}
+AT_ONCE = 250  # a constant, since what is random in a block is drawn for the block
 
 
 def open_method(run: str | Path | Run, ability: str, method: str | type[Method] | None = None) -> Method:
@@ -19,3 +28,30 @@ def open_method(run: str | Path | Run, ability: str, method: str | type[Method] 
         others = [name for name, other in registry().items() if ability in other.abilities()]
         raise UserError(f"{trained.name} {ABILITIES[ability]}", where=run.path, hint=f"train one of {', '.join(others)}")
     return trained
+
+
+@torch.no_grad()
+def new_samples(method: Method, count: int, labels: Int64[Tensor, " count"] | None = None, *, seed: int = 0, device: str = "cpu") -> Iterator[Value]:
+    """New samples of these classes, or of any, block by block on the CPU. The same seed gives the same ones, and a larger count begins with them."""
+    method = method.to(device).eval()
+    for number, rows in enumerate(torch.arange(count).split(AT_ONCE)):
+        wanted = None if labels is None else labels[rows].to(device)
+        yield method.sample(len(rows), Draw("sample", seed, number, device=device), wanted).to("cpu")
+
+
+@torch.no_grad()
+def log_probs(method: Method, value: Value, shape: Sequence[int], *, seed: int = 0, device: str = "cpu") -> Iterator[Float[Tensor, " block"]]:
+    """`log_prob` of every sample, block by block, in order, on the CPU. The same seed draws the same."""
+    method = method.to(device).eval()
+    for number, rows in enumerate(torch.arange(len(value)).split(AT_ONCE)):
+        block = fitted(value[rows].to(device), tuple(shape))
+        yield method.log_prob(block, Draw("log_prob", seed, number, device=device)).double().cpu()
+
+
+@torch.no_grad()
+def reconstructed(method: Method, value: Value, shape: Sequence[int], *, device: str = "cpu") -> Iterator[tuple[Value, Value]]:
+    """Each block of samples as the encoder reads it, and what is decoded from its features of it; both on the CPU."""
+    method = method.to(device).eval()
+    for rows in torch.arange(len(value)).split(AT_ONCE):
+        block = fitted(value[rows].to(device), tuple(shape))
+        yield block.to("cpu"), method.decode(method.encoder(block).float()).to("cpu")

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from leaven.evaluation.protocol import Scores
+from leaven.evaluation.protocols.few_label import labels_per_class
 from leaven.evaluation.registry import cell, headline, percent, protocol_title
-from leaven.evaluation.results import DIED, Cell, Results, difference, over_seeds, point_at, points
+from leaven.evaluation.results import DIED, Cell, Results, by_title, difference, over_seeds, points
+from leaven.evaluation.scorecard import aligned
 from leaven.methods.registry import registry
 from leaven.modalities.floor import floor_title
 from leaven.run import named
@@ -90,12 +92,13 @@ class Comparison(Results):
             if share >= SLOWER:
                 continue
             whole = sum(cost["time_split"].values())
-            rest = {part: spent / whole for part, spent in cost["time_split"].items() if part != PASSES}
-            parts = ", ".join(f"{part} {taken:.0%}" for part, taken in sorted(rest.items(), key=lambda item: -item[1]) if taken >= 0.05)
+            shares = {part: spent / whole for part, spent in sorted(cost["time_split"].items(), key=lambda item: -item[1])}
+            passes = shares.pop(PASSES)
+            parts = ", ".join(f"{part} {taken:.0%}" for part, taken in shares.items() if taken >= 0.05)
             within = rate_of_passes(cost) / statistics.median(rate_of_passes(other) for other in alike)
             sentences.append(
                 f"{method} does {share:.0%} of the arithmetic per second of the median method on {encoders[method]}: "
-                f"{1 - sum(rest.values()):.0%} of its time goes into forward and backward passes, which reach {within:.0%} of the median"
+                f"{passes:.0%} of its time goes into forward and backward passes, which reach {within:.0%} of the median"
                 f"{f'; the rest goes into {parts}' if parts else ''}."
             )
         return sentences
@@ -131,25 +134,19 @@ class Comparison(Results):
 
     def table(self) -> list[list[str]]:
         """Rows of text, the head first: methods best first, then the floors. Cells that were not measured are empty."""
-        protocols = [protocol for protocol in self.protocols if protocol != "few-label"]
         counts = sorted({point["labels_per_class"] for trained in self.cells for point in trained.scores.get("few-label", [])})
-        head = [*(protocol_title(protocol) for protocol in protocols), *(labels_per_class(count) for count in counts)]
+        head = [*(protocol_title(protocol) for protocol in self.protocols if protocol != "few-label"), *map(labels_per_class, counts)]
         rows = [["", "encoder", *head, "over untrained", "steps", "samples/s", "CPU time", "memory", "FLOP/s", "health"]]
 
         def scored(scores: Scores) -> list[str]:
-            return [*(cell(scores.get(protocol)) for protocol in protocols), *(cell(point_at(scores, count)) for count in counts)]
+            points = by_title(scores)
+            return [cell(points.get(title)) for title in head]
 
         for method in self.methods():
-            rows.append(
-                [
-                    method,
-                    ", ".join(dict.fromkeys(trained.encoder for trained in self.cells_of(method) if trained.encoder)),
-                    *scored(self.scores(method)),
-                    points(self.gains(method).get(self.protocol)),
-                    *cost_cells(self.costs(method)),
-                    ", ".join(self.verdicts(method)) or "no warnings",
-                ]
-            )
+            encoders = dict.fromkeys(trained.encoder for trained in self.cells_of(method) if trained.encoder)
+            gain, warnings = points(self.gains(method).get(self.protocol)), ", ".join(self.verdicts(method))
+            costs = cost_cells(self.costs(method))
+            rows.append([method, ", ".join(encoders), *scored(self.scores(method)), gain, *costs, warnings or "no warnings"])
         return rows + [[floor_title(name), "", *scored(scores), *[""] * 7] for name, scores in self.floors().items()]
 
     def text(self) -> str:
@@ -164,10 +161,7 @@ class Comparison(Results):
         return "\n".join(lines + [f"Note: {note}" for note in self.notes])
 
     def length_in_words(self) -> str:
-        if "steps" in self.length:
-            return f"{self.length['steps']:,} steps"
-        seconds = self.length["budget"]
-        return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:g} minutes"
+        return f"{self.length['steps']:,} steps" if "steps" in self.length else time_in_words(self.length["budget"])
 
     def sentence(self) -> str:
         """Which method is best, by how much over its floor, and which others score as well within chance; where the best learned from labels, the
@@ -235,11 +229,6 @@ def rate_of_passes(costs: Mapping[str, Any]) -> float:
     return costs["flops_per_second"] * sum(costs["time_split"].values()) / costs["time_split"][PASSES]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 def cost_cells(costs: Mapping[str, Any]) -> list[str]:
     """steps, samples/s, CPU time, memory and FLOP/s as text."""
     texts = {
@@ -260,8 +249,8 @@ def magnitude(number: float) -> str:
     return f"{number:.3g}"
 
 
-def labels_per_class(count: int) -> str:
-    return "1 label per class" if count == 1 else f"{count} labels per class"
+def time_in_words(seconds: float) -> str:
+    return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:g} minutes"
 
 
 def seeds_in_words(count: int) -> str:

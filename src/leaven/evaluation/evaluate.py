@@ -5,12 +5,10 @@ from typing import Any
 
 from leaven.evaluation.frozen import FrozenProtocol, evaluate_frozen
 from leaven.evaluation.protocol import Protocol, Trial
-from leaven.evaluation.registry import configured, frozen_protocols, registry
+from leaven.evaluation.registry import configured, registry
 from leaven.evaluation.scorecard import Scorecard
 
 USUAL = ("knn", "linear", "few-label")
-PROTOCOLS = tuple(frozen_protocols())
-"""Those of Leaven that `compare` can use."""
 
 
 def evaluate_protocols(trial: Trial, names: Sequence[str | type[Protocol]] | None = None, settings: Mapping[str, Any] | None = None) -> Scorecard:
@@ -21,13 +19,11 @@ def evaluate_protocols(trial: Trial, names: Sequence[str | type[Protocol]] | Non
     results += [evaluate_frozen(frozen, trial)] if frozen else []
     scores = {name: score for result in results for name, score in result.scores.items()}
     floors: dict[str, Any] = {}
-    for result in results:
-        for name, measured in result.floors.items():
-            floors[name] = {**floors.get(name, {}), **measured}
+    for name, measured in (floor for result in results for floor in result.floors.items()):
+        floors[name] = {**floors.get(name, {}), **measured}
     notes = list(dict.fromkeys(note for result in results for note in result.notes))
-    return Scorecard(
-        trial.method, trial.encoder_name, results[0].scored_on, {protocol.name: scores[protocol.name] for protocol in protocols}, floors, notes
-    )
+    in_order = {protocol.name: scores[protocol.name] for protocol in protocols}
+    return Scorecard(trial.method, trial.encoder_name, results[0].scored_on, in_order, floors, notes)
 
 
 def suited(trial: Trial) -> Sequence[str]:

@@ -1,9 +1,6 @@
 """What a score has to be compared with: the raw input, the untrained encoder, and the few labels alone."""
 
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +10,6 @@ from leaven.draw import seed_of
 from leaven.encoders import Encoder, TextEncoder, build_encoder, describe_encoder
 from leaven.encoders.transformer import WHITENED_BY
 from leaven.evaluation.features import encode
-from leaven.evaluation.few_label import few_label_point, label_draws
 from leaven.modalities import Value
 from leaven.modalities.floor import FloorName
 from leaven.run import Run
@@ -24,7 +20,6 @@ from leaven.training.precision import NAMES, choose_precision
 from leaven.training.request import Request
 from leaven.training.tokenization import tokenized
 
-LABELS_ONLY_STEPS = 200
 UNTRAINED = FloorName("untrained", "untrained encoder", "the untrained encoder")
 LABELS_ONLY = FloorName("labels-only", "labels only", "your labels alone")
 
@@ -43,7 +38,7 @@ def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Ten
     return fresh
 
 
-def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int = LABELS_ONLY_STEPS) -> Tensor:
+def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int) -> Tensor:
     """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
     if encoder.tokenizer is not None:
         data = tokenized(data, encoder.tokenizer)
@@ -58,52 +53,3 @@ def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, 
     with torch.no_grad():
         logits = classifier(encode(parts.method.encoder, data.rows["x"], test, device=device).to(device)).cpu()
     return logits.argmax(1) == data.rows.label[test]
-
-
-def labels_only_curve(
-    encoder: Encoder,
-    data: DataSet,
-    train: Tensor,
-    test: Tensor,
-    *,
-    labels_per_class: Sequence[int],
-    target: float,
-    budget: float | None,
-    seed: int,
-    draws: int = 3,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """A few-label curve of training on the labels alone, and notes on what the budget left out.
-
-    After these counts it goes on, doubling, until it reaches `target` accuracy: how many labels do the work of pre-training? Each count
-    costs about the same; what no longer fits the budget (seconds) is left out and named.
-    """
-    started, spent = time.monotonic(), 0.0
-    curve: list[dict[str, Any]] = []
-    labels = data.rows.label[train]
-    test = test[data.rows.label[test] >= 0]
-    for count in counts(labels_per_class, labels):
-        if count > max(labels_per_class) and max(point["accuracy"] for point in curve) >= target:
-            break
-        begin = time.monotonic()
-        if budget is not None and begin - started + spent > budget:
-            left = "the counts that were asked for" if count <= max(labels_per_class) else "larger counts"
-            return curve, [f"the floor `labels only` stops before {count} labels per class: {left} would exceed the budget of {budget:.0f} seconds"]
-        correct = [
-            labels_only(encoder, data, train[rows], test, seed=seed + number, steps=LABELS_ONLY_STEPS * max(1, len(rows) // 1000))
-            for number, rows in enumerate(label_draws(labels, count, draws, seed))
-        ]
-        curve.append(few_label_point(torch.stack(correct), count, train_labels=labels))
-        spent = time.monotonic() - begin
-    return curve, []
-
-
-def counts(labels_per_class: Sequence[int], labels: Tensor) -> Iterator[int]:
-    """These counts, then doubling as far as there are labels."""
-    yield from labels_per_class
-    most = int(labels[labels >= 0].bincount().max())
-    count = max(labels_per_class)
-    while (count := 2 * count) <= most:
-        yield count
-
-
-__all__ = ["labels_only", "labels_only_curve", "untrained"]

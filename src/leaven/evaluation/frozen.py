@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from jaxtyping import Float, Int64
 from torch import Tensor, isin
@@ -15,6 +15,8 @@ from leaven.evaluation.protocol import Protocol, Result, Scores, Trial
 from leaven.modalities.floor import INPUT, FloorName
 from leaven.training.precision import give_back_memory
 
+LABEL_SOME = "label some samples of the training part and some of the test part"
+
 
 @dataclass(frozen=True, eq=False)
 class Features:
@@ -24,8 +26,20 @@ class Features:
     train_labels: Int64[Tensor, " train"]
     test: Float[Tensor, "test dim"]
     test_labels: Int64[Tensor, " test"]
-    groups: Int64[Tensor, " train"] | None
-    seed: int
+    groups: Int64[Tensor, " train"] | None = None
+    seed: int = 0
+
+    @property
+    def classes(self) -> int:
+        return int(max(self.train_labels.max(), self.test_labels.max())) + 1
+
+    def labeled(self) -> Self:
+        """Those of samples with a label. UserError where there are none on one of the sides."""
+        train, test = self.train_labels >= 0, self.test_labels >= 0
+        if not train.any() or not test.any():
+            raise UserError("there are no labels to score with", hint=LABEL_SOME)
+        groups = None if self.groups is None else self.groups[train]
+        return type(self)(self.train[train], self.train_labels[train], self.test[test], self.test_labels[test], groups, self.seed)
 
 
 class FrozenProtocol(Protocol):
@@ -60,14 +74,14 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     test = test[~isin(trial.hashes[test], trial.learned)]
     labels, groups = data.rows.label, data.rows.group[train]
     if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
-        raise UserError("labels are needed on the training side and on the test side", where=data.name, hint="label some of each")
+        raise UserError("labels are needed on the training side and on the test side", where=data.name, hint=LABEL_SOME)
     notes = [note] if note else []
     if overlap := data.overlap(train, test):
         notes.append(f"{overlap} of {len(test)} test samples are in the training part too")
 
     def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
-        some = Features(features_of(train), labels[train], features_of(test), labels[test], groups if (groups >= 0).any() else None, seed)
-        return {protocol.name: protocol.score(some) for protocol in protocols}
+        features = Features(features_of(train), labels[train], features_of(test), labels[test], groups if (groups >= 0).any() else None, seed)
+        return {protocol.name: protocol.score(features) for protocol in protocols}
 
     def encoded(network: Any) -> Scores:
         return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))

@@ -9,23 +9,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.evaluation.likelihood import AT_ONCE
-from leaven.methods.method import Method
-from leaven.modalities import Value
 
 ROWS = 1024  # whose distances to all others are held at a time
 ROUNDING = 1 + 1e-9  # a sample that is itself the k-th neighbour lies within the ball, whichever way its distance was rounded
-
-
-@torch.no_grad()
-def new_samples(method: Method, count: int, labels: Int64[Tensor, " count"] | None = None, *, seed: int = 0, device: str = "cpu") -> Iterator[Value]:
-    """New samples of these classes, or of any, block by block on the CPU. The same seed gives the same ones, and a larger count begins with them."""
-    method = method.to(device).eval()
-    for number, rows in enumerate(torch.arange(count).split(AT_ONCE)):
-        wanted = None if labels is None else labels[rows].to(device)
-        yield method.sample(len(rows), Draw("sample", seed, number, device=device), wanted).to("cpu")
 
 
 def likeness(

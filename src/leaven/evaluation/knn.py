@@ -25,12 +25,9 @@ def nearest_neighbours(
     k = min(k, len(train_features))
     train, test = unit_rows(train_features), unit_rows(test_features)
     chunk = max(1, SIMILARITIES_AT_ONCE // len(train))
-    similarities, indices = [], []
-    for start in range(0, len(test), chunk):
-        value, index = _largest(test[start : start + chunk] @ train.T, k)
-        similarities.append(value.cpu())
-        indices.append(index.cpu())
-    return torch.cat(similarities), torch.cat(indices)
+    parts = [_largest(rows @ train.T, k) for rows in test.split(chunk)]
+    similarities, indices = zip(*parts, strict=True)
+    return torch.cat(similarities).cpu(), torch.cat(indices).cpu()
 
 
 def nearest_in_blocks(

@@ -1,6 +1,6 @@
 """What protocols of pairs share: the test pairs, the floors beside them, and cosines of dense and sparse features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.data import DataSet
+from leaven.encoders import Encoder
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import UNTRAINED, untrained
 from leaven.evaluation.protocol import Result, Trial
@@ -49,7 +50,7 @@ def evaluate_pairs(trial: Trial, protocol: str, roles: tuple[str, str], measure:
     sides, encoders = [data.rows[role] for role in roles], [trial.encoder_for(role) for role in roles]
     one = encoders[0] is encoders[1]
 
-    def encoded(networks: list[Any], seed: int | None = None) -> Any:
+    def encoded(networks: Sequence[Encoder], seed: int | None = None) -> Any:
         """The score of these networks; features of different encoders are compared in the space that their method learned."""
         features = [encode(network, side, test, device=trial.device) for network, side in zip(networks, sides, strict=True)]
         if not one:

@@ -1,13 +1,17 @@
-"""Labels for the rest of the data, and how sure each of them is."""
+"""What a trained method says of each sample: its label, or how likely it is."""
 
 import csv
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
+from leaven.evaluation.intervals import bootstrap_interval
 from leaven.run import write_whole
 
 
@@ -50,11 +54,49 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """A csv file: file, label, probability."""
+        write_csv(path, ("file", "label", "probability"), zip(self.files, self.labels, (f"{sure:.4f}" for sure in self.probability), strict=True))
 
-        def save(partial: Path) -> None:
-            with open(partial, "w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow(["file", "label", "probability"])
-                writer.writerows(zip(self.files, self.labels, (f"{sure:.4f}" for sure in self.probability), strict=True))
 
-        write_whole(path, save)
+@dataclass(frozen=True, eq=False)
+class Likelihoods:
+    """what: which number it is (a log-likelihood, a bound of one, an estimate). files: where each sample came from. nats: of each sample.
+    values: how many numbers a sample has, or, of texts, how many tokens each has. parts: rows of each split, where the data has some."""
+
+    what: str
+    files: tuple[str, ...]
+    nats: Float[np.ndarray, " samples"]
+    values: int | np.ndarray
+    parts: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.nats)
+
+    def mean(self, rows: np.ndarray | None = None) -> dict[str, Any]:
+        """{nats, interval (95 %, bootstrap over samples), bits_per_value, perplexity (per token, of texts), samples} of some rows, or of all."""
+        nats = self.nats if rows is None else self.nats[rows]
+        values = self.values if rows is None or isinstance(self.values, int) else self.values[rows]
+        interval = bootstrap_interval(torch.from_numpy(nats)) if len(nats) > 1 else None
+        bits = -float(nats.mean()) / float(np.mean(values)) / math.log(2)
+        tokens = {} if isinstance(self.values, int) else {"perplexity": 2**bits}
+        return {"nats": float(nats.mean()), "interval": interval, "bits_per_value": bits, **tokens, "samples": len(nats)}
+
+    def ranked(self) -> np.ndarray:
+        """Rows, the least likely sample first: what is unusual."""
+        return self.nats.argsort(kind="stable")
+
+    def to_dict(self, most: int = 10) -> dict[str, Any]:
+        splits = {name: self.mean(rows) for name, rows in self.parts.items() if len(rows)}
+        unusual = [{"file": self.files[row], "index": int(row), "nats": float(self.nats[row])} for row in self.ranked()[:most]]
+        return {"what": self.what, **self.mean(), "splits": splits, "least_likely": unusual}
+
+    def write(self, path: Path) -> None:
+        """A csv file: file, nats, in the data's order."""
+        write_csv(path, ("file", "nats"), zip(self.files, (f"{nats:.4f}" for nats in self.nats), strict=True))
+
+
+def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    def save(partial: Path) -> None:
+        with open(partial, "w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([head, *rows])
+
+    write_whole(path, save)

@@ -178,19 +178,13 @@ class Protocol(ABC):
 
     # --- what people read ---
 
-    def points(self, score: Any) -> dict[str, Point]:
-        """The numbers of a score that tables show, by their title."""
-        return {self.title: score}
-
     def cell(self, point: Point | None) -> str:
         """A number with its interval, as in 84.2 % (83.0-85.4)."""
         return share_cell(point, self.headline)
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
         """Its rows of the scorecard's table: a title, then a cell for each arm (the score or None), the encoder's first."""
-        points = [{} if score is None else self.points(score) for score in arms]
-        titles = dict.fromkeys(title for arm in points for title in arm)
-        return [[title, *(self.cell(arm.get(title)) for arm in points)] for title in titles]
+        return [[self.title, *map(self.cell, arms)]]
 
     def sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
         """What the score means beside its floors, in one sentence; None where it says nothing."""

@@ -11,6 +11,7 @@ from typing import Any
 from leaven.errors import UserError, unknown_name
 from leaven.evaluation import protocols
 from leaven.evaluation.protocol import PROTOCOLS, Point, Protocol, Result, Trial, share_cell
+from leaven.evaluation.protocol import percent as share
 from leaven.methods.registry import replace_fields
 from leaven.plugin import from_file
 
@@ -22,9 +23,9 @@ def import_protocols() -> None:
 
 
 def registry() -> dict[str, type[Protocol]]:
-    """Leaven's protocols, and those that the user has defined in this process."""
+    """Leaven's protocols and those that the user has defined in this process, by name."""
     import_protocols()
-    return PROTOCOLS
+    return dict(sorted(PROTOCOLS.items()))
 
 
 def frozen_protocols() -> list[str]:
@@ -79,7 +80,7 @@ class Unknown(Protocol):
         raise unknown_name("protocol", self.name, registry(), "leaven protocols")
 
     def cell(self, point: Any) -> str:
-        return "" if point is None else cell(point)
+        return cell(point)
 
 
 def protocol_of(name: str) -> Protocol:
@@ -110,6 +111,6 @@ def cell(score: Point | None) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in score.items() if isinstance(value, float))
 
 
-def percent(score: Point | float) -> str:
-    """84.2 %, from a share or from the number that sums a score up."""
-    return f"{100 * (headline(score) if isinstance(score, Mapping) else score):.1f} %"
+def percent(score: Point) -> str:
+    """84.2 %, from the number that sums a score up."""
+    return share(headline(score))

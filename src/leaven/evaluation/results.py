@@ -8,6 +8,7 @@ from typing import Any
 
 from leaven.evaluation.intervals import seeds_interval
 from leaven.evaluation.protocol import Point, Scores
+from leaven.evaluation.protocols.few_label import by_count, labels_per_class
 from leaven.evaluation.registry import headline, measure_of, percent, protocol_title
 from leaven.run import Run, named
 
@@ -90,7 +91,7 @@ def over_seeds(scores: Sequence[Scores]) -> Scores:
     together: Scores = {}
     for protocol, first in scores[0].items() if scores else ():
         if isinstance(first, list):
-            curves = [{point["labels_per_class"]: point for point in seed[protocol]} for seed in scores]
+            curves = [by_count(seed[protocol]) for seed in scores]
             shared = [count for count in curves[0] if all(count in curve for curve in curves)]
             together[protocol] = [{"labels_per_class": count, **mean([curve[count] for curve in curves])} for count in shared]
         else:
@@ -120,7 +121,18 @@ def mean_of_numbers(values: Sequence[float]) -> dict[str, Any]:
 
 def point_at(scores: Scores, count: int) -> Point | None:
     """The point of a few-label curve at so many labels per class."""
-    return next((point for point in scores.get("few-label", []) if point["labels_per_class"] == count), None)
+    return by_count(scores.get("few-label", [])).get(count)
+
+
+def by_title(scores: Mapping[str, Any]) -> dict[str, Point]:
+    """The points of all scores by the titles of their columns; a few-label curve has a column for each count."""
+    titled: dict[str, Point] = {}
+    for name, score in scores.items():
+        if isinstance(score, list):
+            titled |= {labels_per_class(count): point for count, point in by_count(score).items()}
+        else:
+            titled[protocol_title(name)] = score
+    return titled
 
 
 def points(gain: Mapping[str, Any] | None) -> str:

@@ -49,10 +49,9 @@ class Scorecard:
     def sentence(self) -> str:
         """What the training is worth."""
         supplements = [protocol for name in self.scores if (protocol := protocol_of(name)).supplements]
-        main = next((sentence for protocol in self.leading() if (sentence := self.sentence_of(protocol))), None)
-        sentences = [main, *map(self.sentence_of, supplements)]
+        main = next(filter(None, map(self.sentence_of, self.leading())), None)
         unknown = "There are no labels, so what this pre-training is worth is unknown; a few labels (--labels) are enough to measure it."
-        return " ".join(filter(None, sentences)) or unknown
+        return " ".join(filter(None, [main, *map(self.sentence_of, supplements)])) or unknown
 
     def sentence_of(self, protocol: Protocol) -> str | None:
         floors = {name: scores[protocol.name] for name, scores in self.floors.items() if protocol.name in scores}
@@ -87,5 +86,6 @@ class Scorecard:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of text as lines with columns of equal width."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from leaven.data import DataSet
 from leaven.draw import Draw
-from leaven.evaluation.generation import new_samples
+from leaven.evaluation.abilities import new_samples
+from leaven.evaluation.frozen import Features
+from leaven.evaluation.protocols.retrieval import Retrieval
 from leaven.evaluation.registry import percent
 from leaven.evaluation.results import Cell, Results, difference, mean_of_numbers, points
-from leaven.evaluation.retrieval import retrieval
 from leaven.methods.method import Method
 from leaven.modalities import modality_of
 from leaven.report.reproduction import bar_figure
@@ -120,7 +121,8 @@ def search_precision(features: Mapping[str, Callable[[Tensor], Tensor]], samples
     features: arm -> what gives rows of the data their features.
     """
     train, (_, test, _, _), labels = samples.train(), samples.held_out(), samples.rows.label
-    return {arm: {PRECISION: retrieval(of(train), labels[train], of(test), labels[test])["map"]} for arm, of in features.items()}
+    scores = {arm: Retrieval().score(Features(of(train), labels[train], of(test), labels[test])) for arm, of in features.items()}
+    return {arm: {PRECISION: score["map"]} for arm, score in scores.items()}
 
 
 def generated(run: Run, count: int, seed: int, label: int | None = None) -> Float[Tensor, "count values"]:

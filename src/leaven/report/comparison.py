@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from leaven.data import DataSet
-from leaven.evaluation.comparison import Comparison, cost_cells, labels_per_class, over_untrained, seeds_in_words
+from leaven.evaluation.comparison import Comparison, cost_cells, over_untrained, seeds_in_words
 from leaven.evaluation.features import encode
+from leaven.evaluation.protocols.few_label import labels_per_class
 from leaven.evaluation.registry import headline, measure_of, protocol_title
-from leaven.evaluation.results import DIED, FINISHED, Cell
+from leaven.evaluation.results import DIED, FINISHED
 from leaven.modalities.content import spread
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described, idea
-from leaven.report.figures import CLASS_COLOURS, class_colour, error_bars, fragment, metric_figures, placed
-from leaven.report.page import duration, score_cell, time_parts
-from leaven.report.render import render
+from leaven.report.figures import CLASS_COLOURS, LEGEND_ABOVE, class_colour, error_bars, fragment, metric_figures, placed
+from leaven.report.page import duration, render, score_cell, time_parts
 from leaven.report.sheets import class_name, data_uri, dots, view_strips
 from leaven.report.story import seen_views
 from leaven.training.trained import load_encoders
@@ -33,7 +33,7 @@ def report_comparison(comparison: Comparison, data: DataSet, *, device: str = "c
 
     folder = Path(comparison.folder)
     head, *rows = comparison.table()
-    cards = [card(comparison, method, data, device) for method in comparison.methods()]
+    cards = [card_of(comparison, method, data, device) for method in comparison.methods()]
     classes = sorted({int(label) for label in data.rows.label.unique() if label >= 0})
     return render(
         "comparison.html.jinja",
@@ -51,7 +51,7 @@ def report_comparison(comparison: Comparison, data: DataSet, *, device: str = "c
             "costs": costs(comparison),
             "slower": comparison.slower(),
             "parts": time_parts({part: 1.0 for method in comparison.methods() for part in comparison.costs(method)["time_split"]}),
-            "cards": [{**shown, "loss": Markup(shown["loss"])} for shown in cards],
+            "cards": [{**card, "loss": Markup(card["loss"])} for card in cards],
             "legend": [{"name": class_name(label, data.spec.class_names), "colour": class_colour(label)} for label in classes if len(classes) <= 20],
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         },
@@ -81,7 +81,7 @@ def scores_figure(comparison: Comparison) -> str:
             hovertemplate="%{y}: %{x:.1%}<extra>" + shown + "</extra>",
         )  # fmt: skip
     ranked = [in_two_lines(name) for name in arms][::-1]
-    figure.update_layout(hovermode="closest", legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"})
+    figure.update_layout(hovermode="closest", legend=LEGEND_ABOVE | {"y": 1.0})
     figure.update_xaxes(tickformat=".0%", title="test score", nticks=7)
     figure.update_yaxes(categoryorder="array", categoryarray=ranked, range=[-0.6, len(ranked) - 0.4], showgrid=True)
     return fragment(figure, height=110 + 32 * len(arms), top=36, label="Test score of each method and floor; the table below has the numbers")
@@ -111,7 +111,7 @@ def over_time_figure(comparison: Comparison) -> str:
         drawn.append(method)
     if not drawn:
         return ""
-    figure.update_layout(hovermode="x unified", showlegend=True, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    figure.update_layout(hovermode="x unified", showlegend=True, legend=LEGEND_ABOVE)
     figure.update_xaxes(title="seconds of training", nticks=6)
     figure.update_yaxes(tickformat=".0%", nticks=6)
     return fragment(figure, height=360, top=36, label=f"kNN accuracy against seconds of training of {', '.join(drawn)}")
@@ -135,18 +135,18 @@ def costs(comparison: Comparison) -> list[dict[str, Any]]:
     for method, cost in measured.items():
         _, _, processor, memory, flops = cost_cells(cost)
         time = {"seconds": duration(cost["seconds"]), "time": cost["seconds"] / slowest, "parts": time_parts(cost["time_split"])}
-        memory_used = {"memory": memory, "memory_share": (cost["peak_memory"] or 0) / largest}
-        rows.append({"method": method, **time, **memory_used, "processor": processor, "flops": flops})
+        share = (cost["peak_memory"] or 0) / largest
+        rows.append({"method": method, **time, "memory": memory, "memory_share": share, "processor": processor, "flops": flops})
     return rows
 
 
-def card(comparison: Comparison, method: str, data: DataSet, device: str) -> dict[str, Any]:
+def card_of(comparison: Comparison, method: str, data: DataSet, device: str) -> dict[str, Any]:
     """One method: its idea, warnings, loss, views, map and links to its runs; pictures are of the first seed that finished."""
-    cells, reported = comparison.cells_of(method), [trained for trained in comparison.cells_of(method) if written(trained)]
+    cells = comparison.cells_of(method)
+    reported = [trained for trained in cells if (trained.run.path / "report.html").is_file()]
     gain = comparison.gains(method).get(comparison.protocol)
-    content: dict[str, Any] = {"name": method, "idea": "", "gain": "", "loss": "", "views": [], "map": ""}
-    if gain:
-        content["gain"] = f"{over_untrained(gain).capitalize()}."
+    content: dict[str, Any] = {"name": method, "idea": "", "loss": "", "views": [], "map": ""}
+    content["gain"] = f"{over_untrained(gain).capitalize()}." if gain else ""
     content["health"] = [{**verdict, "seed": trained.seed} for trained in cells for verdict in trained.health]
     content["died"] = [{"seed": trained.seed, "why": trained.why} for trained in cells if trained.state == DIED]
     content["runs"] = [{"seed": trained.seed, "state": trained.state, "link": f"{trained.folder}/report.html"} for trained in reported]
@@ -165,7 +165,3 @@ def card(comparison: Comparison, method: str, data: DataSet, device: str) -> dic
         features = encode(encoder, value, rows, device=device)
         content["map"] = data_uri(dots(placed(features, iterations=ITERATIONS), [class_colour(int(label)) for label in data.rows.label[rows]]))
     return content
-
-
-def written(trained: Cell) -> bool:
-    return (trained.run.path / "report.html").is_file()

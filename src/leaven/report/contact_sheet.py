@@ -1,4 +1,4 @@
-"""A contact sheet: pictures with captions, a first one beside those that belong to it, as a PNG that reads on light and on dark ground."""
+"""Contact sheets: pictures with captions, beside those that belong to them, as a PNG that reads on light and on dark ground."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from leaven.data import DataSet
+from leaven.errors import UserError
 from leaven.evaluation.search import Query
+from leaven.inspection.copies import visible_role
+from leaven.inspection.inspection import Inspection
 from leaven.modalities import Value, modality_of
+from leaven.modalities.content import evenly_spaced
 from leaven.report.sheets import OTHER, SAME, rgb
 from leaven.run import write_whole
 from leaven.vectors import class_of
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 SIDE, FRAME, GAP, MARGIN = 160, 4, 14, 28
 CELL = SIDE + 2 * FRAME
 GRID_GAP = 4
+COPIES, COPIES_IN_A_ROW = 24, 3
 FONT, LINE = 15, 20
 PAPER, INK, FAINT, RULE = "#fbfaf7", "#1f2328", "#68707b", "#dcd9d2"
 
@@ -38,23 +43,23 @@ class Shown:
     frame: tuple[int, int, int] | None = None
 
 
-def search_sheet(path: Path, data: DataSet, value: Value, queries: Sequence[Query], found: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+def search_sheet(path: Path, data: DataSet, value: Value, queries: Sequence[Query], answers: Sequence[Sequence[Mapping[str, Any]]]) -> None:
     """Each query beside its neighbours (`evaluation.search`); where a query's class is known, theirs are framed green (the same) or red.
 
     value: the data's pictures.
     """
     groups = []
-    for query, answer in zip(queries, found, strict=True):
+    for query, neighbours in zip(queries, answers, strict=True):
         own = None if query.row is None else class_of(data, query.row)
         others = []
-        for each in answer:
-            label = each.get("label")
-            lines = (f"{each['rank']}   {each['similarity']:.3f}", *([label] if label else []), each["file"])
+        for neighbour in neighbours:
+            label = neighbour.get("label")
+            lines = (f"{neighbour['rank']}   {neighbour['similarity']:.3f}", *([label] if label else []), neighbour["file"])
             frame = None if own is None or label is None else SAME if label == own else OTHER
-            others.append(Shown(content_of(value[torch.tensor([each["index"]])]), lines, frame))
+            others.append(tile(Shown(content_of(value[torch.tensor([neighbour["index"]])]), lines, frame)))
         content = content_of(query.value)
         name = [] if isinstance(content, str) and content == query.name else [query.name]
-        groups.append((Shown(content, ("query", *([own] if own else []), *name)), others))
+        groups.append((tile(Shown(content, ("query", *([own] if own else []), *name))), others))
     contact_sheet(path, groups)
 
 
@@ -64,25 +69,71 @@ def content_of(sample: Value) -> Tensor | str:
     return modality.pictures(sample)[0] if modality.visible else modality.written(sample) or modality.name
 
 
-def contact_sheet(path: Path, groups: Sequence[tuple[Shown, Sequence[Shown]]], *, columns: int = 5) -> None:
-    """Write one block of rows a group: its first picture at the left, the others beside it, `columns` in a row."""
+def contact_sheet(path: Path, groups: Sequence[tuple[Image.Image, Sequence[Image.Image]]]) -> None:
+    """Write one block of rows per group: its first tile at the left, the others beside it, five in a row."""
     from PIL import Image, ImageDraw
 
-    columns = min(columns, max(len(others) for _, others in groups))
-    blocks = [(tile(first), [tile(shown) for shown in others]) for first, others in groups]
+    columns = min(5, max(len(others) for _, others in groups))
     step, beside = CELL + GAP, MARGIN + CELL + 3 * GAP
-    tall = [max(each.height for each in (first, *others)) + GAP for first, others in blocks]
-    below = [max(1, -(-len(others) // columns)) * height for height, (_, others) in zip(tall, blocks, strict=True)]
-    sheet = Image.new("RGB", (beside + columns * step - GAP + MARGIN, 2 * MARGIN + sum(below) + 2 * GAP * (len(blocks) - 1) - GAP), PAPER)
+    heights = [max(tile.height for tile in (first, *others)) + GAP for first, others in groups]
+    below = [max(1, -(-len(others) // columns)) * height for height, (_, others) in zip(heights, groups, strict=True)]
+    sheet = Image.new("RGB", (beside + columns * step - GAP + MARGIN, 2 * MARGIN + sum(below) + 2 * GAP * (len(groups) - 1) - GAP), PAPER)
     top = MARGIN
-    for (first, others), row, height in zip(blocks, tall, below, strict=True):
+    for (first, others), row, height in zip(groups, heights, below, strict=True):
         sheet.paste(first, (MARGIN, top))
         rule = MARGIN + CELL + 3 * GAP // 2
         ImageDraw.Draw(sheet).line((rule, top, rule, top + height - GAP), RULE, 2)
         for number, other in enumerate(others):
             sheet.paste(other, (beside + number % columns * step, top + number // columns * row))
         top += height + 2 * GAP
-    write_whole(path, lambda partial: sheet.save(partial, format="PNG", optimize=True))
+    write_picture(path, sheet)
+
+
+def copies_sheet(path: Path, inspection: Inspection, data: DataSet, against: DataSet | None = None) -> bool:
+    """Write a pair from each of up to 24 sets of copies, from the surest to the most doubtful; of two data sets, what they share.
+
+    False where there is nothing to show; nothing is written then. Raises UserError for data other than pictures.
+    """
+    from PIL import Image
+
+    if inspection.near_duplicates is None:
+        raise UserError("a contact sheet shows pictures, and this data has none", where=data.name, hint="leave --sheet out")
+    shared = inspection.overlap["against"]
+    pairs: list[tuple[Image.Image, Image.Image]] = []
+    if shared is not None and against is not None:
+        for copy in some_of(shared["pairs"]):
+            first = copy_tile(against, copy["row"], likeness(copy), shared["data"])
+            pairs.append((first, copy_tile(data, copy["in_row"], inspection.data, copy["in_file"])))
+    else:
+        for copies in some_of([*inspection.duplicates, *inspection.near_duplicates]):
+            (row, other), (file, other_file) = copies["rows"][:2], copies["files"][:2]
+            more = f"and {len(copies['rows']) - 2} more" if len(copies["rows"]) > 2 else ""
+            pairs.append((copy_tile(data, row, likeness(copies), file), copy_tile(data, other, more, other_file)))
+    if not pairs:
+        return False
+    width, height = 2 * CELL + GAP // 2 + 2 * GAP, max(tile.height for pair in pairs for tile in pair) + GAP
+    columns = min(COPIES_IN_A_ROW, len(pairs))
+    sheet = Image.new("RGB", (2 * MARGIN + columns * width - 2 * GAP, 2 * MARGIN + -(-len(pairs) // columns) * height - GAP), PAPER)
+    for number, pair in enumerate(pairs):
+        left, top = MARGIN + number % columns * width, MARGIN + number // columns * height
+        for place, picture in enumerate(pair):
+            sheet.paste(picture, (left + place * (CELL + GAP // 2), top))
+    write_picture(path, sheet)
+    return True
+
+
+def copy_tile(data: DataSet, row: int, *lines: str) -> Image.Image:
+    """The picture of a row, with these lines and its class below it."""
+    label = class_of(data, row)
+    return tile(Shown(content_of(data.rows[str(visible_role(data))][torch.tensor([row])]), (*lines, *([label] if label else []))))
+
+
+def likeness(copies: Mapping[str, Any]) -> str:
+    return "equal" if copies.get("similarity") is None else f"alike {copies['similarity']:.3f}"
+
+
+def some_of(listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [listed[place] for place in evenly_spaced(len(listed), COPIES).tolist()]
 
 
 def picture_grid(path: Path, rows: Sequence[Value], *, columns: int) -> None:
@@ -104,7 +155,11 @@ def picture_grid(path: Path, rows: Sequence[Value], *, columns: int) -> None:
             top = MARGIN + (group * len(pictures) + kind) * step_y + (group * gap if len(pictures) > 1 else 0)
             tiny = Image.fromarray(picture).resize((width * scale, height * scale), Image.Resampling.NEAREST)
             sheet.paste(tiny, (MARGIN + column * step_x, top))
-    write_whole(path, lambda partial: sheet.save(partial, format="PNG", optimize=True))
+    write_picture(path, sheet)
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    write_whole(path, lambda partial: picture.save(partial, format="PNG", optimize=True))
 
 
 def tile(shown: Shown) -> Image.Image:

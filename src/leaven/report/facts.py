@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from leaven.errors import UserError
+from leaven.evaluation.comparison import time_in_words
 from leaven.methods.registry import find_method
 
 
@@ -12,18 +13,21 @@ def facts(config: Mapping[str, Any]) -> list[dict[str, str]]:
     asked, plan, result, machine = config["asked"], config["plan"], config.get("result") or {}, config["machine"]
     reasons = {choice["what"]: choice["why"] for choice in config["choices"]}
     spec = asked["data"]["spec"]
-    named = {name: str(encoder["name"]) + arguments(encoder["arguments"]) for name, encoder in asked["encoder"].items()}
+    named = {role: with_arguments(encoder) for role, encoder in asked["encoder"].items()}
     encoders = list(named.values()) if len(named) == 1 else [f"{role}: {name}" for role, name in named.items()]
     chosen = [f"chosen: {reasons[what]}" for what in ("encoder", *(f"encoder of {role}" for role in named)) if what in reasons]
     labels = f", {spec['classes']} classes, {spec['labeled']:,} labels" if spec["classes"] else ", no labels"
     inputs = ", ".join(f"{role['modality']} {' x '.join(map(str, role['shape']))}" for role in spec["roles"].values())
     steps = result.get("steps") or (config.get("stopped") or {}).get("step") or plan["steps"]
     passes = steps * plan["batch"] / spec["samples"]
+    budget = asked["length"]["budget"]
+    fits = "" if budget is None else f"as many steps as fit into {time_in_words(budget)}"
+    why_so_long = (fits, reasons.get("length"), reasons.get("batch"))
     rows = [
         ("Method", asked["method"]["name"].rpartition(":")[2], idea(asked["method"]["name"])),
         ("Encoder", ", ".join(encoders), "; ".join(chosen)),
         ("Data", f"{asked['data']['name']}: {spec['samples']:,} samples to train on, {inputs}{labels}", ""),
-        ("Length", f"{steps:,} steps of {plan['batch']} samples, {passes:.3g} passes over the data", length(asked["length"], reasons)),
+        ("Length", f"{steps:,} steps of {plan['batch']} samples, {passes:.3g} passes over the data", "; ".join(filter(None, why_so_long))),
         ("Seed", str(asked["seed"]), ""),
         ("Machine", ", ".join(described(machine)), f"{asked['precision']}: {reasons['precision']}" if "precision" in reasons else asked["precision"]),
     ]
@@ -43,17 +47,9 @@ def idea(method: str) -> str:
         return ""
 
 
-def arguments(values: Mapping[str, Any]) -> str:
-    return f" ({', '.join(f'{name} {value}' for name, value in values.items())})" if values else ""
-
-
-def length(asked: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
-    if asked["budget"] is not None:
-        minutes = asked["budget"] / 60
-        budget = f"as many steps as fit into {minutes:g} minutes" if minutes >= 2 else f"as many steps as fit into {asked['budget']:g} seconds"
-    else:
-        budget = ""
-    return "; ".join(part for part in (budget, reasons.get("length", ""), reasons.get("batch", "")) if part)
+def with_arguments(encoder: Mapping[str, Any]) -> str:
+    arguments = ", ".join(f"{name} {value}" for name, value in encoder["arguments"].items())
+    return f"{encoder['name']} ({arguments})" if arguments else encoder["name"]
 
 
 def described(machine: Mapping[str, Any]) -> list[str]:

@@ -11,11 +11,10 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from leaven.evaluation.protocol import Chart, Matrix
-from leaven.report.render import FIGURE
 from leaven.report.sheets import class_name
 
 # Middle tones that hold on white and on near-black; dashes and markers tell the arms apart without colour.
-FEWEST_PLACED = 5  # on a map
+FEWEST_PLACED, MOST_PLACED = 5, 1000  # on a map
 LOOKS = (
     ("#e07b26", "solid", "circle"),
     ("#8b949e", "dot", "triangle-up"),
@@ -36,7 +35,7 @@ METRIC_NAMES = {
     "alignment": ("Alignment", "distance of two views of one sample"),
     "uniformity": ("Uniformity", "lower: spread more evenly"),
     "embedding_std": ("Embedding deviation", "near 0: the loss sees all samples alike"),
-    "choices_used": ("Prototypes used", "1: all samples are assigned alike"),
+    "choices_used": ("Prototypes used", "1: all samples have the same one"),
     "grad_norm": ("Gradient norm", "of all parameters, on a log scale"),
     "reconstruction": ("Reconstruction", "what a sample costs, given its code"),
     "kl": ("KL divergence", "what the code costs, as the loss weighs it"),
@@ -54,6 +53,8 @@ FROM_ZERO = ("feature_std", "embedding_std", "alignment")  # what is small there
 NOT_CURVES = ("step", "epoch", "time", "seconds", "samples", "samples_per_second", "elapsed", "progress", "chance")
 CELLS_NUMBERED = 12  # classes up to which each cell of a confusion matrix has room for its number
 POINTS = 600  # of a metric curve: more cannot be told apart on a screen
+FIGURE = '<script type="application/json">'
+LEGEND_ABOVE = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 
 def lines_figure(chart: Chart) -> str:
@@ -65,26 +66,29 @@ def lines_figure(chart: Chart) -> str:
     for number, (arm, points) in enumerate(arms):
         colour, dash, symbol = LOOKS[number % len(LOOKS)]
         xs, ys, intervals = zip(*points, strict=True)
-        figure.add_scatter(
-            x=xs,
-            y=ys,
-            name=arm,
-            mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 3.5 if number == 0 else 2.25},
-            marker={"symbol": symbol, "size": 9 if number == 0 else 7},
-            error_y=error_bars([{"accuracy": y, "interval": interval} for y, interval in zip(ys, intervals, strict=True)]),
-            hovertemplate="%{y:.1%}<extra>" + arm + "</extra>",
-        )
+        scores = [{"accuracy": y, "interval": interval} for y, interval in zip(ys, intervals, strict=True)]
+        line, marker = {"color": colour, "dash": dash, "width": 3.5 if number == 0 else 2.25}, {"symbol": symbol, "size": 9 if number == 0 else 7}
+        add_curve(figure, arm, xs, scores, line, marker)
     if not arms:
         return ""
-    figure.update_layout(hovermode="x unified", legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    figure.update_layout(hovermode="x unified", legend=LEGEND_ABOVE)
     figure.update_xaxes(tickformat=".0%" if "x" in chart.percent else None, title=chart.x_title)
     figure.update_yaxes(tickformat=".0%" if "y" in chart.percent else None, title=chart.y_title)
     if chart.log:
         ticks = sorted({x for _, points in arms for x, _, _ in points})
-        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], range=_log_range(ticks))
+        span = [math.log10(ticks[0]) - 0.06, math.log10(ticks[-1]) + 0.06]
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], range=span)
     label = f"{chart.y_title} against {chart.x_title}, one line per arm; the table below has the numbers"
     return fragment(figure, height=400, top=36, label=label)
+
+
+def add_curve(
+    figure: Any, name: str, xs: Sequence[float], scores: Sequence[Mapping[str, Any]], line: Mapping[str, Any], marker: Mapping[str, Any]
+) -> None:
+    """A line through scores {accuracy, interval}."""
+    values, hover = [score["accuracy"] for score in scores], "%{y:.1%}<extra>" + name + "</extra>"
+    bars = error_bars(scores)
+    figure.add_scatter(x=xs, y=values, name=name, mode="lines+markers", line=line, marker=marker, error_y=bars, hovertemplate=hover)
 
 
 def error_bars(points: Iterable[Mapping[str, Any]], value: str = "accuracy") -> dict[str, Any]:
@@ -106,8 +110,7 @@ def metric_figures(
     logged = {name for row in metrics for name, value in row.items() if _is_number(value) and name not in NOT_CURVES}
     logged -= {name for name in logged - {"loss"} if all(row.get(name) == row.get("loss") for row in metrics)}
     chance = next((row["chance"] for row in reversed(metrics) if _is_number(row.get("chance"))), None)
-    logged &= logged if only is None else set(only)
-    order = [name for name in METRIC_NAMES if name in logged] + sorted(logged - set(METRIC_NAMES))
+    order = [name for name in [*METRIC_NAMES, *sorted(logged - set(METRIC_NAMES))] if name in logged and name in (only or logged)]
     figures = []
     for name in order:
         points = [(row["step"], row[name]) for row in metrics if "step" in row and _is_number(row.get(name))]
@@ -138,31 +141,23 @@ def embedding_map(
     features: Float[Tensor, "n dim"],
     labels: Int64[Tensor, "n"] | None = None,
     classes: Sequence[Any] | None = None,
-    *,
-    most: int = 1000,
-    seed: int = 0,
 ) -> str:
-    """t-SNE of at most `most` samples (van der Maaten and Hinton 2008; PCA start), coloured by class where there are labels; empty below 5."""
+    """t-SNE of at most 1000 samples (van der Maaten and Hinton 2008; PCA start), coloured by class where there are labels; empty below 5."""
     import plotly.graph_objects as go
 
     if len(features) < FEWEST_PLACED:
         return ""
-    rows = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:most]
-    place = placed(features[rows], seed=seed)
+    rows = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:MOST_PLACED]
+    place = placed(features[rows])
     named = torch.full((len(rows),), -1) if labels is None else labels.cpu()[rows]
     figure = go.Figure()
     groups = named.unique().tolist()
     for label in groups:
         chosen = (named == label).numpy()
         name = "no label" if label < 0 else class_name(label, classes)
-        figure.add_scatter(
-            x=place[chosen, 0].round(2),
-            y=place[chosen, 1].round(2),
-            name=name,
-            mode="markers",
-            marker={"size": 6, "opacity": 0.8, "color": class_colour(label), "line": {"width": 0}},
-            hovertemplate=name + "<extra></extra>",
-        )
+        x, y = place[chosen].round(2).T
+        marker = {"size": 6, "opacity": 0.8, "color": class_colour(label), "line": {"width": 0}}
+        figure.add_scatter(x=x, y=y, name=name, mode="markers", marker=marker, hovertemplate=name + "<extra></extra>")
     legend = {"orientation": "h", "x": 0, "y": -0.02, "yanchor": "top", "itemsizing": "constant"}
     figure.update_layout(showlegend=1 < len(groups) <= 20, legend=legend, hovermode="closest")
     figure.update_xaxes(visible=False)
@@ -170,21 +165,21 @@ def embedding_map(
     return fragment(figure, height=520, top=0, label=f"Map of {len(rows)} samples, near where their features are alike")
 
 
-def placed(features: Float[Tensor, "n dim"], *, seed: int = 0, iterations: int = 1000) -> Shaped[np.ndarray, "n 2"]:
+def placed(features: Float[Tensor, "n dim"], *, iterations: int = 1000) -> Shaped[np.ndarray, "n 2"]:
     """Where t-SNE lays the samples, five at least; from at most 50 principal directions. Samples that are all but equal lie in one place."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     picked = features.detach().cpu().float().nan_to_num().numpy()
     if picked.shape[1] > 50 and len(picked) > 50:
-        picked = PCA(50, random_state=seed, svd_solver="randomized").fit_transform(picked)
+        picked = PCA(50, random_state=0, svd_solver="randomized").fit_transform(picked)
     distinct, where = np.unique((picked / (picked.std() or 1)).round(4), axis=0, return_inverse=True)  # many copies make scikit-learn's t-SNE crash
     if len(distinct) < FEWEST_PLACED:
         return np.pad(distinct, ((0, 0), (0, 1)))[:, :2][where]
-    picked = distinct
     # The start by PCA needs two directions, and a spread to scale by.
-    start = "pca" if picked.shape[1] > 1 and picked.std() > 0 else "random"
-    return TSNE(perplexity=min(30.0, (len(picked) - 1) / 3), init=start, random_state=seed, max_iter=iterations).fit_transform(picked)[where]
+    start = "pca" if distinct.shape[1] > 1 and distinct.std() > 0 else "random"
+    tsne = TSNE(perplexity=min(30.0, (len(distinct) - 1) / 3), init=start, random_state=0, max_iter=iterations)
+    return tsne.fit_transform(distinct)[where]
 
 
 def matrix_figure(matrix: Matrix) -> str:
@@ -196,24 +191,16 @@ def matrix_figure(matrix: Matrix) -> str:
         return ""
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    classes = list(matrix.names)
-    few = len(classes) <= CELLS_NUMBERED
+    classes, orange = list(matrix.names), "rgba(224, 123, 38, {})"
+    cells: dict[str, Any] = {"customdata": np.dstack([counts, np.broadcast_to(totals, counts.shape)])}
+    if len(classes) <= CELLS_NUMBERED:
+        cells["text"] = [[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares]
+        cells["texttemplate"] = "%{text}"
+    colours = [[place, orange.format(opacity)] for place, opacity in ((0, 0.04), (0.25, 0.4), (1, 1))]
+    hover = "%{y} named %{x}: %{customdata[0]} of %{customdata[1]} (%{z:.0%})<extra></extra>"
     figure = go.Figure()
-    figure.add_heatmap(
-        z=shares.round(4),
-        x=classes,
-        y=classes,
-        zmin=0,
-        zmax=1,
-        colorscale=[[0, "rgba(224, 123, 38, 0.04)"], [0.25, "rgba(224, 123, 38, 0.4)"], [1, "rgba(224, 123, 38, 1)"]],
-        showscale=False,
-        xgap=1,
-        ygap=1,
-        customdata=np.dstack([counts, np.broadcast_to(totals, counts.shape)]),
-        text=[[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares] if few else None,
-        texttemplate="%{text}" if few else None,
-        hovertemplate="%{y} named %{x}: %{customdata[0]} of %{customdata[1]} (%{z:.0%})<extra></extra>",
-    )
+    figure.add_heatmap(x=classes, y=classes, z=shares.round(4), zmin=0, zmax=1, colorscale=colours, showscale=False, xgap=1, ygap=1, **cells)
+    figure.update_traces(hovertemplate=hover)
     figure.update_xaxes(type="category", tickangle=-45)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     correct = ", ".join(f"{name} {share:.0%}" for name, share in zip(classes, shares.diagonal(), strict=True))
@@ -223,26 +210,15 @@ def matrix_figure(matrix: Matrix) -> str:
 
 def fragment(figure: Any, *, height: int, top: int, label: str) -> str:
     """The figure's data inside the element that the page's script draws it in. label: what it shows, for those who cannot see it."""
-    font = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13}
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 8, "r": 12, "t": top, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font=font,
-    )
-    figure.update_layout(dragmode=False, hoverlabel={"font": font})
+    font, clear = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13}, "rgba(0,0,0,0)"
+    figure.update_layout(template="none", height=height, margin={"l": 8, "r": 12, "t": top, "b": 8}, paper_bgcolor=clear, plot_bgcolor=clear)
+    figure.update_layout(font=font, dragmode=False, hoverlabel={"font": font})
     figure.update_xaxes(
         title_font_size=13, showgrid=False, zeroline=False, showline=True, automargin=True, fixedrange=True, ticks="outside", ticklen=4
     )
     figure.update_yaxes(title_font_size=13, gridwidth=1, zeroline=False, automargin=True, fixedrange=True)
     drawn = figure.to_json().replace("<", "\\u003c")  # nothing in it may end the script element
     return f'<div class="figure" role="img" aria-label="{escape(label)}" style="height: {height}px">{FIGURE}{drawn}</script></div>'
-
-
-def _log_range(counts: Sequence[float]) -> list[float]:
-    return [math.log10(counts[0]) - 0.06, math.log10(counts[-1]) + 0.06]
 
 
 def class_colour(label: int) -> str:

@@ -1,5 +1,8 @@
-"""One self-contained page about a run: no network, no other file, light and dark."""
+"""Self-contained pages, no network, no other file, light and dark; the one about a run, and what all of them show."""
 
+import base64
+import functools
+import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +11,9 @@ from torch import Tensor
 
 from leaven.evaluation.protocol import Chart, Matrix
 from leaven.evaluation.scorecard import Scorecard
-from leaven.report.figures import embedding_map, lines_figure, matrix_figure, metric_figures
-from leaven.report.render import render
+from leaven.report.figures import FIGURE, embedding_map, lines_figure, matrix_figure, metric_figures
 from leaven.report.sheets import neighbour_strips, picture_sheet, view_strips
+from leaven.run import when, write_whole
 
 PARTS = {"data": "#e07b26", "views": "#3f8fd2", "forward and backward": "#35a36b", "optimiser": "#9a6fd0", "health and checkpoints": "#8b949e"}
 
@@ -27,18 +30,16 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     """
     from markupsafe import Markup
 
-    health = payload.get("health")
-    scorecard = payload.get("scorecard")
-    views, made, rebuilt = payload.get("views"), payload.get("made"), payload.get("rebuilt")
+    def some(key: str) -> Any:
+        return payload.get(key) or []
+
+    views, made, rebuilt = (payload.get(key) for key in ("views", "made", "rebuilt"))
     page = {
         "title": payload["title"],
         "subtitle": [],
-        "summary": payload.get("summary"),
-        "command": payload.get("command"),
         "config": flat(payload.get("config") or {}),
-        "facts": payload.get("facts") or [],
-        "health": health,
-        "learned": _learned(payload.get("metrics") or []),
+        "facts": some("facts"),
+        "learned": _learned(some("metrics")),
         "charts": [],
         "matrices": [],
         "scores": None,
@@ -47,7 +48,7 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         "made": picture_sheet(made) if isinstance(made, Tensor) else "",
         "made_texts": made if isinstance(made, list) else [],
         "rebuilt": view_strips(rebuilt["originals"], rebuilt["views"]) if rebuilt else [],
-        "rebuilt_texts": payload.get("rebuilt_texts") or [],
+        "rebuilt_texts": some("rebuilt_texts"),
         "features": [
             {
                 "role": shown.get("role", ""),
@@ -55,22 +56,24 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
                 "neighbours": neighbour_strips(shown["neighbours"]) if shown.get("neighbours") else [],
                 "texts": shown.get("texts") or [],
             }
-            for shown in payload.get("features") or []
+            for shown in some("features")
         ],
-        "curves": [{**curve, "figure": Markup(curve["figure"])} for curve in metric_figures(payload.get("metrics") or [], health or [])],
+        "curves": [{**curve, "figure": Markup(curve["figure"])} for curve in metric_figures(some("metrics"), some("health"))],
         "time": time_parts(payload.get("time_split") or {}),
+        **{key: payload.get(key) for key in ("summary", "command", "health")},
     }
-    if scorecard:
-        card = Scorecard.from_dict(scorecard)
+    if payload.get("scorecard"):
+        card = Scorecard.from_dict(payload["scorecard"])
         figures = card.figures()
+        head, *rows = card.table()
         page |= {
+            "subtitle": [part for part in (card.method, card.encoder, card.data) if part],
             "summary": page["summary"] or card.sentence(),
             "charts": [{"about": chart, "figure": Markup(lines_figure(chart))} for chart in figures if isinstance(chart, Chart)],
             "matrices": [{"about": matrix, "figure": Markup(matrix_figure(matrix))} for matrix in figures if isinstance(matrix, Matrix)],
-            "scores": _scores(card),
+            "scores": {"head": head, "rows": [[title, *map(score_cell, values)] for title, *values in rows]},
             "notes": card.notes,
         }
-        page["subtitle"] = [part for part in (card.method, card.encoder, card.data) if part]
     return render("page.html.jinja", Path(path), page)
 
 
@@ -91,14 +94,8 @@ def _learned(metrics: Sequence[Mapping[str, Any]]) -> str:
     return f"The loss ended at {last['loss']:.3g}; a model that knows nothing has {last['chance']:.3g}." if {"loss", "chance"} <= last.keys() else ""
 
 
-def _scores(card: Scorecard) -> dict[str, Any]:
-    """The scorecard's table with each cell cut into value and interval, so that a phone can break the line between them."""
-    head, *rows = card.table()
-    return {"head": head, "rows": [[title, *map(score_cell, values)] for title, *values in rows]}
-
-
 def score_cell(text: str) -> dict[str, str]:
-    """{value, interval} from 84.2 % (83.0-85.4)."""
+    """{value, interval} from 84.2 % (83.0-85.4), so that a phone can break the line between them."""
     value, _, interval = text.rstrip(")").partition(" (")
     return {"value": value, "interval": interval}
 
@@ -116,3 +113,26 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def render(template: str, path: Path, content: Mapping[str, Any]) -> Path:
+    """Write a page from its template, with plotly inside it when there is a figure to draw. Strings are escaped, figures are `Markup`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("leaven.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["when"] = when
+    page = environment.get_template(template).render(content)
+    if FIGURE in page:
+        page = environment.get_template(template).render({**content, "plotly": packed_plotly()})
+    write_whole(path, lambda partial: partial.write_text(page, encoding="utf-8"))
+    return path
+
+
+@functools.cache
+def packed_plotly() -> str:
+    """plotly.js, which is most of a page's weight: gzip in base64 is 2 MB of the 4.8, and every browser since 2023 unpacks it."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leaven.evaluation.comparison import labels_per_class, seeds_in_words
-from leaven.evaluation.registry import cell, protocol_title
-from leaven.evaluation.results import Results
+from leaven.evaluation.comparison import seeds_in_words
+from leaven.evaluation.registry import cell
+from leaven.evaluation.results import Results, by_title
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described
-from leaven.report.figures import CLASS_COLOURS, error_bars, fragment
-from leaven.report.page import score_cell
-from leaven.report.render import render
+from leaven.report.figures import CLASS_COLOURS, LEGEND_ABOVE, add_curve, error_bars, fragment
+from leaven.report.page import render, score_cell
 
 Curve = Sequence[tuple[float, Mapping[str, Any]]]
 """(place on the axis, {accuracy, interval}) of each point."""
@@ -24,15 +23,11 @@ def line_figure(curves: Mapping[str, Curve], axis: str, *, log: bool = False) ->
 
     figure = go.Figure()
     for number, (name, points) in enumerate(curves.items()):
-        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-        scores = [score for _, score in points]
-        figure.add_scatter(
-            x=[place for place, _ in points], y=[score["accuracy"] for score in scores], name=name, mode="lines+markers", error_y=error_bars(scores),
-            line={"color": colour, "width": 2.5}, marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
-            hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
-        )  # fmt: skip
+        xs, scores = zip(*points, strict=True)
+        line, marker = {"color": CLASS_COLOURS[number % len(CLASS_COLOURS)], "width": 2.5}, {"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9}
+        add_curve(figure, name, xs, scores, line, marker)
     places = sorted({place for points in curves.values() for place, _ in points})
-    figure.update_layout(hovermode="x unified", showlegend=len(curves) > 1, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    figure.update_layout(hovermode="x unified", showlegend=len(curves) > 1, legend=LEGEND_ABOVE)
     figure.update_xaxes(title=axis, tickvals=places, ticktext=[f"{place:g}" for place in places], type="log" if log else "linear")
     figure.update_yaxes(tickformat=".0%", title="test accuracy")
     return figure
@@ -42,14 +37,14 @@ def bar_figure(points: Mapping[str, Mapping[str, Any]], axis: str = "test accura
     """Scores {accuracy, interval} or numbers {mean, interval} with their intervals, a bar for each name."""
     import plotly.graph_objects as go
 
-    measure = "accuracy" if all("accuracy" in point for point in points.values()) else "mean"
     figure = go.Figure()
-    shown = ".1%" if measure == "accuracy" else ".4g"
-    figure.add_bar(
-        x=[name.replace(" (", "<br>(") for name in points], y=[point[measure] for point in points.values()], marker={"color": CLASS_COLOURS[0]},
-        width=0.5, error_y=error_bars(points.values(), measure), hovertemplate=f"%{{x}}: %{{y:{shown}}}<extra></extra>",
-    )  # fmt: skip
-    figure.update_yaxes(tickformat=".0%" if measure == "accuracy" else None, title=axis)
+    names = [name.replace(" (", "<br>(") for name in points]
+    shares = all("accuracy" in point for point in points.values())
+    measure, shown = ("accuracy", ".1%") if shares else ("mean", ".4g")
+    bars, hover = error_bars(points.values(), measure), f"%{{x}}: %{{y:{shown}}}<extra></extra>"
+    values = [point[measure] for point in points.values()]
+    figure.add_bar(x=names, y=values, marker={"color": CLASS_COLOURS[0]}, width=0.5, error_y=bars, hovertemplate=hover)
+    figure.update_yaxes(tickformat=".0%" if shares else None, title=axis)
     return figure
 
 
@@ -66,7 +61,7 @@ def curves_figure(results: Results, panels: Mapping[str, str]) -> Any:
                     x=steps, y=values, name=arm, legendgroup=arm, showlegend=row == 1 and again == 0, mode="lines", row=row, col=1,
                     line={"color": CLASS_COLOURS[number], "width": 2}, hovertemplate="step %{x}: %{y:.3f}<extra>" + arm + "</extra>",
                 )  # fmt: skip
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"}, hovermode="closest")
+    figure.update_layout(legend=LEGEND_ABOVE | {"y": 1.08}, hovermode="closest")
     figure.update_xaxes(title="step", row=len(panels), col=1)
     return figure
 
@@ -89,20 +84,13 @@ def report_reproduction(content: Mapping[str, Any], figure: Any, path: Path, *, 
     """Write the page. content: as in reproduction.json."""
     from markupsafe import Markup
 
-    columns: dict[str, tuple[str, int | None]] = {}  # heading -> protocol, and the place on its curve where it is one
-    for protocol, score in next(iter(content["scores"].values())).items():
-        if isinstance(score, list):
-            columns |= {labels_per_class(point["labels_per_class"]): (protocol, place) for place, point in enumerate(score)}
-        else:
-            columns[protocol_title(protocol)] = (protocol, None)
-
-    measures = content["measures"]
+    columns, measures = list(by_title(next(iter(content["scores"].values())))), content["measures"]
     numbers = list(next(iter(measures.values()), {}))
 
     def row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-        points = [scores.get(protocol) if place is None else at(scores.get(protocol), place) for protocol, place in columns.values()]
+        points = by_title(scores)
         own = [number_cell(measures.get(name, {}).get(measure)) for measure in numbers]
-        return {"name": name, "scores": [*(score_cell(cell(point)) for point in points), *own]}
+        return {"name": name, "scores": [*(score_cell(cell(points.get(title))) for title in columns), *own]}
 
     heatmap = figure.data and figure.data[0].type == "heatmap"
     return render(
@@ -126,9 +114,4 @@ def number_cell(number: Mapping[str, Any] | None) -> dict[str, str]:
     """A measured number with its interval, for a cell of the table."""
     if number is None:
         return {"value": "", "interval": ""}
-    low, high = number["interval"] or (None, None)
-    return {"value": f"{number['mean']:.4g}", "interval": "" if low is None else f"{low:.4g} to {high:.4g}"}
-
-
-def at(curve: Sequence[Any] | None, place: int) -> Any:
-    return curve[place] if curve and place < len(curve) else None
+    return {"value": f"{number['mean']:.4g}", "interval": "{:.4g} to {:.4g}".format(*number["interval"]) if number["interval"] else ""}

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def view_strips(
 ) -> list[str]:
     """One data URI per sample: the original, a gap, then its views, which may differ in size. uint8 0-255 or float 0-1; at most `most` samples."""
     count = min(most, len(originals))
-    return [data_uri(strip([originals[row]], [view[row] for view in views])) for row in range(count)]
+    return [data_uri(strip(originals[row], [view[row] for view in views])) for row in range(count)]
 
 
 def picture_sheet(pictures: Shaped[Tensor, "n channels height width"], *, columns: int = 10) -> str:
@@ -43,35 +44,30 @@ def neighbour_strips(neighbours: Mapping[str, Any], *, most: int = 8) -> list[di
     query_labels, nearest_labels, classes = neighbours.get("query_labels"), neighbours.get("neighbour_labels"), neighbours.get("classes")
     strips = []
     for row in range(min(most, len(queries))):
-        frames: list[tuple[int, int, int] | None] = [None] * len(nearest[row])
+        frames: list[tuple[int, int, int] | None] = []
         query_name, nearest_names = "", ""
         if query_labels is not None and nearest_labels is not None and int(query_labels[row]) >= 0:
             own, others = int(query_labels[row]), [int(label) for label in nearest_labels[row]]
             frames = [None if label < 0 else SAME if label == own else OTHER for label in others]
             query_name = class_name(own, classes)
             nearest_names = ", ".join("?" if label < 0 else class_name(label, classes) for label in others)
-        image = data_uri(strip([queries[row]], list(nearest[row]), frames=frames))
+        image = data_uri(strip(queries[row], list(nearest[row]), frames))
         strips.append({"image": image, "query": query_name, "nearest": nearest_names})
     return strips
 
 
 def strip(
-    first: Sequence[Shaped[Tensor, "channels _ _"]],
-    rest: Sequence[Shaped[Tensor, "channels _ _"]],
-    *,
-    frames: Sequence[tuple[int, int, int] | None] | None = None,
+    first: Shaped[Tensor, "channels _ _"], rest: Sequence[Shaped[Tensor, "channels _ _"]], frames: Sequence[tuple[int, int, int] | None] = ()
 ) -> Shaped[np.ndarray, "height width 4"]:
     """One row of pictures as RGBA on a transparent ground, `rest` set off from `first` and framed where a colour is given."""
     border, wide = 4, 3 * GAP
-    height, side = CELL + 2 * border, CELL + 2 * border
-    canvas = np.zeros((height, (len(first) + len(rest)) * side + max(0, len(first) + len(rest) - 2) * GAP + wide, 4), dtype=np.uint8)
-    left = 0
-    colours = [None] * len(first) + list(frames if frames is not None else [None] * len(rest))
-    for number, (picture, colour) in enumerate(zip([*first, *rest], colours, strict=True)):
+    side = CELL + 2 * border
+    canvas = np.zeros((side, (1 + len(rest)) * side + max(0, len(rest) - 1) * GAP + wide, 4), dtype=np.uint8)
+    for number, (picture, colour) in enumerate(zip_longest([first, *rest], [None, *frames])):
+        left = number * (side + GAP) + (wide - GAP if number else 0)
         if colour is not None:
             canvas[:, left : left + side] = (*colour, 255)
         canvas[border : border + CELL, left + border : left + border + CELL] = _cell(picture)
-        left += side + (wide if number == len(first) - 1 else GAP)
     return canvas
 
 

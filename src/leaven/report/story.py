@@ -13,10 +13,9 @@ from leaven.draw import Draw
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder
 from leaven.errors import UserError
+from leaven.evaluation.abilities import new_samples, reconstructed
 from leaven.evaluation.features import encode
-from leaven.evaluation.generation import new_samples
 from leaven.evaluation.knn import nearest_neighbours
-from leaven.evaluation.likelihood import reconstructed
 from leaven.evaluation.scorecard import Scorecard
 from leaven.methods.registry import registry
 from leaven.modalities import Value, modality_of
@@ -36,19 +35,18 @@ NEW, NEW_TEXTS = 40, 8
 def report_run(run: Run, data: DataSet, card: Scorecard | None = None, *, encoders: Mapping[str, Encoder] | None = None, device: str = "cpu") -> Path:
     """Write report.html into the run's folder. encoders: by role (None: those that the run keeps, but for networks of a method's own)."""
     config = run.config
-    asked, result = config["asked"], config["result"] or {}
+    result = config["result"] or {}
     payload: dict[str, Any] = {
-        "title": f"{asked['method']['name'].rpartition(':')[2]} on {data.name}",
+        "title": f"{config['asked']['method']['name'].rpartition(':')[2]} on {data.name}",
         "command": shlex.join([Path(config["command"][0]).name, *config["command"][1:]]) if config["command"] else "",
         "config": {key: config[key] for key in ("asked", "choices", "plan", "machine", "versions")},
         "facts": facts(config),
         "health": run.health,
         "metrics": run.metrics,
-        "time_split": result.get("time_split", {}),
+        "time_split": result.get("time_split"),
+        "scorecard": card and card.to_dict(),
+        "views": seen_views(run, data, SHOWN),
     }
-    if card is not None:
-        payload |= {"scorecard": card.to_dict(), "summary": card.sentence()}
-    payload["views"] = seen_views(run, data, SHOWN)
     if result:
         payload |= generated(run, data, device=device)
         encoders = own_encoders(run) if encoders is None else encoders
@@ -70,8 +68,7 @@ def readers(encoders: Mapping[str, Encoder], data: DataSet) -> dict[str, Encoder
     """Role of the data -> the encoder that reads it: the role that it was trained for, else the first that fits it."""
     readers: dict[str, Encoder] = {}
     for role, encoder in encoders.items():
-        fitting = data.spec.roles_like(encoder.input)
-        if fitting:
+        if fitting := data.spec.roles_like(encoder.input):
             readers.setdefault(role if role in fitting else fitting[0], encoder)
     return readers
 
@@ -83,10 +80,10 @@ def features_of(encoder: Encoder, data: DataSet, role: str, device: str) -> dict
     test, train = spread(test, MAPPED), spread(train, SEARCHED)
     value, classes = data.rows[role], list(data.spec.class_names)
     features, searched = encode(encoder, value, test, device=device), encode(encoder, value, train, device=device)
-    labels = data.rows.label[test] if data.spec.classes else None
+    labels = data.rows.label if data.spec.classes else None
     shown: dict[str, Any] = {
         "role": role if len(data.rows.roles) > 1 else "",
-        "embedding": {"features": features, "labels": labels, "classes": classes},
+        "embedding": {"features": features, "labels": None if labels is None else labels[test], "classes": classes},
     }
     queries = spread(torch.arange(len(test)), SHOWN)
     if encoder.modality.visible:
@@ -94,8 +91,8 @@ def features_of(encoder: Encoder, data: DataSet, role: str, device: str) -> dict
         shown["neighbours"] = {
             "queries": as_bytes(value[test[queries]]),
             "neighbours": torch.stack([as_bytes(value[train[rows]]) for rows in nearest]),
-            "query_labels": None if labels is None else data.rows.label[test[queries]],
-            "neighbour_labels": None if labels is None else data.rows.label[train[nearest]],
+            "query_labels": None if labels is None else labels[test[queries]],
+            "neighbour_labels": None if labels is None else labels[train[nearest]],
             "classes": classes,
         }
     elif encoder.modality.lines(value[test[:1]]) is not None:

@@ -10,18 +10,19 @@ from torch import Tensor
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, weights_digest
 from leaven.errors import UserError
-from leaven.evaluation.calibration import calibration_error
 from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import LABELS_ONLY, labels_only
-from leaven.evaluation.intervals import bootstrap_interval
-from leaven.evaluation.linear import linear_accuracy
+from leaven.evaluation.frozen import Features
+from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.protocol import Matrix, Protocol, Result, Scores, Trial, percent
+from leaven.evaluation.protocols.linear import linear_accuracy
 from leaven.methods.registry import registry
 from leaven.modalities.floor import INPUT, FloorName, floor_phrase
 from leaven.run import Run
 
 FROZEN = FloorName("frozen", "frozen probe", "a probe on the frozen encoder")
+BINS = 15
 MOST_CLASSES_SHOWN, MISTAKES_KEPT, MISTAKES_SHOWN = 100, 10, 5
 
 
@@ -48,7 +49,9 @@ class Classifier(Protocol):
     def evaluate(self, trial: Trial) -> Result:
         """UserError where no label is left to test on, or the data has a class that the classifier does not know."""
         data, seed, device = trial.data, trial.seed, trial.device
-        run = run_of(trial)
+        if trial.run is None:
+            raise UserError("this protocol needs a run", where=data.name)
+        run = trial.run
         classifier, classes = load_classifier(run)
         labels, learned = class_numbers(data, classes), trial.learned
         _, test, part, note = data.held_out()
@@ -68,21 +71,20 @@ class Classifier(Protocol):
         trial.say("scoring the classifier")
         encoder, value, truth = trial.encoder, trial.value, labels[rows]
         predicted = torch.cat(list(probabilities(classifier, value, rows, device=device)))
-        floors: dict[str, Scores] = {}
-        result = Result(
-            {self.name: classifier_score(predicted, truth, classes, seed=seed)}, floors, f"{data.name} ({part}: {len(rows):,} samples)", notes
-        )
-        taught = (known & (labels >= 0)).nonzero().flatten()
-        if missing := len(learned.unique()) - len(trial.hashes[taught].unique()):
+        scores, floors = {self.name: classifier_score(predicted, truth, classes, seed=seed)}, dict[str, Scores]()
+        result = Result(scores, floors, f"{data.name} ({part}: {len(rows):,} samples)", notes)
+        learned_rows = (known & (labels >= 0)).nonzero().flatten()
+        if missing := len(learned.unique()) - len(trial.hashes[learned_rows].unique()):
             notes.append(f"No floors: {missing:,} of the samples that it has learned from are not in this data, or have no label there.")
             return result
 
         def probe(features_of: Callable[[Tensor], Tensor]) -> Scores:
-            return {self.name: linear_accuracy(features_of(taught), labels[taught], features_of(rows), truth, seed=seed)}
+            features = Features(features_of(learned_rows), labels[learned_rows], features_of(rows), truth)
+            return {self.name: linear_accuracy(features, seed=seed)}
 
         trial.say("scoring the raw input with the same labels")
-        features = encoder.modality.raw_features(value, taught)
-        floors[INPUT.name] = probe(lambda some: features(value.take(some)))
+        raw_features = encoder.modality.raw_features(value, learned_rows)
+        floors[INPUT.name] = probe(lambda some: raw_features(value.take(some)))
         if (before := encoder_before(run)) is not None:
             trial.say("scoring the frozen encoder with the same labels")
             floors[FROZEN.name] = probe(lambda some: encode(before, value, some, device=device))
@@ -94,9 +96,8 @@ class Classifier(Protocol):
             return result
         trial.say("training from scratch on the same labels")
         samples = data if trial.data_role == "x" else data.with_role(trial.data_role, "x")
-        correct = labels_only(encoder, samples, taught, rows, seed=seed, steps=trained["steps"])
-        accuracy = {"accuracy": correct.double().mean().item(), "interval": list(bootstrap_interval(correct, seed=seed)), "samples": len(rows)}
-        floors[LABELS_ONLY.name] = {self.name: accuracy}
+        correct = labels_only(encoder, samples, learned_rows, rows, seed=seed, steps=trained["steps"])
+        floors[LABELS_ONLY.name] = {self.name: {**mean_with_interval(correct, seed=seed), "samples": len(rows)}}
         return result
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
@@ -131,12 +132,6 @@ class Classifier(Protocol):
         )
 
 
-def run_of(trial: Trial) -> Run:
-    if trial.run is None:
-        raise UserError("this protocol needs a run", where=trial.data.name)
-    return trial.run
-
-
 def classifier_score(predicted: Float[Tensor, "n classes"], labels: Int64[Tensor, n], classes: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
     """{accuracy, interval, balanced_accuracy, calibration_error, samples, classes, confusion, confused}.
 
@@ -149,11 +144,9 @@ def classifier_score(predicted: Float[Tensor, "n classes"], labels: Int64[Tensor
     counts = torch.from_numpy(confusion_matrix(labels, named, labels=range(len(classes))))
     mistakes = counts.clone().fill_diagonal_(0).flatten()
     commonest = mistakes.argsort(descending=True, stable=True)[:MISTAKES_KEPT].tolist()
-    correct = named == labels
     there = counts.sum(dim=1) > 0
     score = {
-        "accuracy": correct.double().mean().item(),
-        "interval": list(bootstrap_interval(correct, seed=seed)),
+        **mean_with_interval(named == labels, seed=seed),
         "balanced_accuracy": (counts.diagonal()[there].double() / counts.sum(dim=1)[there]).mean().item(),
         "calibration_error": calibration_error(predicted, labels),
         "samples": len(labels),
@@ -165,6 +158,18 @@ def classifier_score(predicted: Float[Tensor, "n classes"], labels: Int64[Tensor
         ],
     }
     return score | ({"confusion": counts.tolist()} if len(classes) <= MOST_CLASSES_SHOWN else {})
+
+
+def calibration_error(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, n], *, bins: int = BINS) -> float:
+    """Expected calibration error (Guo et al. 2017, eq. 3): mean distance of accuracy from confidence over bins of equal width, weighted by size.
+
+    0 is best. With few samples it comes out too large, since each bin's accuracy is rough.
+    """
+    confidence, predicted = probabilities.double().max(dim=1)
+    correct = (predicted == labels).double()
+    place = (confidence * bins).ceil().long().clamp(1, bins) - 1  # bins are open below and closed above
+    difference = torch.zeros(bins, dtype=torch.float64).index_add_(0, place, correct - confidence)
+    return (difference.abs().sum() / len(labels)).item()
 
 
 def encoder_before(run: Run) -> Encoder | None:

@@ -23,10 +23,9 @@ class Clusters(FrozenProtocol):
 
 
 def clusters(features: Float[Tensor, "samples dim"], labels: Int64[Tensor, " samples"], *, seed: int = 0) -> dict[str, Any]:
-    """k-means of the features at unit length, with as many clusters as there are classes, as {v_measure, interval, clusters, samples}.
+    """{v_measure, interval, clusters, samples} of k-means of the features at unit length; samples labeled -1 (none) are left out.
 
-    The best of five starts (by inertia) counts. Interval: 95 %, bootstrap over samples, with the clusters kept. Samples labeled -1 (none) are left
-    out. Raises UserError for fewer than two classes.
+    The best of five starts (by inertia) counts. Interval: bootstrap over samples, with the clusters kept. UserError for fewer than two classes.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics.cluster import contingency_matrix

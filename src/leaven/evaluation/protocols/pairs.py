@@ -10,7 +10,7 @@ from leaven.errors import UserError
 from leaven.evaluation.floors import UNTRAINED
 from leaven.evaluation.pairing import Rows, evaluate_pairs, pair_of, similarities
 from leaven.evaluation.protocol import Protocol, Result, Trial
-from leaven.evaluation.retrieval import AT, Ranking, cuts, rows_among_first, searched, summarize
+from leaven.evaluation.protocols.retrieval import AT, Ranking, cuts, rank_samples, rows_among_first, summarize
 from leaven.modalities.floor import INPUT
 
 
@@ -48,7 +48,7 @@ class Pairs(Protocol):
             rankings: dict[str, Ranking] = {}
             for query, partner in directions:
                 content = content_hashes({"partner": data.rows[roles[partner]].take(rows)}).unique(return_inverse=True)[1]
-                ranking = searched(similarities(sides[query], sides[partner]), content, content, at)
+                ranking = rank_samples(similarities(sides[query], sides[partner]), content, content, at)
                 rankings[f"{roles[query]} to {roles[partner]}"] = ranking
             mean = Ranking(*(np.mean(columns, axis=0) for columns in zip(*rankings.values(), strict=True)))
             score = summarize(mean, at, trial.seed)

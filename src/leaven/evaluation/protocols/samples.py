@@ -1,18 +1,19 @@
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.evaluation.abilities import open_method
+from leaven.evaluation.abilities import new_samples, open_method
 from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
 from leaven.evaluation.features import check_input, encode
-from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, new_samples, recognised
-from leaven.evaluation.intervals import bootstrap_interval
+from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, recognised
+from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.protocol import Protocol, Result, Trial, percent, share_cell
 from leaven.methods.method import Method
 from leaven.modalities import Value, modality_of
@@ -71,8 +72,8 @@ class Samples(Protocol):
         if count < 1:
             raise UserError(f"samples.count must be at least 1, not {count}")
         value = data.rows[role]
-        real, taught = value[spread(test, count)], value[spread(train, count)]
-        requested, wanted = wanted_classes(trial.run, method, classes, count, judge)
+        real, others = value[spread(test, count)], value[spread(train, count)]
+        requested, expected = requested_classes(trial.run, method, classes, count, judge)
 
         def judged(samples: Value) -> tuple[Tensor, Tensor]:
             """The judge's features and probabilities."""
@@ -85,28 +86,28 @@ class Samples(Protocol):
         trial.say(f"generating {count:,} samples")
         blocks = list(new_samples(method, count, requested, seed=seed, device=device))
         new_features, new_predicted = judged(blocks[0].cat(blocks))
-        expected = predicted.argmax(1) if wanted is None else wanted
-        dropped, ratio = dropped_classes(new_predicted, expected.bincount(minlength=len(classes)).double() / len(expected))
+        usual = predicted.argmax(1) if expected is None else expected
+        missing, ratios = dropped_classes(new_predicted, usual.bincount(minlength=len(classes)).double() / len(usual))
         score: dict[str, Any] = {
             "judge": {"run": str(judge.path), "method": classifier.name, "encoder": classifier.encoder.name},
             "generated": count,
             "real": len(real),
             **compared(features, new_features, seed),
-            "missing": [classes[number] for number in dropped],
-            "found": {name: share for name, share in zip(classes, ratio.tolist(), strict=True) if share == share},
+            "missing": [classes[number] for number in missing],
+            "found": by_class(classes, ratios),
         }
-        if wanted is not None:
-            _, shares = recognised(new_predicted, wanted)
-            by_class = {name: share for name, share in zip(classes, shares.tolist(), strict=True) if share == share}
-            score["recognised"] = {**mean_of(new_predicted.argmax(1) == wanted, seed), "by_class": by_class}
+        if expected is not None:
+            _, shares = recognised(new_predicted, expected)
+            named_so = mean_with_interval(new_predicted.argmax(1) == expected, "value", seed=seed)
+            score["recognised"] = {**named_so, "by_class": by_class(classes, shares)}
         trial.say("scoring the ceiling and the floor")
-        ceiling = compared(features, judged(taught)[0], seed)
+        ceiling = compared(features, judged(others)[0], seed)
         notes = [note] if note else []
         labels = class_numbers(data, classes)[test]
         unlearned = (labels >= 0) & ~torch.isin(data.hashes_of(role)[test], learned_hashes(judge))
         if unlearned.any():
             named = torch.cat(list(probabilities(classifier, value, test[unlearned], device=device))).argmax(1)
-            ceiling["recognised"] = mean_of(named == labels[unlearned], seed)
+            ceiling["recognised"] = mean_with_interval(named == labels[unlearned], "value", seed=seed)
         else:
             notes.append("How often the judge is right is unknown: no sample that is scored has a label that the judge has not learned from.")
         noise = gaussian(value[spread(train, FITTED_ON)], count, Draw("gaussian", seed))
@@ -144,27 +145,25 @@ def measure_cell(key: str, measure: Mapping[str, Any] | None) -> str:
     return share_cell(measure, "value")
 
 
+def by_class(classes: Sequence[str], values: Float[Tensor, " classes"]) -> dict[str, float]:
+    """The numbers of the classes that have one (not NaN)."""
+    return {name: value for name, value in zip(classes, values.tolist(), strict=True) if not math.isnan(value)}
+
+
 def compared(real: Float[Tensor, "real dim"], new: Float[Tensor, "generated dim"], seed: int) -> dict[str, Any]:
     """{precision, recall, density, coverage: {value, interval}, frechet_distance: {value}}."""
-    measures: dict[str, Any] = {name: mean_of(values, seed) for name, values in likeness(real, new).items()}
+    measures: dict[str, Any] = {name: mean_with_interval(values, "value", seed=seed) for name, values in likeness(real, new).items()}
     return measures | {"frechet_distance": {"value": frechet_distance(real, new)}}
 
 
-def mean_of(values: Tensor, seed: int) -> dict[str, Any]:
-    return {"value": values.double().mean().item(), "interval": list(bootstrap_interval(values.double(), seed=seed))}
-
-
-def wanted_classes(
-    run: Run, method: Method, classes: Sequence[str], count: int, judge: Run
-) -> tuple[Int64[Tensor, " count"] | None, Int64[Tensor, " count"] | None]:
-    """Equal numbers of each class, as the method numbers them and as the judge does; None where the method generates no class that is asked for."""
+def requested_classes(run: Run, method: Method, classes: Sequence[str], count: int, judge: Run) -> tuple[Tensor | None, Tensor | None]:
+    """(count,) equal numbers of each class, as the method numbers them and as the judge does; None where samples of no class can be requested."""
     if not method.learns_labels:
         return None, None
     names = run.config["asked"]["data"]["spec"]["class_names"]
     if unknown := [name for name in names if name not in classes]:
-        raise UserError(
-            f"the judge has no class {unknown[0]!r}, of which samples are generated", where=judge.path, hint=f"it knows {', '.join(classes)}"
-        )
+        hint = f"it knows {', '.join(classes)}"
+        raise UserError(f"the judge has no class {unknown[0]!r}, of which samples are generated", where=judge.path, hint=hint)
     requested = torch.arange(count) % len(names)
     return requested, torch.tensor([classes.index(name) for name in names])[requested]
 

@@ -1,6 +1,6 @@
 import torch
 
-from leaven.evaluation.likelihood import reconstructed
+from leaven.evaluation.abilities import reconstructed
 from leaven.experiments.claim import Arm, Claim
 from leaven.modalities import modality_of
 from leaven.training.trained import trained_method
