@@ -11,7 +11,7 @@ from typing import Any
 from leaven.errors import UserError, unknown_name
 from leaven.evaluation import protocols
 from leaven.evaluation.protocol import PROTOCOLS, Point, Protocol, Result, Trial, share_cell
-from leaven.methods.registry import replace_fields
+from leaven.methods.hyperparameters import replace_fields
 from leaven.plugin import from_file
 
 

@@ -14,9 +14,10 @@ from leaven.draw import seed_of
 from leaven.encoders.build import build_encoder, choose_encoder, describe_encoder, encoder_class, encoders_with
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.methods.hyperparameters import convert
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters
-from leaven.methods.support import inputs_of, methods_for
+from leaven.methods.registry import build_method, find_method, given_arguments
+from leaven.methods.support import inputs_of, makes_views, methods_for
 from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run
@@ -85,7 +86,7 @@ def build_training(
         if any(source.name != "auto" for source in origins.values()):
             raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
     settings = method_settings(request.settings)
-    read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if "views" in hyperparameters(kind) else [])
+    read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if makes_views(kind) else [])
     size = next((side for input in read if (side := modality_of(input).side(input)) is not None), None)
     if size is not None and len(inputs) == 1 and data.spec.roles[first].shape[1:] != (size, size):
         settings.setdefault("views.size", size)
