@@ -2,21 +2,10 @@
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
-from leaven.methods.hyperparameters import (
-    Count,
-    CountOrZero,
-    NonNegative,
-    PartialShare,
-    Positive,
-    PositiveShare,
-    Range,
-    Share,
-    ShareBelowOne,
-    TwoOrMore,
-)
+from leaven.methods.hyperparameters import Count, NonNegative, PartialShare, Positive, PositiveShare, Range, Share, ShareBelowOne, TwoOrMore
 from leaven.methods.method import Method, Outputs, Recipe, Rule, Stage
 
 __all__ = [
-    "Count", "CountOrZero", "DataSpec", "Encoder", "Method", "NonNegative", "Outputs", "PartialShare", "Positive", "PositiveShare", "Range", "Recipe",
-    "Rule", "Share", "ShareBelowOne", "Stage", "TwoOrMore",
+    "Count", "DataSpec", "Encoder", "Method", "NonNegative", "Outputs", "PartialShare", "Positive", "PositiveShare", "Range", "Recipe", "Rule",
+    "Share", "ShareBelowOne", "Stage", "TwoOrMore",
 ]  # fmt: skip

@@ -23,7 +23,6 @@ class Range:
 
 Count = Annotated[int, Range("1 or more", lambda number: number >= 1)]
 TwoOrMore = Annotated[int, Range("2 or more", lambda number: number >= 2)]
-CountOrZero = Annotated[int, Range("0 or more", lambda number: number >= 0)]
 Positive = Annotated[float, Range("above 0", lambda number: 0 < number < math.inf)]
 NonNegative = Annotated[float, Range("0 or more", lambda number: 0 <= number < math.inf)]
 Share = Annotated[float, Range("from 0 to 1", lambda number: 0 <= number <= 1)]

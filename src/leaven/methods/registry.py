@@ -42,27 +42,23 @@ def registry() -> dict[str, type[Method]]:
     return dict(sorted(known.items()))
 
 
-GIVEN: dict[str, type[Method]] = {}
-"""Methods of the user's own that were given in this process, by the names that their runs keep."""
+OWN: dict[str, type[Method]] = {}
+"""Methods of the user's own that this process has seen, by the names that their runs keep."""
 
 
 def find_method(name: str | type[Method]) -> type[Method]:
     """A method by its name, or a user's own as `path/to/file.py:Class` (which runs that file) or as the class itself."""
-    if isinstance(name, type):
-        if "name" not in vars(name):  # else a class derived from another method would go by its name
-            name.name, name.family = f"{Path(inspect.getfile(name)).resolve()}:{name.__name__}", "own"
-        if name.family == "own":
-            GIVEN[name.name] = name
-        return name
-    if ".py:" in name:
-        method = from_file(name, "--method takes a name or file.py:Class")
-        path, _, wanted = name.rpartition(":")
-        if not (isinstance(method, type) and issubclass(method, Method)):
-            raise UserError(f"{wanted!r} is not a Method", where=path, hint="derive it from leaven.methods.Method")
-        method.name, method.family = f"{Path(path).resolve()}:{wanted}", "own"
-        GIVEN[method.name] = method
-        return method
-    return registry()[resolve(name)]
+    if isinstance(name, str) and ".py:" not in name:
+        return registry()[resolve(name)]
+    method = from_file(name, "--method takes a name or file.py:Class") if isinstance(name, str) else name
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        path, _, wanted = str(name).rpartition(":")
+        raise UserError(f"{wanted!r} is not a Method", where=path, hint="derive it from leaven.methods.Method")
+    if "name" not in vars(method):  # else a class derived from another method would go by its name
+        method.name, method.family = f"{Path(inspect.getfile(method)).resolve()}:{method.__name__}", "own"
+    if method.family == "own":
+        OWN[method.name] = method
+    return method
 
 
 def resolve(name: str) -> str:
@@ -81,14 +77,14 @@ def known_method(name: str, where: object = None) -> type[Method]:
 
     Raises UserError for any other.
     """
-    if name not in GIVEN and name not in registry():
+    if name not in OWN and name not in registry():
         own = name.rpartition(":")[2]
         hint = f"load it with leaven.load(RUN, method={own}), or method='path/to/file.py:{own}', if you trust that code" if ".py:" in name else None
         raise UserError(f"this run was made by a method that is not Leaven's own: {name}", where=where, hint=hint or "update leaven")
-    return GIVEN.get(name) or registry()[name]
+    return OWN.get(name) or registry()[name]
 
 
-def given_arguments(method: type[Method]) -> list[str]:
+def provided_arguments(method: type[Method]) -> list[str]:
     """What the method is built around: some of encoder, encoders, data."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [name for name, parameter in inspect.signature(method).parameters.items() if parameter.kind in positional]
@@ -114,7 +110,7 @@ def build_method(
         else:
             raise UserError(f"{method.name} has no setting {name!r}", hint=f"it has {', '.join([*known, *(f'{part}.…' for part in parts)])}")
     available: dict[str, Any] = {"data": data, "encoders": encoders, "encoder": next(iter(encoders.values())) if encoders else None}
-    built = method(*(available[name] for name in given_arguments(method)), **plain)
+    built = method(*(available[name] for name in provided_arguments(method)), **plain)
     if parts["views"]:
         built.augment = replace_fields(built.augment, parts["views"], "views")
     built.config = {name: plain.get(name, parameter.default) for name, parameter in known.items()}

@@ -16,7 +16,7 @@ from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
 from leaven.methods.hyperparameters import convert
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, find_method, given_arguments
+from leaven.methods.registry import build_method, find_method, provided_arguments
 from leaven.methods.support import inputs_of, makes_views, methods_for
 from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
@@ -68,7 +68,7 @@ def build_training(
     """
     kind = find_method(request.method)
     inputs = inputs_of(kind, data.spec)
-    parameters = given_arguments(kind)
+    parameters = provided_arguments(kind)
     first = next(iter(inputs))
     reads = {role: [role] for role in inputs} if "encoders" in parameters else {first: list(inputs)}
     origins = sources(request, {role: data.spec.roles[role].modality for role in reads})

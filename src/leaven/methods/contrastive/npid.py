@@ -1,10 +1,11 @@
 import dataclasses
 import math
+from typing import Annotated
 
 import torch
 from torch.nn import functional as F
 
-from leaven.methods import CountOrZero, DataSpec, Encoder, Method, NonNegative, Outputs, Positive, Recipe, ShareBelowOne
+from leaven.methods import DataSpec, Encoder, Method, NonNegative, Outputs, Positive, Range, Recipe, ShareBelowOne
 from leaven.modules import mlp
 from leaven.modules.memory import Bank
 
@@ -34,7 +35,7 @@ class NPID(Method):
         temperature: Positive = 0.07,
         dim: int = 128,
         momentum: ShareBelowOne = 0.5,
-        noise: CountOrZero = 0,
+        noise: Annotated[int, Range("0 or more", lambda noise: noise >= 0)] = 0,
         proximal: NonNegative = 0.0,
     ):
         super().__init__(encoder)

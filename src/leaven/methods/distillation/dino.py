@@ -59,8 +59,7 @@ class DINO(Method):
 
     def forward(self, views):
         features = self.encode(views)
-        with torch.no_grad():
-            targets = self.encode(views[: self.augment.count], self.teacher)
+        targets = self.encode(views[: self.augment.count], self.teacher)
         return Outputs(features=features, assignments=self.logits(self.heads[0], features), targets=targets)
 
     def logits(self, head, parts):

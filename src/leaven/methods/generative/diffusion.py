@@ -86,8 +86,8 @@ class Diffusion(Method):
         network, none = self.average.network[0], torch.full_like(label, self.encoder.classes)
         if self.guidance == 1 or torch.equal(label, none):
             return network.noise(noisy, level, label)
-        of_class, any_class = network.noise(noisy.repeat(2, 1, 1, 1), level.repeat(2), torch.cat([label, none])).chunk(2)
-        return any_class + self.guidance * (of_class - any_class)
+        with_class, without_class = network.noise(noisy.repeat(2, 1, 1, 1), level.repeat(2), torch.cat([label, none])).chunk(2)
+        return without_class + self.guidance * (with_class - without_class)
 
     def sample(self, count, draw, label=None):
         shape = (count, *self.encoder.input.shape)

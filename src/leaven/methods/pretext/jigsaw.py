@@ -82,10 +82,10 @@ def distant_permutations(length, count):
     The distance is in how many places two differ; of equal ones the first in lexical order is taken.
     """
     listed = bytearray(itertools.chain.from_iterable(itertools.permutations(range(length))))
-    everyone = torch.frombuffer(listed, dtype=torch.uint8).view(-1, length).T.contiguous()
-    nearest = torch.full_like(everyone[0], length + 1)
+    all_orders = torch.frombuffer(listed, dtype=torch.uint8).view(-1, length).T.contiguous()
+    nearest = torch.full_like(all_orders[0], length + 1)
     chosen = [0]
     while len(chosen) < min(count, len(nearest)):
-        torch.minimum(nearest, (everyone != everyone[:, chosen[-1:]]).sum(dim=0, dtype=torch.uint8), out=nearest)
+        torch.minimum(nearest, (all_orders != all_orders[:, chosen[-1:]]).sum(dim=0, dtype=torch.uint8), out=nearest)
         chosen.append(int(nearest.argmax()))
-    return everyone[:, chosen].T.long().contiguous()
+    return all_orders[:, chosen].T.long().contiguous()

@@ -65,7 +65,7 @@ class RelativePosition(Method):
             kept = draw.child("kept").integers(channels, rows).to(pair[0].device)
             dropped = draw.child("drop").chance(self.drop, rows)[:, None, None, None].to(pair[0].device)
             noise = [draw.child("noise", number).normal(*patch.shape).to(patch) for number, patch in enumerate(pair)]
-            pair = [torch.where(dropped, drop_colors(patch, kept, each), patch) for patch, each in zip(pair, noise, strict=True)]
+            pair = [torch.where(dropped, drop_colors(patch, kept, grain), patch) for patch, grain in zip(pair, noise, strict=True)]
         return pair
 
     def forward(self, views):

@@ -139,7 +139,7 @@ class Finetune(Supervised):
 def softened_divergence(logits, before):
     """(B,) KL from softened earlier probabilities to the present ones, times the squared temperature, which keeps gradients as large (Hinton et al.
     2015)."""
-    now, was = (each / SOFTNESS for each in (logits, before))
+    now, was = logits / SOFTNESS, before / SOFTNESS
     return F.kl_div(now.log_softmax(1), was.log_softmax(1), reduction="none", log_target=True).sum(1) * SOFTNESS**2
 
 
