@@ -17,8 +17,10 @@ from leaven.cli import app
 from leaven.cli.app import PANELS
 from leaven.encoders import OWN
 from leaven.evaluation.registry import registry as protocol_registry
+from leaven.methods.hyperparameters import explained, hyperparameters, initializers
 from leaven.methods.method import Recipe
-from leaven.methods.registry import explained, hyperparameters, registry
+from leaven.methods.registry import registry
+from leaven.methods.support import makes_views
 from leaven.modalities import MODALITIES, find_modality
 from leaven.views import default_views
 from leaven.views.views import KINDS
@@ -170,15 +172,16 @@ def method(kind: Any) -> Iterator[str]:
         yield from [f"What keeps it from collapsing: {', '.join(f'{what} (`{name}`)' for name, what in kind.guards.items())}.", ""]
     yield from settings(kind)
     yield from ["", f"Recipe: {differing(kind.recipe, Recipe(), always=('optimizer', 'lr', 'batch', 'weight_decay'))}"]
-    if "views" in hyperparameters(kind):
+    if makes_views(kind):
         views = default_views(kind.purpose, kind.modality or "pixels")
         yield from ["", f"Views of {views.kind}: {differing(views, type(views)()) or 'as they are below'}"]
 
 
 def settings(kind: Any, prefix: str = "") -> Iterator[str]:
     """A table of the settings of a method or an encoder."""
-    kinds, (_, meanings) = typing.get_type_hints(kind.__init__), explained(kind)
-    known = {name: parameter.default for name, parameter in hyperparameters(kind).items() if name != "views"}
+    kinds = {name: hint for function in initializers(kind) for name, hint in typing.get_type_hints(function).items()}
+    _, meanings = explained(kind)
+    known = {name: parameter.default for name, parameter in hyperparameters(kind).items()}
     rows = ([f"`{prefix}{name}`", meanings.get(name, ""), code(kinds[name]), as_json(default)] for name, default in known.items())
     return table(EXPLAINED, rows) if known else iter(())
 

@@ -7,7 +7,7 @@ import torch
 from leaven.data import open_data
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
-from leaven.methods.registry import build_method, find_method, given_arguments, registry
+from leaven.methods.registry import build_method, find_method, provided_arguments, registry
 from leaven.modalities import InputSpec
 from leaven.modalities.tokenizer import Tokenizer, TokenizerChoice
 from leaven.training.tokenization import text_roles, tokenized
@@ -61,7 +61,7 @@ def reads_text(name):
 
 
 def brings_networks(name):
-    return not {"encoder", "encoders"} & set(given_arguments(find_method(name)))
+    return not {"encoder", "encoders"} & set(provided_arguments(find_method(name)))
 
 
 def small_settings(name):

@@ -454,7 +454,7 @@ def test_many_samples_bound_the_likelihood_closer_than_one():
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"decoder": "best"}, "no decoder is named"),
+        ({"decoder": "best"}, "decoder cannot be 'best'"),
         ({"beta": -1}, "beta and free_bits must be 0 or more"),
         ({"annealing": 1.5}, "annealing from 0 to 1"),
         ({"samples": 0}, "samples must be 1 or more"),

@@ -12,10 +12,11 @@ import leaven
 from leaven.data import Batch
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
-from leaven.losses import across_crops, barlow_twins, covariance, variance_hinge
-from leaven.losses.redundancy import cross_correlation
+from leaven.losses import across_crops
+from leaven.methods.distillation.barlow_twins import barlow_twins, cross_correlation
 from leaven.methods.distillation.dinov2 import koleo
 from leaven.methods.distillation.simsiam import negative_cosine
+from leaven.methods.distillation.vicreg import covariance, variance_hinge
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Pixels

@@ -369,7 +369,7 @@ def test_what_is_denoised_is_clean_and_hidden_plain_numbers_are_their_mean():
 @pytest.mark.parametrize(
     ("name", "settings", "told"),
     [
-        ("denoising_autoencoder", {"noise": "snow"}, "no noise is named 'snow'"),
+        ("denoising_autoencoder", {"noise": "snow"}, "noise cannot be 'snow'"),
         ("denoising_autoencoder", {"amount": 1.5}, "amount must be from 0 to 1"),
         ("denoising_autoencoder", {"noise": "gaussian", "amount": -1}, "amount must be 0 or more"),
         ("autoencoder", {"code": 0}, "a code has 1 number or more"),
@@ -382,7 +382,7 @@ def test_what_is_denoised_is_clean_and_hidden_plain_numbers_are_their_mean():
         ("rbm", {"hidden": 0}, "whole numbers from 1"),
         ("rbm", {"gibbs_steps": 0}, "1 or more"),
         ("rbm", {"ais_runs": 1}, "2 or more"),
-        ("rbm", {"sparsity": 1.0}, "between 0 and 1"),
+        ("rbm", {"sparsity": 1.0}, "above 0 and below 1"),
         ("dbn", {"chains": 0}, "1 or more"),
         ("dbn", {"widths": ()}, "one machine or more"),
     ],

@@ -117,8 +117,8 @@ class NoisyStudent(Method):
     loss_over_batch = False
     learns_labels = True
 
-    def __init__(self, encoder, data, *, sure: float = 0.6, student: int = 24, views=None):
-        super().__init__(encoder, views)
+    def __init__(self, encoder, data, *, sure: float = 0.6, student: int = 24):
+        super().__init__(encoder)
         self.sure, self.student, self.classes = sure, student, data.classes
         self.classifier = nn.Linear(encoder.dim, data.classes)
         self.register_buffer("targets", torch.full((data.samples,), -1))

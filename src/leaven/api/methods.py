@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from leaven.api.options import Option, documented
-from leaven.methods.registry import explained, find_method, hyperparameters, registry
+from leaven.methods.hyperparameters import explained, hyperparameters
+from leaven.methods.registry import find_method, registry
 
 
 @documented
@@ -28,7 +29,7 @@ def list_methods(
             "year": method.year,
             "summary": explained(method)[0][0],
             "abilities": method.abilities(),
-            "parameters": {key: plain(parameter.default) for key, parameter in hyperparameters(method).items() if key != "views"},
+            "parameters": {key: plain(parameter.default) for key, parameter in hyperparameters(method).items()},
             "meanings": explained(method)[1],
         }
         for method in kinds

@@ -3,8 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Stage
+from leaven.methods import Count, Method, Outputs, ShareBelowOne, Stage
 from leaven.modules import Teacher
 from leaven.modules.samples import deviation, energy_distance
 from leaven.views import default_views
@@ -16,8 +15,10 @@ COLLAPSED, TOO_STRONG, FAR, DRIFTING = 0.3, 0.99, 0.1, 0.5
 class Adversarial(Method):
     """A generator makes samples from noise, a discriminator tells them from the data, and each learns against the other, one turn per step.
 
-    players: the generator and the discriminator. In a round the discriminator takes `discriminator_steps` turns, then the generator takes one. New
-    samples come from a moving average of the generator with this `momentum`. Where the players know classes, `label` says of which class a sample is.
+    Where the players know classes, `label` says of which class a sample is.
+
+    discriminator_steps: turns of the discriminator before each turn of the generator. momentum: of the generator's moving average, which makes new
+    samples.
     """
 
     purpose = "plain"
@@ -26,11 +27,9 @@ class Adversarial(Method):
     loss_over_batch = False
     judged_by = "sample_distance"
 
-    def __init__(self, players, discriminator_steps, momentum, views):
+    def __init__(self, players, *, discriminator_steps: Count = 1, momentum: ShareBelowOne = 0.999):
         generator, discriminator = players
-        super().__init__(views=views or default_views(self.purpose, discriminator.encoder.input.modality))
-        if discriminator_steps < 1 or not 0 <= momentum < 1:
-            raise UserError(f"steps must be 1 or more and momentum from 0 to below 1, not {discriminator_steps} and {momentum}")
+        super().__init__(views=default_views(self.purpose, discriminator.encoder.input.modality))
         self.generator, self.discriminator = generator, discriminator
         self.average = Teacher(self.generator, momentum=momentum, rising=False, warming=True)
         self.players = ("discriminator",) * discriminator_steps + ("generator",)

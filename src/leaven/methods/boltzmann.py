@@ -3,8 +3,7 @@
 import torch
 
 from leaven.draw import Draw
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Stage
+from leaven.methods import Count, Method, Outputs, Stage, TwoOrMore
 from leaven.modalities.modality import fitted
 from leaven.modules.boltzmann import LogPartition, Stack, diagnose
 
@@ -14,9 +13,11 @@ class Machines(Method):
 
     The loss is the mean free energy of the data minus that of the model's states, whose gradient is the learning rule; its value says little.
 
-    encoder: dense; its layers are the machines' weights. visible: the units of the samples. gibbs_steps: rounds of Gibbs sampling per step.
-    persistent: chains go on from step to step instead of starting at the samples. chains: how many there are in each machine. ais_runs,
-    ais_temperatures: of annealed importance sampling, for the uppermost machine. sample_steps: rounds of Gibbs sampling that make new samples.
+    The layers of the dense encoder are the machines' weights; `visible` are the units of the samples.
+
+    gibbs_steps: rounds of Gibbs sampling, the k of CD-k. persistent: chains go on from step to step instead of starting at the samples (Tieleman
+    2008). chains: how many there are. ais_runs, ais_temperatures: of annealed importance sampling (Salakhutdinov and Murray 2008), for the uppermost
+    machine. sample_steps: rounds of Gibbs sampling that make new samples.
     """
 
     purpose = "plain"
@@ -24,14 +25,22 @@ class Machines(Method):
     judged_by = "rebuilt"
     partition: torch.Tensor
 
-    def __init__(self, encoder, data, visible, views, *, gibbs_steps, persistent, chains, ais_runs, ais_temperatures, sample_steps):
-        if min(gibbs_steps, chains, sample_steps) < 1:
-            raise UserError("gibbs_steps, chains and sample_steps must be 1 or more")
-        if min(ais_runs, ais_temperatures) < 2:
-            raise UserError("ais_runs and ais_temperatures must be 2 or more")
+    def __init__(
+        self,
+        encoder,
+        data,
+        visible,
+        *,
+        gibbs_steps: Count = 1,
+        persistent: bool = True,
+        chains: Count = 100,
+        ais_runs: TwoOrMore = 100,
+        ais_temperatures: TwoOrMore = 3000,
+        sample_steps: Count = 1000,
+    ):
         if encoder.input.range is not None:
             visible.check(*encoder.input.range)
-        super().__init__(encoder, views)
+        super().__init__(encoder)
         self.stack = Stack(encoder.layers, visible, gibbs_steps=gibbs_steps, chains=chains if persistent else 0)
         self.ais, self.sample_steps, self.samples = (ais_runs, ais_temperatures), sample_steps, data.samples
         self.register_buffer("partition", torch.full((3,), torch.nan))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from leaven.data.spec import DataSpec
 from leaven.draw import Draw
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.methods.hyperparameters import Count, NonNegative, Positive, ShareBelowOne, convert
 from leaven.modalities import Value
 from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.teacher import Teacher
@@ -30,38 +30,21 @@ class Recipe:
     positions and tokens. steps: the usual length where none is given, or ten passes where that is longer (None: a usual time).
     """
 
-    optimizer: str = "adamw"
-    lr: float = 1e-3
-    batch: int = 256
-    weight_decay: float = 0.05
-    lr_rule: str = "sqrt"
-    warmup: float = 0.05
-    schedule: str = "cosine"
-    clip: float | None = None
-    momentum: float = 0.9
-    betas: tuple[float, float] = (0.9, 0.95)
-    steps: int | None = None
+    optimizer: Literal["adamw", "muon", "sgd", "lars"] = "adamw"
+    lr: NonNegative = 1e-3
+    batch: Count = 256
+    weight_decay: NonNegative = 0.05
+    lr_rule: Literal["sqrt", "linear", "none"] = "sqrt"
+    warmup: ShareBelowOne = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: Positive | None = None
+    momentum: ShareBelowOne = 0.9
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.95)
+    steps: Count | None = None
 
     def __post_init__(self) -> None:
-        for name, known in NAMED.items():
-            if (value := getattr(self, name)) not in known:
-                raise UserError(f"recipe.{name} cannot be {value!r}", hint=f"choose {', '.join(known)}")
-        right = {
-            "lr": (0 <= self.lr < math.inf, "0 or more"),
-            "batch": (self.batch >= 1, "1 or more"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
-            "warmup": (0 <= self.warmup < 1, "from 0 to below 1"),
-            "clip": (self.clip is None or self.clip > 0, "above 0"),
-            "momentum": (0 <= self.momentum < 1, "from 0 to below 1"),
-            "betas": (len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas), "two numbers from 0 to below 1"),
-            "steps": (self.steps is None or self.steps >= 1, "1 or more"),
-        }
-        for name, (holds, range_) in right.items():
-            if not holds:
-                raise UserError(f"recipe.{name} must be {range_}, not {getattr(self, name)}")
-
-
-NAMED = {"optimizer": ("adamw", "muon", "sgd", "lars"), "lr_rule": ("sqrt", "linear", "none"), "schedule": ("cosine", "constant")}
+        for name, kind in get_type_hints(type(self), include_extras=True).items():
+            convert(getattr(self, name), kind, f"recipe.{name}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +96,8 @@ class Method(nn.Module):
     """A way of learning without labels.
 
     Positional arguments of `__init__` are what Leaven provides: `encoder`, or `encoders` (one per role), and `data` (a DataSpec), each only if named.
-    Keyword-only arguments are the hyper-parameters: typed, with defaults, stored in config.json.
+    Keyword-only arguments are the hyper-parameters: typed, with defaults, stored in config.json. A method that takes `**others` and hands them on to
+    its parent has those of the parent as well.
     """
 
     name: ClassVar[str] = ""
@@ -132,8 +116,10 @@ class Method(nn.Module):
     """What the encoder must offer: features, maps or tokens."""
     tokens: ClassVar[TokenizerChoice] = TokenizerChoice()
     """Which tokeniser is trained for it, where it learns from text."""
+    without: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters of its parent that the method does not have."""
     purpose: ClassVar[str] = "contrast"
-    """Which default views of the input's modality suit the method: contrast, reconstruction, plain, ..."""
+    """Which default views of the input's modality suit the method: contrast, reconstruction, plain, ...; empty where it takes samples as they are."""
     loss_over_batch: ClassVar[bool] = True
     """Whether `loss` compares samples with each other. If not, it must be a mean over samples, and is never gathered."""
     players: tuple[str, ...] = ()
@@ -169,9 +155,10 @@ class Method(nn.Module):
         super().__init__()
         if encoder is not None:
             self.encoder = encoder
-            self.augment = (views or default_views(self.purpose, encoder.input.modality)).fitted(encoder.input.shape, getattr(encoder, "patch", 1))
-        elif views is not None:
-            self.augment = views
+        if views is None and encoder is not None and self.purpose:
+            views = default_views(self.purpose, encoder.input.modality)
+        if views is not None:
+            self.augment = views if encoder is None else views.fitted(encoder.input.shape, getattr(encoder, "patch", 1))
 
     @classmethod
     def inputs(cls, data: DataSpec) -> dict[str, str]:

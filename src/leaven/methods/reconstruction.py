@@ -1,6 +1,6 @@
 """What auto-encoders share: a code, a decoder, and the likelihood of a sample given what the decoder makes of its code."""
 
-from leaven.methods.method import Method, Outputs
+from leaven.methods import Method, Outputs
 from leaven.modules.decoder import code_decoder
 
 
@@ -11,8 +11,8 @@ class Reconstruction(Method):
     needs = ("likelihoods",)
     loss_over_batch = False
 
-    def __init__(self, encoder, likelihood, views):
-        super().__init__(encoder, views)
+    def __init__(self, encoder, likelihood):
+        super().__init__(encoder)
         self.likelihood = likelihood
         self.decoder = code_decoder(encoder, encoder.dim, likelihood.per_value)
 

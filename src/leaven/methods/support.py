@@ -4,7 +4,7 @@ from leaven.data.spec import DataSpec
 from leaven.encoders.build import encoders_with
 from leaven.errors import UserError
 from leaven.methods.method import Method
-from leaven.methods.registry import given_arguments, hyperparameters, registry
+from leaven.methods.registry import provided_arguments, registry
 from leaven.modalities import MODALITIES, InputSpec, find_modality
 from leaven.views.defaults import views_for
 
@@ -17,10 +17,15 @@ def supported(method: type[Method], modality: str) -> bool:
     known = find_modality(modality)
     if method.modality not in (None, modality) or not all(getattr(known, need) for need in method.needs):
         return False
-    if "views" in hyperparameters(method) and views_for(method.purpose, modality) is None:
+    if makes_views(method) and views_for(method.purpose, modality) is None:
         return False
-    brings_networks = not {"encoder", "encoders"} & set(given_arguments(method))
+    brings_networks = not {"encoder", "encoders"} & set(provided_arguments(method))
     return brings_networks or bool(encoders_with(method.wants, InputSpec(modality, ())))
+
+
+def makes_views(method: type[Method]) -> bool:
+    """Whether a method reads random views: it names their purpose, or has the usual one and an encoder."""
+    return bool(method.purpose) and (method.purpose is not Method.purpose or "encoder" in provided_arguments(method))
 
 
 def supported_modalities(method: type[Method]) -> list[str]:

@@ -4,9 +4,8 @@ import torch
 from torch import nn
 
 from leaven.encoders import Projected
-from leaven.errors import UserError
 from leaven.losses.variational import gaussian_kl
-from leaven.methods.method import Method
+from leaven.methods import Count, Method, NonNegative, Share
 
 ACTIVE = 0.01  # variance over the data of a code's mean, above which it counts as used (Burda et al. 2016, section 4.4)
 
@@ -14,8 +13,9 @@ ACTIVE = 0.01  # variance over the data of a code's mean, above which it counts 
 class Variational(Method):
     """log p(x) >= E log p(x | z) - KL(q(z | x) || p(z)), where the encoder's features are the mean of q(z | x).
 
-    code: numbers in z. beta: weight of the KL. annealing: share of the training (0-1) over which it rises from 0. free_bits: nats that each number of
-    the code may carry at no cost, on the mean of the batch. bound_samples: codes per sample for `log_prob`.
+    beta: weight of the KL (0 or more; 1 gives the bound, Higgins et al. 2017). annealing: share of the training (0-1) over which that weight rises
+    from 0 (Bowman et al. 2016). free_bits: nats that each number of the code may carry at no cost, on the mean of the batch (0 or more; Kingma et al.
+    2016, eq. 15). bound_samples: codes per sample for `log_prob`.
     """
 
     purpose = "plain"
@@ -24,10 +24,8 @@ class Variational(Method):
     """Usual causes of a code that is not used."""
     progress: torch.Tensor
 
-    def __init__(self, encoder, code, views, *, beta, annealing, free_bits, bound_samples):
-        if min(beta, free_bits) < 0 or not 0 <= annealing <= 1 or bound_samples < 1:
-            raise UserError("beta and free_bits must be 0 or more, annealing from 0 to 1, bound_samples 1 or more")
-        super().__init__(Projected.around(encoder, code), views)
+    def __init__(self, encoder, code, *, beta: NonNegative = 1.0, annealing: Share = 0.0, free_bits: NonNegative = 0.0, bound_samples: Count = 50):
+        super().__init__(Projected.around(encoder, code))
         self.beta, self.annealing, self.free_bits, self.bound_samples = beta, annealing, free_bits, bound_samples
         self.log_variance = nn.Linear(self.encoder.inner.dim, self.encoder.dim)
         self.register_buffer("progress", torch.zeros(()))

@@ -14,9 +14,10 @@ from leaven.draw import seed_of
 from leaven.encoders.build import build_encoder, choose_encoder, describe_encoder, encoder_class, encoders_with
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.methods.hyperparameters import convert
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, convert, find_method, given_arguments, hyperparameters
-from leaven.methods.support import inputs_of, methods_for
+from leaven.methods.registry import build_method, find_method, provided_arguments
+from leaven.methods.support import inputs_of, makes_views, methods_for
 from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run
@@ -66,7 +67,7 @@ def build_training(
     """
     kind = find_method(request.method)
     inputs = inputs_of(kind, data.spec)
-    parameters = given_arguments(kind)
+    parameters = provided_arguments(kind)
     first = next(iter(inputs))
     reads = {role: [role] for role in inputs} if "encoders" in parameters else {first: list(inputs)}
     origins = sources(request, {role: data.spec.roles[role].modality for role in reads})
@@ -83,8 +84,8 @@ def build_training(
         spec = replace(spec, roles={role: input_of(input, request.size) for role, input in spec.roles.items()})
         if any(source.name != "auto" for source in origins.values()):
             raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
-    settings = {name: value for name, value in request.settings.items() if not name.startswith(("encoder.", "tokenizer."))}
-    read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if "views" in hyperparameters(kind) else [])
+    settings = method_settings(request.settings)
+    read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if makes_views(kind) else [])
     size = next((side for input in read if (side := modality_of(input).open_options(input).get("size")) is not None), None)
     if size is not None and len(inputs) == 1 and data.spec.roles[first].shape[1:] != (size, size):
         settings.setdefault("views.size", size)

@@ -11,8 +11,8 @@ from leaven.data.dataset import DataSet
 from leaven.encoders import OWN, Encoder
 from leaven.encoders.store import load_tokenizer
 from leaven.errors import UserError
+from leaven.methods.hyperparameters import replace_fields
 from leaven.methods.method import Method
-from leaven.methods.registry import replace_fields
 from leaven.modalities import InputSpec, Text
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.tokenizer import Tokenizer

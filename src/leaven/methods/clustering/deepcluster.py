@@ -4,12 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
-from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.methods import Count, DataSpec, Encoder, Method, Outputs, Recipe, Stage
 from leaven.methods.supervised.supervised import balanced
-from leaven.views import Views
 
 PER_CLUSTER = 256  # samples, at most, that a cluster is fitted on; all are assigned
 
@@ -31,15 +28,11 @@ class DeepCluster(Method):
     targets: torch.Tensor
     weights: torch.Tensor
 
-    def __init__(
-        self, encoder: Encoder, data: DataSpec, *, clusters: int | None = None, assignments: int = 5, components: int = 64, views: Views | None = None
-    ):
-        super().__init__(encoder, views)
+    def __init__(self, encoder: Encoder, data: DataSpec, *, clusters: int | None = None, assignments: Count = 5, components: Count = 64):
+        super().__init__(encoder)
         self.clusters = round(math.sqrt(data.samples)) if clusters is None else clusters
         if not 2 <= self.clusters <= data.samples:
             raise UserError(f"{data.samples} samples do not make {self.clusters} clusters", hint="set clusters from 2 to the number of samples")
-        if assignments < 1 or components < 1:
-            raise UserError("assignments and components must be 1 or more")
         self.assignments, self.components = assignments, components
         self.classifier = nn.Linear(encoder.dim, self.clusters)
         self.register_buffer("targets", torch.zeros(data.samples, dtype=torch.int64))

@@ -3,14 +3,11 @@ import math
 import torch
 from torch import nn
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
 from leaven.losses import across_crops
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Positive, Recipe
 from leaven.modules import mlp
 from leaven.modules.memory import Queue
 from leaven.modules.prototypes import Prototypes, sinkhorn
-from leaven.views import Views
 
 
 class SwAV(Method):
@@ -34,18 +31,15 @@ class SwAV(Method):
         *,
         projector: tuple[int, ...] = (512, 128),
         prototypes: int = 512,
-        temperature: float = 0.1,
-        epsilon: float = 0.05,
+        temperature: Positive = 0.1,
+        epsilon: Positive = 0.05,
         iterations: int = 3,
         queue: int = 1024,
         queue_starts: float = 0.2,
         frozen: float = 0.02,
         sinkhorn: bool = True,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if min(temperature, epsilon) <= 0:
-            raise UserError("temperature and epsilon must be above 0")
+        super().__init__(encoder)
         self.temperature, self.epsilon, self.iterations, self.sinkhorn = temperature, epsilon, iterations, sinkhorn
         self.queue_starts, self.frozen = queue_starts, frozen
         self.projector = mlp(encoder.dim, *projector)

@@ -3,12 +3,10 @@ import math
 
 from torch import nn
 
-from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.losses import info_nce
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Positive, Recipe
 from leaven.modalities import modality_of
-from leaven.views import Views
 
 CHANNEL_GROUPS = "channel_groups"  # what an encoder offers that reads lightness and colours separately
 
@@ -39,11 +37,9 @@ class CMC(Method):
             )
         return {role: CHANNEL_GROUPS}
 
-    def __init__(self, encoders: dict[str, Encoder], *, temperature: float = 0.1, dim: int = 128, views: Views | None = None):
-        if temperature <= 0:
-            raise UserError(f"temperature must be above 0, not {temperature}")
+    def __init__(self, encoders: dict[str, Encoder], *, temperature: Positive = 0.1, dim: int = 128):
         alone = next(iter(encoders.values())) if len(encoders) == 1 else None
-        super().__init__(alone, views if alone else None)
+        super().__init__(alone)
         self.alone, self.temperature = alone is not None, temperature
         if not alone:
             self.senses = nn.ModuleDict(encoders)

@@ -2,14 +2,12 @@ import math
 
 import torch
 
-from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.losses import info_nce
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Positive, Recipe, Share
 from leaven.modalities import Pixels
 from leaven.modules.context import Forecast
 from leaven.modules.patches import overlapping_patches
-from leaven.views import Views
 
 
 class CPC(Method):
@@ -36,17 +34,14 @@ class CPC(Method):
         *,
         patch: int | None = None,
         ahead: tuple[int, ...] = (2, 3),
-        temperature: float = 0.1,
+        temperature: Positive = 0.1,
         width: int = 128,
         depth: int = 3,
         dim: int = 128,
-        flip: float = 0.5,
-        grey: float = 0.0,
-        views: Views | None = None,
+        flip: Share = 0.5,
+        grey: Share = 0.0,
     ):
-        super().__init__(encoder, views)
-        if temperature <= 0 or not 0 <= flip <= 1 or not 0 <= grey <= 1:
-            raise UserError(f"temperature must be above 0, flip and grey from 0 to 1, not {temperature}, {flip} and {grey}")
+        super().__init__(encoder)
         height, breadth = encoder.input.shape[1:]
         self.patch = patch or max(8, min(height, breadth) // 4)
         rows = (height - self.patch) // (self.patch // 2) + 1

@@ -3,15 +3,11 @@ import math
 import torch
 from torch import nn
 
-from leaven.data.spec import DataSpec
-from leaven.encoders import Encoder
-from leaven.errors import UserError
 from leaven.losses import info_nce
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Count, DataSpec, Encoder, Method, Outputs, Positive, Recipe, Share
 from leaven.modules import Teacher
 from leaven.modules.batchnorm import has_batch_norm
 from leaven.modules.memory import Queue
-from leaven.views import Views
 
 
 class MoCoV1(Method):
@@ -32,18 +28,13 @@ class MoCoV1(Method):
         encoder: Encoder,
         data: DataSpec,
         *,
-        temperature: float = 0.07,
-        queue: int = 4096,
-        momentum: float = 0.99,
-        norm_groups: int = 4,
+        temperature: Positive = 0.07,
+        queue: Count = 4096,
+        momentum: Share = 0.99,
+        norm_groups: Count = 4,
         projector: tuple[int, ...] = (128,),
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if queue < 1 or norm_groups < 1:
-            raise UserError(f"queue and norm_groups must be 1 or more, not {queue} and {norm_groups}")
-        if temperature <= 0 or not 0 <= momentum <= 1:
-            raise UserError(f"temperature must be above 0 and momentum from 0 to 1, not {temperature} and {momentum}")
+        super().__init__(encoder)
         self.temperature = temperature
         self.norm_groups = norm_groups if has_batch_norm(encoder) else 1
         self.projector = perceptron(encoder.dim, *projector)

@@ -1,11 +1,8 @@
 import math
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
 from leaven.losses import info_nce
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Positive, Recipe, Share
 from leaven.modules import Teacher, mlp
-from leaven.views import Views
 
 PATCH_PROJECTIONS = ("embed.", "network.patch_embed.")
 
@@ -27,16 +24,13 @@ class MoCoV3(Method):
         self,
         encoder: Encoder,
         *,
-        temperature: float = 0.2,
-        momentum: float = 0.99,
+        temperature: Positive = 0.2,
+        momentum: Share = 0.99,
         projector: tuple[int, ...] = (512, 128),
         predictor: tuple[int, ...] = (512, 128),
         frozen_patches: bool = True,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if temperature <= 0 or not 0 <= momentum <= 1:
-            raise UserError(f"temperature must be above 0 and momentum from 0 to 1, not {temperature} and {momentum}")
+        super().__init__(encoder)
         self.temperature = temperature
         if frozen_patches:
             for name, parameter in encoder.named_parameters():

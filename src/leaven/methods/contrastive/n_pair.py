@@ -4,11 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, NonNegative, Outputs, Recipe
 from leaven.modules import mlp
-from leaven.views import Views
 
 
 class NPair(Method):
@@ -22,10 +19,8 @@ class NPair(Method):
     year = 2016
     recipe = Recipe(optimizer="muon", lr=7e-3, batch=256, weight_decay=0.05)
 
-    def __init__(self, encoder: Encoder, *, regularization: float = 0.02, projector: tuple[int, ...] = (512, 128), views: Views | None = None):
-        super().__init__(encoder, views)
-        if regularization < 0:
-            raise UserError(f"regularization must be 0 or more, not {regularization}")
+    def __init__(self, encoder: Encoder, *, regularization: NonNegative = 0.02, projector: tuple[int, ...] = (512, 128)):
+        super().__init__(encoder)
         self.regularization = regularization
         self.projector = mlp(encoder.dim, *projector)
         nn.init.normal_(self.projector[-1].weight, std=0.01)  # nothing normalises lengths, so they are small at first

@@ -1,12 +1,9 @@
 import math
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
 from leaven.losses import info_nce
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Count, Encoder, Method, Outputs, Positive, Recipe
 from leaven.modules import mlp
 from leaven.modules.memory import Queue
-from leaven.views import Views
 
 
 class NNCLR(Method):
@@ -25,15 +22,12 @@ class NNCLR(Method):
         self,
         encoder: Encoder,
         *,
-        temperature: float = 0.1,
-        queue: int = 4096,
+        temperature: Positive = 0.1,
+        queue: Count = 4096,
         projector: tuple[int, ...] = (512, 512, 128),
         predictor: tuple[int, ...] = (512, 128),
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if queue < 1 or temperature <= 0:
-            raise UserError(f"queue must be 1 or more and temperature above 0, not {queue} and {temperature}")
+        super().__init__(encoder)
         self.temperature = temperature
         self.projector = mlp(encoder.dim, *projector, last_norm=True)
         self.predictor = mlp(projector[-1], *predictor)

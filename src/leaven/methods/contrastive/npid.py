@@ -1,16 +1,13 @@
 import dataclasses
 import math
+from typing import Annotated
 
 import torch
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
-from leaven.encoders import Encoder
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import DataSpec, Encoder, Method, NonNegative, Outputs, Positive, Range, Recipe, ShareBelowOne
 from leaven.modules import mlp
 from leaven.modules.memory import Bank
-from leaven.views import Views
 
 
 class NPID(Method):
@@ -35,23 +32,16 @@ class NPID(Method):
         encoder: Encoder,
         data: DataSpec,
         *,
-        temperature: float = 0.07,
+        temperature: Positive = 0.07,
         dim: int = 128,
-        momentum: float = 0.5,
-        noise: int = 0,
-        proximal: float = 0.0,
-        views: Views | None = None,
+        momentum: ShareBelowOne = 0.5,
+        noise: Annotated[int, Range("0 or more", lambda noise: noise >= 0)] = 0,
+        proximal: NonNegative = 0.0,
     ):
-        super().__init__(encoder, views)
-        if noise < 0 or proximal < 0:
-            raise UserError(f"noise and proximal must be 0 or more, not {noise} and {proximal}")
-        if temperature <= 0 or not 0 <= momentum < 1:
-            raise UserError(f"temperature must be above 0 and momentum from 0 to below 1, not {temperature} and {momentum}")
+        super().__init__(encoder)
         self.augment = dataclasses.replace(self.augment, count=1)
         self.temperature, self.momentum, self.noise, self.proximal = temperature, momentum, noise, proximal
-        self.projector = mlp(
-            encoder.dim, dim, last_norm=True
-        )  # centred, since otherwise all cosines would be near 1 at first, far above what Z expects
+        self.projector = mlp(encoder.dim, dim, last_norm=True)  # centred: otherwise all cosines are near 1 at first, far above what Z expects
         self.bank = Bank(data.samples, dim)
         self.register_buffer("normalizer", torch.zeros(()))  # Z, estimated in the first step
 

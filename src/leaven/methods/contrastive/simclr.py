@@ -1,10 +1,8 @@
 import math
 
-from leaven.encoders import Encoder
 from leaven.losses import nt_xent
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Positive, Recipe
 from leaven.modules import mlp
-from leaven.views import Views
 
 
 class SimCLR(Method):
@@ -17,8 +15,8 @@ class SimCLR(Method):
     year = 2020
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
 
-    def __init__(self, encoder: Encoder, *, temperature: float = 0.2, projector: tuple[int, ...] = (512, 128), views: Views | None = None):
-        super().__init__(encoder, views)
+    def __init__(self, encoder: Encoder, *, temperature: Positive = 0.2, projector: tuple[int, ...] = (512, 128)):
+        super().__init__(encoder)
         self.temperature = temperature
         self.projector = mlp(encoder.dim, *projector, last_norm=True)
 

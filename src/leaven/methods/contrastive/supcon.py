@@ -1,12 +1,9 @@
 import torch
 
-from leaven.data.spec import DataSpec
-from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.losses import weighted_contrast
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import DataSpec, Encoder, Method, Outputs, Positive, Recipe
 from leaven.modules import mlp
-from leaven.views import Views
 
 
 class SupCon(Method):
@@ -22,14 +19,10 @@ class SupCon(Method):
     recipe = Recipe(optimizer="muon", lr=6e-2, batch=256, weight_decay=0.05)
     learns_labels = True
 
-    def __init__(
-        self, encoder: Encoder, data: DataSpec, *, temperature: float = 0.1, projector: tuple[int, ...] = (512, 128), views: Views | None = None
-    ):
-        super().__init__(encoder, views)
+    def __init__(self, encoder: Encoder, data: DataSpec, *, temperature: Positive = 0.1, projector: tuple[int, ...] = (512, 128)):
+        super().__init__(encoder)
         if not data.labeled:
             raise UserError("supervised contrast needs labels, and no sample has one", hint="give them with --labels, or use simclr")
-        if temperature <= 0:
-            raise UserError(f"temperature must be above 0, not {temperature}")
         self.temperature = temperature
         self.projector = mlp(encoder.dim, *projector, last_norm=True)
 

@@ -1,11 +1,10 @@
+from typing import Annotated, Literal
+
 import torch
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Range, Recipe
 from leaven.modules import mlp
-from leaven.views import Views
 
 
 class Triplet(Method):
@@ -26,16 +25,11 @@ class Triplet(Method):
         self,
         encoder: Encoder,
         *,
-        margin: float = 0.2,
-        negatives: str = "semi-hard",
+        margin: Annotated[float, Range("above 0 and below 4", lambda margin: 0 < margin < 4)] = 0.2,
+        negatives: Literal["semi-hard", "hard", "all"] = "semi-hard",
         projector: tuple[int, ...] = (512, 128),
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if not 0 < margin < 4:
-            raise UserError(f"margin must be above 0 and below 4, not {margin}")
-        if negatives not in ("semi-hard", "hard", "all"):
-            raise UserError(f"negatives cannot be {negatives!r}", hint="choose semi-hard, hard or all")
+        super().__init__(encoder)
         self.margin, self.negatives = margin, negatives
         self.projector = mlp(encoder.dim, *projector, last_norm=True)
 

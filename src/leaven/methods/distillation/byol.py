@@ -1,9 +1,7 @@
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Recipe
 from leaven.modules import Teacher, mlp
-from leaven.views import Views
 
 
 class BYOL(Method):
@@ -28,9 +26,8 @@ class BYOL(Method):
         predictor: tuple[int, ...] = (512, 128),
         momentum: float = 0.99,
         stop_gradient: bool = True,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
+        super().__init__(encoder)
         self.stop_gradient = stop_gradient
         self.projector = mlp(encoder.dim, *projector)
         self.predictor = mlp(projector[-1], *predictor) if predictor else None

@@ -3,14 +3,11 @@ import math
 import torch
 from torch import nn
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
 from leaven.losses import across_crops
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Positive, Recipe
 from leaven.modules import Teacher
 from leaven.modules.heads import DINOHead
 from leaven.modules.prototypes import Centering
-from leaven.views import Views
 
 
 class DINO(Method):
@@ -40,33 +37,29 @@ class DINO(Method):
         prototypes: int = 256,
         head: tuple[int, ...] = (256, 64),
         head_norm: bool = True,
-        student_temperature: float = 0.1,
-        teacher_temperature: tuple[float, float] = (0.02, 0.04),
+        student_temperature: Positive = 0.1,
+        teacher_temperature: tuple[Positive, Positive] = (0.02, 0.04),
         temperature_warmup: float = 0.3,
         momentum: float = 0.99,
         center_momentum: float = 0.9,
         frozen: float = 0.02,
         centering: bool = True,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if min(student_temperature, *teacher_temperature) <= 0:
-            raise UserError("student_temperature and teacher_temperature must be above 0")
+        super().__init__(encoder)
         self.student_temperature, self.teacher_temperature, self.temperature_warmup = student_temperature, teacher_temperature, temperature_warmup
-        self.frozen, self.prototypes = frozen, prototypes
+        self.frozen, self.prototypes, self.center_momentum, self.centering = frozen, prototypes, center_momentum, centering
         self.heads = nn.ModuleList(DINOHead(encoder.dim, head, prototypes, head_norm) for _ in range(self.head_count))
         self.teacher = Teacher(self.encoder, *self.heads, momentum=momentum)
-        self.assign = self.assigner(center_momentum, centering)
+        self.assign = self.assigner()
         self.register_buffer("progress", torch.zeros(()))
 
-    def assigner(self, center_momentum, centering):
+    def assigner(self):
         """What turns the teacher's scores into targets."""
-        return Centering(self.prototypes, center_momentum, centering)
+        return Centering(self.prototypes, self.center_momentum, self.centering)
 
     def forward(self, views):
         features = self.encode(views)
-        with torch.no_grad():
-            targets = self.encode(views[: self.augment.count], self.teacher)
+        targets = self.encode(views[: self.augment.count], self.teacher)
         return Outputs(features=features, assignments=self.logits(self.heads[0], features), targets=targets)
 
     def logits(self, head, parts):

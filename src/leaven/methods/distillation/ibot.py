@@ -4,12 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
 from leaven.losses import across_crops
+from leaven.methods import Encoder, Outputs, Recipe
 from leaven.methods.distillation.dino import DINO
-from leaven.methods.method import Outputs, Recipe
 from leaven.modules.patches import gather_tokens
-from leaven.views import Views
 from leaven.views.masks import block_order, check_mask, places_to_mask
 
 
@@ -18,12 +16,9 @@ class IBOT(DINO):
 
     Blocks of both large crops are hidden, equally many patches in each. An encoder without a class token uses its feature, the mean token, instead.
 
-    prototypes: how many there are, shared by pictures and patches. head: widths of the layers before them. head_norm: batch norm between those
-    layers. student_temperature: of the student's softmax. teacher_temperature: of the teacher's softmax, at first and after temperature_warmup.
-    temperature_warmup: share of the training (0-1) in which it rises. momentum: of the teacher, rising to 1. center_momentum: of the running means
-    that centre the teacher's scores. frozen: share of the training (0-1) in which the prototypes do not change. mask_ratio: share of the patches of a
-    large crop that are hidden (0-1). patch_weight: weight of the loss of hidden patches relative to that of crops. centering: subtract the running
-    means, which keeps one prototype from taking all samples.
+    prototypes: how many there are, shared by pictures and patches. mask_ratio: share of the patches of a large crop that are hidden (0-1).
+    patch_weight: weight of the loss of hidden patches relative to that of crops. center_momentum: of the running means that centre the teacher's
+    scores. centering: subtract the running means, which keeps one prototype from taking all samples.
     """
 
     paper = "iBOT: Image BERT Pre-Training with Online Tokenizer (Zhou et al.)"
@@ -33,33 +28,12 @@ class IBOT(DINO):
     wants = "tokens"
     assign_patches: nn.Module
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        prototypes: int = 256,
-        head: tuple[int, ...] = (256, 64),
-        head_norm: bool = True,
-        student_temperature: float = 0.1,
-        teacher_temperature: tuple[float, float] = (0.02, 0.04),
-        temperature_warmup: float = 0.3,
-        momentum: float = 0.99,
-        center_momentum: float = 0.9,
-        frozen: float = 0.02,
-        mask_ratio: float = 0.3,
-        patch_weight: float = 1.0,
-        centering: bool = True,
-        views: Views | None = None,
-    ):
-        super().__init__(
-            encoder, prototypes=prototypes, head=head, head_norm=head_norm, student_temperature=student_temperature,
-            teacher_temperature=teacher_temperature, temperature_warmup=temperature_warmup, momentum=momentum, center_momentum=center_momentum,
-            frozen=frozen, centering=centering, views=views,
-        )  # fmt: skip
+    def __init__(self, encoder: Encoder, *, mask_ratio: float = 0.3, patch_weight: float = 1.0, **dino):
+        super().__init__(encoder, **dino)
         self.grid = encoder.input.shape[1] // encoder.patch, encoder.input.shape[2] // encoder.patch
         self.hidden, self.patch_weight = check_mask("blocks", mask_ratio, math.prod(self.grid)), patch_weight
         self.mask_token = nn.Parameter(torch.randn(encoder.dim) * 0.02)
-        self.assign_patches = self.assigner(center_momentum, centering)
+        self.assign_patches = self.assigner()
 
     def views(self, batch, draw):
         orders = [block_order(draw.child("mask", crop), len(batch), self.grid, self.hidden) for crop in range(self.augment.count)]

@@ -1,9 +1,7 @@
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
-from leaven.methods.method import Method, Outputs, Recipe, Rule
+from leaven.methods import Encoder, Method, Outputs, Recipe, Rule
 from leaven.modules import mlp
-from leaven.views import Views
 
 
 class SimSiam(Method):
@@ -20,16 +18,8 @@ class SimSiam(Method):
     guards = {"stop_gradient": "targets that carry no gradient"}
     loss_over_batch = False
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        projector: tuple[int, ...] = (512, 512, 512),
-        predictor: int = 128,
-        stop_gradient: bool = True,
-        views: Views | None = None,
-    ):
-        super().__init__(encoder, views)
+    def __init__(self, encoder: Encoder, *, projector: tuple[int, ...] = (512, 512, 512), predictor: int = 128, stop_gradient: bool = True):
+        super().__init__(encoder)
         self.stop_gradient = stop_gradient
         self.projector = mlp(encoder.dim, *projector, last_norm=True, last_affine=False)
         self.predictor = mlp(projector[-1], predictor, projector[-1])

@@ -1,10 +1,10 @@
+import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
-from leaven.losses import covariance, variance_hinge
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Recipe
 from leaven.modules import mlp
-from leaven.views import Views
 
 
 class VICReg(Method):
@@ -21,16 +21,9 @@ class VICReg(Method):
     guards = {"variance": "the hinge on each dimension's deviation"}
 
     def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        projector: tuple[int, ...] = (512, 512),
-        invariance: float = 25.0,
-        variance: float = 25.0,
-        covariance: float = 1.0,
-        views: Views | None = None,
+        self, encoder: Encoder, *, projector: tuple[int, ...] = (512, 512), invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
     ):
-        super().__init__(encoder, views)
+        super().__init__(encoder)
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
         self.projector = mlp(encoder.dim, *projector)
 
@@ -45,3 +38,15 @@ class VICReg(Method):
             "variance": self.variance * (variance_hinge(a) + variance_hinge(b)) / 2,
             "covariance": self.covariance * (covariance(a) + covariance(b)),
         }
+
+
+def variance_hinge(z: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+    """Mean over dimensions of max(0, 1 - standard deviation) (Bardes et al. 2022, eq. 1 and 2)."""
+    return torch.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
+
+
+def covariance(z: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+    """Sum of squared covariances of different dimensions, divided by their number (Bardes et al. 2022, eq. 3 and 4)."""
+    centered = z - z.mean(0)
+    matrix = centered.T @ centered / (len(z) - 1)
+    return (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]

@@ -5,14 +5,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
 from leaven.encoders.causal import Causal
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Count, DataSpec, Method, Outputs, Recipe, TwoOrMore
 from leaven.modules.gated import GatedConv, through
 from leaven.modules.likelihood import choose_likelihood
-from leaven.views import Views
 
 
 class CausalCNN(Method):
@@ -41,21 +39,18 @@ class CausalCNN(Method):
         data: DataSpec,
         *,
         width: int = 32,
-        layers: int = 4,
+        layers: TwoOrMore = 4,
         kernel: int = 7,
-        head: int = 64,
+        head: Count = 64,
         likelihood: str = "auto",
         levels: int = 256,
         conditional: bool = False,
-        views: Views | None = None,
     ):
-        if layers < 2 or head < 1:
-            raise UserError(f"layers must be 2 or more and head 1 or more, not {layers} and {head}")
         if conditional and data.labeled < data.samples:
             raise UserError(
                 f"conditional needs a label for every sample, and {data.labeled} of {data.samples} have one", hint="give them with --labels"
             )
-        super().__init__(build_encoder("causal", data.roles["x"], {"width": width, "depth": layers // 2, "kernel": kernel}), views)
+        super().__init__(build_encoder("causal", data.roles["x"], {"width": width, "depth": layers // 2, "kernel": kernel}))
         self.classes = data.classes if conditional else 0
         self.learns_labels = conditional
         self.layers = nn.ModuleList(GatedConv(width, width, kernel, classes=self.classes) for _ in range(layers - layers // 2))

@@ -1,9 +1,7 @@
-from leaven.data.spec import DataSpec
 from leaven.errors import UserError
+from leaven.methods import DataSpec, Recipe
 from leaven.methods.adversarial import Adversarial
-from leaven.methods.method import Recipe
 from leaven.modules.adversaries import usual_players
-from leaven.views import Views
 
 
 class ConditionalGAN(Adversarial):
@@ -14,8 +12,7 @@ class ConditionalGAN(Adversarial):
     and three dense layers each for plain numbers. The classes of generated samples are drawn anew in every turn, as often as they occur in the data.
 
     noise: numbers from which a sample is made (none: as many as a sample has, at most 64). width: channels of the largest maps, or units of the dense
-    layers (none: 64, or 256). discriminator_steps: turns of the discriminator before each turn of the generator. momentum: of the generator's moving
-    average, which makes new samples.
+    layers (none: 64, or 256).
     """
 
     paper = "Conditional Generative Adversarial Nets (Mirza and Osindero)"
@@ -23,18 +20,9 @@ class ConditionalGAN(Adversarial):
     recipe = Recipe(lr=2e-4, batch=128, weight_decay=0.0, betas=(0.5, 0.999), lr_rule="none", schedule="constant", warmup=0.0)
     learns_labels = True
 
-    def __init__(
-        self,
-        data: DataSpec,
-        *,
-        noise: int | None = None,
-        width: int | None = None,
-        discriminator_steps: int = 1,
-        momentum: float = 0.999,
-        views: Views | None = None,
-    ):
+    def __init__(self, data: DataSpec, *, noise: int | None = None, width: int | None = None, **adversarial):
         check_labels(data, self.name)
-        super().__init__(usual_players(data.roles["x"], noise, width, data.classes), discriminator_steps, momentum, views)
+        super().__init__(usual_players(data.roles["x"], noise, width, data.classes), **adversarial)
 
     def views(self, batch, draw):
         views = super().views(batch, draw)

@@ -1,15 +1,13 @@
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
 from leaven.encoders import UNet, build_encoder
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Count, DataSpec, Method, NonNegative, Outputs, Recipe, Share
 from leaven.modalities import Pixels
 from leaven.modules import Teacher
-from leaven.views import Views
 
 SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
 
@@ -42,22 +40,17 @@ class Diffusion(Method):
         *,
         width: int = 32,
         blocks: int = 1,
-        levels: int = 1000,
-        schedule: str = "cosine",
-        label_drop: float = 0.1,
-        guidance: float = 2.0,
-        sample_steps: int = 50,
-        eta: float = 0.0,
+        levels: Count = 1000,
+        schedule: Literal["cosine", "linear"] = "cosine",
+        label_drop: Share = 0.1,
+        guidance: NonNegative = 2.0,
+        sample_steps: Count = 50,
+        eta: Share = 0.0,
         momentum: float = 0.999,
-        views: Views | None = None,
     ):
         arguments = {"width": width, "blocks": blocks, "classes": data.classes, "level": levels // 50}
-        super().__init__(build_encoder("unet", data.roles["x"], arguments), views)
-        if schedule not in SCHEDULES:
-            raise UserError(f"no schedule is named {schedule!r}", hint=f"choose {' or '.join(SCHEDULES)}")
-        if not 0 <= label_drop <= 1 or not 0 <= eta <= 1 or guidance < 0:
-            raise UserError(f"label_drop and eta must be 0 to 1 and guidance 0 or more, not {label_drop}, {eta} and {guidance}")
-        if sample_steps < 1 or levels < 1 or levels % sample_steps:
+        super().__init__(build_encoder("unet", data.roles["x"], arguments))
+        if levels % sample_steps:
             raise UserError(f"sample_steps must divide levels, and {sample_steps} does not divide {levels}")
         from diffusers import DDIMScheduler
 
@@ -93,8 +86,8 @@ class Diffusion(Method):
         network, none = self.average.network[0], torch.full_like(label, self.encoder.classes)
         if self.guidance == 1 or torch.equal(label, none):
             return network.noise(noisy, level, label)
-        of_class, any_class = network.noise(noisy.repeat(2, 1, 1, 1), level.repeat(2), torch.cat([label, none])).chunk(2)
-        return any_class + self.guidance * (of_class - any_class)
+        with_class, without_class = network.noise(noisy.repeat(2, 1, 1, 1), level.repeat(2), torch.cat([label, none])).chunk(2)
+        return without_class + self.guidance * (with_class - without_class)
 
     def sample(self, count, draw, label=None):
         shape = (count, *self.encoder.input.shape)

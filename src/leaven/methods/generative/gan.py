@@ -1,10 +1,8 @@
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
+from leaven.methods import DataSpec, Recipe
 from leaven.methods.adversarial import Adversarial
-from leaven.methods.method import Recipe
 from leaven.modules.adversaries import dense_players
-from leaven.views import Views
 
 
 class GAN(Adversarial):
@@ -15,7 +13,7 @@ class GAN(Adversarial):
     noise: numbers from which a sample is made (none: as many as a sample has, at most 64). generator, discriminator: widths of their hidden layers;
     the last one of the discriminator gives the features. discriminator_steps: turns of the discriminator before each turn of the generator, the
     paper's k. saturating: the generator minimises log(1 - D), as in equation 1, whose gradient vanishes while the discriminator is sure; otherwise it
-    maximises log D. momentum: of the moving average.
+    maximises log D.
     """
 
     paper = "Generative Adversarial Networks (Goodfellow et al.)"
@@ -29,12 +27,10 @@ class GAN(Adversarial):
         noise: int | None = None,
         generator: tuple[int, ...] = (256, 256),
         discriminator: tuple[int, ...] = (256, 256),
-        discriminator_steps: int = 1,
         saturating: bool = False,
-        momentum: float = 0.999,
-        views: Views | None = None,
+        **adversarial,
     ):
-        super().__init__(dense_players(data.roles["x"], noise, generator, discriminator), discriminator_steps, momentum, views)
+        super().__init__(dense_players(data.roles["x"], noise, generator, discriminator), **adversarial)
         self.saturating = saturating
 
     def loss(self, outputs, player):

@@ -1,12 +1,9 @@
 import torch
 
-from leaven.data.spec import DataSpec
-from leaven.errors import UserError
+from leaven.methods import Count, DataSpec, NonNegative, Outputs, Recipe
 from leaven.methods.adversarial import Adversarial
 from leaven.methods.generative.conditional_gan import check_labels
-from leaven.methods.method import Outputs, Recipe
 from leaven.modules.adversaries import usual_players
-from leaven.views import Views
 
 
 class WGANGP(Adversarial):
@@ -18,14 +15,14 @@ class WGANGP(Adversarial):
 
     noise: numbers from which a sample is made (none: as many as a sample has, at most 64). width: channels of the largest maps, or units of the dense
     layers (none: 64, or 256). critic_steps: turns of the critic before each turn of the generator. penalty: weight of the squared distance of slopes
-    from 1. conditional: make samples of a requested class, and compare each with the data of its own class. momentum: of the generator's moving
-    average, which makes new samples.
+    from 1. conditional: make samples of a requested class, and compare each with the data of its own class.
     """
 
     paper = "Improved Training of Wasserstein GANs (Gulrajani et al.)"
     year = 2017
     recipe = Recipe(lr=1e-4, batch=64, weight_decay=0.0, betas=(0.5, 0.9), lr_rule="none", schedule="constant", warmup=0.0)
     learns_labels = True
+    without = ("discriminator_steps",)
 
     def __init__(
         self,
@@ -33,18 +30,15 @@ class WGANGP(Adversarial):
         *,
         noise: int | None = None,
         width: int | None = None,
-        critic_steps: int = 5,
-        penalty: float = 10.0,
+        critic_steps: Count = 5,
+        penalty: NonNegative = 10.0,
         conditional: bool = False,
-        momentum: float = 0.999,
-        views: Views | None = None,
+        **adversarial,
     ):
-        if penalty < 0:
-            raise UserError(f"penalty must be 0 or more, not {penalty}")
         if conditional:
             check_labels(data, self.name)
         players = usual_players(data.roles["x"], noise, width, data.classes if conditional else 0, norm=False)
-        super().__init__(players, critic_steps, momentum, views)
+        super().__init__(players, discriminator_steps=critic_steps, **adversarial)
         self.penalty = penalty
 
     def views(self, batch, draw):

@@ -1,9 +1,7 @@
-from leaven.encoders import Encoder
 from leaven.encoders.projected import Projected
-from leaven.methods.method import Recipe
+from leaven.methods import Encoder, Recipe
 from leaven.methods.reconstruction import Reconstruction
 from leaven.modules.likelihood import choose_likelihood
-from leaven.views import Views
 
 
 class Autoencoder(Reconstruction):
@@ -17,5 +15,5 @@ class Autoencoder(Reconstruction):
     year = 1986
     recipe = Recipe(lr=2e-3, batch=256, weight_decay=0.0, betas=(0.9, 0.999))
 
-    def __init__(self, encoder: Encoder, *, code: int = 32, likelihood: str = "auto", views: Views | None = None):
-        super().__init__(Projected.around(encoder, code), choose_likelihood(likelihood, encoder.input), views)
+    def __init__(self, encoder: Encoder, *, code: int = 32, likelihood: str = "auto"):
+        super().__init__(Projected.around(encoder, code), choose_likelihood(likelihood, encoder.input))

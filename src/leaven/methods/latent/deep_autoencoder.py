@@ -1,16 +1,14 @@
 import torch
 
-from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
 from leaven.errors import UserError
-from leaven.methods.method import Outputs, Recipe, Stage
+from leaven.methods import DataSpec, Outputs, Recipe, ShareBelowOne, Stage
 from leaven.methods.reconstruction import Reconstruction
 from leaven.modalities.modality import fitted
 from leaven.modules.boltzmann import Stack, diagnose
 from leaven.modules.decoder import linear_layers
 from leaven.modules.likelihood import choose_likelihood
 from leaven.modules.units import Binary, Gaussian, Words
-from leaven.views import Views
 
 
 class DeepAutoencoder(Reconstruction):
@@ -27,24 +25,14 @@ class DeepAutoencoder(Reconstruction):
     recipe = Recipe(optimizer="muon", lr=1e-2, batch=256, weight_decay=0.0)
     judged_by = "unexplained"
 
-    def __init__(
-        self,
-        data: DataSpec,
-        *,
-        widths: tuple[int, ...] = (1000, 500, 250, 30),
-        pretraining: float = 0.3,
-        likelihood: str = "auto",
-        views: Views | None = None,
-    ):
-        if not 0 <= pretraining < 1:
-            raise UserError(f"pretraining must be a share from 0 to below 1, not {pretraining}")
+    def __init__(self, data: DataSpec, *, widths: tuple[int, ...] = (1000, 500, 250, 30), pretraining: ShareBelowOne = 0.3, likelihood: str = "auto"):
         chosen = choose_likelihood(likelihood, data.roles["x"])
         visible = {"bernoulli": Binary(), "gaussian": Gaussian(), "multinomial": Words(data.roles["x"].words)}
         if chosen.name not in visible:
             raise UserError(f"the machines have no units for a {chosen.name} likelihood", hint="choose bernoulli or gaussian")
         raw = chosen.name != "gaussian"
         encoder = build_encoder("dense", data.roles["x"], {"widths": widths, "activation": "sigmoid", "last": "linear", "raw": raw})
-        super().__init__(encoder, chosen, views)
+        super().__init__(encoder, chosen)
         self.pretraining, self.samples = pretraining, data.samples
         self.stack = Stack(encoder.layers if pretraining else [], visible[chosen.name], Gaussian())
 

@@ -1,11 +1,12 @@
+from typing import Literal
+
 import torch
 
-from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.methods import Encoder, NonNegative
 from leaven.methods.latent.autoencoder import Autoencoder
-from leaven.views import Views
 
-NOISES = ("mask", "gaussian", "salt_and_pepper")
+Noise = Literal["mask", "gaussian", "salt_and_pepper"]
 
 
 class DenoisingAutoencoder(Autoencoder):
@@ -13,20 +14,18 @@ class DenoisingAutoencoder(Autoencoder):
 
     noise: "mask" hides values (pixels become black, plain numbers their mean, counts 0), "gaussian" adds noise to all values, "salt_and_pepper" sets
     values to one end of their range or the other (plain numbers: two deviations from their mean); counts only take "mask". amount: share of values
-    that are hidden or set (0 to 1), or deviation of the added noise (from 0; for plain numbers in units of theirs). code: numbers in the code.
-    likelihood: of a sample given its reconstruction, "bernoulli", "gaussian", "categorical" or "multinomial"; "auto" chooses by the data.
+    that are hidden or set (0 to 1), or deviation of the added noise (from 0; for plain numbers in units of theirs).
     """
 
     paper = "Stacked Denoising Autoencoders: Learning Useful Representations in a Deep Network with a Local Denoising Criterion (Vincent et al.)"
     year = 2010
 
-    def __init__(
-        self, encoder: Encoder, *, noise: str = "mask", amount: float = 0.25, code: int = 32, likelihood: str = "auto", views: Views | None = None
-    ):
+    def __init__(self, encoder: Encoder, *, noise: Noise = "mask", amount: NonNegative = 0.25, **autoencoder):
         if not encoder.modality.continuous and noise != "mask":
             raise UserError(f"{noise} noise does not fit {encoder.modality.name} data", hint="use --set noise=mask, which hides some values")
-        super().__init__(encoder, code=code, likelihood=likelihood, views=views)
-        self.noise, self.amount = check_noise(noise, amount)
+        super().__init__(encoder, **autoencoder)
+        check_amount(noise, amount)
+        self.noise, self.amount = noise, amount
 
     def views(self, batch, draw):
         views = super().views(batch, draw)
@@ -40,12 +39,9 @@ class DenoisingAutoencoder(Autoencoder):
         return modality.of_standardized(standardized, self.encoder.input, self.encoder.scale, self.encoder.shift)
 
 
-def check_noise(noise, amount):
-    if noise not in NOISES:
-        raise UserError(f"no noise is named {noise!r}", hint=f"choose {', '.join(NOISES)}")
-    if amount < 0 or (noise != "gaussian" and amount > 1):
-        raise UserError(f"amount must be {'0 or more' if noise == 'gaussian' else 'from 0 to 1'}, not {amount}")
-    return noise, amount
+def check_amount(noise, amount):
+    if noise != "gaussian" and amount > 1:
+        raise UserError(f"amount must be from 0 to 1, not {amount}")
 
 
 def corrupted(numbers, noise, amount, draw, low=0.0, high=1.0):

@@ -1,5 +1,5 @@
+from leaven.methods import Recipe
 from leaven.methods.latent.rbm import RBM
-from leaven.methods.method import Recipe
 from leaven.modules.units import Gaussian
 
 
@@ -8,11 +8,6 @@ class GaussianRBM(RBM):
 
     Samples are standardised: every value has mean 0 and deviation 1 (pixels: every channel). Likelihoods are densities of pixels in 0-1, and of plain
     numbers in units of their deviations.
-
-    hidden: binary hidden units. gibbs_steps: rounds of Gibbs sampling, the k of CD-k. persistent: chains go on from step to step instead of starting
-    at the samples (Tieleman 2008). chains: how many there are. sparsity: mean activation that hidden units should have (none: any; Lee et al. 2008).
-    sparsity_weight: of the squared distance to it, summed over the units. ais_runs, ais_temperatures: of annealed importance sampling (Salakhutdinov
-    and Murray 2008). sample_steps: rounds of Gibbs sampling that make new samples.
     """
 
     paper = "Exponential Family Harmoniums with an Application to Information Retrieval (Welling et al.)"

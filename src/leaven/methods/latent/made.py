@@ -4,13 +4,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.masked_dense import MaskedDense, follows
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import DataSpec, Method, Outputs, Recipe
 from leaven.modules.likelihood import choose_likelihood
-from leaven.views import Views
 
 
 class MADE(Method):
@@ -42,10 +40,9 @@ class MADE(Method):
         direct: bool = True,
         likelihood: str = "auto",
         levels: int = 256,
-        views: Views | None = None,
     ):
         arguments = {"widths": widths, "activation": activation, "orderings": orderings, "order": order}
-        super().__init__(build_encoder("masked_dense", data.roles["x"], arguments), views)
+        super().__init__(build_encoder("masked_dense", data.roles["x"], arguments))
         self.likelihood = choose_likelihood(likelihood, self.encoder.input, own=True, levels=levels)
         outputs = self.likelihood.values * self.likelihood.per_value
         self.output = nn.Linear(widths[-1], outputs)

@@ -1,10 +1,7 @@
-from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
-from leaven.errors import UserError
+from leaven.methods import DataSpec, PartialShare, Recipe
 from leaven.methods.boltzmann import Machines
-from leaven.methods.method import Recipe
 from leaven.modules.units import Binary, Units
-from leaven.views import Views
 
 
 class RBM(Machines):
@@ -13,10 +10,8 @@ class RBM(Machines):
     The loss is the mean free energy of the data minus that of the model's states, whose gradient is the learning rule; its value says little.
     Grey values are probabilities of a 1. The likelihood is exact where a layer has 20 units or fewer, and is otherwise estimated when training ends.
 
-    hidden: binary hidden units. gibbs_steps: rounds of Gibbs sampling, the k of CD-k. persistent: chains go on from step to step instead of starting
-    at the samples (Tieleman 2008). chains: how many there are. sparsity: mean activation that hidden units should have (none: any; Lee et al. 2008).
-    sparsity_weight: of the squared distance to it, summed over the units. ais_runs, ais_temperatures: of annealed importance sampling (Salakhutdinov
-    and Murray 2008). sample_steps: rounds of Gibbs sampling that make new samples.
+    hidden: binary hidden units. sparsity: mean activation that hidden units should have (none: any; Lee et al. 2008). sparsity_weight: of the squared
+    distance to it, summed over the units.
     """
 
     paper = "Training Products of Experts by Minimizing Contrastive Divergence (Hinton)"
@@ -25,29 +20,10 @@ class RBM(Machines):
     log_prob_is = "estimate of it"
     visible: Units = Binary()
 
-    def __init__(
-        self,
-        data: DataSpec,
-        *,
-        hidden: int = 500,
-        gibbs_steps: int = 1,
-        persistent: bool = True,
-        chains: int = 100,
-        sparsity: float | None = None,
-        sparsity_weight: float = 1.0,
-        ais_runs: int = 100,
-        ais_temperatures: int = 3000,
-        sample_steps: int = 1000,
-        views: Views | None = None,
-    ):
-        if sparsity is not None and not 0 < sparsity < 1:
-            raise UserError(f"sparsity must be a mean activation between 0 and 1, not {sparsity}")
+    def __init__(self, data: DataSpec, *, hidden: int = 500, sparsity: PartialShare | None = None, sparsity_weight: float = 1.0, **machines):
         raw = isinstance(self.visible, Binary)
         encoder = build_encoder("dense", data.roles["x"], {"widths": (hidden,), "last": "sigmoid", "raw": raw})
-        super().__init__(
-            encoder, data, self.visible, views, gibbs_steps=gibbs_steps, persistent=persistent, chains=chains, ais_runs=ais_runs,
-            ais_temperatures=ais_temperatures, sample_steps=sample_steps,
-        )  # fmt: skip
+        super().__init__(encoder, data, self.visible, **machines)
         self.sparsity, self.sparsity_weight = sparsity, sparsity_weight
 
     def loss(self, outputs):

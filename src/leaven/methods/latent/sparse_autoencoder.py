@@ -1,10 +1,7 @@
-from leaven.encoders import Encoder
 from leaven.encoders.projected import Projected
-from leaven.errors import UserError
-from leaven.methods.method import Recipe
+from leaven.methods import Encoder, NonNegative, Recipe
 from leaven.methods.reconstruction import Reconstruction
 from leaven.modules.likelihood import choose_likelihood
-from leaven.views import Views
 
 
 class SparseAutoencoder(Reconstruction):
@@ -21,10 +18,8 @@ class SparseAutoencoder(Reconstruction):
     year = 2007
     recipe = Recipe(lr=2e-3, batch=256, weight_decay=0.0, betas=(0.9, 0.999))
 
-    def __init__(self, encoder: Encoder, *, code: int = 128, weight: float = 3.0, likelihood: str = "auto", views: Views | None = None):
-        if weight < 0:
-            raise UserError(f"weight must be 0 or more, not {weight}")
-        super().__init__(Projected.around(encoder, code, activation="relu"), choose_likelihood(likelihood, encoder.input), views)
+    def __init__(self, encoder: Encoder, *, code: int = 128, weight: NonNegative = 3.0, likelihood: str = "auto"):
+        super().__init__(Projected.around(encoder, code, activation="relu"), choose_likelihood(likelihood, encoder.input))
         self.weight = weight
 
     def loss(self, outputs):

@@ -1,11 +1,9 @@
-from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
 from leaven.errors import UserError
+from leaven.methods import DataSpec, NonNegative, Outputs, ShareBelowOne, Stage
 from leaven.methods.latent.autoencoder import Autoencoder
-from leaven.methods.latent.denoising_autoencoder import check_noise, corrupted
-from leaven.methods.method import Outputs, Stage
+from leaven.methods.latent.denoising_autoencoder import Noise, check_amount, corrupted
 from leaven.modules.decoder import linear_layers
-from leaven.views import Views
 
 
 class StackedAutoencoder(Autoencoder):
@@ -28,19 +26,17 @@ class StackedAutoencoder(Autoencoder):
         *,
         widths: tuple[int, ...] = (512, 256, 32),
         activation: str = "relu",
-        pretraining: float = 0.5,
-        noise: str = "mask",
-        amount: float = 0.0,
+        pretraining: ShareBelowOne = 0.5,
+        noise: Noise = "mask",
+        amount: NonNegative = 0.0,
         likelihood: str = "auto",
-        views: Views | None = None,
     ):
         if len(widths) < 2:
             raise UserError(f"widths must name two layers or more, not {widths}")
-        if not 0 <= pretraining < 1:
-            raise UserError(f"pretraining must be a share from 0 to below 1, not {pretraining}")
+        check_amount(noise, amount)
         encoder = build_encoder("dense", data.roles["x"], {"widths": widths[:-1], "activation": activation, "last": activation})
-        super().__init__(encoder, code=widths[-1], likelihood=likelihood, views=views)
-        self.pretraining, (self.noise, self.amount) = pretraining, check_noise(noise, amount)
+        super().__init__(encoder, code=widths[-1], likelihood=likelihood)
+        self.pretraining, self.noise, self.amount = pretraining, noise, amount
         ups, downs = linear_layers(self.encoder), linear_layers(self.decoder)
         self.pairs = list(zip(ups, reversed(downs), strict=True)) if pretraining else []
 

@@ -1,15 +1,14 @@
+from typing import Literal
+
 import torch
 
-from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.losses.variational import gaussian_log_prob, log_mean_exp, reparameterize
-from leaven.methods.method import Outputs, Recipe
+from leaven.methods import Count, Encoder, Outputs, Recipe
 from leaven.methods.variational import Variational
 from leaven.modules.decoder import MaskedDecoder, code_decoder
 from leaven.modules.likelihood import choose_likelihood
-from leaven.views import Views
 
-DECODERS = ("independent", "autoregressive")
 AT_ONCE = 2**22  # values that are decoded together
 
 
@@ -19,12 +18,10 @@ class VAE(Variational):
     The encoder's features are the mean of q. New pictures are the expected ones at random codes, as papers show them; other new samples, and those of
     an autoregressive decoder, are drawn from p(x | z).
 
-    code: how many numbers (1 or more). beta: weight of the KL (0 or more; 1 gives the bound, Higgins et al. 2017). annealing: share of the training
-    (0-1) over which that weight rises from 0 (Bowman et al. 2016). free_bits: nats that each number of the code may carry at no cost, on the mean of
-    the batch (0 or more; Kingma et al. 2016, eq. 15). samples: codes per sample; more than one give the tighter bound of IWAE (Burda et al. 2016, eq.
-    8). bound_samples: codes per sample for `log_prob`. likelihood: "bernoulli", "gaussian", "categorical" or "multinomial"; "auto" takes the last for
-    counts, Bernoulli for nearly binary data, else Gaussian. levels: of a categorical one. decoder: "independent" values given the code, or
-    "autoregressive", where each value also depends on those before it: a decoder so strong that it may leave the code unused (Chen et al. 2017).
+    code: how many numbers (1 or more). samples: codes per sample; more than one give the tighter bound of IWAE (Burda et al. 2016, eq. 8).
+    likelihood: "bernoulli", "gaussian", "categorical" or "multinomial"; "auto" takes the last for counts, Bernoulli for nearly binary data, else
+    Gaussian. levels: of a categorical one. decoder: "independent" values given the code, or "autoregressive", where each value also depends on those
+    before it: a decoder so strong that it may leave the code unused (Chen et al. 2017).
     """
 
     paper = "Auto-Encoding Variational Bayes (Kingma and Welling)"
@@ -38,23 +35,15 @@ class VAE(Variational):
         encoder: Encoder,
         *,
         code: int = 50,
-        beta: float = 1.0,
-        annealing: float = 0.0,
-        free_bits: float = 0.0,
-        samples: int = 1,
-        bound_samples: int = 50,
+        samples: Count = 1,
         likelihood: str = "auto",
         levels: int = 256,
-        decoder: str = "independent",
-        views: Views | None = None,
+        decoder: Literal["independent", "autoregressive"] = "independent",
+        **variational,
     ):
-        if samples < 1:
-            raise UserError(f"samples must be 1 or more, not {samples}")
-        if samples > 1 and free_bits:
+        super().__init__(encoder, code, **variational)
+        if samples > 1 and self.free_bits:
             raise UserError("free_bits belong to the KL, which the bound of several samples does not have", hint="set samples=1 or free_bits=0")
-        if decoder not in DECODERS:
-            raise UserError(f"no decoder is named {decoder!r}", hint=f"choose {' or '.join(DECODERS)}")
-        super().__init__(encoder, code, views, beta=beta, annealing=annealing, free_bits=free_bits, bound_samples=bound_samples)
         self.samples = samples
         self.likelihood = choose_likelihood(likelihood, self.encoder.input, levels=levels)
         self.masked = decoder == "autoregressive"

@@ -1,13 +1,12 @@
 import math
+from typing import Literal
 
-from leaven.encoders import Encoder, Quantized
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.encoders import Quantized
+from leaven.methods import Encoder, Method, NonNegative, Outputs, Recipe, ShareBelowOne
 from leaven.modules.codebook import perplexity, straight_through
 from leaven.modules.decoder import MapDecoder, ValueDecoder
 from leaven.modules.heads import mlp
 from leaven.modules.likelihood import choose_likelihood
-from leaven.views import Views
 
 
 class VQVAE(Method):
@@ -37,20 +36,15 @@ class VQVAE(Method):
         codes: int = 256,
         size: int = 16,
         groups: int = 8,
-        update: str = "mean",
-        momentum: float = 0.97,
-        commitment: float = 0.25,
-        restart: float = 0.05,
+        update: Literal["mean", "loss"] = "mean",
+        momentum: ShareBelowOne = 0.97,
+        commitment: NonNegative = 0.25,
+        restart: ShareBelowOne = 0.05,
         likelihood: str = "auto",
         levels: int = 256,
         decoder_width: int = 128,
-        views: Views | None = None,
     ):
-        if update not in ("mean", "loss"):
-            raise UserError(f"update cannot be {update!r}", hint="choose mean or loss")
-        if not 0 <= momentum < 1 or commitment < 0 or not 0 <= restart < 1:
-            raise UserError("momentum must be from 0 to below 1, commitment 0 or more, restart from 0 to below 1")
-        super().__init__(Quantized.around(encoder, codes, size, groups), views)
+        super().__init__(Quantized.around(encoder, codes, size, groups))
         self.update, self.momentum, self.commitment, self.restart = update, momentum, commitment, restart
         self.encoder.codebook.weight.requires_grad_(update == "loss")
         self.likelihood = choose_likelihood(likelihood, self.encoder.input, levels=levels)

@@ -1,13 +1,12 @@
+from typing import Annotated
+
 import torch
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
 from leaven.encoders.encoder import map_shape
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, NonNegative, Outputs, Range, Recipe
 from leaven.modalities import Pixels
 from leaven.modules.decoder import MapDecoder
-from leaven.views import Views
 from leaven.views.masks import ORDERS, check_mask, places_to_mask
 
 GRID = 8, 8  # hidden areas are made of 64ths of the picture
@@ -35,14 +34,11 @@ class ContextEncoder(Method):
         *,
         mask: str = "blocks",
         mask_ratio: float = 0.25,
-        overlap: float = 0.06,
-        overlap_weight: float = 10.0,
+        overlap: Annotated[float, Range("from 0 to below 0.5", lambda overlap: 0 <= overlap < 0.5)] = 0.06,
+        overlap_weight: NonNegative = 10.0,
         decoder_width: int = 128,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if not 0 <= overlap < 0.5 or overlap_weight < 0:
-            raise UserError(f"overlap must be from 0 to below 0.5 and overlap_weight from 0, not {overlap} and {overlap_weight}")
+        super().__init__(encoder)
         channels, *size = encoder.input.shape
         self.hidden, self.order = check_mask(mask, mask_ratio, GRID[0] * GRID[1]), ORDERS[mask]
         self.overlap, self.overlap_weight = round(overlap * size[0]), overlap_weight

@@ -1,13 +1,12 @@
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Count, Encoder, Method, Outputs, Positive, Recipe, Share
 from leaven.modules import Teacher
 from leaven.modules.patches import gather_tokens
-from leaven.views import Views
 from leaven.views.masks import ORDERS, check_mask, places_to_mask
 
 
@@ -37,20 +36,13 @@ class Data2Vec(Method):
         *,
         mask_ratio: float = 0.6,
         mask: str = "blocks",
-        top_layers: int = 4,
-        normalize: str = "tokens",
-        beta: float = 2.0,
-        momentum: tuple[float, float] = (0.99, 0.999),
+        top_layers: Count = 4,
+        normalize: Literal["tokens", "channels"] = "tokens",
+        beta: Positive = 2.0,
+        momentum: tuple[Share, Share] = (0.99, 0.999),
         stop_gradient: bool = True,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if normalize not in ("tokens", "channels"):
-            raise UserError(f"normalize cannot be {normalize!r}", hint="choose tokens or channels")
-        if top_layers < 1 or beta <= 0:
-            raise UserError(f"top_layers must be 1 or more and beta above 0, not {top_layers} and {beta}")
-        if not all(0 <= tau <= 1 for tau in momentum):
-            raise UserError(f"momentum must be two numbers from 0 to 1, not {momentum}")
+        super().__init__(encoder)
         shape = encoder.input.shape
         self.grid = tuple(side // encoder.patch for side in shape[1:]) if encoder.input.planar else (1, shape[0])
         self.hidden, self.mask_ratio = check_mask(mask, mask_ratio, self.grid[0] * self.grid[1]), mask_ratio
@@ -83,11 +75,8 @@ class Data2Vec(Method):
     def targets(self, sample):
         """(B, tokens, dim): the mean of the upper layers' outputs, each normalised."""
         real = None if self.encoder.input.planar else sample.mask
-        if self.stop_gradient:
-            with torch.no_grad():
-                layers = self.teacher.network[0].token_features(sample).layers
-        else:
-            layers = self.encoder.token_features(sample).layers
+        encoder = self.teacher.network[0] if self.stop_gradient else self.encoder  # a teacher's parameters take no gradient
+        layers = encoder.token_features(sample).layers
         return torch.stack([normalized(layer, self.over, real) for layer in layers[-self.top_layers :]]).mean(dim=0)
 
     def loss(self, outputs):

@@ -2,13 +2,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Count, Encoder, Method, Outputs, Recipe
 from leaven.modules import Teacher
 from leaven.modules.patches import gather_tokens, sincos_positions
 from leaven.modules.transformer import Transformer
-from leaven.views import Views
 from leaven.views.masks import multi_block
 
 
@@ -38,7 +36,7 @@ class IJEPA(Method):
         self,
         encoder: Encoder,
         *,
-        blocks: int = 4,
+        blocks: Count = 4,
         block_scale: tuple[float, float] = (0.15, 0.2),
         block_ratio: tuple[float, float] = (0.75, 1.5),
         context_scale: tuple[float, float] = (0.85, 1.0),
@@ -47,14 +45,11 @@ class IJEPA(Method):
         predictor_heads: int = 3,
         momentum: float = 0.99,
         stop_gradient: bool = True,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
+        super().__init__(encoder)
         for name, (low, high), most in (("block_scale", block_scale, 1), ("context_scale", context_scale, 1), ("block_ratio", block_ratio, 100)):
             if not 0 < low <= high <= most:
                 raise UserError(f"{name} must be two numbers above 0 and up to {most}, the smaller first, not {low}, {high}")
-        if blocks < 1:
-            raise UserError(f"blocks must be 1 or more, not {blocks}")
         self.grid = (encoder.input.shape[1] // encoder.patch, encoder.input.shape[2] // encoder.patch)
         self.blocks = {"blocks": blocks, "scale": block_scale, "ratio": block_ratio, "context": context_scale}
         self.stop_gradient = stop_gradient
@@ -82,11 +77,8 @@ class IJEPA(Method):
 
     def targets(self, picture):
         """(B, patches, dim): the teacher's tokens of the whole picture, of mean 0 and variance 1."""
-        if self.stop_gradient:
-            with torch.no_grad():
-                tokens = self.teacher.network[0].tokens(picture)
-        else:
-            tokens = self.encoder.tokens(picture)
+        encoder = self.teacher.network[0] if self.stop_gradient else self.encoder  # a teacher's parameters take no gradient
+        tokens = encoder.tokens(picture)
         return F.layer_norm(tokens, tokens.shape[-1:])
 
     def loss(self, outputs):

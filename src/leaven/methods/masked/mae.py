@@ -1,11 +1,9 @@
 import torch
 from torch import nn
 
-from leaven.encoders import Encoder
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Recipe
 from leaven.modules.patches import gather_tokens, patchify, sincos_positions
 from leaven.modules.transformer import Transformer
-from leaven.views import Views
 from leaven.views.masks import ORDERS, check_mask
 
 
@@ -35,9 +33,8 @@ class MAE(Method):
         decoder_width: int = 96,
         decoder_depth: int = 1,
         decoder_heads: int = 3,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
+        super().__init__(encoder)
         channels, height, width = encoder.input.shape
         self.patch = encoder.patch
         self.grid = rows, columns = height // self.patch, width // self.patch

@@ -1,17 +1,16 @@
 import functools
+from typing import Annotated
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
 from leaven.encoders.encoder import map_shape
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.methods import Encoder, Method, Outputs, Positive, PositiveShare, Range, Recipe, Stage
 from leaven.modalities import Pixels
 from leaven.modalities.modality import fitted
 from leaven.modules.decoder import MapDecoder
-from leaven.views import Views
 from leaven.views.color import rgb_to_lab
 
 
@@ -40,20 +39,19 @@ class Colorization(Method):
         self,
         encoder: Encoder,
         *,
-        bin_size: int = 10,
+        bin_size: Annotated[int, Range("from 4 to 50", lambda size: 4 <= size <= 50)] = 10,
         neighbours: int = 5,
-        sigma: float = 5.0,
-        rebalance: float = 0.5,
+        sigma: Positive = 5.0,
+        rebalance: PositiveShare = 0.5,
         stride: int = 4,
         decoder_width: int = 128,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
+        super().__init__(encoder)
         channels, *size = encoder.input.shape
         if channels != 3:
             raise UserError(f"colorization learns from colours, and these pictures have {channels} channel{'s' * (channels > 1)}")
-        if not 0 < rebalance <= 1 or sigma <= 0 or not 4 <= bin_size <= 50 or not 1 <= stride <= min(size):
-            raise UserError("rebalance must be above 0 and up to 1, sigma above 0, bin_size from 4 to 50, and stride from 1 to the picture's side")
+        if not 1 <= stride <= min(size):
+            raise UserError(f"stride must be from 1 to the picture's side, {min(size)}, not {stride}")
         bins = len(gamut(bin_size))
         if not 1 <= neighbours <= bins:
             raise UserError(f"neighbours must be from 1 to the {bins} classes, not {neighbours}")
@@ -69,8 +67,8 @@ class Colorization(Method):
     def prepare(self, encode):
         """Measure how often each colour occurs, and weight each by that (eq. 4)."""
         prior = encode(lambda batch: self.histogram(fitted(batch["x"], self.encoder.input.shape))).mean(dim=0)
-        _, of_one_color = self.soft_encode(torch.zeros_like(self.soft_encode.bins[:1]))
-        if prior.max() > 0.999 * of_one_color.max():
+        _, one_color = self.soft_encode(torch.zeros_like(self.soft_encode.bins[:1]))
+        if prior.max() > 0.999 * one_color.max():
             raise UserError("these pictures have no colours to learn from")
         self.weights.copy_(balance(prior, self.rebalance))
         self.expected.copy_(prior * self.weights)

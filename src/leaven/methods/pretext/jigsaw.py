@@ -1,17 +1,15 @@
 import functools
 import itertools
 import math
+from typing import Annotated
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Range, Recipe, Share
 from leaven.modalities import Pixels
 from leaven.modules import mlp
-from leaven.views import Views
 from leaven.views.patches import cut_patches, enlarge_patches, enlarged_side, normalize_patch, patch_side
 
 CELLS = 3
@@ -39,20 +37,15 @@ class Jigsaw(Method):
         self,
         encoder: Encoder,
         *,
-        permutations: int = 64,
+        permutations: Annotated[int, Range("from 2 to 10000", lambda orders: 2 <= orders <= 10_000)] = 64,
         gap: float = 0.15,
-        jitter: float = 1.0,
+        jitter: Share = 1.0,
         enlarge: float = 0.5,
         normalize_tiles: bool = True,
         tile_features: int = 64,
         classifier: tuple[int, ...] = (512,),
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if not 2 <= permutations <= 10_000:
-            raise UserError(f"permutations must be from 2 to 10000, not {permutations}")
-        if not 0 <= jitter <= 1:
-            raise UserError(f"jitter must be from 0 to 1, not {jitter}")
+        super().__init__(encoder)
         side = min(encoder.input.shape[1:])
         self.tile, self.shown = patch_side(side, CELLS, gap), enlarged_side(side, enlarge, getattr(encoder, "patch", 1))
         self.jitter, self.normalize_tiles = jitter, normalize_tiles
@@ -89,10 +82,10 @@ def distant_permutations(length, count):
     The distance is in how many places two differ; of equal ones the first in lexical order is taken.
     """
     listed = bytearray(itertools.chain.from_iterable(itertools.permutations(range(length))))
-    everyone = torch.frombuffer(listed, dtype=torch.uint8).view(-1, length).T.contiguous()
-    nearest = torch.full_like(everyone[0], length + 1)
+    all_orders = torch.frombuffer(listed, dtype=torch.uint8).view(-1, length).T.contiguous()
+    nearest = torch.full_like(all_orders[0], length + 1)
     chosen = [0]
     while len(chosen) < min(count, len(nearest)):
-        torch.minimum(nearest, (everyone != everyone[:, chosen[-1:]]).sum(dim=0, dtype=torch.uint8), out=nearest)
+        torch.minimum(nearest, (all_orders != all_orders[:, chosen[-1:]]).sum(dim=0, dtype=torch.uint8), out=nearest)
         chosen.append(int(nearest.argmax()))
-    return everyone[:, chosen].T.long().contiguous()
+    return all_orders[:, chosen].T.long().contiguous()

@@ -3,12 +3,9 @@ import math
 import torch
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Recipe, Share
 from leaven.modalities import Pixels
 from leaven.modules import mlp
-from leaven.views import Views
 from leaven.views.patches import cut_patches, drop_colors, enlarge_patches, enlarged_side, normalize_patch, patch_side
 
 NEIGHBOURS = torch.tensor([0, 1, 2, 3, 5, 6, 7, 8])  # the cells of a 3 x 3 grid around its middle, row by row
@@ -37,16 +34,13 @@ class RelativePosition(Method):
         encoder: Encoder,
         *,
         gap: float = 0.25,
-        jitter: float = 0.5,
+        jitter: Share = 0.5,
         enlarge: float = 0.5,
         normalize_patches: bool = True,
-        drop: float = 0.0,
+        drop: Share = 0.0,
         classifier: tuple[int, ...] = (512,),
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if not (0 <= jitter <= 1 and 0 <= drop <= 1):
-            raise UserError(f"jitter and drop must be from 0 to 1, not {jitter} and {drop}")
+        super().__init__(encoder)
         side = min(encoder.input.shape[1:])
         self.patch, self.shown = patch_side(side, 3, gap), enlarged_side(side, enlarge, getattr(encoder, "patch", 1))
         self.jitter, self.normalize_patches, self.drop = jitter, normalize_patches, drop
@@ -71,7 +65,7 @@ class RelativePosition(Method):
             kept = draw.child("kept").integers(channels, rows).to(pair[0].device)
             dropped = draw.child("drop").chance(self.drop, rows)[:, None, None, None].to(pair[0].device)
             noise = [draw.child("noise", number).normal(*patch.shape).to(patch) for number, patch in enumerate(pair)]
-            pair = [torch.where(dropped, drop_colors(patch, kept, each), patch) for patch, each in zip(pair, noise, strict=True)]
+            pair = [torch.where(dropped, drop_colors(patch, kept, grain), patch) for patch, grain in zip(pair, noise, strict=True)]
         return pair
 
     def forward(self, views):

@@ -4,11 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Encoder, Method, Outputs, Recipe
 from leaven.modalities import Pixels
-from leaven.views import Views, rotate, turn_inside
+from leaven.views import rotate, turn_inside
 
 
 class Rotation(Method):
@@ -25,8 +24,8 @@ class Rotation(Method):
     purpose = "reconstruction"
     loss_over_batch = False
 
-    def __init__(self, encoder: Encoder, *, angles: tuple[int, ...] = (0, 90, 180, 270), inside: bool = False, views: Views | None = None):
-        super().__init__(encoder, views)
+    def __init__(self, encoder: Encoder, *, angles: tuple[int, ...] = (0, 90, 180, 270), inside: bool = False):
+        super().__init__(encoder)
         if len({angle % 360 for angle in angles}) < max(2, len(angles)):
             raise UserError(f"angles {angles} are not two or more different ones")
         if not inside and any(angle % 90 for angle in angles):

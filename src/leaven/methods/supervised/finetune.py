@@ -4,13 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
-from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.losses import weighted_contrast
-from leaven.methods.method import Outputs, Recipe, Rule
+from leaven.methods import DataSpec, Encoder, NonNegative, Outputs, PositiveShare, Recipe, Rule, Share
 from leaven.methods.supervised.supervised import Supervised
-from leaven.views import Views
 
 CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 2022
 PROBED_ON = 10_000  # labeled samples, at most, that the classifier is first fitted on
@@ -25,7 +22,7 @@ class Finetune(Supervised):
     probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: where the kept weights are on the
     line from that start (0) to the end of the training (1). contrast: weight of the agreement of features of one class (0: none; Khosla et al. 2020).
     distillation: weight of the distance of logits from those that a sample had when it was last seen, which then also say what is similar for the
-    contrast (0: none; Chang and Chen 2022). class_weights, label_smoothing, mixup: as in `supervised`.
+    contrast (0: none; Chang and Chen 2022).
     """
 
     paper = "Robust Fine-Tuning of Zero-Shot Models (Wortsman et al.)"
@@ -41,23 +38,14 @@ class Finetune(Supervised):
         data: DataSpec,
         *,
         train: str = "all",
-        layer_decay: float = 0.8,
+        layer_decay: PositiveShare = 0.8,
         probe_first: bool = True,
-        interpolation: float = 0.5,
-        contrast: float = 0.0,
-        distillation: float = 0.0,
-        class_weights: str = "none",
-        label_smoothing: float = 0.0,
-        mixup: float = 0.0,
-        views: Views | None = None,
+        interpolation: Share = 0.5,
+        contrast: NonNegative = 0.0,
+        distillation: NonNegative = 0.0,
+        **supervised,
     ):
-        super().__init__(encoder, data, class_weights=class_weights, label_smoothing=label_smoothing, mixup=mixup, views=views)
-        if not 0 < layer_decay <= 1:
-            raise UserError(f"layer_decay must be above 0 and at most 1, not {layer_decay}")
-        if not 0 <= interpolation <= 1:
-            raise UserError(f"interpolation must be from 0 to 1, not {interpolation}")
-        if min(contrast, distillation) < 0:
-            raise UserError("contrast and distillation must be 0 or more")
+        super().__init__(encoder, data, **supervised)
         self.probe_first, self.interpolation, self.contrast, self.distillation = probe_first, interpolation, contrast, distillation
         self.loss_over_batch = bool(contrast or distillation)  # type: ignore[misc]
         if distillation:
@@ -151,7 +139,7 @@ class Finetune(Supervised):
 def softened_divergence(logits, before):
     """(B,) KL from softened earlier probabilities to the present ones, times the squared temperature, which keeps gradients as large (Hinton et al.
     2015)."""
-    now, was = (each / SOFTNESS for each in (logits, before))
+    now, was = logits / SOFTNESS, before / SOFTNESS
     return F.kl_div(now.log_softmax(1), was.log_softmax(1), reduction="none", log_target=True).sum(1) * SOFTNESS**2
 
 

@@ -1,16 +1,14 @@
 import math
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
-from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.methods import DataSpec, Encoder, Method, NonNegative, Outputs, Recipe, Stage
 from leaven.modalities.modality import fitted
 from leaven.modules.calibration import best_temperature
-from leaven.views import Views
 
 CALIBRATES = 100  # held-out labels from which one number, the temperature, can be learned
 
@@ -38,18 +36,13 @@ class Supervised(Method):
         encoder: Encoder,
         data: DataSpec,
         *,
-        class_weights: str = "none",
+        class_weights: Literal["none", "balanced"] = "none",
         label_smoothing: float = 0.0,
-        mixup: float = 0.0,
-        views: Views | None = None,
+        mixup: NonNegative = 0.0,
     ):
-        super().__init__(encoder, views)
+        super().__init__(encoder)
         if data.classes < 2:
             raise UserError("supervised learning needs labels of two classes or more", hint="give them with --labels")
-        if class_weights not in ("none", "balanced"):
-            raise UserError(f"class_weights cannot be {class_weights!r}", hint="choose none or balanced")
-        if mixup < 0:
-            raise UserError(f"mixup must be 0 or more, not {mixup}")
         self.class_weights, self.label_smoothing, self.mixup = class_weights, label_smoothing, mixup
         self.classifier = nn.Linear(encoder.dim, data.classes)
         self.register_buffer("weights", torch.ones(data.classes))

@@ -1,9 +1,8 @@
 from leaven.encoders import TextEncoder
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Method, Outputs, Recipe
 from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.text_decoder import gumbel, written
 from leaven.modules.vocabulary import VocabularyHead, chance_of, mean_nats
-from leaven.views import Views
 
 
 class CausalLM(Method):
@@ -19,8 +18,8 @@ class CausalLM(Method):
     recipe = Recipe(lr=1e-3, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
     log_prob_is = "log-likelihood"
 
-    def __init__(self, encoder: TextEncoder, *, views: Views | None = None):
-        super().__init__(encoder, views)
+    def __init__(self, encoder: TextEncoder):
+        super().__init__(encoder)
         self.head = VocabularyHead(encoder, plain=True)
 
     def views(self, batch, draw):

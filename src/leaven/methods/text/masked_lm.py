@@ -1,11 +1,9 @@
 from functools import partial
 
-from leaven.data.spec import DataSpec
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.methods import DataSpec, Method, NonNegative, Outputs, PartialShare, Recipe, Stage
 from leaven.modules.vocabulary import VocabularyHead, chance_of, hidden_tokens, mean_nats
-from leaven.views import Views
 
 
 class MaskedLM(Method):
@@ -30,16 +28,13 @@ class MaskedLM(Method):
         encoder: TextEncoder,
         data: DataSpec,
         *,
-        mask_ratio: float = 0.15,
-        masked: float = 0.8,
-        swapped: float = 0.1,
+        mask_ratio: PartialShare = 0.15,
+        masked: NonNegative = 0.8,
+        swapped: NonNegative = 0.1,
         whiten: bool = True,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if not 0 < mask_ratio < 1:
-            raise UserError(f"mask_ratio must be above 0 and below 1, not {mask_ratio}")
-        if masked < 0 or swapped < 0 or masked + swapped > 1:
+        super().__init__(encoder)
+        if masked + swapped > 1:
             raise UserError(f"masked and swapped must be shares of the hidden tokens, with a sum of at most 1, not {masked} and {swapped}")
         if "mask" not in encoder.input.special:
             raise UserError("this tokeniser has no mask token", hint="choose another --encoder, or leave it out")

@@ -2,10 +2,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from leaven.data.spec import DataSpec
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import DataSpec, Method, Outputs, Positive, Recipe
 from leaven.modalities import modality_of
 
 PAIR, TRIPLET = ("a", "b"), ("anchor", "positive", "negative")
@@ -26,13 +25,14 @@ class SentenceBERT(Method):
     modality = "text"
     loss_over_batch = False
     roles = PAIR
+    purpose = ""
     recipe = Recipe(lr=3e-4, batch=64, weight_decay=0.01, warmup=0.1, clip=1.0)
 
-    def __init__(self, encoder: TextEncoder, data: DataSpec, *, margin: float = 1.0, lowest: float = 0.0, highest: float = 5.0):
-        super().__init__()
-        if margin <= 0 or highest <= lowest:
-            raise UserError("margin must be above 0, and highest above lowest")
-        self.encoder, self.margin, self.lowest, self.highest = encoder, margin, lowest, highest
+    def __init__(self, encoder: TextEncoder, data: DataSpec, *, margin: Positive = 1.0, lowest: float = 0.0, highest: float = 5.0):
+        super().__init__(encoder)
+        if highest <= lowest:
+            raise UserError(f"highest must be above lowest, not {highest} and {lowest}")
+        self.margin, self.lowest, self.highest = margin, lowest, highest
         self.names = tuple(self.inputs(data))
         self.scored = "score" in data.roles
         self.learns_labels = not self.scored and len(self.names) == 2

@@ -4,12 +4,10 @@ from functools import partial
 import torch
 from torch import nn
 
-from leaven.data.spec import DataSpec
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
 from leaven.losses import info_nce
-from leaven.methods.method import Method, Outputs, Recipe, Stage
-from leaven.views import Views
+from leaven.methods import DataSpec, Method, Outputs, Positive, Recipe, Stage
 
 
 class SimCSE(Method):
@@ -31,19 +29,9 @@ class SimCSE(Method):
     encoder: TextEncoder
 
     def __init__(
-        self,
-        encoder: TextEncoder,
-        data: DataSpec,
-        *,
-        temperature: float = 0.05,
-        head: int = 256,
-        two_masks: bool = True,
-        whiten: bool = True,
-        views: Views | None = None,
+        self, encoder: TextEncoder, data: DataSpec, *, temperature: Positive = 0.05, head: int = 256, two_masks: bool = True, whiten: bool = True
     ):
-        super().__init__(encoder, views)
-        if temperature <= 0:
-            raise UserError(f"temperature must be above 0, not {temperature}")
+        super().__init__(encoder)
         if two_masks and not drops(encoder):
             raise UserError("without dropout both encodings of a text are the same", hint="give the encoder some: --set encoder.dropout=0.1")
         self.temperature, self.two_masks, self.whiten = temperature, two_masks, whiten

@@ -1,11 +1,9 @@
 import math
 
 from leaven.encoders import TextEncoder
-from leaven.errors import UserError
 from leaven.losses import nt_xent
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Method, NonNegative, Outputs, PartialShare, Positive, Recipe
 from leaven.modules.vocabulary import VocabularyHead, hidden_tokens, mean_nats
-from leaven.views import Views
 
 PAIR = ("anchor", "positive")
 
@@ -30,12 +28,8 @@ class SpokenCSE(Method):
     roles = PAIR
     recipe = Recipe(lr=5e-4, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
 
-    def __init__(
-        self, encoder: TextEncoder, *, temperature: float = 0.2, masked_weight: float = 1.0, mask_ratio: float = 0.15, views: Views | None = None
-    ):
-        super().__init__(encoder, views)
-        if temperature <= 0 or masked_weight < 0 or not 0 < mask_ratio < 1:
-            raise UserError("temperature must be above 0, masked_weight 0 or more, mask_ratio above 0 and below 1")
+    def __init__(self, encoder: TextEncoder, *, temperature: Positive = 0.2, masked_weight: NonNegative = 1.0, mask_ratio: PartialShare = 0.15):
+        super().__init__(encoder)
         self.temperature, self.masked_weight, self.mask_ratio = temperature, masked_weight, mask_ratio
         self.head = VocabularyHead(encoder)
 

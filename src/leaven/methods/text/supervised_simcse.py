@@ -3,11 +3,9 @@ import math
 import torch
 from torch import nn
 
-from leaven.data.spec import DataSpec
 from leaven.encoders import TextEncoder
-from leaven.errors import UserError
 from leaven.losses import info_nce
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import DataSpec, Method, Outputs, Positive, Recipe
 
 PAIR, TRIPLET = ("anchor", "positive"), ("anchor", "positive", "negative")
 
@@ -25,13 +23,12 @@ class SupervisedSimCSE(Method):
     year = 2021
     modality = "text"
     roles = PAIR
+    purpose = ""
     recipe = Recipe(lr=5e-4, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
 
-    def __init__(self, encoder: TextEncoder, data: DataSpec, *, temperature: float = 0.05, head: int = 256):
-        super().__init__()
-        if temperature <= 0:
-            raise UserError(f"temperature must be above 0, not {temperature}")
-        self.encoder, self.temperature, self.names = encoder, temperature, tuple(self.inputs(data))
+    def __init__(self, encoder: TextEncoder, data: DataSpec, *, temperature: Positive = 0.05, head: int = 256):
+        super().__init__(encoder)
+        self.temperature, self.names = temperature, tuple(self.inputs(data))
         self.head = nn.Sequential(nn.Linear(encoder.dim, head), nn.Tanh()) if head else nn.Identity()
 
     @classmethod

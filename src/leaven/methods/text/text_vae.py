@@ -1,12 +1,10 @@
 import torch
 
 from leaven.encoders import TextEncoder
-from leaven.errors import UserError
 from leaven.losses.variational import gaussian_log_prob, log_mean_exp, reparameterize
-from leaven.methods.method import Outputs, Recipe
+from leaven.methods import NonNegative, Outputs, Recipe, Share
 from leaven.methods.variational import Variational
 from leaven.modules.text_decoder import TextDecoder, gumbel
-from leaven.views import Views
 
 
 class TextVAE(Variational):
@@ -15,9 +13,8 @@ class TextVAE(Variational):
     A decoder that knows the tokens so far may leave the code unused. Therefore the KL is annealed, parts of it are free, and tokens are hidden from
     the decoder.
 
-    code: how many numbers. beta: weight of the KL (1 gives the bound). annealing: share of the training (0-1) over which that weight rises from 0.
-    free_bits: nats that each number of the code may carry at no cost, on the mean of the batch (Kingma et al. 2016, eq. 15). word_dropout: share of
-    tokens that are hidden from the decoder (0-1). depth: layers of the decoder. bound_samples: codes per text for `log_prob`.
+    code: how many numbers. word_dropout: share of tokens that are hidden from the decoder (0-1). depth: layers of the decoder. bound_samples: codes
+    per text for `log_prob`.
     """
 
     paper = "Generating Sentences from a Continuous Space (Bowman et al.)"
@@ -31,17 +28,13 @@ class TextVAE(Variational):
         encoder: TextEncoder,
         *,
         code: int = 32,
-        beta: float = 1.0,
-        annealing: float = 0.5,
-        free_bits: float = 0.1,
-        word_dropout: float = 0.3,
+        annealing: Share = 0.5,
+        free_bits: NonNegative = 0.1,
+        word_dropout: Share = 0.3,
         depth: int = 1,
-        bound_samples: int = 50,
-        views: Views | None = None,
+        **variational,
     ):
-        if not 0 <= word_dropout <= 1:
-            raise UserError(f"word_dropout must be from 0 to 1, not {word_dropout}")
-        super().__init__(encoder, code, views, beta=beta, annealing=annealing, free_bits=free_bits, bound_samples=bound_samples)
+        super().__init__(encoder, code, annealing=annealing, free_bits=free_bits, **variational)
         self.word_dropout = word_dropout
         self.decoder = TextDecoder(self.encoder.inner, code, depth=depth)
 

@@ -1,12 +1,10 @@
 import torch
 
 from leaven.encoders import TextEncoder
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe
+from leaven.methods import Method, Outputs, Recipe, ShareBelowOne
 from leaven.modalities import Tokens
 from leaven.modules.text_decoder import TextDecoder
 from leaven.modules.vocabulary import chance_of, mean_nats
-from leaven.views import Views
 
 
 class TSDAE(Method):
@@ -24,10 +22,8 @@ class TSDAE(Method):
     purpose = "plain"
     recipe = Recipe(lr=5e-4, batch=128, weight_decay=0.01, warmup=0.1, clip=1.0)
 
-    def __init__(self, encoder: TextEncoder, *, deleted: float = 0.6, depth: int = 2, views: Views | None = None):
-        super().__init__(encoder, views)
-        if not 0 <= deleted < 1:
-            raise UserError(f"deleted must be a share from 0 to below 1, not {deleted}")
+    def __init__(self, encoder: TextEncoder, *, deleted: ShareBelowOne = 0.6, depth: int = 2):
+        super().__init__(encoder)
         self.deleted = deleted
         self.decoder = TextDecoder(encoder, encoder.dim, depth=depth)
 

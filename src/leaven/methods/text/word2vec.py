@@ -1,16 +1,14 @@
 import math
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from leaven.encoders.word_vectors import WordVectors
-from leaven.errors import UserError
-from leaven.methods.method import Method, Outputs, Recipe, Stage
+from leaven.methods import Count, Method, NonNegative, Outputs, Positive, Recipe, Stage
 from leaven.modalities.tokenizer import TokenizerChoice
-from leaven.views import Views
 
-MODELS = ("skip_gram", "cbow")
 BLOCK = 32  # words whose neighbours are found by one product of matrices
 
 
@@ -41,19 +39,14 @@ class Word2Vec(Method):
         self,
         encoder: WordVectors,
         *,
-        model: str = "skip_gram",
-        window: int = 5,
-        negatives: float = 5.0,
-        shared: int = 128,
-        subsample: float = 1e-4,
+        model: Literal["skip_gram", "cbow"] = "skip_gram",
+        window: Count = 5,
+        negatives: Positive = 5.0,
+        shared: Count = 128,
+        subsample: NonNegative = 1e-4,
         power: float = 0.75,
-        views: Views | None = None,
     ):
-        super().__init__(encoder, views)
-        if model not in MODELS:
-            raise UserError(f"no model is named {model!r}", hint=f"choose {' or '.join(MODELS)}")
-        if window < 1 or negatives <= 0 or shared < 1 or subsample < 0:
-            raise UserError("window and shared must be 1 or more, negatives above 0, subsample 0 or more")
+        super().__init__(encoder)
         self.model, self.window, self.negatives, self.shared, self.subsample, self.power = model, window, negatives, shared, subsample, power
         self.shift = math.log(negatives)
         self.outputs = nn.Embedding(encoder.input.vocabulary, encoder.dim)
