@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from leaven.draw import Draw
-from leaven.modalities import Counts, Value
+from leaven.modalities import Counts
 from leaven.views.views import Views
 
 
@@ -17,23 +16,15 @@ class CountViews(Views):
     kind = "counts"
     modality = "counts"
 
-    count: int = 2
     drop: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_count()
         self._require_probabilities("drop")
 
-    def __call__(self, value: Value, draw: Draw) -> list[Value]:
-        """`count` views: Counts, (B, D) of the input's type."""
-        self._expect(value)
-        assert isinstance(value, Counts)
-        with torch.no_grad():
-            return [Counts(self._view(value.counts, view, draw)) for view in range(self.count)]
-
-    def _view(self, counts: Tensor, view: int, draw: Draw) -> Tensor:
+    def view(self, value: Counts, number: int, draw: Draw) -> Counts:
+        counts = value.counts
         if not self.drop:
-            return counts.clone()
-        kept = counts * ~draw.child("drop", view).chance(self.drop, *counts.shape).to(counts.device)
-        return torch.where(kept.any(dim=1, keepdim=True), kept, counts)
+            return Counts(counts.clone())
+        kept = counts * ~draw.child("drop", number).chance(self.drop, *counts.shape).to(counts.device)
+        return Counts(torch.where(kept.any(dim=1, keepdim=True), kept, counts))

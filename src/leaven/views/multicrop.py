@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from leaven.draw import Draw
 from leaven.modalities import Geometry, Value
 from leaven.views.pictures import PictureViews
-from leaven.views.views import is_number
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,9 @@ class MultiCropViews(PictureViews):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require("local_count", isinstance(self.local_count, int) and self.local_count >= 0, "a whole number from 0")
-        self._require("local_max", is_number(self.local_max) and 0 < self.local_max <= 1, "above 0 and at most 1")
-        low = is_number(self.local_min) and 0 < self.local_min <= self.local_max
-        self._require("local_min", low, f"above 0 and at most local_max = {self.local_max}")
-        self._require("local_size", self.local_size is None or (isinstance(self.local_size, int) and self.local_size >= 1), "a number of pixels")
+        self._require_whole("local_count", 0)
+        self._require_areas("local_min", "local_max")
+        self._require_pixels("local_size")
 
     def with_geometry(self, value: Value, draw: Draw) -> tuple[list[Value], list[Geometry | None]]:
         """`count` + `local_count` views: Pixels, float32 in 0-1."""

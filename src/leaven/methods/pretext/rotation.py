@@ -8,7 +8,8 @@ from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modalities import Pixels
-from leaven.views import Views, rotate, turn_inside
+from leaven.views import Views
+from leaven.views.crop import rotate, turn_inside
 
 
 class Rotation(Method):
