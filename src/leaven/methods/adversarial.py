@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Stage
 from leaven.modules import Teacher
-from leaven.modules.samples import deviation, energy_distance
+from leaven.modules.adversaries import deviation, energy_distance
 from leaven.views import default_views
 
 JUDGED_FROM = 200  # turns of the generator: before that, its samples are still noise, and far from their own moving average

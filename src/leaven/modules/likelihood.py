@@ -74,7 +74,6 @@ class Likelihood(nn.Module):
         return self.modality.numbers(x).flatten(1)
 
     def within_0_and_1(self, numbers: Tensor) -> Tensor:
-        """The numbers, or UserError where they are not in 0-1."""
         if numbers.numel():
             self.check(*(edge.item() for edge in numbers.aminmax()))
         return numbers
@@ -234,14 +233,9 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {likelihood.name: likelihood for like
 
 
 def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian", own: bool = False, levels: int = 256) -> Likelihood:
-    """The likelihood of this name.
-
-    "auto" takes Bernoulli if nearly all numbers are near 0 or 1, and `otherwise` if not. If the modality does not offer that one, it takes the
-    modality's first.
+    """The likelihood of this name. "auto": Bernoulli for numbers near 0 or 1, else `otherwise`; if the modality offers neither, its first.
 
     own: whether each value of a Gaussian has its own deviation. levels: of a categorical likelihood.
-
-    Raises UserError for an unknown name, and for a likelihood that the modality does not have.
     """
     offered = modality_of(input).likelihoods
     if not offered:

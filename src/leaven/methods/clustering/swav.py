@@ -8,8 +8,8 @@ from leaven.errors import UserError
 from leaven.losses import across_crops
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import mlp
+from leaven.modules.heads import Prototypes, sinkhorn
 from leaven.modules.memory import Queue
-from leaven.modules.prototypes import Prototypes, sinkhorn
 from leaven.views import Views
 
 

@@ -8,8 +8,7 @@ from leaven.errors import UserError
 from leaven.losses import across_crops
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import Teacher
-from leaven.modules.heads import DINOHead
-from leaven.modules.prototypes import Centering
+from leaven.modules.heads import Centering, DINOHead
 from leaven.views import Views
 
 

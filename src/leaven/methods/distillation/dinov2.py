@@ -4,7 +4,7 @@ from torch.nn import functional as F
 from leaven.encoders import Encoder
 from leaven.methods.distillation.ibot import IBOT
 from leaven.methods.method import Recipe
-from leaven.modules.prototypes import Balancing
+from leaven.modules.heads import Balancing
 from leaven.views import Views
 
 

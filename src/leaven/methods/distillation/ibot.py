@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from leaven.encoders import Encoder
+from leaven.encoders.encoder import Hidden
 from leaven.losses import across_crops
 from leaven.methods.distillation.dino import DINO
 from leaven.methods.method import Outputs, Recipe
@@ -69,7 +70,7 @@ class IBOT(DINO):
         crops, hidden = views["crops"], torch.cat(views["hidden"])
         large, small = crops[: self.augment.count], crops[self.augment.count :]
         pictures = large[0].cat(large)
-        seen = self.encoder.token_features(pictures, hidden=places_to_mask(hidden, math.prod(self.grid)), mask_token=self.mask_token)
+        seen = self.encoder.token_features(pictures, hidden=Hidden(places_to_mask(hidden, math.prod(self.grid)), self.mask_token))
         features = [*seen.features.chunk(len(large)), *self.encode(small)]
         with torch.no_grad():
             encoder, *heads = self.teacher.network

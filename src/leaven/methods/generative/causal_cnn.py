@@ -7,10 +7,9 @@ from torch.nn import functional as F
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import build_encoder
-from leaven.encoders.causal import Causal
+from leaven.encoders.causal import Causal, GatedConv, through
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
-from leaven.modules.gated import GatedConv, through
 from leaven.modules.likelihood import choose_likelihood
 from leaven.views import Views
 

@@ -3,6 +3,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from leaven.encoders import Encoder
+from leaven.encoders.encoder import Hidden
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import Teacher
@@ -74,9 +75,9 @@ class Data2Vec(Method):
         sample, hidden = views["sample"], views["hidden"]
         whole = self.targets(sample)
         if not self.encoder.input.planar:
-            tokens = self.encoder.token_features(sample, hidden=hidden, mask_token=self.mask_token).tokens
+            tokens = self.encoder.token_features(sample, hidden=Hidden(hidden, self.mask_token)).tokens
             return Outputs(prediction=self.predict(tokens), target=whole, hidden=hidden, embeddings=[whole[:, 0]])
-        tokens = self.encoder.token_features(sample, hidden=places_to_mask(hidden, whole.shape[1]), mask_token=self.mask_token).tokens
+        tokens = self.encoder.token_features(sample, hidden=Hidden(places_to_mask(hidden, whole.shape[1]), self.mask_token)).tokens
         prediction = self.predict(gather_tokens(tokens, hidden))
         return Outputs(prediction=prediction, target=gather_tokens(whole, hidden), embeddings=[whole[:, whole.shape[1] // 2]])
 

@@ -6,8 +6,7 @@ from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modules import Teacher
-from leaven.modules.patches import gather_tokens, sincos_positions
-from leaven.modules.transformer import Transformer
+from leaven.modules.patches import Transformer, gather_tokens, sincos_positions
 from leaven.views import Views
 from leaven.views.masks import multi_block
 

@@ -3,8 +3,7 @@ from torch import nn
 
 from leaven.encoders import Encoder
 from leaven.methods.method import Method, Outputs, Recipe
-from leaven.modules.patches import gather_tokens, patchify, sincos_positions
-from leaven.modules.transformer import Transformer
+from leaven.modules.patches import Transformer, gather_tokens, patchify, sincos_positions
 from leaven.views import Views
 from leaven.views.masks import ORDERS, check_mask
 

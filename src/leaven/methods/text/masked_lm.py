@@ -4,7 +4,7 @@ from leaven.data.spec import DataSpec
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe, Stage
-from leaven.modules.vocabulary import VocabularyHead, chance_of, hidden_tokens, mean_nats
+from leaven.modules.text import VocabularyHead, chance_of, hidden_tokens, mean_nats
 from leaven.views import Views
 
 

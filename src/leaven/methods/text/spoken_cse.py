@@ -4,7 +4,7 @@ from leaven.encoders import TextEncoder
 from leaven.errors import UserError
 from leaven.losses import nt_xent
 from leaven.methods.method import Method, Outputs, Recipe
-from leaven.modules.vocabulary import VocabularyHead, hidden_tokens, mean_nats
+from leaven.modules.text import VocabularyHead, hidden_tokens, mean_nats
 from leaven.views import Views
 
 PAIR = ("anchor", "positive")

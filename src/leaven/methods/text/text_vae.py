@@ -5,7 +5,7 @@ from leaven.errors import UserError
 from leaven.losses.variational import gaussian_log_prob, log_mean_exp, reparameterize
 from leaven.methods.method import Outputs, Recipe
 from leaven.methods.variational import Variational
-from leaven.modules.text_decoder import TextDecoder, gumbel
+from leaven.modules.text import TextDecoder, gumbel
 from leaven.views import Views
 
 

@@ -4,8 +4,7 @@ from leaven.encoders import TextEncoder
 from leaven.errors import UserError
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.modalities import Tokens
-from leaven.modules.text_decoder import TextDecoder
-from leaven.modules.vocabulary import chance_of, mean_nats
+from leaven.modules.text import TextDecoder, chance_of, mean_nats
 from leaven.views import Views
 
 
