@@ -64,18 +64,18 @@ def test_resized_crop_is_torchvisions(channels, sides, size):
         crop = tv.resized_crop(picture, int(top), int(left), int(height), int(width), list(size), antialias=True)
         return tv.horizontal_flip(crop) if flip else crop
 
-    ours, theirs = crop.resized_crop(x, *boxes, size, flip), each(unit(x), expected, *boxes, flip)
+    ours, theirs = crop.resized_crop(x, boxes, size, flip), each(unit(x), expected, *boxes, flip)
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(crop.resized_crop(unit(x), *boxes, size, flip), theirs, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(crop.resized_crop(unit(x), boxes, size, flip), theirs, atol=TOLERANCE, rtol=0)
 
 
 def test_dense_and_one_by_one_crops_agree(monkeypatch):
     x, boxes = pictures(height=40, width=48), crop.sample_boxes(Draw(3), COUNT, 40, 48)
     flip = torch.arange(COUNT) % 3 == 0
-    dense = crop.resized_crop(x, *boxes, (30, 20), flip)
+    dense = crop.resized_crop(x, boxes, (30, 20), flip)
     monkeypatch.setattr("leaven.views.crop.DENSE_PIXELS", 0)
-    torch.testing.assert_close(crop.resized_crop(x, *boxes, (30, 20), flip), dense, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(crop.resized_crop(x, boxes, (30, 20), flip), dense, atol=TOLERANCE, rtol=0)
 
 
 def test_boxes_fit_and_cover_the_asked_shares():
@@ -261,7 +261,7 @@ def test_views_are_the_chain_of_their_changes():
     x, draw = pictures(32), Draw("chain")
     out = PictureViews(count=1, **ALL_ON)(Pixels(x), Draw("chain"))[0].pixels
     flip = draw.child("flip", 0).chance(0.5, 32)
-    y = crop.resized_crop(x, *crop.sample_boxes(draw.child("crop", 0), 32, 32, 32), (32, 32), flip)
+    y = crop.resized_crop(x, crop.sample_boxes(draw.child("crop", 0), 32, 32, 32), (32, 32), flip)
     in_colour = jittered(y, color.sample_jitter(draw.child("jitter", 0), 32, 0.4, 0.4, 0.4, 0.1))
     for chosen, changed in [
         (draw.child("jitter_on", 0).chance(0.8, 32), lambda y: in_colour),

@@ -116,12 +116,8 @@ class MLP(Encoder):
         return self.layers(self.normalize(x))
 
     def depths(self) -> list[list[str]]:
-        blocks: list[list[nn.Module]] = []
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                blocks.append([])
-            blocks[-1].append(layer)
-        return [names_within(self, *block) for block in blocks]
+        triples = (self.layers[start : start + 3] for start in range(0, len(self.layers), 3))  # linear layer, batch norm, ReLU
+        return [names_within(self, *triple) for triple in triples]
 
 
 def follows(after: Float[Tensor, " outputs"], before: Float[Tensor, " inputs"]) -> Float[Tensor, "outputs inputs"]:

@@ -81,7 +81,8 @@ class TextEncoder(TextReader):
             raise UserError("this text is not in tokens yet")
         super().__init__(dataclasses.replace(input, mean=(), std=()), network.config.hidden_size)
         self.network, self.pooling = network, pooling
-        self.first_position = first_position(network)
+        padding = getattr(getattr(getattr(network, "embeddings", None), "position_embeddings", None), "padding_idx", None)
+        self.first_position = 0 if padding is None else padding + 1  # RoBERTa and its relatives count from the one after padding
         self.whitening = Whitening(self.dim)
 
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
@@ -225,13 +226,6 @@ class HuggingFaceText(TextEncoder):
 
     def kept_arguments(self) -> dict[str, Any]:
         return {"config": self.config}
-
-
-def first_position(network: Any) -> int:
-    """The number of a text's first position: RoBERTa and its relatives count from the one after padding."""
-    positions = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
-    padding = getattr(positions, "padding_idx", None)
-    return 0 if padding is None else padding + 1
 
 
 def bare_network(config: Any, model: str | None = None) -> Any:

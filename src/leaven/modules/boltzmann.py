@@ -276,5 +276,6 @@ class Stack(nn.Module):
         machine = self.machines[top]
         hidden = self.chains[top].rows(count) if self.chains else machine.at_rest(count, draw.child("rest"))
         for step in range(steps):
-            hidden = machine.up(machine.down(hidden, draw.child(step, "visible")), draw.child(step, "hidden"))
+            visible = machine.down(hidden, draw.child(step, "visible"))
+            hidden = machine.up(visible, draw.child(step, "hidden"))
         return self.down(visible, top, draw)

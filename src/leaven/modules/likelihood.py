@@ -21,21 +21,17 @@ class Likelihood(nn.Module):
     """p(x | outputs), independent for each value of a sample. All sums are over the values of a sample, in nats: never means.
 
     per_value: how many outputs a decoder gives for each value. Outputs are (batch, values, per_value), targets (batch, values); `mean` and `sample`
-    take the outputs of any of the values.
+    take the outputs of any of the values. chance: nats per sample (as a loss) under a model that knows nothing; None where there is no such number.
     """
 
     name: ClassVar[str]
     per_value: int = 1
+    chance: float | None = None
 
     def __init__(self, input: InputSpec):
         super().__init__()
         self.input, self.modality = input, modality_of(input)
         self.values = math.prod(input.shape)
-
-    @property
-    def chance(self) -> float | None:
-        """Nats per sample (as a loss) under a model that knows nothing; None where there is no such number."""
-        return None
 
     @abstractmethod
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
@@ -92,12 +88,9 @@ class Bernoulli(Likelihood):
 
     def __init__(self, input: InputSpec):
         super().__init__(input)
+        self.chance = self.values * math.log(2)
         if input.range is not None:
             self.check(*input.range)
-
-    @property
-    def chance(self) -> float:
-        return self.values * math.log(2)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
         numbers = self.expected(x)
@@ -172,10 +165,7 @@ class Categorical(Likelihood):
         if levels < 2:
             raise UserError(f"levels must be 2 or more, not {levels}")
         self.per_value = self.levels = levels
-
-    @property
-    def chance(self) -> float:
-        return self.values * math.log(self.levels)
+        self.chance = self.values * math.log(levels)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
         return (self.within_0_and_1(self.numbers(x)) * (self.levels - 1)).round()
@@ -205,9 +195,9 @@ class Multinomial(Likelihood):
 
     name = "multinomial"
 
-    @property
-    def chance(self) -> float:
-        return sum(self.input.mean) * math.log(self.values)
+    def __init__(self, input: InputSpec):
+        super().__init__(input)
+        self.chance = sum(input.mean) * math.log(self.values)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
         return self.numbers(x)

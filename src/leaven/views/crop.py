@@ -1,10 +1,11 @@
 """Geometry: random resized crops, flips and quarter turns, with parameters of each sample's own."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, Num, UInt8
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from leaven.draw import Draw
@@ -81,29 +82,22 @@ def separable(
 
 
 def resized_crop(
-    x: UInt8[Tensor, "batch channel height width"] | Float[Tensor, "batch channel height width"],
-    top: Int[Tensor, " batch"],
-    left: Int[Tensor, " batch"],
-    height: Int[Tensor, " batch"],
-    width: Int[Tensor, " batch"],
-    size: tuple[int, int],
-    flip: Bool[Tensor, " batch"] | None = None,
+    x: Num[Tensor, "batch channel height width"], box: Sequence[Int[Tensor, " batch"]], size: tuple[int, int], flip: Tensor | None = None
 ) -> Float[Tensor, "batch channel new_height new_width"]:
-    """Each sample's box resized to `size` = (height, width), then mirrored left to right where `flip`; float32 in 0-1.
+    """Each sample's box (see `sample_boxes`) resized to `size` = (height, width), then mirrored left to right where `flip`; float32 in 0-1.
 
-    Equals torchvision's `resized_crop` (bilinear, antialias=True) of the float picture within 1e-5. uint8 is divided by 255.
+    Equals torchvision's `resized_crop` (bilinear, antialias=True) of the float picture within 1e-5. uint8 is divided by 255, floats are in 0-1.
     """
-    whole_height, whole_width = x.shape[2:]
-    dense = x.device.type != "cpu" or max(whole_height * whole_width, size[0] * size[1]) <= DENSE_PIXELS
-    if dense:
-        columns = crop_matrices(left, width, whole_width, size[1], flip)
+    if x.device.type != "cpu" or max(x.shape[2] * x.shape[3], size[0] * size[1]) <= DENSE_PIXELS:
+        tops, lefts, heights, widths = box
+        columns = crop_matrices(lefts, widths, x.shape[3], size[1], flip)
         if x.dtype == torch.uint8:
             columns.mul_(1 / 255)
-        return separable(x.float(), crop_matrices(top, height, whole_height, size[0]), columns)
+        return separable(x.float(), crop_matrices(tops, heights, x.shape[2], size[0]), columns)
     out = torch.empty(*x.shape[:2], *size)
-    for i, (y0, x0, rows, columns) in enumerate(zip(*(side.tolist() for side in (top, left, height, width)), strict=True)):
-        box = x[i : i + 1, :, y0 : y0 + rows, x0 : x0 + columns].float()
-        out[i] = F.interpolate(box, size, mode="bilinear", antialias=True)[0]
+    for i, (top, left, height, width) in enumerate(zip(*(side.tolist() for side in box), strict=True)):
+        cut = x[i : i + 1, :, top : top + height, left : left + width].float()
+        out[i] = F.interpolate(cut, size, mode="bilinear", antialias=True)[0]
     if x.dtype == torch.uint8:
         out.mul_(1 / 255)
     return out if flip is None else horizontal_flip_(out, flip)

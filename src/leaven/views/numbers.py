@@ -24,7 +24,7 @@ class VectorViews(Views):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_positive("noise")
+        self._require_not_negative("noise")
         self._require_probabilities("drop")
 
     def view(self, value: Vector, number: int, draw: Draw) -> Vector:

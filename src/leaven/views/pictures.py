@@ -57,7 +57,7 @@ class PictureViews(Views):
         for name in ("ratio", "blur_sigma"):
             value = getattr(self, name)
             self._require(name, len(value) == 2 and all(map(is_number, value)) and 0 < value[0] <= value[1], "two numbers above 0, the smaller first")
-        self._require_positive("brightness", "contrast", "saturation")
+        self._require_not_negative("brightness", "contrast", "saturation")
         self._require("hue", is_number(self.hue) and 0 <= self.hue <= 0.5, "a number from 0 to 0.5")
         self._require_pixels("size")
 
@@ -115,7 +115,7 @@ class PictureViews(Views):
             x = pixels.index_select(0, target[part])
             mirrored = None if flip is None else flip[part]
             if self.crop_min < 1 or size != (height, width):
-                x = resized_crop(x, *(side[part] for side in box), size, mirrored)
+                x = resized_crop(x, [side[part] for side in box], size, mirrored)
             else:
                 x = Pixels(x).unit()
                 x = x if mirrored is None else horizontal_flip_(x, mirrored)

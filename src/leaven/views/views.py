@@ -90,7 +90,7 @@ class Views:
         value = getattr(self, name)
         self._require(name, isinstance(value, int) and value >= low, f"a whole number from {low}")
 
-    def _require_positive(self, *names: str) -> None:
+    def _require_not_negative(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             self._require(name, is_number(value) and value >= 0, "a number from 0")
