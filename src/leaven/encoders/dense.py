@@ -42,7 +42,6 @@ class Dense(Encoder):
         self.between, self.last = ACTIVATIONS[activation](), ACTIVATIONS[last]()
 
     def values(self, x: Value | Tensor) -> Float[Tensor, "batch values"]:
-        """What the first layer reads."""
         return (self.modality.modeled(self.unit(x), self.input) if self.raw else self.normalize(x)).flatten(1)
 
     def from_values(self, values: Float[Tensor, "batch values"]) -> Value:
@@ -98,7 +97,6 @@ class MaskedDense(Dense):
         return values
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        """Features are the last layer under the first ordering."""
         return self.hidden(self.values(x), 0)
 
 

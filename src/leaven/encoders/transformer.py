@@ -112,7 +112,6 @@ class TextEncoder(TextReader):
         return self.whitening(tokens[torch.arange(len(tokens), device=tokens.device), end])
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        """Features of texts of any length, or of tokens."""
         if isinstance(x, Text):
             return self.mean_of_pieces(x)
         read = self.in_tokens(x)

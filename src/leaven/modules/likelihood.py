@@ -66,7 +66,7 @@ class Likelihood(nn.Module):
         return self.modality.of_numbers(target.unflatten(1, self.input.shape))
 
     def numbers(self, x: Value) -> Float[Tensor, "batch values"]:
-        """Samples as people know them, such as pixels in 0-1, one row per sample."""
+        """Samples as people know them, such as pixels in 0-1."""
         return self.modality.numbers(x).flatten(1)
 
     def within_0_and_1(self, numbers: Tensor) -> Tensor:
