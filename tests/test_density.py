@@ -13,7 +13,7 @@ from leaven.data import Batch, open_data
 from leaven.data.spec import DataSpec
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
-from leaven.encoders.masked_dense import MaskedDense
+from leaven.encoders.dense import MaskedDense
 from leaven.losses.variational import gaussian_kl, gaussian_log_prob, log_mean_exp
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method

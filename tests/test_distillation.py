@@ -20,8 +20,7 @@ from leaven.methods.distillation.vicreg import covariance, variance_hinge
 from leaven.methods.method import Outputs
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Pixels
-from leaven.modules.heads import DINOHead
-from leaven.modules.prototypes import Centering, Prototypes, sinkhorn
+from leaven.modules.heads import Centering, DINOHead, Prototypes, sinkhorn
 from leaven.training.optimizers import build_optimizer, parameter_groups
 from leaven.views import MultiCropViews, PictureViews
 

@@ -525,7 +525,7 @@ def test_sigterm_outside_training_is_one_line_and_leaves_nothing_behind(work, ve
         words = ["pretrain", data, "--steps", 2, "--out", tmp_path / "run"]
     else:
         np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32), y=np.arange(60) % 2)
-        stop_in(sys.modules["leaven.encoders.mlp"].MLP, "forward", monkeypatch)
+        stop_in(sys.modules["leaven.encoders.dense"].MLP, "forward", monkeypatch)
         words = [work, vector_run, tmp_path / "data.npz", *(["--out", tmp_path / "vectors.npy"] if work == "embed" else [])]
     status, _, err = command(*words)
     assert status == 130

@@ -24,8 +24,8 @@ from leaven.methods.generative.gan import GAN
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Pixels, Vector
+from leaven.modules.adversaries import deviation, energy_distance
 from leaven.modules.batchnorm import has_batch_norm
-from leaven.modules.samples import deviation, energy_distance
 from leaven.training.trained import trained_method
 
 NUMBERS = InputSpec("vector", (3,), (100.0, -5.0, 0.0), (10.0, 0.1, 1.0))

@@ -13,7 +13,7 @@ OF_ONE_KIND = (
     "modalities/", "data/sources/", "views/",
     "data/open.py", "data/cache.py", "data/undecoded.py", "data/rewriting.py",
     "encoders/lab.py", "encoders/text_reader.py", "encoders/transformer.py", "encoders/word_vectors.py",
-    "methods/text/", "modules/text_decoder.py", "modules/vocabulary.py", "training/tokenization.py",
+    "methods/text/", "modules/text.py", "training/tokenization.py",
 )  # fmt: skip
 """Files that read one kind of data, by their names or since they are readers."""
 

@@ -121,7 +121,7 @@ def test_contrastive_divergence_of_many_steps_is_the_gradient_of_the_likelihood(
     def error(steps):
         noise = {name: each.double() for name, each in made.noise(Draw("gibbs"), len(data), steps).items()}
         found = made.contrast(data, noise, torch.zeros(len(data), 3, dtype=torch.float64) if persistent else None)
-        gradient = torch.autograd.grad(found.data_energy.mean() - found.model_energy.mean(), list(made.parameters()))
+        gradient = torch.autograd.grad(found["data_energy"].mean() - found["model_energy"].mean(), list(made.parameters()))
         return max((a - b).abs().max().item() for a, b in zip(gradient, wanted, strict=True))
 
     assert error(20) < 0.012 < error(1)  # 0.012: four standard errors of a mean over 40,000 binary states

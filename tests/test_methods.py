@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import leaven
 from leaven.data import Batch, open_data
 from leaven.encoders import build_encoder
+from leaven.encoders.convnet import SideBySideConv2d
 from leaven.losses import nt_xent
 from leaven.methods.distillation.byol import distance
 from leaven.methods.hyperparameters import explained, hyperparameters
@@ -23,7 +24,6 @@ from leaven.methods.method import Method, Outputs
 from leaven.methods.registry import find_method, registry
 from leaven.modalities import InputSpec, Pixels, Vector
 from leaven.modules import Teacher, mlp
-from leaven.modules.convolution import SideBySideConv2d
 from leaven.modules.patches import patchify, sincos_positions
 from leaven.run import named, when
 from leaven.training.devices import ASK_DRIVER, seed_device

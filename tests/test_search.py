@@ -197,8 +197,8 @@ def test_stored_vectors_give_the_same_answer_without_encoding_the_data(run, pict
     leaven.embed(run, pictures, out=tmp_path / out, shard_size=7)
     plain = leaven.search(run, pictures, 4)
     encoded = []
-    forward = leaven.encoders.ConvNet.forward
-    monkeypatch.setattr(leaven.encoders.ConvNet, "forward", lambda self, x: encoded.append(len(x)) or forward(self, x))
+    forward = leaven.encoders.convnet.ConvNet.forward
+    monkeypatch.setattr(leaven.encoders.convnet.ConvNet, "forward", lambda self, x: encoded.append(len(x)) or forward(self, x))
     stored = leaven.search(run, pictures, 4, vectors=tmp_path / out)
     assert [each["index"] for each in stored] == [each["index"] for each in plain]
     assert [each["similarity"] for each in stored] == pytest.approx([each["similarity"] for each in plain], abs=2e-6)

@@ -15,8 +15,7 @@ from leaven.data.spec import DataSpec
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.store import load_encoder
-from leaven.encoders.transformer import TextEncoder, fresh
-from leaven.encoders.whitening import Whitening
+from leaven.encoders.transformer import TextEncoder, Whitening, bare_network
 from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.protocol import Trial
 from leaven.evaluation.protocols.sts import rank_correlation, shape, whitened
@@ -25,7 +24,7 @@ from leaven.losses import info_nce, weighted_contrast
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec, Tokens, Vector
 from leaven.modules.packing import STEP, Packing
-from leaven.modules.vocabulary import hidden_tokens
+from leaven.modules.text import hidden_tokens
 
 SPECIAL = {"pad": 0, "unknown": 1, "begin": 2, "end": 3, "mask": 4}
 INPUT = InputSpec("text", (12,), vocabulary=40, special=SPECIAL)
@@ -82,7 +81,7 @@ def test_without_padding_every_token_has_the_features_that_it_has_with_padding(k
     )
     config.use_cache = False
     torch.manual_seed(0)
-    packed = TextEncoder(INPUT, fresh(config), "mean").eval()
+    packed = TextEncoder(INPUT, bare_network(config), "mean").eval()
     padded = AutoModel.from_config(config, attn_implementation="eager").eval()
     padded.load_state_dict(packed.network.state_dict(), strict=False)
     x = tokens(40)

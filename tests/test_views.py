@@ -8,11 +8,11 @@ import torch
 import torchvision.transforms.v2.functional as tv
 from torchvision import tv_tensors
 
-from leaven import views
 from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.modalities import Boxes, Geometry, Mask, Pixels, Signal, Tokens, Vector, modality_of
-from leaven.views import PictureViews, TextViews, VectorViews, Views, default_views, rotate, turn_inside
+from leaven.views import MultiCropViews, PictureViews, TextViews, VectorViews, Views, color, crop, default_views, filters
+from leaven.views.crop import rotate, turn_inside
 
 TOLERANCE = 1e-5
 COUNT = 12
@@ -57,30 +57,30 @@ def each(x: torch.Tensor, function, *parameters) -> torch.Tensor:
 )
 def test_resized_crop_is_torchvisions(channels, sides, size):
     x = pictures(channels=channels, height=sides[0], width=sides[1])
-    boxes = views.sample_boxes(Draw(3), COUNT, *sides, (0.08, 1.0))
+    boxes = crop.sample_boxes(Draw(3), COUNT, *sides, (0.08, 1.0))
     flip = torch.arange(COUNT) % 2 == 0
 
     def expected(picture, top, left, height, width, flip):
         crop = tv.resized_crop(picture, int(top), int(left), int(height), int(width), list(size), antialias=True)
         return tv.horizontal_flip(crop) if flip else crop
 
-    ours, theirs = views.resized_crop(x, *boxes, size, flip), each(unit(x), expected, *boxes, flip)
+    ours, theirs = crop.resized_crop(x, boxes, size, flip), each(unit(x), expected, *boxes, flip)
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(views.resized_crop(unit(x), *boxes, size, flip), theirs, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(crop.resized_crop(unit(x), boxes, size, flip), theirs, atol=TOLERANCE, rtol=0)
 
 
 def test_dense_and_one_by_one_crops_agree(monkeypatch):
-    x, boxes = pictures(height=40, width=48), views.sample_boxes(Draw(3), COUNT, 40, 48)
+    x, boxes = pictures(height=40, width=48), crop.sample_boxes(Draw(3), COUNT, 40, 48)
     flip = torch.arange(COUNT) % 3 == 0
-    dense = views.resized_crop(x, *boxes, (30, 20), flip)
+    dense = crop.resized_crop(x, boxes, (30, 20), flip)
     monkeypatch.setattr("leaven.views.crop.DENSE_PIXELS", 0)
-    torch.testing.assert_close(views.resized_crop(x, *boxes, (30, 20), flip), dense, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(crop.resized_crop(x, boxes, (30, 20), flip), dense, atol=TOLERANCE, rtol=0)
 
 
 def test_boxes_fit_and_cover_the_asked_shares():
     height, width, rows = 48, 64, 20_000
-    top, left, box_height, box_width = views.sample_boxes(Draw(0), rows, height, width, (0.2, 1.0))
+    top, left, box_height, box_width = crop.sample_boxes(Draw(0), rows, height, width, (0.2, 1.0))
     assert all(side.dtype == torch.int64 for side in (top, left, box_height, box_width))
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -102,7 +102,7 @@ def test_boxes_have_torchvisions_distribution():
     torch.manual_seed(0)
     picture, rows = torch.empty(3, 40, 56), 4000
     theirs = torch.tensor([RandomResizedCrop.get_params(picture, [0.3, 1.0], [0.6, 2.2]) for _ in range(rows)]).float()
-    ours = torch.stack(views.sample_boxes(Draw(0), rows, 40, 56, (0.3, 1.0), (0.6, 2.2)), dim=1).float()
+    ours = torch.stack(crop.sample_boxes(Draw(0), rows, 40, 56, (0.3, 1.0), (0.6, 2.2)), dim=1).float()
     for column in range(4):
         a, b = ours[:, column].sort().values, theirs[:, column].sort().values
         grid = torch.arange(57.0)
@@ -112,8 +112,15 @@ def test_boxes_have_torchvisions_distribution():
 
 @pytest.mark.parametrize(("sides", "expected"), [((10, 100), (0, 43, 10, 13)), ((100, 10), (43, 0, 13, 10))])
 def test_boxes_that_never_fit_fall_back_to_the_centre(sides, expected):
-    boxes = views.sample_boxes(Draw(0), 5, *sides, (1.0, 1.0))
+    boxes = crop.sample_boxes(Draw(0), 5, *sides, (1.0, 1.0))
     assert all(tuple(box) == expected for box in zip(*(side.tolist() for side in boxes), strict=True))
+
+
+def jittered(x: torch.Tensor, factors: color.JitterFactors) -> torch.Tensor:
+    """Each picture by itself through the rounds of its own order."""
+    rounds = color.JitterRounds.of(factors, x.shape[1])
+    own = [rounds.map(lambda field, i=i: field[i : i + 1]) for i in range(len(x))]
+    return torch.cat([color.apply_rounds(x[i : i + 1].clone(), own[i], int(rounds.hue_round[i])) for i in range(len(x))])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -122,9 +129,8 @@ def test_colour_changes_are_torchvisions(change, channels):
     x = unit(pictures(channels=channels))
     strength = torch.linspace(-0.5, 0.5, COUNT) if change == "hue" else torch.linspace(0, 2, COUNT)
     theirs = each(x, lambda picture, s: getattr(tv, f"adjust_{change}")(picture, float(s)), strength)
-    before = x.clone()
-    torch.testing.assert_close(getattr(views, f"adjust_{change}")(x, strength), theirs, atol=TOLERANCE, rtol=0)
-    assert torch.equal(x, before)
+    ours = jittered(x, color.JitterFactors(torch.arange(4).expand(COUNT, 4), **{change: strength}))
+    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
 
 
 def test_hue_of_pure_and_grey_colours_is_exact():
@@ -132,14 +138,14 @@ def test_hue_of_pure_and_grey_colours_is_exact():
     shifts = torch.tensor([-0.5, -1 / 3, -1 / 6, 0.0, 1 / 6, 0.3, 0.5])
     x = corners.expand(len(shifts), -1, -1, -1).contiguous()
     theirs = each(x, lambda picture, s: tv.adjust_hue(picture, float(s)), shifts)
-    torch.testing.assert_close(views.adjust_hue(x, shifts), theirs, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(color.rotate_hue_(x.clone(), shifts), theirs, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("strengths", [(0.4, 0.4, 0.4, 0.1), (0.8, 0.8, 0, 0.2), (0, 0, 0.5, 0.5), (0.4, 0, 0, 0), (0, 0, 0, 0.3)])
 def test_jitter_is_torchvisions_in_each_samples_own_order(strengths, channels):
     x = unit(pictures(48, channels=channels))
-    factors = views.sample_jitter(Draw(7), 48, *strengths)
+    factors = color.sample_jitter(Draw(7), 48, *strengths)
     assert len({tuple(order) for order in factors.order.tolist()}) > 12
     changes = [tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue]
 
@@ -152,11 +158,11 @@ def test_jitter_is_torchvisions_in_each_samples_own_order(strengths, channels):
         return picture
 
     theirs = torch.stack([expected(i) for i in range(48)])
-    torch.testing.assert_close(views.color_jitter(x, factors), theirs, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(jittered(x, factors), theirs, atol=TOLERANCE, rtol=0)
 
 
 def test_jitter_orders_and_factors_are_uniform():
-    factors = views.sample_jitter(Draw(0), 24_000, 0.4, 1.5, 0.2, 0.1)
+    factors = color.sample_jitter(Draw(0), 24_000, 0.4, 1.5, 0.2, 0.1)
     _, counts = factors.order.unique(dim=0, return_counts=True)
     assert len(counts) == 24
     assert counts.min() > 850
@@ -171,35 +177,35 @@ def test_jitter_orders_and_factors_are_uniform():
 def test_greyscale_is_torchvisions(channels):
     x = unit(pictures(channels=channels))
     theirs = tv.rgb_to_grayscale(x, num_output_channels=channels)
-    torch.testing.assert_close(views.grayscale(x), theirs, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(color.grayscale(x), theirs, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("sides", [(32, 32), (28, 64), (70, 33)])
 def test_blur_is_torchvisions(sides):
     x = unit(pictures(height=sides[0], width=sides[1]))
     sigma = torch.linspace(0.1, 2.0, COUNT)
-    sizes = [views.filters.blur_kernel_size(side) for side in reversed(sides)]
+    sizes = [filters.blur_kernel_size(side) for side in reversed(sides)]
     assert all(size % 2 == 1 and size >= 3 for size in sizes)
     theirs = each(x, lambda picture, s: tv.gaussian_blur(picture, sizes, [float(s)] * 2), sigma)
-    torch.testing.assert_close(views.gaussian_blur(x, sigma), theirs, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(filters.gaussian_blur(x, sigma), theirs, atol=TOLERANCE, rtol=0)
 
 
 def test_solarize_is_torchvisions():
     x = unit(pictures())
-    assert torch.equal(views.solarize(x), tv.solarize(x, 0.5))
+    assert torch.equal(filters.solarize(x), tv.solarize(x, 0.5))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_rotate_turns_each_sample_by_its_own_quarters(dtype):
     x, turns = pictures().to(dtype), torch.arange(COUNT) % 4
-    assert torch.equal(views.rotate(x, turns), each(x, lambda picture, k: torch.rot90(picture, int(k), (1, 2)), turns))
+    assert torch.equal(crop.rotate(x, turns), each(x, lambda picture, k: torch.rot90(picture, int(k), (1, 2)), turns))
     with pytest.raises(UserError, match="square"):
-        views.rotate(pictures(height=20), turns)
+        crop.rotate(pictures(height=20), turns)
 
 
 def test_cutout_blanks_a_square_around_each_centre():
     x = torch.ones(2, 3, 8, 10)
-    out = views.cutout(x, torch.tensor([4, 0]), torch.tensor([5, 9]), side=4)
+    out = filters.cutout(x, torch.tensor([4, 0]), torch.tensor([5, 9]), side=4)
     expected = x.clone()
     expected[0, :, 2:6, 3:7] = 0
     expected[1, :, 0:2, 7:10] = 0
@@ -208,14 +214,14 @@ def test_cutout_blanks_a_square_around_each_centre():
 
 def test_noise_has_each_samples_own_sigma():
     noise = torch.randn(2, 1, 50, 50, generator=torch.Generator().manual_seed(0))
-    out = views.gaussian_noise(torch.full_like(noise, 0.5), noise, torch.tensor([0.0, 0.05]))
+    out = filters.gaussian_noise(torch.full_like(noise, 0.5), noise, torch.tensor([0.0, 0.05]))
     assert (out[0] == 0.5).all()
     assert out[1].std() == pytest.approx(0.05, rel=0.1)
 
 
 def test_sobel_gives_the_slopes_of_a_ramp():
     ramp = (0.01 * torch.arange(10.0) + 0.02 * torch.arange(8.0)[:, None]).expand(1, 1, 8, 10)
-    inner = views.sobel(ramp)[0, :, 1:-1, 1:-1]
+    inner = filters.sobel(ramp)[0, :, 1:-1, 1:-1]
     torch.testing.assert_close(inner[0], torch.full((6, 8), 0.08))
     torch.testing.assert_close(inner[1], torch.full((6, 8), 0.16))
 
@@ -247,7 +253,7 @@ def test_views_of_any_batch_and_channels_lie_in_range(batch, channels):
 def test_small_chunks_change_nothing(monkeypatch):
     x = Pixels(pictures(40))
     whole = PictureViews(**ALL_ON)(x, Draw(0))
-    monkeypatch.setattr(views.pictures, "CORE_CHUNK", 3 * 32 * 32 * 3)
+    monkeypatch.setattr("leaven.views.pictures.CORE_CHUNK", 3 * 32 * 32 * 3)
     assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(whole, PictureViews(**ALL_ON)(x, Draw(0)), strict=True))
 
 
@@ -255,13 +261,13 @@ def test_views_are_the_chain_of_their_changes():
     x, draw = pictures(32), Draw("chain")
     out = PictureViews(count=1, **ALL_ON)(Pixels(x), Draw("chain"))[0].pixels
     flip = draw.child("flip", 0).chance(0.5, 32)
-    y = views.resized_crop(x, *views.sample_boxes(draw.child("crop", 0), 32, 32, 32), (32, 32), flip)
-    jittered = views.color_jitter(y, views.sample_jitter(draw.child("jitter", 0), 32, 0.4, 0.4, 0.4, 0.1))
+    y = crop.resized_crop(x, crop.sample_boxes(draw.child("crop", 0), 32, 32, 32), (32, 32), flip)
+    in_colour = jittered(y, color.sample_jitter(draw.child("jitter", 0), 32, 0.4, 0.4, 0.4, 0.1))
     for chosen, changed in [
-        (draw.child("jitter_on", 0).chance(0.8, 32), lambda y: jittered),
-        (draw.child("grey", 0).chance(0.2, 32), views.grayscale),
-        (draw.child("blur", 0).chance(0.6, 32), lambda y: views.gaussian_blur(y, draw.child("blur_sigma", 0).uniform(32, low=0.1, high=2.0))),
-        (draw.child("solarize", 0).chance(0.3, 32), views.solarize),
+        (draw.child("jitter_on", 0).chance(0.8, 32), lambda y: in_colour),
+        (draw.child("grey", 0).chance(0.2, 32), color.grayscale),
+        (draw.child("blur", 0).chance(0.6, 32), lambda y: filters.gaussian_blur(y, draw.child("blur_sigma", 0).uniform(32, low=0.1, high=2.0))),
+        (draw.child("solarize", 0).chance(0.3, 32), filters.solarize),
     ]:
         assert 0 < chosen.sum() < 32
         y = torch.where(chosen[:, None, None, None], changed(y), y)
@@ -273,7 +279,7 @@ def test_switching_one_change_on_leaves_the_others_as_they_were():
     crop = PictureViews(**OFF)(x, Draw(0))
     grey = PictureViews(**OFF | {"grey": 1.0})(x, Draw(0))
     for a, b in zip(crop, grey, strict=True):
-        torch.testing.assert_close(views.grayscale(a.pixels), b.pixels, atol=1e-6, rtol=0)
+        torch.testing.assert_close(color.grayscale(a.pixels), b.pixels, atol=1e-6, rtol=0)
 
 
 def test_views_of_one_sample_differ_and_repeat_with_the_draw():
@@ -312,7 +318,7 @@ def test_probabilities_of_views_repeat_the_last():
     x = Pixels(pictures())
     plain, *inverted = PictureViews(count=3, crop_min=1, solarize=(0.0, 1.0), **OFF)(x, Draw(0))
     assert torch.equal(plain.pixels, unit(x.pixels))
-    assert all(torch.equal(view.pixels, views.solarize(unit(x.pixels))) for view in inverted)
+    assert all(torch.equal(view.pixels, filters.solarize(unit(x.pixels))) for view in inverted)
 
 
 def test_whole_pictures_are_flipped_exactly():
@@ -546,7 +552,7 @@ def test_boxes_and_masks_turn_by_quarters_as_pictures_do():
 
 def test_small_crops_have_a_geometry_of_their_own_and_other_values_stay():
     value, (boxes, mask) = Pixels(pictures(8)), targets(8, 32, 32)
-    moving, geometries = views.MultiCropViews(count=2, local_count=3).with_geometry(value, Draw(2))
+    moving, geometries = MultiCropViews(count=2, local_count=3).with_geometry(value, Draw(2))
     assert [view.pixels.shape[2:] for view in moving] == [geometry.size for geometry in geometries] == [(32, 32)] * 2 + [(16, 16)] * 3
     assert_moved_as_torchvision(boxes, mask, geometries[-1], (32, 32))
     numbers = Vector(torch.randn(8, 4))

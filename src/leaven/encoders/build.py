@@ -20,7 +20,6 @@ def choose_encoder(input: InputSpec, wants: str, device: str) -> tuple[str, str]
 
 
 def encoders_with(wants: str, input: InputSpec) -> list[str]:
-    """Names of our own encoders that read such samples and offer this."""
     return [name for name, kind in OWN.items() if input.modality in kind.modalities and wants in kind.offers]
 
 
@@ -35,10 +34,7 @@ def encoder_class(name: str, input: InputSpec) -> type[Encoder]:
 
 
 def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None = None) -> Encoder:
-    """An encoder by its name, with fresh weights unless its arguments ask for others.
-
-    Raises UserError for an unknown name, an unknown argument or an input that the encoder does not read.
-    """
+    """An encoder by its name, with fresh weights unless its arguments ask for others. UserError for a name, argument or input that does not fit."""
     kind: Any = encoder_class(name, input)
     arguments = {**(arguments or {}), **({} if kind.name else {"model": name})}
     if input.modality not in kind.modalities:

@@ -1,4 +1,4 @@
-"""Fully connected layers: the networks of Boltzmann machines and deep auto-encoders."""
+"""Fully connected layers: the networks of Boltzmann machines, deep auto-encoders and, with masks, of MADE; and a perceptron."""
 
 import itertools
 from typing import Any
@@ -6,12 +6,16 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from leaven.draw import Draw
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
+from leaven.modules.heads import mlp
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}
+ORDERS = "natural", "random"
 
 
 class Dense(Encoder):
@@ -38,7 +42,6 @@ class Dense(Encoder):
         self.between, self.last = ACTIVATIONS[activation](), ACTIVATIONS[last]()
 
     def values(self, x: Value | Tensor) -> Float[Tensor, "batch values"]:
-        """What the first layer reads."""
         return (self.modality.modeled(self.unit(x), self.input) if self.raw else self.normalize(x)).flatten(1)
 
     def from_values(self, values: Float[Tensor, "batch values"]) -> Value:
@@ -56,3 +59,70 @@ class Dense(Encoder):
 
     def depths(self) -> list[list[str]]:
         return [names_within(self, layer) for layer in self.layers]
+
+
+class MaskedDense(Dense):
+    """Layers in which each unit of degree d sees the first d values of an ordering and no others (Germain et al. 2015, section 4).
+
+    widths: of the layers, the last of which is the feature vector. activation: after every layer, "sigmoid", "tanh" or "relu". orderings: number of
+    orderings, each with its own masks. order: the first ordering, "natural" (as values lie in a sample) or "random"; all others are random.
+    """
+
+    name = "masked_dense"
+    places: Float[Tensor, "orderings values"]
+
+    def __init__(self, input: InputSpec, *, widths: tuple[int, ...] = (500,), activation: str = "relu", orderings: int = 1, order: str = "natural"):
+        if orderings < 1 or order not in ORDERS:
+            raise UserError(f"orderings must be 1 or more and order one of {', '.join(ORDERS)}, not {orderings} and {order}")
+        super().__init__(input, widths=widths, activation=activation, last=activation)
+        values = self.layers[0].in_features
+        places = Draw("orderings").permutations(values, orderings) + 1.0
+        if order == "natural":
+            places[0] = torch.arange(values) + 1.0
+        self.register_buffer("places", places)  # of each value, from 1; numbers in masks are floats, which multiply faster than truths
+        for depth, layer in enumerate(self.layers):
+            self.register_buffer(f"degrees{depth}", spread_degrees(layer.out_features, values))
+
+    def degrees(self, depth: int) -> Float[Tensor, " units"]:
+        """Of the units of a layer; the last layer is -1."""
+        return self.get_buffer(f"degrees{depth % len(self.layers)}")
+
+    def hidden(self, values: Float[Tensor, "batch values"], ordering: int | Tensor) -> Float[Tensor, "batch dim"]:
+        """The last layer under one of the orderings."""
+        before = self.places[ordering]
+        for depth, layer in enumerate(self.layers):
+            after = self.degrees(depth)
+            values = self.between(F.linear(values, layer.weight * follows(after + 1, before), layer.bias))
+            before = after
+        return values
+
+    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        return self.hidden(self.values(x), 0)
+
+
+class MLP(Encoder):
+    """Linear layers with batch norm and ReLU. width: of a layer and of the feature vector. depth: number of layers."""
+
+    name = "mlp"
+    modalities = ("vector", "counts")
+
+    def __init__(self, input: InputSpec, *, width: int = 256, depth: int = 2):
+        super().__init__(input, width)
+        self.layers = mlp(input.shape[0], *([width] * depth), last_norm=True)
+
+    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        return self.layers(self.normalize(x))
+
+    def depths(self) -> list[list[str]]:
+        triples = (self.layers[start : start + 3] for start in range(0, len(self.layers), 3))  # linear layer, batch norm, ReLU
+        return [names_within(self, *triple) for triple in triples]
+
+
+def follows(after: Float[Tensor, " outputs"], before: Float[Tensor, " inputs"]) -> Float[Tensor, "outputs inputs"]:
+    """1 where a whole number is larger than the other, else 0: the mask of a layer whose outputs see what comes before them."""
+    return (after[:, None] - before).clamp(0, 1)
+
+
+def spread_degrees(units: int, values: int) -> Float[Tensor, " units"]:
+    """How many values each unit sees, from 1 to all but one, evenly spread."""
+    return torch.arange(units) * max(1, values - 1) // units + 1.0

@@ -23,6 +23,16 @@ class TokenFeatures(NamedTuple):
     layers: list[Tensor]
 
 
+class Hidden(NamedTuple):
+    """Places (batch, tokens) bool whose content is replaced, and the token (dim,) that replaces it."""
+
+    places: Tensor
+    token: Tensor
+
+    def within(self, tokens: Tensor) -> Tensor:
+        return torch.where(self.places[..., None], self.token.to(tokens.dtype), tokens)
+
+
 OWN: dict[str, type[Encoder]] = {}
 """Encoders of our own, and of the user's, by their names; each registers itself by being defined."""
 LIBRARIES: dict[str, Any] = {}
@@ -70,14 +80,12 @@ class Encoder(nn.Module):
     shift: Tensor
 
     def numbers(self, x: Value | Tensor) -> Tensor:
-        """The tensor within a value, as it is stored."""
         if isinstance(x, Tensor):
             return x
         self.expect(x)
         return x.main
 
     def expect(self, x: Value) -> None:
-        """Raises TypeError for samples of another modality."""
         if not isinstance(x, self.modality.values):
             raise TypeError(f"{type(self).__name__} reads {self.input.modality}, not {x.modality}")
 
@@ -101,12 +109,10 @@ class Encoder(nn.Module):
     def maps(self, x: Value | Tensor) -> Float[Tensor, "batch channels height width"]:
         raise NotImplementedError(f"{type(self).__name__} has no maps")
 
-    def token_features(
-        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
-    ) -> TokenFeatures:
+    def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         """Features of samples and of their tokens in one pass. keep: (batch, kept) int64, the only places that are encoded.
 
-        hidden: (batch, tokens) bool, places whose content is replaced by mask_token (dim,) before positions are added.
+        hidden: content that is replaced before positions are added.
         """
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
 
@@ -115,7 +121,7 @@ class Encoder(nn.Module):
         return self.token_features(x, keep).tokens
 
     def kept_arguments(self) -> dict[str, Any]:
-        """More arguments, with which the encoder is built again without its source."""
+        """More arguments, to build the encoder again without its source."""
         return {}
 
     def depths(self) -> list[list[str]]:

@@ -32,7 +32,6 @@ class Lab(Encoder):
         self.halves: Any = nn.ModuleList(ConvNet(half, width=width, features=features) for half in (lightness, colors))
 
     def channel_groups(self, x: Value | Tensor) -> list[Float[Tensor, "batch half"]]:
-        """Features of the lightness and of the colours."""
         value = Pixels(x) if isinstance(x, Tensor) else x
         assert isinstance(value, Pixels)
         with torch.autocast(value.pixels.device.type, enabled=False):

@@ -22,29 +22,26 @@ def save_encoder(folder: Path, encoder: nn.Module) -> None:
     write_json(folder / "config.json", describe_encoder(encoder))
 
 
+def stored(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise UserError("no encoder here", where=folder, hint="the training may not have finished: run the same pretrain command again")
+    return folder / name
+
+
 def weights_digest(folder: Path) -> str:
     """The same for the same weights, wherever they lie. UserError where there are none."""
-    if not (folder / "model.safetensors").is_file():
-        raise UserError("no encoder here", where=folder, hint="the training may not have finished: run the same pretrain command again")
-    with open(folder / "model.safetensors", "rb") as file:
+    with open(stored(folder, "model.safetensors"), "rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-
-
-def rebuild_encoder(folder: Path) -> Encoder:
-    """The same architecture with fresh weights (from torch's global generator)."""
-    stored = read_json(folder / "config.json")
-    try:
-        arguments = {name: value for name, value in stored["arguments"].items() if name != "pretrained"}
-        return build_encoder(stored["name"], InputSpec.from_dict(stored["input"]), arguments)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"config.json does not describe an encoder ({type(error).__name__}: {error})", where=folder, hint="update leaven") from None
 
 
 def load_encoder(folder: Path) -> Encoder:
     """Raises UserError where the folder holds no whole encoder."""
-    if not (folder / "config.json").is_file():
-        raise UserError("no encoder here", where=folder, hint="the training may not have finished: run the same pretrain command again")
-    encoder = rebuild_encoder(folder)
+    config = read_json(stored(folder, "config.json"))
+    try:
+        arguments = {name: value for name, value in config["arguments"].items() if name != "pretrained"}
+        encoder = build_encoder(config["name"], InputSpec.from_dict(config["input"]), arguments)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"config.json does not describe an encoder ({type(error).__name__}: {error})", where=folder, hint="update leaven") from None
     try:
         encoder.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, OSError, RuntimeError) as error:

@@ -31,17 +31,15 @@ class TextReader(Encoder):
         """The features of whole texts: the mean over their pieces, weighted by the number of tokens."""
         pieces, text = self._tokenizer().pieces(texts)
         special = torch.tensor(list(self.input.special.values()))
-        features: Any = []
-        weights: Any = []
+        outputs, counts = [], []
         for some in torch.arange(len(text)).split(AT_ONCE):
             read = pieces[some]
-            weights.append((read.mask & ~torch.isin(read.ids, special)).sum(1).clamp(min=1))
-            features.append(self(read.to(self.scale.device)))
-        pieces_features, weight = torch.cat(features), torch.cat(weights).to(features[0])
-        total = weight.new_zeros(len(texts)).index_add(0, text.to(weight.device), weight)
-        share = weight / total[text.to(weight.device)]
-        total_features = pieces_features.new_zeros(len(texts), pieces_features.shape[1])
-        return total_features.index_add(0, text.to(pieces_features.device), pieces_features * share[:, None])
+            counts.append((read.mask & ~torch.isin(read.ids, special)).sum(1).clamp(min=1))
+            outputs.append(self(read.to(self.scale.device)))
+        features = torch.cat(outputs)
+        weight, text = torch.cat(counts).to(features), text.to(features.device)
+        share = weight / weight.new_zeros(len(texts)).index_add(0, text, weight)[text]
+        return features.new_zeros(len(texts), features.shape[1]).index_add(0, text, features * share[:, None])
 
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:

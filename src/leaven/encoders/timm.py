@@ -1,15 +1,16 @@
 """Any picture model of timm, by its name."""
 
+from contextlib import suppress
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.encoders.encoder import Encoder, TokenFeatures
+from leaven.encoders.encoder import Encoder, Hidden, TokenFeatures
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
-from leaven.modules.patches import gather_tokens, hide_tokens
+from leaven.modules.patches import gather_tokens
 
 
 class Timm(Encoder):
@@ -38,7 +39,7 @@ class Timm(Encoder):
     def __init__(self, input: InputSpec, *, model: str, pretrained: bool = False, small_stem: bool | None = None):
         side = min(input.shape[1:])
         options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": input.shape[0]}
-        network = created(model, [{"img_size": input.shape[1:], "dynamic_img_size": True}, {"img_size": input.shape[1:]}, {}], options)
+        network = created(model, input.shape[1:], options)
         if pretrained:
             mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
             input = InputSpec(input.modality, input.shape, tuple(mean[: input.shape[0]]), tuple(std[: input.shape[0]]))
@@ -64,16 +65,14 @@ class Timm(Encoder):
             raise TypeError(f"{self.arguments['model']} has tokens, not maps")
         return maps
 
-    def token_features(
-        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
-    ) -> TokenFeatures:
+    def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         network = self.network
         if not all(hasattr(network, part) for part in ("patch_embed", "_pos_embed", "blocks", "norm")):
             raise TypeError(f"{self.arguments['model']} has no tokens")
         prefixes = network.num_prefix_tokens
         patches = network.patch_embed(self.normalize(x))
         if hidden is not None:
-            patches = hide_tokens(patches.flatten(1, -2), hidden, mask_token).view_as(patches)
+            patches = hidden.within(patches.flatten(1, -2)).view_as(patches)
         tokens = network._pos_embed(patches)
         if keep is not None:
             tokens = torch.cat([tokens[:, :prefixes], gather_tokens(tokens[:, prefixes:], keep)], dim=1)
@@ -95,13 +94,11 @@ class Timm(Encoder):
         return self.network.patch_embed.patch_size[0]
 
 
-def created(model: str, sizes: list[dict[str, Any]], options: dict[str, Any]) -> Any:
-    """A timm model built for the first of these sizes that it accepts: transformers accept any picture size, most convolutional models take none."""
+def created(model: str, size: tuple[int, ...], options: dict[str, Any]) -> Any:
+    """A timm model, for pictures of this size if it has to know it: transformers do, most convolutional models do not."""
     import timm
 
-    for size in sizes[:-1]:
-        try:
-            return timm.create_model(model, **size, **options)
-        except TypeError:
-            continue
-    return timm.create_model(model, **sizes[-1], **options)
+    for sizes in ({"img_size": size, "dynamic_img_size": True}, {"img_size": size}):
+        with suppress(TypeError):
+            return timm.create_model(model, **sizes, **options)
+    return timm.create_model(model, **options)

@@ -7,18 +7,61 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from leaven.data.batch import Batch
-from leaven.encoders.encoder import TokenFeatures, names_within
+from leaven.encoders.encoder import Hidden, TokenFeatures, names_within
 from leaven.encoders.text_reader import TextReader
-from leaven.encoders.whitening import Whitening
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Text, Value
 from leaven.modules.packing import NAME, Packing, packed_attention
 
 POOLINGS = ("mean", "first", "last")
 WHITENED_BY = 5000
+
+
+class Whitening(nn.Module):
+    """A linear map after which the features of the training set have mean 0 and variance 1 in all directions (Su et al. 2021, section 3).
+
+    It is the identity until it is fitted. Of all such maps it is the one that rotates features least. The covariance is shrunk towards one that is
+    the same in all directions (Ledoit and Wolf 2004), so that the noise of few samples is not taken for variance.
+    """
+
+    center: Tensor
+    axes: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("center", torch.zeros(dim))
+        self.register_buffer("axes", torch.eye(dim))
+
+    @property
+    def fitted(self) -> bool:
+        return bool((self.axes != torch.eye(len(self.axes), device=self.axes.device)).any())
+
+    def forward(self, features: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        with torch.autocast(features.device.type, enabled=False):
+            return (features.to(self.center.dtype) - self.center) @ self.axes
+
+    @torch.no_grad()
+    def fit(self, features: Float[Tensor, "samples dim"]) -> None:
+        """features: as they are before this map. With fewer than twice as many samples as dimensions, or equal samples, the map stays as it is."""
+        if len(features) < 2 * len(self.center):
+            return
+        from sklearn.covariance import ledoit_wolf
+
+        samples = features.cpu().double()  # some devices have no doubles
+        center = samples.mean(0)
+        covariance = torch.from_numpy(ledoit_wolf((samples - center).numpy(), assume_centered=True)[0])
+        variance, directions = torch.linalg.eigh(covariance)
+        if variance[-1] > 0:
+            self.center.copy_(center)
+            self.axes.copy_(directions / variance.clamp(min=1e-9 * variance[-1]).sqrt() @ directions.T)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        self.center.zero_()
+        self.axes.copy_(torch.eye(len(self.axes)))
 
 
 class TextEncoder(TextReader):
@@ -38,19 +81,15 @@ class TextEncoder(TextReader):
             raise UserError("this text is not in tokens yet")
         super().__init__(dataclasses.replace(input, mean=(), std=()), network.config.hidden_size)
         self.network, self.pooling = network, pooling
-        self.first_position = first_position(network)
+        padding = getattr(getattr(getattr(network, "embeddings", None), "position_embeddings", None), "padding_idx", None)
+        self.first_position = 0 if padding is None else padding + 1  # RoBERTa and its relatives count from the one after padding
         self.whitening = Whitening(self.dim)
 
-    def token_features(
-        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
-    ) -> TokenFeatures:
+    def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         read = self.in_tokens(x)
         mask = read.mask if keep is None else read.mask & torch.zeros_like(read.mask).scatter_(1, keep, True)
-        embedded = self.network.get_input_embeddings()(read.ids)
-        if hidden is not None:
-            assert mask_token is not None
-            embedded = torch.where(hidden[..., None], mask_token.to(embedded.dtype), embedded)
-        last, *layers = self.states(mask, layers=True, inputs_embeds=embedded)
+        tokens = self.network.get_input_embeddings()(read.ids)
+        last, *layers = self.states(mask, layers=True, inputs_embeds=tokens if hidden is None else hidden.within(tokens))
         return TokenFeatures(self.pooled(last, mask), last, layers)
 
     def states(self, mask: Bool[Tensor, "batch longest"], *, layers: bool = False, **inputs: Tensor) -> list[Float[Tensor, "batch longest dim"]]:
@@ -73,7 +112,6 @@ class TextEncoder(TextReader):
         return self.whitening(tokens[torch.arange(len(tokens), device=tokens.device), end])
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        """Features of texts of any length, or of tokens."""
         if isinstance(x, Text):
             return self.mean_of_pieces(x)
         read = self.in_tokens(x)
@@ -107,7 +145,7 @@ class TextEncoder(TextReader):
         return [f"network.{name}" for name in names if any(part in name for part in ("position_embeddings", "token_type_embeddings", "wpe"))]
 
     def depths(self) -> list[list[str]]:
-        layers = next((module for module in self.network.modules() if isinstance(module, torch.nn.ModuleList) and len(module) > 0), None)
+        layers = next((module for module in self.network.modules() if isinstance(module, nn.ModuleList) and len(module) > 0), None)
         if layers is None:
             return super().depths()
         blocks = [names_within(self, layer) for layer in layers]
@@ -137,7 +175,7 @@ class TextTransformer(TextEncoder):
             pad_token_id=input.special.get("pad", 0), bos_token_id=input.special.get("begin"), eos_token_id=input.special.get("end"),
             is_decoder=self.causal, use_cache=False,
         )  # fmt: skip
-        super().__init__(input, fresh(config), pooling)
+        super().__init__(input, bare_network(config), pooling)
 
 
 class CausalTransformer(TextTransformer):
@@ -175,7 +213,7 @@ class HuggingFaceText(TextEncoder):
 
         try:
             architecture = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(model)
-            network = loaded(model) if pretrained and config is None else fresh(architecture)
+            network = bare_network(architecture, model if pretrained and config is None else None)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"the model {model} cannot be loaded: {str(error).splitlines()[0]}", hint="give the name or the folder of a text model"
@@ -189,24 +227,16 @@ class HuggingFaceText(TextEncoder):
         return {"config": self.config}
 
 
-def first_position(network: Any) -> int:
-    """The number of a text's first position: RoBERTa and its relatives count from the one after padding."""
-    positions = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
-    padding = getattr(positions, "padding_idx", None)
-    return 0 if padding is None else padding + 1
-
-
-def fresh(config: Any) -> Any:
+def bare_network(config: Any, model: str | None = None) -> Any:
+    """A network with the weights of a model, or fresh ones, without the pooler, which features do not use."""
     from transformers import AutoModel
 
-    return without_pooler(AutoModel.from_config(config, attn_implementation=attention(config)))
-
-
-def loaded(model: str) -> Any:
-    from transformers import AutoConfig, AutoModel
-
     with without_bars():
-        return without_pooler(AutoModel.from_pretrained(model, attn_implementation=attention(AutoConfig.from_pretrained(model))))
+        build = AutoModel.from_config if model is None else AutoModel.from_pretrained
+        network = build(config if model is None else model, attn_implementation=attention(config))
+    if hasattr(network, "pooler"):
+        network.pooler = None
+    return network
 
 
 @contextmanager
@@ -230,10 +260,3 @@ def attention(config: Any) -> str | None:
     AttentionInterface.register(NAME, packed_attention)
     kind: Any = AutoModel._model_mapping[type(config)]
     return NAME if kind._supports_attention_backend else None
-
-
-def without_pooler(network: Any) -> Any:
-    """Without the pooler, which features do not use."""
-    if getattr(network, "pooler", None) is not None:
-        network.pooler = None
-    return network

@@ -5,11 +5,10 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.encoders.encoder import Encoder, TokenFeatures, names_within
+from leaven.encoders.encoder import Encoder, Hidden, TokenFeatures, names_within
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
-from leaven.modules.patches import gather_tokens, hide_tokens, patchify, sincos_positions
-from leaven.modules.transformer import Transformer
+from leaven.modules.patches import Transformer, gather_tokens, patchify, sincos_positions
 
 
 class ViT(Encoder):
@@ -38,11 +37,10 @@ class ViT(Encoder):
 
     positions: Tensor
 
-    def token_features(
-        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
-    ) -> TokenFeatures:
+    def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         x = self.normalize(x)
-        tokens = hide_tokens(self.embed(patchify(x, self.patch)), hidden, mask_token) + self.positions_of(*x.shape[2:])
+        tokens = self.embed(patchify(x, self.patch))
+        tokens = (tokens if hidden is None else hidden.within(tokens)) + self.positions_of(*x.shape[2:])
         if keep is not None:
             tokens = gather_tokens(tokens, keep)
         layers = self.layers.outputs(tokens)

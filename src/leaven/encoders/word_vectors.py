@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.encoders.encoder import TokenFeatures
+from leaven.encoders.encoder import Hidden, TokenFeatures
 from leaven.encoders.text_reader import TextReader
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Text, Tokens, Value
@@ -37,9 +37,7 @@ class WordVectors(TextReader):
         """Set the weights from each word's share of all words."""
         self.weights.copy_(self.rarity / (self.rarity + share) if self.rarity else torch.ones_like(share))
 
-    def token_features(
-        self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Tensor | None = None, mask_token: Tensor | None = None
-    ) -> TokenFeatures:
+    def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         read = self.in_tokens(x)
         tokens, weights = self.vectors(read.ids), self.weights[read.ids] * self.words(read)
         features = (tokens * weights[..., None]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1e-12)

@@ -10,8 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from leaven.encoders import Encoder, TextEncoder
-from leaven.encoders.transformer import without_bars
-from leaven.encoders.whitening import Whitening
+from leaven.encoders.transformer import Whitening, without_bars
 from leaven.exporters.target import Target
 
 TOKENS = {"pad": "pad_token", "unknown": "unk_token", "begin": "cls_token", "end": "sep_token", "mask": "mask_token"}

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from leaven.methods import Count, Method, Outputs, ShareBelowOne, Stage
 from leaven.modules import Teacher
-from leaven.modules.samples import deviation, energy_distance
+from leaven.modules.adversaries import deviation, energy_distance
 from leaven.views import default_views
 
 JUDGED_FROM = 200  # turns of the generator: before that, its samples are still noise, and far from their own moving average

@@ -6,7 +6,7 @@ from leaven.errors import UserError
 from leaven.methods.method import Method
 from leaven.methods.registry import provided_arguments, registry
 from leaven.modalities import MODALITIES, InputSpec, find_modality
-from leaven.views.defaults import views_for
+from leaven.views.views import views_for
 
 MOST_NAMED = 12  # methods in a hint
 

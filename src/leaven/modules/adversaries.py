@@ -1,4 +1,4 @@
-"""The two players of adversarial networks: from noise to samples, and from samples to a score of how real they look."""
+"""The two players of adversarial networks, from noise to samples and from samples to a score, and how samples compare with the data."""
 
 import itertools
 import math
@@ -14,8 +14,6 @@ from leaven.encoders.strided import halvings
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value, modality_of
 from leaven.modules.decoder import dense_layers
-
-MOST_NOISE = 64
 
 
 class Generator(nn.Module):
@@ -64,11 +62,8 @@ class Discriminator(nn.Module):
 
 
 def noise_size(wanted: int | None, input: InputSpec) -> int:
-    """Numbers from which a sample is made. None: as many as a sample has, at most 64; with many more a generator finds few modes.
-
-    Raises UserError for less than 1.
-    """
-    size = min(MOST_NOISE, math.prod(input.shape)) if wanted is None else wanted
+    """Numbers from which a sample is made. None: as many as a sample has, at most 64; with many more a generator finds few modes."""
+    size = min(64, math.prod(input.shape)) if wanted is None else wanted
     if size < 1:
         raise UserError(f"noise must be 1 or more, not {size}")
     return size
@@ -123,3 +118,17 @@ def small_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def deviation(samples: Float[Tensor, "samples values"]) -> float:
+    """Root mean squared distance from their mean."""
+    return (samples - samples.mean(0)).square().sum(1).mean().sqrt().item()
+
+
+def energy_distance(a: Float[Tensor, "samples values"], b: Float[Tensor, "others values"]) -> float:
+    """1 - (E|a - a'| + E|b - b'|) / (2 E|a - b|): 0 where both are of one distribution, 1 where each is a single point (Szekely and Rizzo 2013).
+
+    Differences of a sample to itself are left out, which keeps it unbiased; it may thus be a little below 0.
+    """
+    within = sum(torch.cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (a, b))
+    return (1 - within / (2 * torch.cdist(a, b).mean()).clamp(min=1e-12)).item()

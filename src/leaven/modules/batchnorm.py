@@ -1,30 +1,25 @@
 """Batch normalisation whose statistics come from all processes, on any device."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class _SumOverProcesses(torch.autograd.Function):
+class SumOverProcesses(torch.autograd.Function):
     """All-reduce whose gradient is the all-reduce of the gradients; an in-place reduce would lose the other processes' share."""
 
     @staticmethod
-    def forward(ctx, tensor: Tensor) -> Tensor:
-        total = tensor.clone()
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total
-
-
-def sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, differentiable on every one of them."""
-    return _SumOverProcesses.apply(tensor)
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return SumOverProcesses.apply(gradient)
 
 
 class CrossProcessBatchNorm(_BatchNorm):
@@ -42,9 +37,9 @@ class CrossProcessBatchNorm(_BatchNorm):
         dims = [dim for dim in range(input.ndim) if dim != 1]
         shape = [-1 if dim == 1 else 1 for dim in range(input.ndim)]
         variance, mean = torch.var_mean(values, dims, correction=0)
-        global_mean = sum_over_processes(mean) / processes
-        global_variance = sum_over_processes(variance + (mean - global_mean) ** 2) / processes
-        if self.track_running_stats and self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+        global_mean = SumOverProcesses.apply(mean) / processes
+        global_variance = SumOverProcesses.apply(variance + (mean - global_mean) ** 2) / processes
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 count = values.numel() // values.shape[1] * processes
                 self.num_batches_tracked += 1
@@ -60,7 +55,7 @@ class CrossProcessBatchNorm(_BatchNorm):
 def across_processes(module: nn.Module) -> nn.Module:
     """Replace every batch norm inside by its cross-process form, sharing parameters and buffers; returns the module."""
     for name, child in module.named_children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, CrossProcessBatchNorm):
+        if isinstance(child, _BatchNorm) and not isinstance(child, CrossProcessBatchNorm):
             replacement = CrossProcessBatchNorm(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats, device="meta")
             replacement._parameters.update(child._parameters)
             replacement._buffers.update(child._buffers)
@@ -72,4 +67,4 @@ def across_processes(module: nn.Module) -> nn.Module:
 
 
 def has_batch_norm(module: nn.Module) -> bool:
-    return any(isinstance(child, nn.modules.batchnorm._BatchNorm) for child in module.modules())
+    return any(isinstance(child, _BatchNorm) for child in module.modules())

@@ -27,17 +27,6 @@ class LogPartition(NamedTuple):
     effective: float = math.inf
 
 
-class Contrast(NamedTuple):
-    """Free energies of samples and of the model's states; both; the expected hidden states of the samples; the next states of chains."""
-
-    data_energy: Float[Tensor, " batch"]
-    model_energy: Float[Tensor, " batch"]
-    data: Float[Tensor, "batch visible"]
-    model: Float[Tensor, "batch visible"]
-    hidden: Float[Tensor, "batch hidden"]
-    chains: Float[Tensor, "batch hidden"]
-
-
 class Boltzmann(nn.Module):
     """p(v) = sum over h of exp(-E(v, h)) / Z with E(v, h) = e(v) + e(h) - b v - c h - h W v, where e = 0 for binary and s^2 / 2 for Gaussian units.
 
@@ -63,8 +52,7 @@ class Boltzmann(nn.Module):
     @torch.no_grad()
     def at_rest(self, count: int, draw: Draw) -> Float[Tensor, "count hidden"]:
         """Hidden states for independent visible units."""
-        noise = {name: numbers[:, 0].to(self.rest) for name, numbers in self.noise(draw, count, 1).items()}
-        return self.up(self.visible.sample(self.rest.expand(count, -1), noise["visible"]), noise["hidden"])
+        return self.up(self.visible.states(self.rest.expand(count, -1), draw.child("visible")), draw.child("hidden"))
 
     def hidden_field(self, visible: Float[Tensor, "batch visible"]) -> Float[Tensor, "batch hidden"]:
         return self.layer(visible).to(self.visible_bias.dtype)
@@ -82,20 +70,15 @@ class Boltzmann(nn.Module):
         normalizer = self.visible.log_normalizer(self.visible_field(hidden)).sum(1)
         return self.hidden.energy(hidden) - hidden.mv(self.layer.bias) - normalizer
 
-    def rebuilt(self, visible: Float[Tensor, "batch visible"]) -> Float[Tensor, "batch visible"]:
-        """The expected visible states at the expected hidden ones."""
-        return self.visible.mean(self.visible_field(self.hidden.mean(self.hidden_field(visible))))
+    def up(self, visible: Float[Tensor, "batch visible"], draw: Draw | None = None) -> Float[Tensor, "batch hidden"]:
+        """Hidden states: random ones, or without a draw the expected ones."""
+        return self.hidden.states(self.hidden_field(visible), draw)
 
-    def up(self, visible: Float[Tensor, "batch visible"], noise: Tensor) -> Float[Tensor, "batch hidden"]:
-        """Random hidden states."""
-        return self.hidden.sample(self.hidden_field(visible), noise)
-
-    def down(self, hidden: Float[Tensor, "batch hidden"], noise: Tensor) -> Float[Tensor, "batch visible"]:
-        """Random visible states."""
-        return self.visible.sample(self.visible_field(hidden), noise)
+    def down(self, hidden: Float[Tensor, "batch hidden"], draw: Draw | None = None) -> Float[Tensor, "batch visible"]:
+        """Visible states, likewise."""
+        return self.visible.states(self.visible_field(hidden), draw)
 
     def noise(self, draw: Draw, rows: int, steps: int) -> dict[str, Tensor]:
-        """Noise for `steps` rounds of Gibbs sampling."""
         return {
             "hidden": self.hidden.noise(draw.child("hidden"), rows, steps, self.layer.out_features),
             "visible": self.visible.noise(draw.child("visible"), rows, steps, self.layer.in_features),
@@ -103,31 +86,39 @@ class Boltzmann(nn.Module):
 
     def contrast(
         self, data: Float[Tensor, "batch visible"], noise: dict[str, Tensor], chains: Float[Tensor, "batch hidden"] | None = None
-    ) -> Contrast:
+    ) -> dict[str, Tensor]:
         """Free energies of samples and of the states that Gibbs sampling reaches from there, or from the hidden states of chains.
 
-        The gradient of the difference of their means is contrastive divergence (Hinton 2002), or that of persistent chains (Tieleman 2008).
+        The gradient of the difference of their means is contrastive divergence (Hinton 2002), or that of persistent chains (Tieleman 2008). Beside
+        the energies: the data, those states of the model, the expected hidden states of the data, and the next states of the chains.
         """
         with torch.no_grad():
-            hidden = self.up(data, noise["hidden"][:, 0]) if chains is None else chains
-            model = self.down(hidden, noise["visible"][:, 0])
+            start = self.hidden.sample(self.hidden_field(data), noise["hidden"][:, 0]) if chains is None else chains
+            model = self.visible.sample(self.visible_field(start), noise["visible"][:, 0])
             for step in range(1, noise["visible"].shape[1]):
-                model = self.down(self.up(model, noise["hidden"][:, step]), noise["visible"][:, step])
+                hidden = self.hidden.sample(self.hidden_field(model), noise["hidden"][:, step])
+                model = self.visible.sample(self.visible_field(hidden), noise["visible"][:, step])
         both = torch.cat([data, model])  # in one pass, whose gradient is one product as well
         field = self.hidden_field(both)
         data_energy, model_energy = self.free_energy(both, field).split(len(data))
-        of_data, reached = field.split(len(data))
-        hidden = hidden if chains is None else self.hidden.sample(reached.detach(), noise["hidden"][:, 0])
-        return Contrast(data_energy, model_energy, data, model, self.hidden.mean(of_data), hidden)
+        data_field, model_field = field.split(len(data))
+        return {
+            "data_energy": data_energy,
+            "model_energy": model_energy,
+            "data": data,
+            "model": model,
+            "hidden": self.hidden.mean(data_field),
+            "chains": start if chains is None else self.hidden.sample(model_field.detach(), noise["hidden"][:, 0]),
+        }
 
     @torch.no_grad()
     def measures(self, data: Float[Tensor, "batch visible"], model: Float[Tensor, "batch visible"]) -> dict[str, float]:
         """rebuilt: mean squared error of a reconstructed value. activation: mean state of the hidden units. idle_units: share of units nearly
         always in one state. energy_gap: free energy of samples minus that of the model's states, in nats per value."""
-        hidden = self.hidden.mean(self.hidden_field(data))
+        hidden = self.up(data)
         idle = (hidden.mean(0) - hidden.mean(0).round()).abs() < ALMOST if isinstance(self.hidden, Binary) else hidden.std(0) < ALMOST
         return {
-            "rebuilt": (data - self.rebuilt(data)).square().mean().item(),
+            "rebuilt": (data - self.down(self.up(data))).square().mean().item(),
             "activation": hidden.mean().item(),
             "idle_units": idle.float().mean().item(),
             "energy_gap": (self.free_energy(data).mean() - self.free_energy(model).mean()).item() / data.shape[1],
@@ -158,16 +149,15 @@ class Boltzmann(nn.Module):
         base = self.rest
         betas = torch.cat([torch.linspace(low, high, max(2, round(share * temperatures))) for low, high, share in LEGS]).unique().tolist()
         shift = self.visible_bias - base
-        visible = self.visible.sample(base.expand(runs, -1), self.visible.noise(draw, runs, len(base)).to(base))
+        visible = self.visible.states(base.expand(runs, -1), draw)
         weights = torch.zeros(runs, dtype=torch.float64, device=base.device)
         for before, beta in itertools.pairwise(betas):
             field = self.hidden_field(visible)
             weights += (beta - before) * (visible @ shift)
             weights += (self.hidden.log_normalizer(beta * field) - self.hidden.log_normalizer(before * field)).sum(1)
             if beta < 1:
-                hidden = self.hidden.sample(beta * field, self.hidden.noise(draw, *field.shape).to(base))
-                field = base + beta * (self.visible_field(hidden) - base)
-                visible = self.visible.sample(field, self.visible.noise(draw, *field.shape).to(base))
+                hidden = self.hidden.states(beta * field, draw)
+                visible = self.visible.states(base + beta * (self.visible_field(hidden) - base), draw)
         start = self.visible.log_normalizer(base).sum() + self.hidden.log_normalizer(torch.zeros_like(self.layer.bias)).sum()
         relative = (weights - weights.max()).exp()
         effective = relative.sum().square() / relative.square().sum()
@@ -233,7 +223,7 @@ class Stack(nn.Module):
         self.gibbs_steps = gibbs_steps
 
     def begin(self, number: int, total: Float[Tensor, " visible"], samples: int) -> None:
-        """Set the visible biases and the chains of a machine. total: sum over the samples of the states that it models."""
+        """Set the visible biases and the chains of a machine (see `Boltzmann.settle`)."""
         machine = self.machines[number]
         machine.settle(total, samples)
         if self.chains:
@@ -243,28 +233,23 @@ class Stack(nn.Module):
     def up(self, states: Float[Tensor, "batch visible"], number: int, draw: Draw | None = None) -> Float[Tensor, "batch units"]:
         """Visible states -> the states that this machine models: random ones, from layer to layer, or without a draw the expected ones."""
         for below, machine in enumerate(self.machines[:number]):
-            field = machine.hidden_field(states)
-            noise = None if draw is None else machine.hidden.noise(draw.child("up", below), *field.shape).to(field)
-            states = machine.hidden.mean(field) if noise is None else machine.hidden.sample(field, noise)
+            states = machine.up(states, draw and draw.child("up", below))
         return states
 
     def down(self, states: Float[Tensor, "batch units"], number: int, draw: Draw | None = None) -> Float[Tensor, "batch visible"]:
         """Hidden states of the machine below this one -> visible states, likewise."""
         for below, machine in reversed(list(enumerate(self.machines[:number]))):
-            field = machine.visible_field(states)
-            noise = None if draw is None else machine.visible.noise(draw.child("down", below), *field.shape).to(field)
-            states = machine.visible.mean(field) if noise is None else machine.visible.sample(field, noise)
+            states = machine.down(states, draw and draw.child("down", below))
         return states
 
     def views(self, numbers: Float[Tensor, "batch visible"], number: int, draw: Draw) -> dict[str, Any]:
-        """The states that a machine learns from, and its noise."""
         machine = self.machines[number]
         data = self.up(self.machines[0].visible.observe(numbers, draw.child("data")), number, draw)
         chains = {"chains": self.chains[number].rows(len(data), draw.part)} if self.chains else {}
         return {"data": data, "noise": machine.noise(draw, len(data), self.gibbs_steps), **chains}
 
     def forward(self, views: dict[str, Any], number: int) -> dict[str, Tensor]:
-        return self.machines[number].contrast(**views)._asdict()
+        return self.machines[number].contrast(**views)
 
     def advance(self, hidden: Float[Tensor, "batch hidden"], number: int) -> None:
         """Move the chains, once per optimiser step. hidden: states that the global batch reached."""
@@ -280,7 +265,7 @@ class Stack(nn.Module):
         nats = torch.zeros_like(states[:, 0])
         for below, machine in enumerate(self.machines[:-1]):
             field = machine.hidden_field(states)
-            hidden = machine.hidden.sample(field, machine.hidden.noise(draw.child("up", below), *field.shape).to(field))
+            hidden = machine.hidden.states(field, draw.child("up", below))
             nats = nats + machine.visible.log_prob(states, machine.visible_field(hidden)) - machine.hidden.log_prob(hidden, field)
             states = hidden
         return nats - self.machines[-1].free_energy(states)
@@ -291,7 +276,6 @@ class Stack(nn.Module):
         machine = self.machines[top]
         hidden = self.chains[top].rows(count) if self.chains else machine.at_rest(count, draw.child("rest"))
         for step in range(steps):
-            noise = {name: numbers[:, 0].to(hidden) for name, numbers in machine.noise(draw.child(step), count, 1).items()}
-            visible = machine.down(hidden, noise["visible"])
-            hidden = machine.up(visible, noise["hidden"])
+            visible = machine.down(hidden, draw.child(step, "visible"))
+            hidden = machine.up(visible, draw.child(step, "hidden"))
         return self.down(visible, top, draw)

@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.encoders.dense import Dense
+from leaven.encoders.dense import Dense, follows, spread_degrees
 from leaven.encoders.encoder import Encoder
-from leaven.encoders.masked_dense import follows
 from leaven.encoders.projected import Projected
 from leaven.modules.heads import mlp
 
@@ -58,10 +57,7 @@ class MapDecoder(nn.Module):
 
 
 class PictureDecoder(nn.Module):
-    """Codes -> `per_value` numbers for each value of a picture of `shape`: a linear layer to a small map, then a `MapDecoder` (Radford et al. 2016).
-
-    width: channels of the small map.
-    """
+    """Codes -> `per_value` numbers per value of a picture of `shape`: a linear layer to a small map, then a `MapDecoder` (Radford et al. 2016)."""
 
     def __init__(self, size: int, shape: tuple[int, int, int], per_value: int = 1, *, width: int = 128):
         super().__init__()
@@ -98,8 +94,7 @@ class MaskedDecoder(nn.Module):
         self.per_value = per_value
         self.read, self.told, self.write = nn.Linear(values, width), nn.Linear(size, width), nn.Linear(width, values * per_value)
         self.own = nn.Linear(size, values * per_value, bias=False)
-        places = torch.arange(values) + 1.0
-        degrees = torch.arange(width) * max(1, values - 1) // width + 1.0
+        places, degrees = torch.arange(values) + 1.0, spread_degrees(width, values)
         self.register_buffer("reads", follows(degrees + 1, places), persistent=False)
         self.register_buffer("writes", follows(places.repeat_interleave(per_value), degrees), persistent=False)
 
@@ -128,7 +123,6 @@ def dense_layers(widths: tuple[int, ...], activation: type[nn.Module]) -> nn.Seq
 
 
 def linear_layers(network: nn.Module) -> list[nn.Linear]:
-    """The linear layers of a network, in order."""
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
 
 

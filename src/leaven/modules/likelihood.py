@@ -21,21 +21,17 @@ class Likelihood(nn.Module):
     """p(x | outputs), independent for each value of a sample. All sums are over the values of a sample, in nats: never means.
 
     per_value: how many outputs a decoder gives for each value. Outputs are (batch, values, per_value), targets (batch, values); `mean` and `sample`
-    take the outputs of any of the values.
+    take the outputs of any of the values. chance: nats per sample (as a loss) under a model that knows nothing; None where there is no such number.
     """
 
     name: ClassVar[str]
     per_value: int = 1
+    chance: float | None = None
 
     def __init__(self, input: InputSpec):
         super().__init__()
         self.input, self.modality = input, modality_of(input)
         self.values = math.prod(input.shape)
-
-    @property
-    def chance(self) -> float | None:
-        """Nats per sample (as a loss) under a model that knows nothing; None where there is no such number."""
-        return None
 
     @abstractmethod
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
@@ -70,11 +66,10 @@ class Likelihood(nn.Module):
         return self.modality.of_numbers(target.unflatten(1, self.input.shape))
 
     def numbers(self, x: Value) -> Float[Tensor, "batch values"]:
-        """Samples as people know them, such as pixels in 0-1, one row per sample."""
+        """Samples as people know them, such as pixels in 0-1."""
         return self.modality.numbers(x).flatten(1)
 
     def within_0_and_1(self, numbers: Tensor) -> Tensor:
-        """The numbers, or UserError where they are not in 0-1."""
         if numbers.numel():
             self.check(*(edge.item() for edge in numbers.aminmax()))
         return numbers
@@ -93,12 +88,9 @@ class Bernoulli(Likelihood):
 
     def __init__(self, input: InputSpec):
         super().__init__(input)
+        self.chance = self.values * math.log(2)
         if input.range is not None:
             self.check(*input.range)
-
-    @property
-    def chance(self) -> float:
-        return self.values * math.log(2)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
         numbers = self.expected(x)
@@ -173,10 +165,7 @@ class Categorical(Likelihood):
         if levels < 2:
             raise UserError(f"levels must be 2 or more, not {levels}")
         self.per_value = self.levels = levels
-
-    @property
-    def chance(self) -> float:
-        return self.values * math.log(self.levels)
+        self.chance = self.values * math.log(levels)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
         return (self.within_0_and_1(self.numbers(x)) * (self.levels - 1)).round()
@@ -206,9 +195,9 @@ class Multinomial(Likelihood):
 
     name = "multinomial"
 
-    @property
-    def chance(self) -> float:
-        return sum(self.input.mean) * math.log(self.values)
+    def __init__(self, input: InputSpec):
+        super().__init__(input)
+        self.chance = sum(input.mean) * math.log(self.values)
 
     def observe(self, x: Value, draw: Draw | None = None) -> Float[Tensor, "batch values"]:
         return self.numbers(x)
@@ -234,14 +223,9 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {likelihood.name: likelihood for like
 
 
 def choose_likelihood(name: str, input: InputSpec, *, otherwise: str = "gaussian", own: bool = False, levels: int = 256) -> Likelihood:
-    """The likelihood of this name.
-
-    "auto" takes Bernoulli if nearly all numbers are near 0 or 1, and `otherwise` if not. If the modality does not offer that one, it takes the
-    modality's first.
+    """The likelihood of this name. "auto": Bernoulli for numbers near 0 or 1, else `otherwise`; if the modality offers neither, its first.
 
     own: whether each value of a Gaussian has its own deviation. levels: of a categorical likelihood.
-
-    Raises UserError for an unknown name, and for a likelihood that the modality does not have.
     """
     offered = modality_of(input).likelihoods
     if not offered:

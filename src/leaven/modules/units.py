@@ -56,6 +56,10 @@ class Units(ABC):
     def sample(self, field: Tensor, noise: Tensor) -> Tensor:
         """Random states, in the float type of the field."""
 
+    def states(self, field: Tensor, draw: Draw | None) -> Tensor:
+        """Random states, or without a draw the expected ones."""
+        return self.mean(field) if draw is None else self.sample(field, self.noise(draw, *field.shape).to(field))
+
     def log_prob(self, states: Float[Tensor, "batch units"], field: Float[Tensor, "batch units"]) -> Float[Tensor, " batch"]:
         return (field * states).sum(1) - self.log_normalizer(field).sum(1) - self.energy(states)
 

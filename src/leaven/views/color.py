@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,14 +15,6 @@ from leaven.modalities.pixels import LUMA, grey_weights
 XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))  # of linear sRGB
 D65 = (0.95047, 1.0, 1.08883)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-
-
-def _grey_mean(x: Tensor) -> Tensor:
-    return (x.mean(dim=(2, 3)) * grey_weights(x.shape[1], x.device)).sum(dim=1)
-
-
-def _each(numbers: Tensor) -> Tensor:
-    return numbers[:, None, None, None]
 
 
 def grayscale(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
@@ -44,28 +37,8 @@ def rgb_to_lab(x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch
     return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], dim=1)
 
 
-def adjust_brightness(x: Float[Tensor, "batch channel height width"], factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:
-    """factor * x, cut to 0-1."""
-    return (x * _each(factor)).clamp_(0, 1)
-
-
-def adjust_contrast(x: Float[Tensor, "batch channel height width"], factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:
-    """Distances from the mean of the grey picture times factor, cut to 0-1."""
-    return (x * _each(factor)).add_(_each((1 - factor) * _grey_mean(x))).clamp_(0, 1)
-
-
-def adjust_saturation(x: Float[Tensor, "batch channel height width"], factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:
-    """Distances from each pixel's grey times factor, cut to 0-1; only of RGB pictures."""
-    return x if x.shape[1] != 3 else (x * _each(factor)).add_(grayscale(x) * _each(1 - factor)).clamp_(0, 1)
-
-
-def adjust_hue(x: Float[Tensor, "batch channel height width"], shift: Float[Tensor, " batch"]) -> Float[Tensor, "batch channel height width"]:
-    """The hue of HSV turned by shift, in turns (-0.5 to 0.5); only of RGB pictures, with values 0-1."""
-    return x if x.shape[1] != 3 else rotate_hue_(x.clone(memory_format=torch.contiguous_format), shift)
-
-
 def rotate_hue_(x: Float[Tensor, "batch 3 height width"], shift: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 height width"]:
-    """`adjust_hue` of RGB pictures in place.
+    """The hue of HSV turned by shift, in turns (-0.5 to 0.5), of RGB pictures with values 0-1, in place.
 
     A turn of the hue keeps a pixel's largest and smallest channel. With u = (channel - smallest) / (largest - smallest), the hue h in sixths,
     from -3 to 3, has the sign of u_G - u_B and the size 1 + u_G + u_B - u_R. Back again, cut to 0-1: u_R = 2 - |h|, u_G = |h + 1| - 1,
@@ -152,18 +125,15 @@ class JitterRounds(NamedTuple):
         hue_round = torch.zeros_like(rank[:, 0]) if hue is None else earlier_than(HUE)
         return cls(matrix, toward_mean, hue, hue_round)
 
-    def select(self, rows: Tensor | slice) -> JitterRounds:
-        return JitterRounds(*[None if field is None else field[rows] for field in self])  # type: ignore[arg-type]
-
-    def to(self, device: torch.device) -> JitterRounds:
-        """On a device, but for `hue_round`, which steers the host."""
-        matrix, *optional = self[:3]
-        toward_mean, hue = [None if field is None else field.to(device, non_blocking=True) for field in optional]
-        return JitterRounds(matrix.to(device, non_blocking=True), toward_mean, hue, self.hue_round)
+    def map(self, change: Callable[[Tensor], Tensor]) -> JitterRounds:
+        return JitterRounds(*[None if field is None else change(field) for field in self])  # type: ignore[arg-type]
 
 
 def apply_rounds(x: Float[Tensor, "batch channel height width"], rounds: JitterRounds, hue_round: int) -> Float[Tensor, "batch channel height width"]:
-    """The rounds on samples whose hue turns before the same one. May overwrite x."""
+    """The rounds on samples whose hue turns before the same one; values stay in 0-1. May overwrite x.
+
+    Equals the same sequence of torchvision's functional adjustments within 1e-5. Saturation and hue leave all but RGB pictures as they are.
+    """
     count = rounds.matrix.shape[1]
     for t in range(count + 1):
         if rounds.hue is not None and t == hue_round:
@@ -175,17 +145,3 @@ def apply_rounds(x: Float[Tensor, "batch channel height width"], rounds: JitterR
             mixed.add_((rounds.toward_mean[:, t] * x.mean(dim=(2, 3))).sum(dim=1)[:, None, None])
         x = mixed.clamp_(0, 1).view_as(x)
     return x
-
-
-def color_jitter(x: Float[Tensor, "batch channel height width"], factors: JitterFactors) -> Float[Tensor, "batch channel height width"]:
-    """Brightness, contrast, saturation and hue changed one after another, each sample in its own order; values stay in 0-1.
-
-    Equals the same sequence of torchvision's functional adjustments within 1e-5. Saturation and hue leave all but RGB pictures as they are.
-    """
-    rounds = JitterRounds.of(factors, x.shape[1])
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for hue_round in range(rounds.matrix.shape[1] + 1):
-        rows = (rounds.hue_round == hue_round).nonzero()[:, 0]
-        if len(rows):
-            out.index_copy_(0, rows.to(x.device), apply_rounds(x[rows.to(x.device)], rounds.select(rows).to(x.device), hue_round))
-    return out

@@ -1,13 +1,11 @@
 """Geometry: random resized crops, flips and quarter turns, with parameters of each sample's own."""
 
-from __future__ import annotations
-
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, Num, UInt8
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from leaven.draw import Draw
@@ -17,19 +15,12 @@ from leaven.errors import UserError
 DENSE_PIXELS = 64 * 64
 
 
-class CropBoxes(NamedTuple):
-    """Where each sample is cropped, in whole pixels of the input."""
-
-    top: Int[Tensor, " batch"]
-    left: Int[Tensor, " batch"]
-    height: Int[Tensor, " batch"]
-    width: Int[Tensor, " batch"]
-
-
 def sample_boxes(
     draw: Draw, rows: int, height: int, width: int, area: tuple[float, float] = (0.2, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
-) -> CropBoxes:
-    """CropBoxes with a uniform share of the picture's area and a log-uniform ratio of width to height (Szegedy et al. 2015).
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes with a uniform share of the picture's area and a log-uniform ratio of width to height (Szegedy et al. 2015).
+
+    Returns top, left, height and width in whole pixels, (batch,) int64 each.
 
     As in torchvision's RandomResizedCrop: of ten candidates the first that fits, else the largest centred box whose ratio is allowed.
     """
@@ -55,47 +46,27 @@ def sample_boxes(
     left = torch.minimum((numbers[:, -1] * (room_x + 1)).floor_(), room_x)
     top = torch.where(any_fits, top, (height - fallback_height) // 2)
     left = torch.where(any_fits, left, (width - fallback_width) // 2)
-    return CropBoxes(top.long(), left.long(), box_height.long(), box_width.long())
+    return top.long(), left.long(), box_height.long(), box_width.long()
 
 
-class Axis(NamedTuple):
-    """Where along one side of the input each output pixel lies, in pixels, and what bounds it."""
-
-    center: Float[Tensor, "batch output"]
-    first: Int[Tensor, "batch 1"]
-    last: Int[Tensor, "batch 1"]
-    scale: Float[Tensor, "batch 1"]
-    input_side: int
-
-    @classmethod
-    def of(
-        cls,
-        start: Int[Tensor, " batch"],
-        length: Int[Tensor, " batch"],
-        input_side: int,
-        output_side: int,
-        flip: Bool[Tensor, " batch"] | None = None,
-    ) -> Axis:
-        first, last = start[:, None], (start + length - 1)[:, None]
-        scale = length.float()[:, None] / output_side
-        index = torch.arange(output_side, device=start.device)
-        if flip is not None:
-            index = torch.where(flip[:, None], output_side - 1 - index, index)
-        return cls(scale * (index + 0.5) + (first - 0.5), first, last, scale, input_side)
-
-    def select(self, rows: slice) -> Axis:
-        return Axis(self.center[rows], self.first[rows], self.last[rows], self.scale[rows], self.input_side)
-
-    def matrices(self) -> Float[Tensor, "batch output input"]:
-        """The linear maps that cut [first, last] out and resize it bilinearly, antialiased where it shrinks."""
-        pixel = torch.arange(self.input_side, device=self.center.device, dtype=torch.float32)
-        if self.center.shape[1] >= self.input_side:  # nothing can shrink: each output lies between two neighbours inside the box
-            center = torch.minimum(torch.maximum(self.center, self.first), self.last)
-            return torch.relu_(1 - (pixel - center[:, :, None]).abs_())
-        inside = (pixel >= self.first) & (pixel <= self.last)
-        weights = (pixel - self.center[:, :, None]).abs_().mul_(-1 / self.scale.clamp(min=1)[:, :, None])
-        weights = weights.add_(1).clamp_(min=0).mul_(inside[:, None])
-        return weights.div_(weights.sum(dim=2, keepdim=True))
+def crop_matrices(
+    start: Int[Tensor, " batch"], length: Int[Tensor, " batch"], input_side: int, output_side: int, flip: Bool[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch output input"]:
+    """The linear maps that cut a stretch out of one side, resize it bilinearly, antialiased where it shrinks, and mirror it where `flip`."""
+    first, last = start[:, None], (start + length - 1)[:, None]
+    scale = length.float()[:, None] / output_side
+    index = torch.arange(output_side, device=start.device)
+    if flip is not None:
+        index = torch.where(flip[:, None], output_side - 1 - index, index)
+    center = scale * (index + 0.5) + (first - 0.5)
+    pixel = torch.arange(input_side, device=start.device, dtype=torch.float32)
+    if output_side >= input_side:  # nothing can shrink: each output lies between two neighbours inside the box
+        center = torch.minimum(torch.maximum(center, first), last)
+        return torch.relu_(1 - (pixel - center[:, :, None]).abs_())
+    inside = (pixel >= first) & (pixel <= last)
+    weights = (pixel - center[:, :, None]).abs_().mul_(-1 / scale.clamp(min=1)[:, :, None])
+    weights = weights.add_(1).clamp_(min=0).mul_(inside[:, None])
+    return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
 def separable(
@@ -110,59 +81,26 @@ def separable(
     return out.transpose(0, 1)
 
 
-class Crop(NamedTuple):
-    """CropBoxes, worked out for both sides of an input and an output."""
+def resized_crop(
+    x: Num[Tensor, "batch channel height width"], box: Sequence[Int[Tensor, " batch"]], size: tuple[int, int], flip: Tensor | None = None
+) -> Float[Tensor, "batch channel new_height new_width"]:
+    """Each sample's box (see `sample_boxes`) resized to `size` = (height, width), then mirrored left to right where `flip`; float32 in 0-1.
 
-    rows: Axis
-    columns: Axis
-    boxes: CropBoxes
-    flip: Bool[Tensor, " batch"] | None
-
-    @classmethod
-    def of(cls, boxes: CropBoxes, sides: tuple[int, int], size: tuple[int, int], flip: Bool[Tensor, " batch"] | None = None) -> Crop:
-        rows = Axis.of(boxes.top, boxes.height, sides[0], size[0])
-        return cls(rows, Axis.of(boxes.left, boxes.width, sides[1], size[1], flip), boxes, flip)
-
-    def select(self, part: slice) -> Crop:
-        boxes = CropBoxes(*[side[part] for side in self.boxes])
-        return Crop(self.rows.select(part), self.columns.select(part), boxes, None if self.flip is None else self.flip[part])
-
-
-def apply_crop(x: Num[Tensor, "batch channel height width"], crop: Crop) -> Float[Tensor, "batch channel new_height new_width"]:
-    """`resized_crop` with what can be worked out once for many samples."""
-    size = crop.rows.center.shape[1], crop.columns.center.shape[1]
-    if x.device.type == "cpu" and max(x.shape[2] * x.shape[3], size[0] * size[1]) > DENSE_PIXELS:
-        return _apply_crop_one_by_one(x, crop, size)
-    columns = crop.columns.matrices()
-    if x.dtype == torch.uint8:
-        columns.mul_(1 / 255)
-    return separable(x.float(), crop.rows.matrices(), columns)
-
-
-def _apply_crop_one_by_one(x: Tensor, crop: Crop, size: tuple[int, int]) -> Tensor:
+    Equals torchvision's `resized_crop` (bilinear, antialias=True) of the float picture within 1e-5. uint8 is divided by 255, floats are in 0-1.
+    """
+    if x.device.type != "cpu" or max(x.shape[2] * x.shape[3], size[0] * size[1]) <= DENSE_PIXELS:
+        tops, lefts, heights, widths = box
+        columns = crop_matrices(lefts, widths, x.shape[3], size[1], flip)
+        if x.dtype == torch.uint8:
+            columns.mul_(1 / 255)
+        return separable(x.float(), crop_matrices(tops, heights, x.shape[2], size[0]), columns)
     out = torch.empty(*x.shape[:2], *size)
-    for i, (top, left, height, width) in enumerate(zip(*[side.tolist() for side in crop.boxes], strict=True)):
-        box = x[i : i + 1, :, top : top + height, left : left + width].float()
-        out[i] = F.interpolate(box, size, mode="bilinear", antialias=True)[0]
+    for i, (top, left, height, width) in enumerate(zip(*(side.tolist() for side in box), strict=True)):
+        cut = x[i : i + 1, :, top : top + height, left : left + width].float()
+        out[i] = F.interpolate(cut, size, mode="bilinear", antialias=True)[0]
     if x.dtype == torch.uint8:
         out.mul_(1 / 255)
-    return out if crop.flip is None else horizontal_flip_(out, crop.flip)
-
-
-def resized_crop(
-    x: UInt8[Tensor, "batch channel height width"] | Float[Tensor, "batch channel height width"],
-    top: Int[Tensor, " batch"],
-    left: Int[Tensor, " batch"],
-    height: Int[Tensor, " batch"],
-    width: Int[Tensor, " batch"],
-    size: tuple[int, int],
-    flip: Bool[Tensor, " batch"] | None = None,
-) -> Float[Tensor, "batch channel new_height new_width"]:
-    """Each sample's box resized to `size` = (height, width), then mirrored left to right where `flip`; float32 in 0-1.
-
-    Equals torchvision's `resized_crop` (bilinear, antialias=True) of the float picture within 1e-5. uint8 is divided by 255.
-    """
-    return apply_crop(x, Crop.of(CropBoxes(top, left, height, width), (x.shape[2], x.shape[3]), size, flip))
+    return out if flip is None else horizontal_flip_(out, flip)
 
 
 def horizontal_flip_(x: Num[Tensor, "batch channel height width"], flip: Bool[Tensor, " batch"]) -> Num[Tensor, "batch channel height width"]:

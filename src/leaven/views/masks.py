@@ -18,6 +18,7 @@ from leaven.errors import UserError
 Grid = tuple[int, int]
 """Rows and columns of patches."""
 
+RATIO = 0.3, 1 / 0.3
 CANDIDATES = 32  # blocks that are drawn for a sample: with fewer, a large share of the grid would at times not be covered
 
 
@@ -26,17 +27,16 @@ def random_order(draw: Draw, rows: int, grid: Grid, hidden: int) -> Int[Tensor, 
     return draw.permutations(grid[0] * grid[1], rows)
 
 
-def block_order(
-    draw: Draw, rows: int, grid: Grid, hidden: int, *, smallest: float = 0.08, ratio: tuple[float, float] = (0.3, 1 / 0.3)
-) -> Int[Tensor, "batch patches"]:
+def block_order(draw: Draw, rows: int, grid: Grid, hidden: int, *, smallest: float = 0.08) -> Int[Tensor, "batch patches"]:
     """Rectangles are hidden, one after another until there are enough (Bao et al. 2022, algorithm 1); of the last one only as much as is needed.
 
-    smallest: area of a rectangle at least, as a share of the grid (the largest is all that is to be hidden). ratio: of height to width, log-uniform.
+    smallest: area of a rectangle at least, as a share of the grid (the largest is all that is to be hidden). Its ratio of height
+    to width is log-uniform in `RATIO`.
     """
     numbers = draw.uniform(rows, CANDIDATES, 4)
     least = min(smallest * grid[0] * grid[1], float(hidden))
     area = least + (hidden - least) * numbers[..., 0]
-    proportion = torch.exp(math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * numbers[..., 1])
+    proportion = torch.exp(math.log(RATIO[0]) + math.log(RATIO[1] / RATIO[0]) * numbers[..., 1])
     height = (area * proportion).sqrt().round().clamp(1, grid[0])
     width = (area / proportion).sqrt().round().clamp(1, grid[1])
     covered = rectangles(placed(numbers[..., 2], grid[0] - height), placed(numbers[..., 3], grid[1] - width), height, width, grid)
@@ -107,8 +107,8 @@ def multi_block(
     covered = rectangles(top, left, height, width, grid)
     kept = covered[:, :, -1] & ~covered[:, :, :-1].any(dim=2)
     chosen = kept.sum(dim=2).clamp(max=grid[0] * grid[1] // 4).argmax(dim=1)  # the first that leaves enough, else the one that leaves the most
-    each = torch.arange(count)
-    kept, top, left = kept[each, chosen], top[each, chosen, :-1].long(), left[each, chosen, :-1].long()
+    samples = torch.arange(count)
+    kept, top, left = kept[samples, chosen], top[samples, chosen, :-1].long(), left[samples, chosen, :-1].long()
     fewest = int(kept.sum(dim=1).min())
     if fewest == 0:
         raise UserError(f"the blocks leave nothing of {grid[0]} x {grid[1]} patches to predict them from", hint="make blocks or block_scale smaller")
@@ -135,14 +135,11 @@ def placed(number: Tensor, room: Tensor) -> Tensor:
     return torch.minimum((number * (room + 1)).floor(), room)
 
 
-def rectangles(top: Tensor, left: Tensor, height: Tensor, width: Tensor, grid: Grid) -> Bool[Tensor, "*rectangles patches"]:
+def rectangles(top: Tensor, left: Tensor, height: Tensor | int, width: Tensor | int, grid: Grid) -> Bool[Tensor, "*rectangles patches"]:
     """Which patches each rectangle covers."""
 
-    def covered(start: Tensor, length: Tensor, side: int) -> Tensor:
+    def covered(start: Tensor, length: Tensor | int, side: int) -> Tensor:
         place = torch.arange(side, device=start.device)
         return (place >= start[..., None]) & (place < (start + length)[..., None])
 
     return (covered(top, height, grid[0])[..., :, None] & covered(left, width, grid[1])[..., None, :]).flatten(-2)
-
-
-__all__ = ["ORDERS", "MultiBlock", "block_order", "center_order", "check_mask", "multi_block", "places_to_mask", "random_order", "side_order"]

@@ -1,9 +1,13 @@
-"""Random views of pictures."""
+"""Random views of pictures: all of one size, or a few large crops and several small ones."""
 
+from __future__ import annotations
+
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -12,9 +16,8 @@ from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.modalities import Geometry, Pixels, Value
 from leaven.views.color import JitterRounds, apply_rounds, grayscale, sample_jitter
-from leaven.views.crop import Crop, CropBoxes, apply_crop, horizontal_flip_, sample_boxes
-from leaven.views.distort import solarize
-from leaven.views.filters import blur_kernel_size, gaussian_blur
+from leaven.views.crop import horizontal_flip_, resized_crop, sample_boxes
+from leaven.views.filters import blur_kernel_size, gaussian_blur, solarize
 from leaven.views.views import Views, is_number
 
 # Floats that go through all changes together: few enough for the cache of each core, or to spare a GPU's memory. The views do not depend on it.
@@ -32,7 +35,6 @@ class PictureViews(Views):
     kind = "pictures"
     modality = "pixels"
 
-    count: int = 2
     crop_min: float = 0.2
     crop_max: float = 1.0
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -50,18 +52,14 @@ class PictureViews(Views):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_count()
         self._require_probabilities("flip", "jitter", "grey", "blur", "solarize")
-        self._require("crop_max", is_number(self.crop_max) and 0 < self.crop_max <= 1, "above 0 and at most 1")
-        self._require("crop_min", is_number(self.crop_min) and 0 < self.crop_min <= self.crop_max, f"above 0 and at most crop_max = {self.crop_max}")
+        self._require_areas("crop_min", "crop_max")
         for name in ("ratio", "blur_sigma"):
             value = getattr(self, name)
             self._require(name, len(value) == 2 and all(map(is_number, value)) and 0 < value[0] <= value[1], "two numbers above 0, the smaller first")
-        for name in ("brightness", "contrast", "saturation"):
-            value = getattr(self, name)
-            self._require(name, is_number(value) and value >= 0, "a number from 0")
+        self._require_not_negative("brightness", "contrast", "saturation")
         self._require("hue", is_number(self.hue) and 0 <= self.hue <= 0.5, "a number from 0 to 0.5")
-        self._require("size", self.size is None or (isinstance(self.size, int) and self.size >= 1), "a number of pixels, or left out")
+        self._require_pixels("size")
 
     def __call__(self, value: Value, draw: Draw) -> list[Value]:
         """`count` views: Pixels, float32 in 0-1, (B, C, size, size), or as large as the input when size is None."""
@@ -81,19 +79,20 @@ class PictureViews(Views):
         batch, _, height, width = shape
         flip = draw.child("flip", view).chance(self.flip, batch) if self.flip else None
         size = (height, width) if self.size is None else (self.size, self.size)
-        return Geometry(*self._boxes(draw.child("crop", view), batch, height, width), size, flip)
+        if self.crop_min == 1:
+            return dataclasses.replace(Geometry.whole(batch, (height, width), size), flip=flip)
+        return Geometry(*sample_boxes(draw.child("crop", view), batch, height, width, (self.crop_min, self.crop_max), self.ratio), size, flip)
 
     def _view(self, pixels: Tensor, geometry: Geometry, view: int, draw: Draw) -> Tensor:
         batch, channels, height, width = pixels.shape
-        device = pixels.device
-        size, flip = geometry.size, geometry.flip
-        boxes = CropBoxes(geometry.top, geometry.left, geometry.height, geometry.width)
+        device, size = pixels.device, geometry.size
         rounds, group = self._jitter(draw, view, batch, channels)
         changes: list[tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]] = []
         if self.grey and channels == 3:
             changes.append((draw.child("grey", view).chance(self.grey, batch), lambda x, rows: grayscale(x)))
         if blur := self.blur[min(view, len(self.blur) - 1)]:
-            self._check_blur(size)
+            if any(blur_kernel_size(side) // 2 >= side for side in size):
+                raise UserError(f"pictures of {size[0]}x{size[1]} are too small to blur", where="views.blur", hint="set views.blur=0")
             low, high = self.blur_sigma
             sigma = draw.child("blur_sigma", view).uniform(batch, low=low, high=high)
             changes.append((draw.child("blur", view).chance(blur, batch), lambda x, rows: gaussian_blur(x, sigma[rows].to(device))))
@@ -102,22 +101,26 @@ class PictureViews(Views):
 
         # Samples whose hue turns in the same round of the jitter lie side by side, so that each round is one operation on all of them.
         order = group.argsort(stable=True)
-        boxes = CropBoxes(*[side[order].to(device, non_blocking=True) for side in boxes])
-        flip = None if flip is None else flip[order].to(device, non_blocking=True)
-        rounds = None if rounds is None else rounds.select(order).to(device)
+
+        def in_order(parameter: Tensor) -> Tensor:
+            return parameter[order].to(device, non_blocking=True)
+
+        box = [in_order(side) for side in (geometry.top, geometry.left, geometry.height, geometry.width)]
+        flip = None if geometry.flip is None else in_order(geometry.flip)
+        rounds = None if rounds is None else rounds.map(in_order)
         target = order.to(device, non_blocking=True)
-        crop = Crop.of(boxes, (height, width), size, flip) if self.crop_min < 1 or size != (height, width) else None
         out = torch.empty(batch, channels, *size, device=device)
         for hue_round, start, end in self._chunks(group, out):
             part = slice(start, end)
             x = pixels.index_select(0, target[part])
-            if crop is not None:
-                x = apply_crop(x, crop.select(part))
+            mirrored = None if flip is None else flip[part]
+            if self.crop_min < 1 or size != (height, width):
+                x = resized_crop(x, [side[part] for side in box], size, mirrored)
             else:
                 x = Pixels(x).unit()
-                x = x if flip is None else horizontal_flip_(x, flip[part])
+                x = x if mirrored is None else horizontal_flip_(x, mirrored)
             if rounds is not None and hue_round >= 0:
-                x = apply_rounds(x, rounds.select(part), hue_round)
+                x = apply_rounds(x, rounds.map(itemgetter(part)), hue_round)
             for chosen, change in changes:
                 local = chosen[order[part]].nonzero()[:, 0]
                 if len(local):
@@ -125,12 +128,6 @@ class PictureViews(Views):
                     x.index_copy_(0, rows, change(x.index_select(0, rows), order[part][local]))
             out.index_copy_(0, target[part], x.clamp_(0, 1))  # rounding may pass 1
         return out
-
-    def _boxes(self, draw: Draw, batch: int, height: int, width: int) -> CropBoxes:
-        if self.crop_min < 1:
-            return sample_boxes(draw, batch, height, width, (self.crop_min, self.crop_max), self.ratio)
-        zero = torch.zeros(batch, dtype=torch.int64)
-        return CropBoxes(zero, zero, zero + height, zero + width)
 
     def _jitter(self, draw: Draw, view: int, batch: int, channels: int) -> tuple[JitterRounds | None, Tensor]:
         """The jitter, and of each sample the round before which its hue turns, or -1 where it is not jittered."""
@@ -152,9 +149,49 @@ class PictureViews(Views):
                 yield hue_round, start + count * piece // pieces, start + count * (piece + 1) // pieces
             start += count
 
-    def _check_blur(self, size: tuple[int, ...]) -> None:
-        if any(blur_kernel_size(side) // 2 >= side for side in size):
-            raise UserError(f"pictures of {size[0]}x{size[1]} are too small to blur", where="views.blur", hint="set views.blur=0")
+
+@dataclass(frozen=True)
+class MultiCropViews(PictureViews):
+    """`count` large crops, then `local_count` small ones of a smaller part of the picture (Caron et al. 2020, section 3.2).
+
+    The changes of colour are those of PictureViews. Where `blur` and `solarize` have a probability for each view, the small crops come after the
+    large ones. local_min, local_max: share of the picture's area that a small crop shows. local_size: its side in pixels (None: half that of the
+    large ones, in whole patches of the encoder).
+    """
+
+    kind = "multicrop"
+
+    crop_min: float = 0.4
+    local_count: int = 2
+    local_min: float = 0.1
+    local_max: float = 0.4
+    local_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_whole("local_count", 0)
+        self._require_areas("local_min", "local_max")
+        self._require_pixels("local_size")
+
+    def with_geometry(self, value: Value, draw: Draw) -> tuple[list[Value], list[Geometry | None]]:
+        """`count` + `local_count` views: Pixels, float32 in 0-1."""
+        large, geometries = super().with_geometry(value, draw)
+        if not self.local_count:
+            return large, geometries
+        small, more = self.local(large[0].shape[0][1]).with_geometry(value, draw.child("local"))
+        return large + small, geometries + more
+
+    def local(self, side: int) -> PictureViews:
+        """The views that are the small crops, beside large ones of this side."""
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(PictureViews)}
+        own = {"count": self.local_count, "crop_min": self.local_min, "crop_max": self.local_max, "size": self.local_size or max(1, side // 2)}
+        later = {name: shared[name][self.count :] or shared[name][-1:] for name in ("blur", "solarize")}
+        return PictureViews(**{**shared, **own, **later})
+
+    def fitted(self, shape: tuple[int, ...], patch: int) -> MultiCropViews:
+        if self.local_size is not None:
+            return self
+        return dataclasses.replace(self, local_size=max(1, round(shape[1] / 2 / patch)) * patch)
 
 
 @contextmanager

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
+
+import torch
 
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.modalities import Geometry, Value
+from leaven.modalities import Geometry, Value, find_modality
 
 KINDS: dict[str, type[Views]] = {}
+SIMILAR = {"byol": "contrast", "multicrop": "contrast", "reconstruction": "plain", "labels": "plain"}
+"""The purpose whose views serve another one in a modality that has none of its own for it."""
 
 
 @dataclass(frozen=True)
-class Views(ABC):
+class Views:
     """Makes random views of a batch of one modality. The fields are the hyper-parameters; a subclass with a `kind` is registered under it."""
 
     kind: ClassVar[str]
     modality: ClassVar[str]
     aliases: ClassVar[dict[str, str]] = {}
     """Names that fields had before."""
+
+    count: int = 2
 
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)
@@ -33,10 +39,16 @@ class Views(ABC):
             value = getattr(self, field.name)
             if isinstance(value, list):  # JSON has no tuples
                 object.__setattr__(self, field.name, tuple(value))
+        self._require_whole("count", 1)
 
-    @abstractmethod
     def __call__(self, value: Value, draw: Draw) -> list[Value]:
-        """The views, each with as many samples as `value`, in its order and on its device."""
+        """`count` views, each with as many samples as `value`, in its order and on its device."""
+        self._expect(value)
+        with torch.no_grad():
+            return [self.view(value, number, draw) for number in range(self.count)]
+
+    def view(self, value: Any, number: int, draw: Draw) -> Value:
+        raise NotImplementedError
 
     def with_geometry(self, value: Value, draw: Draw) -> tuple[list[Value], list[Geometry | None]]:
         """The views, and how each moved what lies in the samples (None: it moved nothing), for the `moved` of boxes and masks."""
@@ -58,29 +70,40 @@ class Views(ABC):
         kind = config.get("kind")
         if kind not in KINDS:
             raise UserError(f"no views of kind {kind!r}", where="views.kind", hint=f"choose from {', '.join(sorted(KINDS))}")
-        return KINDS[kind]._build({name: value for name, value in config.items() if name != "kind"})
-
-    @classmethod
-    def _build(cls, arguments: dict[str, Any]) -> Self:
-        arguments = {cls.aliases.get(name, name): value for name, value in arguments.items()}
-        known = [field.name for field in dataclasses.fields(cls)]
+        views = KINDS[kind]
+        arguments = {views.aliases.get(name, name): value for name, value in config.items() if name != "kind"}
+        known = [field.name for field in dataclasses.fields(views)]
         for name in arguments:
             if name not in known:
-                raise UserError(f"{cls.kind} views have no parameter {name!r}", where=f"views.{name}", hint=f"choose from {', '.join(known)}")
-        return cls(**arguments)
+                raise UserError(f"{kind} views have no parameter {name!r}", where=f"views.{name}", hint=f"choose from {', '.join(known)}")
+        return views(**arguments)
 
     def _expect(self, value: Value) -> None:
         if value.modality != self.modality:
             raise UserError(f"{self.kind} views are made of {self.modality}, not {value.modality}", where="views")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
-        """UserError unless the field obeys its rule."""
         if not holds:
             raise UserError(f"{name} must be {rule}, not {getattr(self, name)}", where=f"views.{name}")
 
-    def _require_count(self) -> None:
-        count = getattr(self, "count", None)
-        self._require("count", isinstance(count, int) and count >= 1, "a whole number from 1")
+    def _require_whole(self, name: str, low: int) -> None:
+        value = getattr(self, name)
+        self._require(name, isinstance(value, int) and value >= low, f"a whole number from {low}")
+
+    def _require_not_negative(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            self._require(name, is_number(value) and value >= 0, "a number from 0")
+
+    def _require_areas(self, low: str, high: str) -> None:
+        """Two shares of a picture's area, the smaller first."""
+        for name, limit, largest in ((high, "1", 1), (low, f"{high} = {getattr(self, high)}", getattr(self, high))):
+            value = getattr(self, name)
+            self._require(name, is_number(value) and 0 < value <= largest, f"above 0 and at most {limit}")
+
+    def _require_pixels(self, name: str) -> None:
+        value = getattr(self, name)
+        self._require(name, value is None or (isinstance(value, int) and value >= 1), "a number of pixels, or left out")
 
     def _require_probabilities(self, *names: str) -> None:
         for name in names:
@@ -92,3 +115,21 @@ class Views(ABC):
 
 def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def views_for(purpose: str, modality: str) -> Mapping[str, Any] | None:
+    """The kind and the settings of the usual views of one modality for a purpose; None where there are none."""
+    usual = find_modality(modality).views
+    return usual.get(purpose) or usual.get(SIMILAR.get(purpose, ""))
+
+
+def default_views(purpose: str, modality: str) -> Views:
+    """The usual views of one modality for "contrast", "byol", "multicrop" (several views each), "reconstruction", "labels" or "plain" (one view).
+
+    Raises UserError where there are none.
+    """
+    settings = views_for(purpose, modality)
+    if settings is None:
+        usual = ", ".join(find_modality(modality).views) or "nothing"
+        raise UserError(f"no default views of {modality} for {purpose!r}", where="views", hint=f"there are some for {usual}")
+    return Views.from_dict(dict(settings))

@@ -4,7 +4,9 @@ from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findin
 from leaven.methods.contrastive.simclr import SimCLR
 from leaven.modalities import Pixels
 from leaven.report.reproduction import matrix_figure
-from leaven.views import PictureViews, cutout, gaussian_blur, gaussian_noise, rotate, sobel
+from leaven.views import PictureViews
+from leaven.views.crop import rotate
+from leaven.views.filters import cutout, gaussian_blur, gaussian_noise, sobel
 
 NAMES = ("crop", "colour", "cutout", "sobel", "noise", "blur", "rotate")
 CROP = PictureViews(jitter=0, grey=0)

@@ -6,8 +6,8 @@ from torch import nn
 from leaven.losses import across_crops
 from leaven.methods import Encoder, Method, Outputs, Positive, Recipe
 from leaven.modules import mlp
+from leaven.modules.heads import Prototypes, sinkhorn
 from leaven.modules.memory import Queue
-from leaven.modules.prototypes import Prototypes, sinkhorn
 
 
 class SwAV(Method):

@@ -6,8 +6,7 @@ from torch import nn
 from leaven.losses import across_crops
 from leaven.methods import Encoder, Method, Outputs, Positive, Recipe
 from leaven.modules import Teacher
-from leaven.modules.heads import DINOHead
-from leaven.modules.prototypes import Centering
+from leaven.modules.heads import Centering, DINOHead
 
 
 class DINO(Method):

@@ -3,7 +3,7 @@ from torch.nn import functional as F
 
 from leaven.methods import Encoder, Recipe
 from leaven.methods.distillation.ibot import IBOT
-from leaven.modules.prototypes import Balancing
+from leaven.modules.heads import Balancing
 
 
 class DINOv2(IBOT):

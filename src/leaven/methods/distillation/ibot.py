@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from leaven.encoders.encoder import Hidden
 from leaven.losses import across_crops
 from leaven.methods import Encoder, Outputs, Recipe
 from leaven.methods.distillation.dino import DINO
@@ -43,7 +44,7 @@ class IBOT(DINO):
         crops, hidden = views["crops"], torch.cat(views["hidden"])
         large, small = crops[: self.augment.count], crops[self.augment.count :]
         pictures = large[0].cat(large)
-        seen = self.encoder.token_features(pictures, hidden=places_to_mask(hidden, math.prod(self.grid)), mask_token=self.mask_token)
+        seen = self.encoder.token_features(pictures, hidden=Hidden(places_to_mask(hidden, math.prod(self.grid)), self.mask_token))
         features = [*seen.features.chunk(len(large)), *self.encode(small)]
         with torch.no_grad():
             encoder, *heads = self.teacher.network

@@ -6,10 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from leaven.encoders import build_encoder
-from leaven.encoders.causal import Causal
+from leaven.encoders.causal import Causal, GatedConv, through
 from leaven.errors import UserError
 from leaven.methods import Count, DataSpec, Method, Outputs, Recipe, TwoOrMore
-from leaven.modules.gated import GatedConv, through
 from leaven.modules.likelihood import choose_likelihood
 
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
-from leaven.encoders.masked_dense import MaskedDense, follows
+from leaven.encoders.dense import MaskedDense, follows
 from leaven.methods import DataSpec, Method, Outputs, Recipe
 from leaven.modules.likelihood import choose_likelihood
 

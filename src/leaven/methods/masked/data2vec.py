@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from leaven.encoders.encoder import Hidden
 from leaven.methods import Count, Encoder, Method, Outputs, Positive, Recipe, Share
 from leaven.modules import Teacher
 from leaven.modules.patches import gather_tokens
@@ -66,9 +67,9 @@ class Data2Vec(Method):
         sample, hidden = views["sample"], views["hidden"]
         whole = self.targets(sample)
         if not self.encoder.input.planar:
-            tokens = self.encoder.token_features(sample, hidden=hidden, mask_token=self.mask_token).tokens
+            tokens = self.encoder.token_features(sample, hidden=Hidden(hidden, self.mask_token)).tokens
             return Outputs(prediction=self.predict(tokens), target=whole, hidden=hidden, embeddings=[whole[:, 0]])
-        tokens = self.encoder.token_features(sample, hidden=places_to_mask(hidden, whole.shape[1]), mask_token=self.mask_token).tokens
+        tokens = self.encoder.token_features(sample, hidden=Hidden(places_to_mask(hidden, whole.shape[1]), self.mask_token)).tokens
         prediction = self.predict(gather_tokens(tokens, hidden))
         return Outputs(prediction=prediction, target=gather_tokens(whole, hidden), embeddings=[whole[:, whole.shape[1] // 2]])
 

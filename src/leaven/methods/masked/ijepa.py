@@ -5,8 +5,7 @@ from torch.nn import functional as F
 from leaven.errors import UserError
 from leaven.methods import Count, Encoder, Method, Outputs, Recipe
 from leaven.modules import Teacher
-from leaven.modules.patches import gather_tokens, sincos_positions
-from leaven.modules.transformer import Transformer
+from leaven.modules.patches import Transformer, gather_tokens, sincos_positions
 from leaven.views.masks import multi_block
 
 

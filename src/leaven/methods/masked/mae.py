@@ -2,8 +2,7 @@ import torch
 from torch import nn
 
 from leaven.methods import Encoder, Method, Outputs, Recipe
-from leaven.modules.patches import gather_tokens, patchify, sincos_positions
-from leaven.modules.transformer import Transformer
+from leaven.modules.patches import Transformer, gather_tokens, patchify, sincos_positions
 from leaven.views.masks import ORDERS, check_mask
 
 

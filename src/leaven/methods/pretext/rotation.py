@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from leaven.errors import UserError
 from leaven.methods import Encoder, Method, Outputs, Recipe
 from leaven.modalities import Pixels
-from leaven.views import rotate, turn_inside
+from leaven.views.crop import rotate, turn_inside
 
 
 class Rotation(Method):

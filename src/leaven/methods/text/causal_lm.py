@@ -1,8 +1,7 @@
 from leaven.encoders import TextEncoder
 from leaven.methods import Method, Outputs, Recipe
 from leaven.modalities.tokenizer import TokenizerChoice
-from leaven.modules.text_decoder import gumbel, written
-from leaven.modules.vocabulary import VocabularyHead, chance_of, mean_nats
+from leaven.modules.text import VocabularyHead, chance_of, gumbel, mean_nats, written
 
 
 class CausalLM(Method):

@@ -3,7 +3,7 @@ from functools import partial
 from leaven.encoders import TextEncoder
 from leaven.errors import UserError
 from leaven.methods import DataSpec, Method, NonNegative, Outputs, PartialShare, Recipe, Stage
-from leaven.modules.vocabulary import VocabularyHead, chance_of, hidden_tokens, mean_nats
+from leaven.modules.text import VocabularyHead, chance_of, hidden_tokens, mean_nats
 
 
 class MaskedLM(Method):

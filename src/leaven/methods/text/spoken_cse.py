@@ -3,7 +3,7 @@ import math
 from leaven.encoders import TextEncoder
 from leaven.losses import nt_xent
 from leaven.methods import Method, NonNegative, Outputs, PartialShare, Positive, Recipe
-from leaven.modules.vocabulary import VocabularyHead, hidden_tokens, mean_nats
+from leaven.modules.text import VocabularyHead, hidden_tokens, mean_nats
 
 PAIR = ("anchor", "positive")
 

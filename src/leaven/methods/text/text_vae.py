@@ -4,7 +4,7 @@ from leaven.encoders import TextEncoder
 from leaven.losses.variational import gaussian_log_prob, log_mean_exp, reparameterize
 from leaven.methods import NonNegative, Outputs, Recipe, Share
 from leaven.methods.variational import Variational
-from leaven.modules.text_decoder import TextDecoder, gumbel
+from leaven.modules.text import TextDecoder, gumbel
 
 
 class TextVAE(Variational):

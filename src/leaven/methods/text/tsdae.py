@@ -3,8 +3,7 @@ import torch
 from leaven.encoders import TextEncoder
 from leaven.methods import Method, Outputs, Recipe, ShareBelowOne
 from leaven.modalities import Tokens
-from leaven.modules.text_decoder import TextDecoder
-from leaven.modules.vocabulary import chance_of, mean_nats
+from leaven.modules.text import TextDecoder, chance_of, mean_nats
 
 
 class TSDAE(Method):
