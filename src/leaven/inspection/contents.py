@@ -1,4 +1,4 @@
-"""What an opened data set says of itself: splits, labels, groups, channels."""
+"""What an opened data set says of itself: labels, groups, channels."""
 
 from typing import Any
 
@@ -6,11 +6,6 @@ import torch
 
 from leaven.data import DataSet
 from leaven.modalities import modality_of
-
-
-def splits_of(data: DataSet) -> dict[str, int]:
-    """Samples by split."""
-    return {name: len(rows) for name, rows in data.splits.items()}
 
 
 def labels_of(data: DataSet) -> dict[str, Any]:
@@ -46,11 +41,14 @@ def groups_of(data: DataSet) -> dict[str, int]:
 def channels_of(data: DataSet) -> dict[str, Any]:
     """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split, and
     how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample."""
-    channels = {}
-    for role, spec in data.spec.roles.items():
-        value = data.rows[role]
-        modality = modality_of(value)
-        statistics = {"shape": list(spec.shape), "mean": list(spec.mean), "std": list(spec.std)}
-        constant = modality.constant(value, data.train())
-        channels[role] = {"modality": spec.modality, **statistics, "constant": constant, **modality.summary(value)}
-    return channels
+    return {
+        role: {
+            "modality": spec.modality,
+            "shape": list(spec.shape),
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "constant": modality_of(spec).constant(data.rows[role], data.train()),
+            **modality_of(spec).summary(data.rows[role]),
+        }
+        for role, spec in data.spec.roles.items()
+    }

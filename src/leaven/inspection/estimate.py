@@ -65,11 +65,7 @@ class Pace:
         """The estimate for this many steps: seconds of training alone, without the start, the report and the decoding of uncached samples."""
         seconds = self.seconds(steps)
         return {
-            "method": self.method,
-            "encoder": self.encoder,
-            "batch": self.batch,
-            "device": self.device,
-            "precision": self.precision,
+            **{name: getattr(self, name) for name in ("method", "encoder", "batch", "device", "precision")},
             "steps": steps,
             "epochs": round(steps / self.steps_per_epoch, 2),
             "seconds": round(seconds, 2),
