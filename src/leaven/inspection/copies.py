@@ -53,24 +53,6 @@ class Near:
     alike: float
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What of a second data set stands in the first as well. exact, near: its samples; pairs: (row there, row here, similarity or None)."""
-
-    samples: int
-    exact: int
-    near: int | None
-    pairs: list[tuple[int, int, float | None]]
-
-    def to_dict(self, data: DataSet, other: DataSet) -> dict[str, Any]:
-        """data, samples, exact, near; pairs: list of {row, file, in_row, in_file, similarity (None: equal)}, of the second data set in the first."""
-        pairs = [
-            {"row": row, "file": origin(other, row), "in_row": own, "in_file": origin(data, own), "similarity": alike and round(alike, 4)}
-            for row, own, alike in self.pairs
-        ]
-        return {"data": other.name, "samples": self.samples, "exact": self.exact, "near": self.near, "pairs": pairs}
-
-
 def origin(data: DataSet, row: int) -> str:
     """Where a row came from, for people."""
     return data.files[row] or f"#{row}"
@@ -142,8 +124,9 @@ def split_overlap(data: DataSet, near: Near | None) -> list[dict[str, Any]]:
     return overlaps
 
 
-def shared_with(data: DataSet, other: DataSet, *, device: str = "cpu") -> Shared:
-    """Which samples of `other` stand in `data`. Raises UserError for data sets of different kinds."""
+def shared_with(data: DataSet, other: DataSet, *, device: str = "cpu") -> dict[str, Any]:
+    """The samples of `other` that stand in `data`: data (its name), samples, exact, near (None without pictures); pairs: list of {row, file, in_row,
+    in_file, similarity (None: equal)}. Raises UserError for data sets of different kinds."""
     mine, theirs = (next(iter(opened.spec.roles.values())) for opened in (data, other))
     if mine.modality != theirs.modality or modality_of(mine).difference(theirs, mine):
         kinds = [f"{spec.modality} {' x '.join(map(str, spec.shape))}" for spec in (theirs, mine)]
@@ -153,22 +136,26 @@ def shared_with(data: DataSet, other: DataSet, *, device: str = "cpu") -> Shared
         first_row.setdefault(content, row)
     here = [first_row.get(content) for content in other.hashes.tolist()]
     pairs: list[tuple[int, int, float | None]] = [(row, own, None) for row, own in enumerate(here) if own is not None]
-    exact = len(pairs)
+    exact, near = len(pairs), None
     own_value, other_value = pictures_of(data), pictures_of(other)
-    if own_value is None or other_value is None:
-        return Shared(len(other), exact, None, pairs)
-    own_rows, rest = evenly_spaced(len(data), COMPARED), np.flatnonzero([own is None for own in here])
-    rest = rest[evenly_spaced(len(rest), COMPARED)]
-    closest: dict[int, tuple[float, int]] = {}
-    if len(rest):
-        side = thumbnail_side(own_value, other_value)
-        small, other_small = (thumbnails(value, torch.from_numpy(rows), side)[0] for value, rows in ((own_value, own_rows), (other_value, rest)))
-        for i, j, cosine in Likeness.of(small).pairs(small, other_small, device=device):
-            for a, b, similarity in zip(i.tolist(), j.tolist(), cosine.tolist(), strict=True):
-                closest[b] = max(closest.get(b, (-1.0, 0)), (similarity, a))
-    for b, (similarity, a) in sorted(closest.items(), key=lambda item: -item[1][0]):
-        pairs.append((int(rest[b]), int(own_rows[a]), similarity))
-    return Shared(len(other), exact, len(closest), pairs)
+    if own_value is not None and other_value is not None:
+        own_rows, rest = evenly_spaced(len(data), COMPARED), np.flatnonzero([own is None for own in here])
+        rest = rest[evenly_spaced(len(rest), COMPARED)]
+        closest: dict[int, tuple[float, int]] = {}
+        if len(rest):
+            side = thumbnail_side(own_value, other_value)
+            small, other_small = (thumbnails(value, torch.from_numpy(rows), side)[0] for value, rows in ((own_value, own_rows), (other_value, rest)))
+            for i, j, cosine in Likeness.of(small).pairs(small, other_small, device=device):
+                for a, b, similarity in zip(i.tolist(), j.tolist(), cosine.tolist(), strict=True):
+                    closest[b] = max(closest.get(b, (-1.0, 0)), (similarity, a))
+        near = len(closest)
+        for b, (similarity, a) in sorted(closest.items(), key=lambda item: -item[1][0]):
+            pairs.append((int(rest[b]), int(own_rows[a]), round(similarity, 4)))
+    described = [
+        {"row": row, "file": origin(other, row), "in_row": own, "in_file": origin(data, own), "similarity": similarity}
+        for row, own, similarity in pairs
+    ]
+    return {"data": other.name, "samples": len(other), "exact": exact, "near": near, "pairs": described}
 
 
 def _sets(group: np.ndarray) -> list[np.ndarray]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from leaven.data import DataSet
+from leaven.data.dataset import singly
 from leaven.encoders import describe_encoder
 from leaven.methods.method import Outputs
+from leaven.methods.registry import find_method
 from leaven.run import Run
 from leaven.training.build import build_training
 from leaven.training.devices import choose_device, launch, peak_memory
@@ -80,6 +82,7 @@ class Pace:
 
 def rehearse(request: Request, data: DataSet) -> Pace:
     """Build the requested training and do at least four real steps of it on the real data. Raises UserError as `train` does."""
+    data = singly(data, find_method(request.method).inputs(data.spec))
     device = choose_device(request.device)
     precision, why = choose_precision(request.precision, device)
     fabric = launch(device, 1, NAMES[precision])

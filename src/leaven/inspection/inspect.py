@@ -4,17 +4,17 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from leaven.console import Say, quiet
 from leaven.data import DataSet
-from leaven.data.dataset import singly
 from leaven.inspection.advice import LEAST, advise, choose_method
 from leaven.inspection.cautions import cautions, several
-from leaven.inspection.contents import channels_of, groups_of, labels_of
 from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap, visible_role
 from leaven.inspection.estimate import BUSY, rehearse
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import decoding_seconds, headers, originals
-from leaven.methods.registry import find_method
+from leaven.modalities import modality_of
 from leaven.training.devices import choose_device
 from leaven.training.request import Request
 
@@ -36,7 +36,7 @@ def inspect_data(
         left_out = f"{several(len(data.train()), 'sample')} to train on, and {LEAST} are the least"
     elif method:
         say("a few steps of training, to see how long they take")
-        pace = rehearse(request, singly(data, find_method(request.method).inputs(data.spec)))
+        pace = rehearse(request, data)
     files = originals(data)
     formats, sizes = headers(files)
     shown = visible_role(data)
@@ -60,7 +60,7 @@ def inspect_data(
         "thumbnails": None if near is None else {"compared": near.compared, "flat": near.flat, "alike": round(near.alike, 4)},
         "overlap": {
             "splits": split_overlap(data, near),
-            "against": None if against is None else shared_with(data, against, device=device).to_dict(data, against),
+            "against": None if against is None else shared_with(data, against, device=device),
         },
     }
     if pace is None:
@@ -74,3 +74,49 @@ def inspect_data(
     if pace is not None and before > BUSY:
         warnings.append(f"the machine was busy with {before:.1f} programs per core: without them training is faster than estimated")
     return Inspection(**contents, advice={**advice, "cautions": warnings}, estimate=estimate)
+
+
+def labels_of(data: DataSet) -> dict[str, Any]:
+    """classes, labeled, counts by class, imbalance (largest class over smallest that occurs), not_trained (classes of val or test alone)."""
+    spec, label = data.spec, data.labels
+    counts = torch.bincount(label[label >= 0], minlength=spec.classes)
+    train = label[data.train()]
+    trained = torch.bincount(train[train >= 0], minlength=spec.classes)
+    occurring = counts[counts > 0]
+    return {
+        "classes": spec.classes,
+        "labeled": spec.labeled,
+        "counts": dict(zip(spec.class_names, counts.tolist(), strict=True)),
+        "imbalance": round((occurring.max() / occurring.min()).item(), 2) if len(occurring) else None,
+        "not_trained": [name for name, own, all_ in zip(spec.class_names, trained, counts, strict=True) if all_ and not own] if trained.any() else [],
+    }
+
+
+def groups_of(data: DataSet) -> dict[str, int]:
+    """groups, grouped (samples that have one), largest, and across_splits: groups that lie in more than one split."""
+    grouped = data.groups >= 0
+    sizes = torch.unique(data.groups[grouped], return_counts=True)[1]
+    inside = [torch.unique(data.groups[rows][grouped[rows]]) for rows in data.splits.values()]
+    splits = torch.unique(torch.cat(inside), return_counts=True)[1] if inside else sizes[:0]
+    return {
+        "groups": len(sizes),
+        "grouped": int(grouped.sum()),
+        "largest": int(sizes.max()) if len(sizes) else 0,
+        "across_splits": int((splits > 1).sum()),
+    }
+
+
+def channels_of(data: DataSet) -> dict[str, Any]:
+    """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split, and
+    how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample."""
+    return {
+        role: {
+            "modality": spec.modality,
+            "shape": list(spec.shape),
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "constant": modality_of(spec).constant(data.rows[role], data.train()),
+            **modality_of(spec).summary(data.rows[role]),
+        }
+        for role, spec in data.spec.roles.items()
+    }

@@ -14,7 +14,7 @@ from leaven.report.page import score_cell
 from leaven.report.render import render
 
 Curve = Sequence[tuple[float, Mapping[str, Any]]]
-"""(place on the axis, {accuracy, interval}) of each point."""
+"""(place on the axis, {accuracy or mean, interval}) of each point."""
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 
 
@@ -26,9 +26,10 @@ def line_figure(curves: Mapping[str, Curve], axis: str, *, log: bool = False) ->
     for number, (name, points) in enumerate(curves.items()):
         colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
         scores = [score for _, score in points]
+        measure = "accuracy" if "accuracy" in scores[0] else "mean"
         figure.add_scatter(
-            x=[place for place, _ in points], y=[score["accuracy"] for score in scores], name=name, mode="lines+markers", error_y=error_bars(scores),
-            line={"color": colour, "width": 2.5}, marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
+            x=[place for place, _ in points], y=[score[measure] for score in scores], name=name, mode="lines+markers",
+            error_y=error_bars(scores, measure), line={"color": colour, "width": 2.5}, marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
             hovertemplate="%{y:.1%}<extra>" + name + "</extra>",
         )  # fmt: skip
     places = sorted({place for points in curves.values() for place, _ in points})
