@@ -16,7 +16,7 @@ from leaven.data import open_data
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.errors import UserError
-from leaven.inspection.contents import channels_of
+from leaven.inspection.inspect import channels_of
 from leaven.methods.registry import build_method, find_method
 from leaven.modalities import Counts, InputSpec, Vector, modality_of
 from leaven.modalities import counts as bags

@@ -22,9 +22,9 @@ from leaven.data.batch import Batch
 from leaven.errors import UserError
 from leaven.inspection import copies, estimate, near
 from leaven.inspection.advice import BUDGETS, choose_length, command, duration, training_time, written
-from leaven.inspection.contents import groups_of, labels_of
 from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap
 from leaven.inspection.estimate import Pace, rehearse
+from leaven.inspection.inspect import groups_of, labels_of
 from leaven.inspection.near import Likeness, middles, natural_covariance, near_pairs, ordinary_bound, thumbnails
 from leaven.inspection.originals import decoding_seconds, headers, originals
 from leaven.modalities import Pixels
@@ -259,9 +259,11 @@ def test_overlap_between_splits_counts_equal_and_near_samples_once():
 def test_a_second_data_set_is_sought_in_the_first():
     pictures, others = scenes(150), scenes(40, seed=1)
     second = np.concatenate([others, pictures[[3]], through_jpeg(pictures[8])[None]])
-    found = shared_with(data_of(pictures), data_of(second))
-    assert (found.samples, found.exact, found.near) == (42, 1, 1)
-    assert [pair[:2] for pair in found.pairs] == [(40, 3), (41, 8)] and found.pairs[0][2] is None and found.pairs[1][2] > 0.7
+    shared = shared_with(data_of(pictures), data_of(second))
+    assert (shared["samples"], shared["exact"], shared["near"]) == (42, 1, 1)
+    equal, near_copy = shared["pairs"]
+    assert (equal["row"], equal["in_row"], equal["similarity"]) == (40, 3, None)
+    assert (near_copy["row"], near_copy["in_row"]) == (41, 8) and near_copy["similarity"] > 0.7
 
 
 def test_data_of_another_kind_cannot_overlap():

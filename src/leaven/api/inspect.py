@@ -13,7 +13,6 @@ from leaven.data import open_data
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
-from leaven.inspection.originals import originals
 from leaven.modalities import modality_of
 from leaven.report.contact_sheet import copies_sheet
 from leaven.training.request import Request
@@ -57,7 +56,7 @@ def inspect(
         "labels": labels, "columns": columns, "settings": settings or None, "device": None if device == "auto" else device, "data_root": data_root,
     }  # fmt: skip
     request = Request(method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
-    inspection = inspect_data(opened, request, given=given, originals=originals(opened), against=other, before=before, say=say)
+    inspection = inspect_data(opened, request, given=given, against=other, before=before, say=say)
     if sheet is not None and not copies_sheet(Path(sheet), inspection, opened, other):
         say(f"no copies to show: {sheet} is not written")
     return inspection

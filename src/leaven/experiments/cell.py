@@ -70,7 +70,7 @@ class Scoring:
 def pace(request: Request, source: Source, **_: Any) -> dict[str, Any]:
     """How many steps of a training fit into its budget here."""
     assert request.budget is not None
-    rehearsal = rehearse(request, readable(request, source.open(size=request.size)))
+    rehearsal = rehearse(request, source.open(size=request.size))
     return {"steps": rehearsal.steps_in(request.budget), "batch": rehearsal.batch, "seconds_a_step": rehearsal.step}
 
 
@@ -98,7 +98,10 @@ def train_and_score(
             report_run(run, data)
         write_json(folder / "cell.json", {"state": STOPPED, "why": str(stopped)})
         return
-    if not scored(run, scoring):
+    reported = not scoring.page or (run.path / "report.html").is_file()
+    names = {find_protocol(protocol).name for protocol in scoring.protocols}
+    # an earlier process may have scored the run and ended before it could mark the cell
+    if names and not (reported and run.scorecard_path.is_file() and names <= set(read_json(run.scorecard_path)["scores"])):
         score(request, source, run, scoring, known_floors, say)
     mark: dict[str, Any] = {"state": FINISHED}
     if scoring.page:
@@ -110,15 +113,6 @@ def train_and_score(
 def readable(request: Request, data: DataSet) -> DataSet:
     """The data as the method takes it: one text per sample, where it reads one at a time."""
     return singly(data, find_method(request.method).inputs(data.spec))
-
-
-def scored(run: Run, scoring: Scoring) -> bool:
-    """Whether nothing is left to score: an earlier process may have ended before it could mark the cell."""
-    if not scoring.protocols:
-        return True
-    reported = not scoring.page or (run.path / "report.html").is_file()
-    names = {find_protocol(protocol).name for protocol in scoring.protocols}
-    return reported and run.scorecard_path.is_file() and names <= set(read_json(run.scorecard_path)["scores"])
 
 
 def score(request: Request, source: Source, run: Run, scoring: Scoring, known_floors: Mapping[str, Any], say: Say) -> None:

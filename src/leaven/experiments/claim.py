@@ -14,16 +14,17 @@ from torch import Tensor
 from leaven.data import DataSet
 from leaven.draw import Draw
 from leaven.evaluation.abilities import new_samples
+from leaven.evaluation.features import encode
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.protocols.retrieval import Retrieval
 from leaven.evaluation.registry import percent
 from leaven.evaluation.results import Cell, Results, difference, mean_of_numbers, points
 from leaven.methods.method import Method
-from leaven.modalities import modality_of
-from leaven.report.reproduction import bar_figure
+from leaven.modalities import Value, modality_of
+from leaven.report.reproduction import bar_figure, curves_figure, line_figure
 from leaven.run import Run
 from leaven.training.devices import choose_device
-from leaven.training.trained import trained_method
+from leaven.training.trained import load_encoder_of, trained_method
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 PRECISION = "mean average precision"
@@ -54,7 +55,7 @@ class Outcome:
 
 
 class Findings(Results):
-    """All cells of a claim. measures: what it measured itself, seed -> arm -> what -> number; arms there need no training of their own."""
+    """All cells of a claim. measures: what it measured itself, seed -> arm -> measure -> number; arms there need no training of their own."""
 
     def __init__(self, cells: Sequence[Cell], measures: Mapping[int, Mapping[str, Mapping[str, float]]]):
         self.cells, self.measures = list(cells), measures
@@ -72,7 +73,7 @@ class Findings(Results):
 
     def numbers(self, arm: str, measure: str) -> list[float]:
         """What the claim measured of an arm, one number per seed."""
-        return [of_arms[arm][measure] for of_arms in self.measures.values()]
+        return [arms[arm][measure] for arms in self.measures.values()]
 
     def number(self, arm: str, measure: str) -> dict[str, Any]:
         """{mean, interval, seeds} of what was measured; one seed gives no interval."""
@@ -115,13 +116,30 @@ def few_per_class(samples: DataSet, count: int, seed: int) -> Int64[Tensor, " ro
     return torch.cat(drawn).sort().values
 
 
-def search_precision(features: Mapping[str, Callable[[Tensor], Tensor]], samples: DataSet) -> dict[str, dict[str, float]]:
+def train_and_test(samples: DataSet) -> tuple[Value, Value]:
+    """The inputs to learn from, and those to test on, of data that has one input."""
+    return samples.rows["x"][samples.train()], samples.rows["x"][samples.held_out()[1]]
+
+
+def features_of(run: Run) -> Callable[[Value], Float[Tensor, "samples dim"]]:
+    """What gives samples the features of the encoder that a run has trained."""
+    encoder = load_encoder_of(run)
+    return lambda value: encode(encoder, value, torch.arange(len(value)))
+
+
+def numbers_of(value: Value) -> Float[Tensor, "samples values"]:
+    """Samples as rows of numbers."""
+    return modality_of(value).numbers(value).float().flatten(1)
+
+
+def search_precision(features: Mapping[str, Callable[[Value], Tensor]], samples: DataSet) -> dict[str, dict[str, float]]:
     """Arm -> mean average precision of searching the training part by test samples, by the cosine of features. Samples of one class are relevant.
 
-    features: arm -> what gives rows of the data their features.
+    features: arm -> what gives samples their features.
     """
-    train, (_, test, _, _), labels = samples.train(), samples.held_out(), samples.rows.label
-    scores = {arm: Retrieval().score(Features(of(train), labels[train], of(test), labels[test])) for arm, of in features.items()}
+    rows, labels = (samples.train(), samples.held_out()[1]), samples.rows.label
+    train, test = train_and_test(samples)
+    scores = {arm: Retrieval().score(Features(of(train), labels[rows[0]], of(test), labels[rows[1]])) for arm, of in features.items()}
     return {arm: {PRECISION: score["map"]} for arm, score in scores.items()}
 
 
@@ -129,7 +147,7 @@ def generated(run: Run, count: int, seed: int, label: int | None = None) -> Floa
     """New samples of a run, of this class or of any, as rows of numbers."""
     labels = None if label is None else torch.full((count,), label)
     parts = new_samples(trained_method(run), count, labels, seed=seed, device=choose_device("auto"))
-    return torch.cat([modality_of(part).numbers(part).float().flatten(1) for part in parts])
+    return torch.cat([numbers_of(part) for part in parts])
 
 
 class Claim(ABC):
@@ -139,6 +157,9 @@ class Claim(ABC):
     data: the named data set it is checked on. train, test: how many of its samples are used (all, if there are fewer). minutes: on two CPU cores.
     protocols: what scores the frozen encoders; protocol_settings: their options; floor_seconds: for floors that must be trained.
     contrasts: (arm, another arm, protocol or measure of which the first has more).
+
+    The figure has panels (title -> a metric of the trainings), or lines (name -> place on the axis -> arm), or bars (measure -> its words; the first
+    measure, else the first score, where a claim says none of these). axis: its title. log: whether lines have a log axis.
     """
 
     name: ClassVar[str] = ""
@@ -156,20 +177,29 @@ class Claim(ABC):
     protocol_settings: ClassVar[Mapping[str, Any]] = {}
     floor_seconds: ClassVar[float] = 120.0
     contrasts: ClassVar[Sequence[tuple[str, str, str]]] = ()
+    panels: ClassVar[Mapping[str, str]] = {}
+    lines: ClassVar[Mapping[str, Mapping[Any, str]]] = {}
+    bars: ClassVar[Mapping[str, str]] = {}
+    axis: ClassVar[str] = ""
+    log: ClassVar[bool] = False
 
     @abstractmethod
     def arms(self) -> dict[str, Arm]:
-        """The trainings that are compared, by the words that tell them apart."""
+        """The trainings to compare, by the words that tell them apart."""
 
     def open(self, root: str | Path | None) -> Any:
         """What the claim is checked on, as `open_data` takes it: the named data set, or data made here. root: where named data sets lie."""
         return self.data
 
     def measure(self, runs: Mapping[str, Run], samples: DataSet, seed: int) -> Mapping[str, Mapping[str, float]]:
-        """What the claim measures itself, of the trainings of one seed: arm -> what -> number. Done once, and kept on disk.
+        """What the claim measures itself, of the trainings of one seed: arm -> measure -> number. Done once, and kept on disk.
 
-        It may have more arms, without a training, such as PCA. Every arm has the same numbers.
+        It may have more arms, without a training, such as PCA. Every arm has the same measures.
         """
+        return {arm: measures for arm, run in runs.items() if (measures := self.measure_run(run, samples, seed))}
+
+    def measure_run(self, run: Run, samples: DataSet, seed: int) -> Mapping[str, float]:
+        """The measures of one training, where they do not depend on the others."""
         return {}
 
     def decide(self, findings: Findings) -> Outcome:
@@ -178,9 +208,15 @@ class Claim(ABC):
         return Outcome(verdict, f"{'; '.join(findings.contrast(*contrast) for contrast in self.contrasts)}.")
 
     def figure(self, findings: Findings) -> Any:
-        """A plotly figure of them; unless a claim draws its own, a bar for each arm: of its first measure, else of its first score."""
-        measured = next(iter(findings.measures.values()))
-        if not measured:
+        """A plotly figure of them."""
+        if self.panels:
+            return curves_figure(findings, self.panels)
+        if self.lines:
+            scores = {name: [(place, findings.score(arm, self.protocols[0])) for place, arm in arms.items()] for name, arms in self.lines.items()}
+            return line_figure(scores, self.axis, log=self.log)
+        arms = next(iter(findings.measures.values()))
+        if not arms:
             return bar_figure({arm: findings.score(arm, self.protocols[0]) for arm in findings.arms}, "test accuracy")
-        measure = next(iter(next(iter(measured.values()))))
-        return bar_figure({arm: findings.number(arm, measure) for arm in measured}, measure)
+        first = next(iter(next(iter(arms.values()))))
+        bars = {f"{arm} ({words})": findings.number(arm, measure) for measure, words in self.bars.items() for arm in arms}
+        return bar_figure(bars or {arm: findings.number(arm, first) for arm in arms}, self.axis or first)

@@ -122,19 +122,19 @@ class Grid:
             self.settle_lengths(entries, alone, say)
         wanted = [(seed, entry) for seed in range(seeds) for entry in entries]
         ended: list[tuple[Entry, Cell]] = []
-        under_way: dict[str, None] = {}
+        under_way: list[str] = []
 
         def report(place: str, task: str, *numbers: Any) -> None:
-            if place == next(iter(under_way), place):
+            if under_way[:1] == [place]:
                 progress(task, *numbers)
 
         def make(number: int, seed: int, entry: Entry) -> Cell:
             cell, place = self.cell(entry, seed), f"[{number}/{len(wanted)}] {entry.name}, seed {seed}"
             if cell is None:
-                if family.asked_to_end:
+                if family.ending:
                     raise Interrupted("what is finished is kept")
                 say(place)
-                under_way[place] = None
+                under_way.append(place)
                 steps = entry.request.steps or self.plan["methods"][entry.name]["steps"]
                 task = {
                     "request": replace(entry.request, budget=None, steps=steps, seed=seed),
@@ -151,7 +151,7 @@ class Grid:
                 except Died as died:
                     cell = Cell(entry.name, seed, DIED, self.run(entry, seed), encoder=entry.shown_encoder, why=str(died))
                 finally:
-                    del under_way[place]
+                    under_way.remove(place)
             ended.append((entry, cell))
             say(f"{place}: {cell.summary()}")
             return cell

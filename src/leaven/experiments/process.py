@@ -32,7 +32,7 @@ class Family:
     """
 
     def __init__(self, threads: int | None = None):
-        self.threads, self.asked_to_end = threads, False
+        self.threads, self.ending = threads, False
         self.running: set[subprocess.Popen] = set()
         self.before: dict[int, Any] = {}
 
@@ -46,7 +46,7 @@ class Family:
             signal.signal(number, handler)
 
     def pass_on(self, number: int, frame: Any) -> None:
-        if self.asked_to_end and number == signal.SIGINT:
+        if self.ending and number == signal.SIGINT:
             for child in self.running.copy():
                 child.kill()
             raise KeyboardInterrupt
@@ -54,13 +54,8 @@ class Family:
 
     def end(self) -> None:
         """Ask every process to end, and those that are yet to start not to."""
-        self.asked_to_end = True
+        self.ending = True
         for child in self.running.copy():
-            child.terminate()
-
-    def add(self, child: subprocess.Popen) -> None:
-        self.running.add(child)
-        if self.asked_to_end:
             child.terminate()
 
 
@@ -79,7 +74,9 @@ def run_in_process(function: Callable[..., Any], arguments: dict[str, Any], fami
     )
     assert child.stdin is not None and child.stdout is not None
     answers: dict[str, Any] = {}
-    family.add(child)
+    family.running.add(child)
+    if family.ending:
+        child.terminate()
     with child:
         try:
             child.stdin.write(pickle.dumps((function, arguments, sys.argv)))
@@ -97,10 +94,10 @@ def run_in_process(function: Callable[..., Any], arguments: dict[str, Any], fami
                 answers[kind] = content
         status = child.wait()
     family.running.discard(child)
-    if family.asked_to_end or "interrupted" in answers:
+    if family.ending or "interrupted" in answers:
         raise Interrupted(answers.get("interrupted") or "what is finished is kept")
     if "error" in answers:
-        raise UserError(answers["error"]["what"], where=answers["error"]["where"], hint=answers["error"]["hint"])
+        raise UserError(**answers["error"])
     if "done" not in answers:
         killed = f"killed by signal {-status}, perhaps for want of memory" if status < 0 else f"ended with status {status}"
         raise Died(answers.get("died") or killed)

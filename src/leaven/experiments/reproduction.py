@@ -29,7 +29,7 @@ from leaven.training.pretraining import Request
 def claims() -> dict[str, type[Claim]]:
     """Name -> claim, for every file in the folder `claims`."""
     registry: dict[str, type[Claim]] = {}
-    for _, path, _ in pkgutil.iter_modules(claims_folder.__path__, "leaven.experiments.claims."):
+    for _, path, _ in pkgutil.iter_modules(claims_folder.__path__, f"{claims_folder.__name__}."):
         for value in vars(importlib.import_module(path)).values():
             if isinstance(value, type) and issubclass(value, Claim) and value.__module__ == path:
                 value.name = path.rpartition(".")[2].replace("_", "-")
@@ -61,11 +61,10 @@ def arms_of(claim: Claim, samples: DataSet, steps: int | None, device: str) -> l
     """The arms of a claim, for a grid. steps: another length for all of them. UserError where one cannot be trained on the samples, or not scored."""
     entries = []
     for name, arm in claim.arms().items():
-        batch = arm.batch or (claim.batch if arm.per_class is None else None)
+        batch, length = arm.batch or (claim.batch if arm.per_class is None else None), steps or arm.steps or claim.steps
         training = Request(
-            find_method(arm.method).name, arm.encoder, steps=steps or arm.steps or claim.steps, batch=batch, settings=dict(arm.settings),
-            device=device, keep_going=True,
-        )  # fmt: skip
+            find_method(arm.method).name, arm.encoder, steps=length, batch=batch, settings=dict(arm.settings), device=device, keep_going=True
+        )
         rows = None if arm.per_class is None else partial(few_per_class, samples, arm.per_class)
         seen = samples if rows is None else samples.subset(rows(0))
         entries.append(Entry(name, slug(name), training, scored_encoder(training, seen, device, None) if claim.protocols else {}, rows))

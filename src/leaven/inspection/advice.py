@@ -19,15 +19,8 @@ BUDGETS = {f"{minutes}m": minutes * 60 for minutes in (1, 2, 3, 4, 5, 7, 10, 12,
 BUDGETS |= {f"{hours}h": hours * 3600 for hours in (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)}
 
 
-def length_of(request: Request, pace: Pace) -> tuple[str, float, str]:
-    """budget (seconds), epochs or steps, the length, and the reason; chosen where none was asked for."""
-    lengths = {"budget": request.budget, "epochs": request.epochs, "steps": request.steps}
-    kind = next((kind for kind, length in lengths.items() if length is not None), None)
-    return choose_length(pace) if kind is None else (kind, lengths[kind] or 0, "asked for")
-
-
 def choose_length(pace: Pace) -> tuple[str, float, str]:
-    """A budget on a CPU, epochs on a GPU, and the reason: as many passes as make up for a small data set."""
+    """A budget (seconds) on a CPU, epochs on a GPU, and the reason: as many passes as make up for a small data set."""
     place = pace.device if pace.device in PASSES else "cpu"
     least, most = PASSES[place]
     passes = min(most, max(least, round(SEEN[place] / pace.samples)))
@@ -71,7 +64,8 @@ def choose_method(data: DataSpec) -> tuple[str, str]:
 def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, Any], why_method: str) -> tuple[dict[str, Any], int]:
     """method, encoder, batch, size, and one of budget, epochs and steps; why, for each; command. Beside them the steps that this comes to."""
     chosen = {choice["what"].partition(" ")[0]: choice["why"] for choice in pace.choices}  # of several encoders, the last one's
-    kind, length, why = length_of(request, pace)
+    given_length = next((kind for kind in ("budget", "epochs", "steps") if getattr(request, kind) is not None), None)
+    kind, length, why = (given_length, getattr(request, given_length), "asked for") if given_length else choose_length(pace)
     steps = int(length) if kind == "steps" else pace.steps_of(length) if kind == "epochs" else pace.steps_in(training_time(length))
     modality = modality_of(spec)
     native, size = (modality.open_options(input).get("size") for input in (spec, modality.training_input(spec, request.size)))

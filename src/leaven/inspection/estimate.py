@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from leaven.data import DataSet
+from leaven.data.dataset import singly
 from leaven.encoders import describe_encoder
 from leaven.methods.method import Outputs
+from leaven.methods.registry import find_method
 from leaven.run import Run
 from leaven.training.build import build_training
 from leaven.training.devices import choose_device, launch, peak_memory
@@ -65,11 +67,7 @@ class Pace:
         """The estimate for this many steps: seconds of training alone, without the start, the report and the decoding of uncached samples."""
         seconds = self.seconds(steps)
         return {
-            "method": self.method,
-            "encoder": self.encoder,
-            "batch": self.batch,
-            "device": self.device,
-            "precision": self.precision,
+            **{name: getattr(self, name) for name in ("method", "encoder", "batch", "device", "precision")},
             "steps": steps,
             "epochs": round(steps / self.steps_per_epoch, 2),
             "seconds": round(seconds, 2),
@@ -84,6 +82,7 @@ class Pace:
 
 def rehearse(request: Request, data: DataSet) -> Pace:
     """Build the requested training and do at least four real steps of it on the real data. Raises UserError as `train` does."""
+    data = singly(data, find_method(request.method).inputs(data.spec))
     device = choose_device(request.device)
     precision, why = choose_precision(request.precision, device)
     fabric = launch(device, 1, NAMES[precision])

@@ -1,38 +1,31 @@
 """Look at a data set from all sides: what is in it, what stands in it twice, what to do with it and how long that takes."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from leaven.console import Say, quiet
 from leaven.data import DataSet
-from leaven.data.dataset import singly
 from leaven.inspection.advice import LEAST, advise, choose_method
 from leaven.inspection.cautions import cautions, several
-from leaven.inspection.contents import channels_of, groups_of, labels_of, splits_of
 from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap, visible_role
 from leaven.inspection.estimate import BUSY, rehearse
 from leaven.inspection.inspection import Inspection
-from leaven.inspection.originals import decoding_seconds, headers
-from leaven.methods.registry import find_method
-from leaven.modalities.picture_files import Source
+from leaven.inspection.originals import decoding_seconds, headers, originals
+from leaven.modalities import modality_of
 from leaven.training.devices import choose_device
 from leaven.training.request import Request
 
 
 def inspect_data(
-    data: DataSet,
-    request: Request,
-    *,
-    given: Mapping[str, Any],
-    originals: list[Source],
-    against: DataSet | None = None,
-    before: float = 0.0,
-    say: Callable[[str], None] = lambda line: None,
+    data: DataSet, request: Request, *, given: Mapping[str, Any], against: DataSet | None = None, before: float = 0.0, say: Say = quiet
 ) -> Inspection:
     """Contents, copies, advice and an estimate of the training that is asked for, which is really begun.
 
-    request: its method may be "auto". given: the options of `pretrain` that the user gave, `data` among them, for the command. originals: picture
-    files of the data set. before: the load of the machine before all this.
+    request: its method may be "auto". given: the options of `pretrain` that the user gave, `data` among them, for the command. before: the load of
+    the machine before all this.
     Raises UserError where the training that was asked for, or the second data set, does not fit the data.
     """
     device = choose_device(request.device)
@@ -43,20 +36,20 @@ def inspect_data(
         left_out = f"{several(len(data.train()), 'sample')} to train on, and {LEAST} are the least"
     elif method:
         say("a few steps of training, to see how long they take")
-        pace = rehearse(request, singly(data, find_method(request.method).inputs(data.spec)))
-    formats, sizes = headers(originals)
+        pace = rehearse(request, data)
+    files = originals(data)
+    formats, sizes = headers(files)
     shown = visible_role(data)
     if shown is not None:
         say(f"comparing {len(data):,} pictures with each other")
     near = near_copies(data, device=device)
-    shared = None if against is None else shared_with(data, against, device=device)
     contents: dict[str, Any] = {
         "data": data.name,
         "samples": len(data) + len(data.broken),
         "usable": len(data),
         "broken": [dataclasses.asdict(broken) for broken in data.broken],
         "unused": list(data.unused),
-        "splits": splits_of(data),
+        "splits": {name: len(rows) for name, rows in data.splits.items()},
         "formats": formats,
         "sizes": sizes,
         "channels": channels_of(data),
@@ -67,7 +60,7 @@ def inspect_data(
         "thumbnails": None if near is None else {"compared": near.compared, "flat": near.flat, "alike": round(near.alike, 4)},
         "overlap": {
             "splits": split_overlap(data, near),
-            "against": None if shared is None or against is None else shared.to_dict(data, against),
+            "against": None if against is None else shared_with(data, against, device=device),
         },
     }
     if pace is None:
@@ -75,9 +68,55 @@ def inspect_data(
     else:
         spec = data.spec.roles[shown or next(iter(data.spec.roles))]
         advice, steps = advise(request, pace, spec, given, why)
-        decoding = decoding_seconds(originals, len(data), spec.shape[1], spec.shape[0]) if originals else 0.0
+        decoding = decoding_seconds(files, len(data), spec.shape[1], spec.shape[0]) if files else 0.0
         estimate = pace.to_dict(steps, decoding, not data.undecoded)
-    warnings = cautions(contents)
+    warnings = list(cautions(contents))
     if pace is not None and before > BUSY:
         warnings.append(f"the machine was busy with {before:.1f} programs per core: without them training is faster than estimated")
     return Inspection(**contents, advice={**advice, "cautions": warnings}, estimate=estimate)
+
+
+def labels_of(data: DataSet) -> dict[str, Any]:
+    """classes, labeled, counts by class, imbalance (largest class over smallest that occurs), not_trained (classes of val or test alone)."""
+    spec, label = data.spec, data.labels
+    counts = torch.bincount(label[label >= 0], minlength=spec.classes)
+    train = label[data.train()]
+    trained = torch.bincount(train[train >= 0], minlength=spec.classes)
+    occurring = counts[counts > 0]
+    return {
+        "classes": spec.classes,
+        "labeled": spec.labeled,
+        "counts": dict(zip(spec.class_names, counts.tolist(), strict=True)),
+        "imbalance": round((occurring.max() / occurring.min()).item(), 2) if len(occurring) else None,
+        "not_trained": [name for name, own, all_ in zip(spec.class_names, trained, counts, strict=True) if all_ and not own] if trained.any() else [],
+    }
+
+
+def groups_of(data: DataSet) -> dict[str, int]:
+    """groups, grouped (samples that have one), largest, and across_splits: groups that lie in more than one split."""
+    grouped = data.groups >= 0
+    sizes = torch.unique(data.groups[grouped], return_counts=True)[1]
+    inside = [torch.unique(data.groups[rows][grouped[rows]]) for rows in data.splits.values()]
+    splits = torch.unique(torch.cat(inside), return_counts=True)[1] if inside else sizes[:0]
+    return {
+        "groups": len(sizes),
+        "grouped": int(grouped.sum()),
+        "largest": int(sizes.max()) if len(sizes) else 0,
+        "across_splits": int((splits > 1).sum()),
+    }
+
+
+def channels_of(data: DataSet) -> dict[str, Any]:
+    """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split, and
+    how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample."""
+    return {
+        role: {
+            "modality": spec.modality,
+            "shape": list(spec.shape),
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "constant": modality_of(spec).constant(data.rows[role], data.train()),
+            **modality_of(spec).summary(data.rows[role]),
+        }
+        for role, spec in data.spec.roles.items()
+    }

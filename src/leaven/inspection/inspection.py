@@ -1,10 +1,18 @@
-"""What `leaven inspect` finds out, in the shapes of its JSON."""
+"""What `leaven inspect` finds out: in the shapes of its JSON, and on one screen of a terminal."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leaven.inspection.text import text
+from leaven.inspection.advice import LEAST, duration
+from leaven.inspection.cautions import several
+from leaven.modalities import find_modality
+
+WIDTH = 12
+NAMED = 3  # broken files, classes, formats
 
 
 @dataclass(frozen=True)
@@ -45,4 +53,106 @@ class Inspection:
 
     def text(self) -> str:
         """All of it on one screen of a terminal; the command to go on with comes last."""
-        return text(self)
+        advice, groups = self.advice, self.groups
+        broken = some([f"{broken['file']} ({broken['why']})" for broken in self.broken])
+        contents = {
+            "files": files_line(self),
+            "broken": f"{len(self.broken):,}: {broken}" if broken else "none",
+            "unused": "; ".join(self.unused),
+            "channels": channels_line(self.channels),
+            "labels": labels_line(self.labels),
+            "groups": f"{groups['groups']:,}, of up to {groups['largest']:,} samples" if groups["groups"] else "none",
+            "copies": copies_line(self),
+            "overlap": overlap_line(self.overlap),
+        }
+        if self.estimate is None:
+            plan = {"advice": f"none: {advice['why']['none']}"}
+        else:
+            chosen = {name: advice[name] for name in ("method", "encoder", "batch", "size", "budget", "epochs", "steps") if advice[name] is not None}
+            chosen = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in chosen.items()}
+            wide = max(map(len, chosen.values()))
+            plan = {name: f"{value:<{wide}}  {advice['why'][name]}" for name, value in chosen.items()} | {"time": time_line(self.estimate)}
+        cautions = ["", *(f"  ! {line}" for line in advice["cautions"])] if advice["cautions"] else []
+        without_advice = "more samples, and the same command again" if self.usable < LEAST else "the same command with --method or --columns"
+        lines = [f"{self.data}: {title(self)}", "", *aligned(contents), "", *aligned(plan), *cautions, ""]
+        return "\n".join([*lines, f"Next: {advice['command'] or without_advice}"])
+
+
+def aligned(lines: dict[str, str]) -> list[str]:
+    return [f"  {name:<{WIDTH}}{line}" for name, line in lines.items() if line]
+
+
+def title(inspection: Inspection) -> str:
+    kinds = {role: find_modality(spec["modality"]).title(inspection.usable, spec) for role, spec in inspection.channels.items()}
+    splits = ", ".join(f"{name} {count:,}" for name, count in inspection.splits.items() if name != "all")
+    titles = kinds.values() if len(kinds) == 1 else [f"{role}: {kind}" for role, kind in kinds.items()]
+    return "; ".join(titles) + (f" ({splits})" if splits else "")
+
+
+def files_line(inspection: Inspection) -> str:
+    if inspection.sizes is None:
+        return ""
+    read, width, height = (inspection.sizes[name] for name in ("read", "width", "height"))
+    sizes = f"{width['min']} x {height['min']}"
+    if width["min"] != width["max"] or height["min"] != height["max"]:
+        sizes += f" to {width['max']} x {height['max']}, median {width['median']} x {height['median']}"
+    counts = inspection.formats
+    formats = some([f"{count:,} {name}" for name, count in counts.items()] if len(counts) > 1 else list(counts))
+    return f"{formats}, {sizes}" + ("" if read == inspection.usable else f" (from {read:,} headers)")
+
+
+def channels_line(specs: dict[str, Any]) -> str:
+    """Mean and deviation of the first role that can be seen."""
+    spec = next((spec for spec in specs.values() if find_modality(spec["modality"]).visible), None)
+    if spec is None:
+        return ""
+    mean, deviation = (" ".join(f"{value:.3f}" for value in spec[name]) for name in ("mean", "std"))
+    return f"mean {mean}, deviation {deviation}"
+
+
+def labels_line(labels: dict[str, Any]) -> str:
+    counts = {name: count for name, count in labels["counts"].items() if count}
+    if not counts:
+        return "none"
+    labeled = f"{labels['labeled']:,} labeled"
+    least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if len(counts) == 1:
+        return f"{labeled}, all {most}"
+    spread = f"{counts[most]:,} each" if counts[least] == counts[most] else f"from {counts[least]:,} ({least}) to {counts[most]:,} ({most})"
+    return f"{len(counts):,} classes, {labeled}, {spread}"
+
+
+def copies_line(inspection: Inspection) -> str:
+    exact, near = inspection.duplicates, inspection.near_duplicates
+    line = f"{sum(len(copies['rows']) for copies in exact):,} equal samples ({several(len(exact), 'set')})" if exact else "none equal"
+    if near is None or inspection.thumbnails is None:
+        return line
+    count, alike, compared = sum(len(copies["rows"]) for copies in near), inspection.thumbnails["alike"], inspection.thumbnails["compared"]
+    line += f"; {count:,} nearly equal ({several(len(near), 'set')}, likeness from {alike:.2f})" if near else "; none nearly equal"
+    different = inspection.usable - sum(len(copies["rows"]) - 1 for copies in exact)
+    return line + (f", among {compared:,} that were compared" if compared < different else "")
+
+
+def overlap_line(overlap: dict[str, Any]) -> str:
+    parts = [(f"{part['of']} and {part['in']}", part) for part in overlap["splits"]]
+    if against := overlap["against"]:
+        parts.append((f"{against['data']} and this", against))
+    return "; ".join(f"{names} {shared_samples(part)}" for names, part in parts)
+
+
+def shared_samples(part: dict[str, Any]) -> str:
+    near = "" if part["near"] is None else f" and {part['near']:,} nearly equal"
+    return f"share {part['exact']:,} equal{near} samples" if part["exact"] or part["near"] else "share nothing"
+
+
+def time_line(estimate: dict[str, Any]) -> str:
+    line = f"{duration(estimate['seconds'])} for {estimate['epochs']:,.3g} passes of {duration(estimate['seconds_per_epoch'])}"
+    line += f", {estimate['samples_per_second']:,.0f} samples/s on {estimate['device']}"
+    if estimate["memory_bytes"]:
+        line += f", {estimate['memory_bytes'] / 1e9:.1f} GB of memory"
+    return line + ("" if estimate["decoded"] else f"; decoding all once takes {duration(estimate['decoding_seconds'])}")
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from leaven.modalities import Value, modality_of
 from leaven.modalities.pixels import grey_weights, unit
+from leaven.training.precision import cpu_multiplies_bf16
 
 Pairs = tuple[Int64[Tensor, "pairs"], Int64[Tensor, "pairs"], Float[Tensor, "pairs"]]
 """Rows of a first and of a second set of pictures, and how alike they are."""
@@ -72,11 +73,10 @@ class Likeness:
         unbounded = cls(whitening, BOUNDS[0])
         return cls(whitening, ordinary_bound(unbounded.vectors(full)))
 
-    def pairs(
-        self, a: Float[Tensor, "n pixels"], b: Float[Tensor, "m pixels"] | None = None, *, device: str = "cpu", kind: torch.dtype = torch.float32
-    ) -> Iterator[Pairs]:
+    def pairs(self, a: Float[Tensor, "n pixels"], b: Float[Tensor, "m pixels"] | None = None, *, device: str = "cpu") -> Iterator[Pairs]:
         """The near copies among thumbnails, some at a time; see `near_pairs`."""
         other = a if b is None else b
+        kind = torch.bfloat16 if device == "cuda" or cpu_multiplies_bf16() else torch.float32
         for i, j, likeness in near_pairs(self.vectors(a), None if b is None else self.vectors(b), alike=self.alike, device=device, kind=kind):
             agree = (middles(a[i]) * middles(other[j])).sum(1) >= MIDDLES
             if agree.any():

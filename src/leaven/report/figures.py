@@ -85,9 +85,9 @@ def lines_figure(chart: Chart) -> str:
 def add_curve(
     figure: Any, name: str, xs: Sequence[float], scores: Sequence[Mapping[str, Any]], line: Mapping[str, Any], marker: Mapping[str, Any]
 ) -> None:
-    """A line through scores {accuracy, interval}."""
-    values, hover = [score["accuracy"] for score in scores], "%{y:.1%}<extra>" + name + "</extra>"
-    bars = error_bars(scores)
+    """A line through scores {accuracy or mean, interval}."""
+    measure = "accuracy" if "accuracy" in scores[0] else "mean"
+    values, bars, hover = [score[measure] for score in scores], error_bars(scores, measure), "%{y:.1%}<extra>" + name + "</extra>"
     figure.add_scatter(x=xs, y=values, name=name, mode="lines+markers", line=line, marker=marker, error_y=bars, hovertemplate=hover)
 
 

@@ -13,7 +13,7 @@ from leaven.report.figures import CLASS_COLOURS, LEGEND_ABOVE, add_curve, error_
 from leaven.report.page import render, score_cell
 
 Curve = Sequence[tuple[float, Mapping[str, Any]]]
-"""(place on the axis, {accuracy, interval}) of each point."""
+"""(place on the axis, {accuracy or mean, interval}) of each point."""
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")
 
 

@@ -84,7 +84,7 @@ def build_training(
         spec = replace(spec, roles={role: input_of(input, request.size) for role, input in spec.roles.items()})
         if any(source.name != "auto" for source in origins.values()):
             raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
-    settings = method_settings(request.settings)
+    settings = {name: value for name, value in request.settings.items() if not name.startswith(("encoder.", "tokenizer."))}
     read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if makes_views(kind) else [])
     size = next((side for input in read if (side := modality_of(input).open_options(input).get("size")) is not None), None)
     if size is not None and len(inputs) == 1 and data.spec.roles[first].shape[1:] != (size, size):

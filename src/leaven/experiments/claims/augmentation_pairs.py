@@ -21,15 +21,15 @@ class SimCLRWithChanges(SimCLR):
         self.changes = changes
 
     def views(self, batch, draw):
-        return [self.changed(batch["x"], draw.child("view", view)) for view in range(2)]
+        return [self.view(batch["x"], draw.child("view", number)) for number in range(2)]
 
-    def changed(self, value, draw):
+    def view(self, value, draw):
         for name in self.changes:
             value = CHANGES[name](value, draw.child(name))
         return value
 
 
-def from_values(change):
+def of_pixels(change):
     """A change of (B, C, H, W) values in 0-1, as one of pictures."""
     return lambda value, draw: Pixels(change(value.unit(), draw))
 
@@ -48,11 +48,11 @@ def edges(x, draw):
 CHANGES = {
     "crop": lambda value, draw: CROP(value, draw)[0],
     "colour": lambda value, draw: COLOUR(value, draw)[0],
-    "cutout": from_values(cut_out),
-    "sobel": from_values(edges),
-    "noise": from_values(lambda x, draw: gaussian_noise(x, draw.child("noise").normal(*x.shape), draw.child("sigma").uniform(len(x), high=0.2))),
-    "blur": from_values(lambda x, draw: gaussian_blur(x, draw.uniform(len(x), low=0.1, high=2.0))),
-    "rotate": from_values(lambda x, draw: rotate(x, draw.integers(4, len(x)))),
+    "cutout": of_pixels(cut_out),
+    "sobel": of_pixels(edges),
+    "noise": of_pixels(lambda x, draw: gaussian_noise(x, draw.child("noise").normal(*x.shape), draw.child("sigma").uniform(len(x), high=0.2))),
+    "blur": of_pixels(lambda x, draw: gaussian_blur(x, draw.uniform(len(x), low=0.1, high=2.0))),
+    "rotate": of_pixels(lambda x, draw: rotate(x, draw.integers(4, len(x)))),
 }
 
 

@@ -1,7 +1,6 @@
 from leaven.experiments.claim import Arm, Claim, Findings, Outcome, verdict_of
-from leaven.report.reproduction import line_figure
 
-STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+ARMS = {strength: f"strength {strength:g}" for strength in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)}
 
 
 class AugmentationStrength(Claim):
@@ -10,9 +9,11 @@ class AugmentationStrength(Claim):
     rule = "Holds if the best strength between the ends scores higher than both ends, each with the whole 95 % interval over seeds above zero."
     steps = 300
     minutes = 15
+    lines = {"nearest neighbours": ARMS}
+    axis = "strength of the colour jitter (1: that of SimCLR for small pictures)"
 
     def arms(self):
-        return {f"strength {strength:g}": Arm("simclr", jitter(strength)) for strength in STRENGTHS}
+        return {name: Arm("simclr", jitter(strength)) for strength, name in ARMS.items()}
 
     def decide(self, findings: Findings):
         weakest, *between, strongest = findings.arms
@@ -20,10 +21,6 @@ class AugmentationStrength(Claim):
         verdict = verdict_of(findings.gain(best, weakest), findings.gain(best, strongest))
         weak, strong = (findings.contrast(best, end) for end in (weakest, strongest))
         return Outcome(verdict, f"{best} against the weakest: {weak}; against the strongest: {strong}.")
-
-    def figure(self, findings: Findings):
-        points = [(strength, findings.score(arm)) for strength, arm in zip(STRENGTHS, findings.arms, strict=True)]
-        return line_figure({"nearest neighbours": points}, "strength of the colour jitter (1: that of SimCLR for small pictures)")
 
 
 def jitter(strength: float) -> dict[str, float]:

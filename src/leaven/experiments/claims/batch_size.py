@@ -1,10 +1,9 @@
 from leaven.evaluation.results import difference, points
 from leaven.experiments.claim import Arm, Claim, Findings, Outcome, verdict_of
-from leaven.report.reproduction import line_figure
 
-BATCHES = (32, 64, 128, 256, 512)
 SAMPLES = 51_200
 NAMES = {"simclr": "SimCLR", "byol": "BYOL"}
+ARMS = {method: {batch: f"{method}, batch {batch}" for batch in (32, 64, 128, 256, 512)} for method in NAMES}
 
 
 class BatchSize(Claim):
@@ -16,22 +15,20 @@ class BatchSize(Claim):
     )
     train = 10_000
     minutes = 20
+    lines = {name: ARMS[method] for method, name in NAMES.items()}
+    axis = "samples in a batch"
+    log = True
 
     def arms(self):
-        arms: dict[str, Arm] = {}
-        for method in NAMES:
-            arms |= {f"{method}, batch {batch}": Arm(method, {"encoder.width": 32}, steps=SAMPLES // batch, batch=batch) for batch in BATCHES}
-        return arms
+        narrow = {"encoder.width": 32}
+        sizes = [(method, batch, name) for method, names in ARMS.items() for batch, name in names.items()]
+        return {name: Arm(method, narrow, steps=SAMPLES // batch, batch=batch) for method, batch, name in sizes}
 
     def decide(self, findings: Findings):
         def losses(method: str) -> list[dict[str, float]]:
-            pairs = zip(*(findings.accuracies(f"{method}, batch {batch}") for batch in (256, 32)), strict=True)
+            pairs = zip(*(findings.accuracies(ARMS[method][batch]) for batch in (256, 32)), strict=True)
             return [{"accuracy": large - small} for large, small in pairs]
 
         gap = difference(list(zip(losses("simclr"), losses("byol"), strict=True)))
-        contrasts = [f"{name} {findings.contrast(f'{method}, batch 256', f'{method}, batch 32')}" for method, name in NAMES.items()]
+        contrasts = [f"{name} {findings.contrast(ARMS[method][256], ARMS[method][32])}" for method, name in NAMES.items()]
         return Outcome(verdict_of(gap), f"a batch of 256 against one of 32: {'; '.join(contrasts)}. SimCLR loses {points(gap)} points more.")
-
-    def figure(self, findings: Findings):
-        curves = {name: [(batch, findings.score(f"{method}, batch {batch}")) for batch in BATCHES] for method, name in NAMES.items()}
-        return line_figure(curves, "samples in a batch", log=True)

@@ -1,6 +1,5 @@
-from leaven.evaluation.features import encode
-from leaven.experiments.claim import PRECISION, Arm, Claim, search_precision
-from leaven.training.trained import load_encoder_of
+from leaven.experiments.claim import PRECISION, Arm, Claim, features_of, search_precision
+from leaven.modalities import modality_of
 
 NUMBERS = 256
 CODES, PIXELS = f"codes of {NUMBERS} numbers", "pixels"
@@ -24,6 +23,6 @@ class CodesRetrieve(Claim):
         return {CODES: Arm("deep_autoencoder", {"widths": (1024, 512, NUMBERS)})}
 
     def measure(self, runs, samples, seed):
-        value, encoder = samples.rows["x"], load_encoder_of(runs[CODES])
-        pixels = encoder.modality.raw_features(value, samples.train())
-        return search_precision({CODES: lambda rows: encode(encoder, value, rows), PIXELS: lambda rows: pixels(value.take(rows))}, samples)
+        value = samples.rows["x"]
+        pixels = modality_of(value).raw_features(value, samples.train())
+        return search_precision({CODES: features_of(runs[CODES]), PIXELS: pixels}, samples)

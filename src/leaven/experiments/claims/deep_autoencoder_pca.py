@@ -1,7 +1,7 @@
 import torch
 
 from leaven.evaluation.abilities import reconstructed
-from leaven.experiments.claim import Arm, Claim
+from leaven.experiments.claim import Arm, Claim, train_and_test
 from leaven.modalities import modality_of
 from leaven.training.trained import trained_method
 
@@ -32,15 +32,13 @@ class DeepAutoencoderPca(Claim):
     def measure(self, runs, samples, seed):
         from sklearn.decomposition import PCA
 
-        value = samples.rows["x"]
-        modality, test = modality_of(value), samples.held_out()[1]
-        pixels = modality.compared(value)
-        pca = PCA(min(NUMBERS, pixels.shape[1])).fit(pixels[samples.train()])
-        errors = {arm: self.error(trained_method(run), modality, value[test]) for arm, run in runs.items()}
-        errors[PCA_30] = (pixels[test] - torch.from_numpy(pca.inverse_transform(pca.transform(pixels[test])))).square().mean().item()
-        return {arm: {ERROR: error} for arm, error in errors.items()}
+        train, test = (modality_of(value).compared(value) for value in train_and_test(samples))
+        pca = PCA(min(NUMBERS, train.shape[1])).fit(train)
+        decoded = torch.from_numpy(pca.inverse_transform(pca.transform(test)))
+        return {**super().measure(runs, samples, seed), PCA_30: {ERROR: (test - decoded).square().mean().item()}}
 
-    def error(self, method, modality, value):
-        pairs = [[modality.compared(part) for part in pair] for pair in reconstructed(method, value, method.encoder.input.shape)]
-        before, after = map(torch.cat, zip(*pairs, strict=True))
-        return (before - after).square().mean().item()
+    def measure_run(self, run, samples, seed):
+        method, (_, test) = trained_method(run), train_and_test(samples)
+        pairs = reconstructed(method, test, method.encoder.input.shape)
+        before, after = map(torch.cat, zip(*([modality_of(part).compared(part) for part in pair] for pair in pairs), strict=True))
+        return {ERROR: (before - after).square().mean().item()}

@@ -5,13 +5,14 @@ from leaven.data import Batch, DataSet
 from leaven.data.sources import named
 from leaven.errors import UserError
 from leaven.evaluation.results import mean_of_numbers
-from leaven.experiments.claim import Arm, Claim, Findings, Outcome, few_per_class, generated, verdict_of
-from leaven.modalities import Vector, modality_of
+from leaven.experiments.claim import Arm, Claim, Findings, Outcome, few_per_class, generated, numbers_of, verdict_of
+from leaven.modalities import Vector
 from leaven.report.reproduction import line_figure
 
 COUNTS = (10, 20, 40)
 TIMES = (1, 2, 5, 10, 20)
 CHOSEN = 5  # times as many are generated as are kept, where only the good part is kept
+PARTS = ("all", "chosen")
 BANDS = ((0.5, 4), (4, 8), (8, 13), (13, 30), (30, 60))  # Hz: delta, theta, alpha, beta, gamma
 WINDOWS = 5
 ALONE = "real alone"
@@ -48,27 +49,22 @@ class GanMadeData(Claim):
         return {real(count): Arm("wgan_gp", {"conditional": True, "recipe.lr": 5e-4}, per_class=count) for count in COUNTS}
 
     def measure(self, runs, samples, seed):
-        value, test = samples.rows["x"], samples.held_out()[1]
-        numbers, labels = modality_of(value).numbers(value).flatten(1).numpy(), samples.rows.label.numpy()
-        return {
-            real(count): self.accuracies(count, run, samples, seed, numbers, labels, test) for count, run in zip(COUNTS, runs.values(), strict=True)
-        }
+        return {real(count): self.accuracies(runs[real(count)], count, samples, seed) for count in COUNTS}
 
-    def accuracies(self, count, run, samples, seed, numbers, labels, test):
+    def accuracies(self, run, count, samples, seed):
         """Of classifiers: of the real samples alone, and with generated ones."""
-        rows = few_per_class(samples, count, seed).numpy()
-        x, y = numbers[rows], labels[rows]
+        rows, test = few_per_class(samples, count, seed), samples.held_out()[1]
+        (x, y), scored = ((numbers_of(samples.rows["x"][part]).numpy(), samples.labels[part].numpy()) for part in (rows, test))
         alone = classifier(x, y)
-        accuracies = {ALONE: alone.score(numbers[test], labels[test])}
+        accuracies = {ALONE: alone.score(*scored)}
         new = {label: generated(run, CHOSEN * max(TIMES) * count, seed, int(label)).numpy() for label in np.unique(y)}
         sureness = {label: alone.decision_function(rows)[:, list(alone.classes_).index(label)] for label, rows in new.items()}
         for times in TIMES:
-            for what in ("all", "chosen"):
-                kept = {
-                    label: rows[chosen(sureness[label], times * count) if what == "chosen" else slice(times * count)] for label, rows in new.items()
-                }
+            for part in PARTS:
+                places = {label: surest(sureness[label], times * count) if part == "chosen" else slice(times * count) for label in new}
+                kept = {label: rows[places[label]] for label, rows in new.items()}
                 more = np.concatenate([x, *kept.values()]), np.concatenate([y, *(np.full(len(rows), label) for label, rows in kept.items())])
-                accuracies[added(times, what)] = classifier(*more).score(numbers[test], labels[test])
+                accuracies[added(times, part)] = classifier(*more).score(*scored)
         return accuracies
 
     def decide(self, findings: Findings):
@@ -83,11 +79,11 @@ class GanMadeData(Claim):
         return Outcome(verdict_of(gap(plenty, alone), gap(best, plenty)), f"with {arm}: {accuracies}; {most} times as many give most.")
 
     def figure(self, findings: Findings):
-        curves = {}
-        for count in COUNTS:
-            for what in ("all", "chosen"):
-                points = [(0, ALONE), *((times, added(times, what)) for times in TIMES)]
-                curves[f"{real(count)}, {what}"] = [(times, point(findings.number(real(count), measure))) for times, measure in points]
+        def points(arm, part):
+            measures = {0: ALONE, **{times: added(times, part) for times in TIMES}}
+            return [(times, findings.number(arm, measure)) for times, measure in measures.items()]
+
+        curves = {f"{real(count)}, {part}": points(real(count), part) for count in COUNTS for part in PARTS}
         return line_figure(curves, "generated samples for each real one")
 
 
@@ -101,9 +97,9 @@ def band_powers(x, rate: float) -> torch.Tensor:
     return torch.from_numpy(np.log(np.stack(bands, axis=-1)).reshape(len(x), -1).astype(np.float32))
 
 
-def chosen(sure, count: int):
+def surest(sureness, count: int):
     """Places of the `count` surest among the first CHOSEN times as many."""
-    return sure[: CHOSEN * count].argsort()[::-1][:count]
+    return sureness[: CHOSEN * count].argsort()[::-1][:count]
 
 
 def classifier(x, y):
@@ -114,13 +110,9 @@ def classifier(x, y):
     return make_pipeline(StandardScaler(), SVC(decision_function_shape="ovr")).fit(x, y)
 
 
-def point(number):
-    return {"accuracy": number["mean"], "interval": number["interval"]}
-
-
 def real(count: int) -> str:
-    return f"{count} real samples a class"
+    return f"{count} real samples per class"
 
 
-def added(times: int, what: str) -> str:
-    return f"and {times} times as many made, {what}"
+def added(times: int, part: str) -> str:
+    return f"and {times} times as many generated, {part}"

@@ -1,4 +1,5 @@
 import math
+from statistics import fmean
 
 from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findings, Outcome, sign
 
@@ -26,7 +27,7 @@ class JigsawColour(Claim):
         gain = findings.gain(PLAIN, COLOURED)
         verdict = HOLDS if all(easier) and gain["accuracy"] > 0 and sign(gain) >= 0 else FAILS if not any(easier) else UNDECIDED
         _, chance = findings.cells[0].curve("chance")[0]
-        means = ", ".join(f"{arm} {sum(values) / len(values):.2f}" for arm, values in losses.items())
+        means = ", ".join(f"{arm} {fmean(values):.2f}" for arm, values in losses.items())
         features = f"features of normalised tiles against those of coloured ones: {findings.contrast(PLAIN, COLOURED)}"
         return Outcome(verdict, f"loss of the puzzle (chance {chance:.2f}): {means}; {features}.")
 
@@ -34,5 +35,4 @@ class JigsawColour(Claim):
 def puzzle_loss(cell):
     """Mean loss over the last tenth of the training."""
     losses = [loss for _, loss in cell.curve("loss")]
-    late = losses[-max(1, math.ceil(len(losses) / 10)) :]
-    return sum(late) / len(late)
+    return fmean(losses[-max(1, math.ceil(len(losses) / 10)) :])

@@ -33,12 +33,9 @@ class KlAnnealing(Claim):
         changed = {PLAIN: {}, ANNEALED: {"annealing": 0.8}, FREE: {"free_bits": 0.2}, HIDDEN: {"word_dropout": 0.6}}
         return {name: Arm("text_vae", {**without, **settings}) for name, settings in changed.items()}
 
-    def measure(self, runs, samples, seed):
+    def measure_run(self, run, samples, seed):
         value = next(value for value in samples.rows.roles.values() if modality_of(value).tokenized)
         texts = value[samples.held_out()[1][:MEASURED]]
-        measures = {}
-        for arm, run in runs.items():
-            method: Any = trained_method(run)
-            code = method.examine(method.views(Batch.of(x=method.encoder.in_tokens(texts)), Draw("looked at", seed)))
-            measures[arm] = {UNITS: float(code["active_units"]), NATS: code["kl_nats"]}
-        return measures
+        method: Any = trained_method(run)
+        code = method.examine(method.views(Batch.of(x=method.encoder.in_tokens(texts)), Draw("looked at", seed)))
+        return {UNITS: float(code["active_units"]), NATS: code["kl_nats"]}

@@ -2,10 +2,9 @@ from typing import cast
 
 import torch
 
-from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findings, Outcome
+from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findings, Outcome, train_and_test
 from leaven.methods.latent.deep_autoencoder import DeepAutoencoder
 from leaven.methods.latent.made import MADE
-from leaven.report.reproduction import bar_figure
 from leaven.training.trained import trained_method
 
 ORDERINGS = 4
@@ -27,13 +26,15 @@ class MadeOrders(Claim):
     protocols = ()
     steps = 300
     minutes = 1
+    bars = {measure: measure.removeprefix("largest slope by ") for measure in (BEFORE, AFTER)}
+    axis = "largest derivative of an output by a value"
 
     def arms(self):
         unmasked = Arm("deep_autoencoder", {"widths": (500,), "pretraining": 0.0})
         return {MASKED: Arm("made", {"orderings": ORDERINGS, "order": "random"}), UNMASKED: unmasked}
 
     def measure(self, runs, samples, seed):
-        value = samples.rows["x"][samples.held_out()[1][:1]]
+        value = train_and_test(samples)[1][:1]
         made, plain = cast(MADE, trained_method(runs[MASKED])), cast(DeepAutoencoder, trained_method(runs[UNMASKED]))
         target = 0.25 + 0.5 * made.likelihood.observe(value)  # away from 0 and 1, where clamped values have no slope
         slopes = [slope(lambda x, order=order: made.conditionals(x, order)[..., 0], target) for order in range(ORDERINGS)]
@@ -50,11 +51,6 @@ class MadeOrders(Claim):
         if min(plain) == 0:
             return Outcome(UNDECIDED, slopes)
         return Outcome(HOLDS if max(after) == 0 and min(before) > 0 else FAILS, slopes)
-
-    def figure(self, findings: Findings):
-        pairs = [(arm, measure) for arm in (MASKED, UNMASKED) for measure in (BEFORE, AFTER)]
-        bars = {f"{arm} ({measure.removeprefix('largest slope by ')})": findings.number(arm, measure) for arm, measure in pairs}
-        return bar_figure(bars, "largest derivative of an output by a value")
 
 
 def slope(outputs, target):

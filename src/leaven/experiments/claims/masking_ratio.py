@@ -1,7 +1,6 @@
-from leaven.experiments.claim import Arm, Claim, Findings
-from leaven.report.reproduction import line_figure
+from leaven.experiments.claim import Arm, Claim
 
-RATIOS = (0.25, 0.5, 0.75, 0.9)
+ARMS = {ratio: f"{ratio} % masked" for ratio in (25, 50, 75, 90)}
 
 
 class MaskingRatio(Claim):
@@ -11,16 +10,10 @@ class MaskingRatio(Claim):
     protocols = ("linear",)
     steps = 300
     minutes = 20
-    contrasts = (("75 % masked", "25 % masked", "linear"),)
+    contrasts = ((ARMS[75], ARMS[25], "linear"),)
+    lines = {"linear probe": ARMS}
+    axis = "per cent of patches that are masked"
 
     def arms(self):
         small = {"encoder.width": 128, "encoder.depth": 4, "encoder.heads": 4, "encoder.patch": 4}
-        return {masked(ratio): Arm("mae", {"mask_ratio": ratio, **small}, encoder="vit") for ratio in RATIOS}
-
-    def figure(self, findings: Findings):
-        points = [(100 * ratio, findings.score(masked(ratio), "linear")) for ratio in RATIOS]
-        return line_figure({"linear probe": points}, "per cent of patches that are masked")
-
-
-def masked(ratio: float) -> str:
-    return f"{100 * ratio:.0f} % masked"
+        return {name: Arm("mae", {"mask_ratio": ratio / 100, **small}, encoder="vit") for ratio, name in ARMS.items()}

@@ -1,18 +1,12 @@
 import torch
 
 from leaven.evaluation.generation import likeness
-from leaven.experiments.claim import Arm, Claim, Findings, generated
-from leaven.modalities import modality_of
-from leaven.report.reproduction import bar_figure
+from leaven.experiments.claim import Arm, Claim, generated, numbers_of, train_and_test
 
 OWN, VALUES, CLASSES = 8, 32, 4
-WIDTHS = (1, 2, 4, 8, 16)
-NARROW = WIDTHS[:2]
+ARMS = {1: "noise of 1 number"} | {width: f"noise of {width} numbers" for width in (2, 4, 8, 16)}
+NARROW = (1, 2)
 COVERAGE = "coverage"
-
-
-def numbers(width: int) -> str:
-    return "noise of 1 number" if width == 1 else f"noise of {width} numbers"
 
 
 class NarrowNoise(Claim):
@@ -29,7 +23,8 @@ class NarrowNoise(Claim):
     batch = 128
     steps = 6000
     minutes = 6
-    contrasts = tuple((numbers(OWN), numbers(width), COVERAGE) for width in NARROW)
+    contrasts = tuple((ARMS[OWN], ARMS[width], COVERAGE) for width in NARROW)
+    axis = "share of test samples that are covered"
 
     def open(self, root):
         """A random smooth surface: normal numbers through a fixed network of one layer."""
@@ -39,17 +34,9 @@ class NarrowNoise(Claim):
         return (inside @ first).tanh() @ second, (inside[:, 0] > 0).long() + 2 * (inside[:, 1] > 0)
 
     def arms(self):
-        return {numbers(width): Arm("wgan_gp", {"noise": width, "recipe.lr": 5e-4}) for width in WIDTHS}
+        return {name: Arm("wgan_gp", {"noise": width, "recipe.lr": 5e-4}) for width, name in ARMS.items()}
 
-    def measure(self, runs, samples, seed):
-        value = modality_of(samples.rows["x"]).numbers(samples.rows["x"]).flatten(1)
-        test = samples.held_out()[1]
-        deviation, near = value[samples.train()].std(0).clamp(min=1e-6), min(5, len(test) - 1)
-        measures = {}
-        for arm, run in runs.items():
-            similar = likeness(value[test] / deviation, generated(run, len(test), seed) / deviation, near=near, wide=near)
-            measures[arm] = {COVERAGE: similar["coverage"].mean().item()}
-        return measures
-
-    def figure(self, findings: Findings):
-        return bar_figure({arm: findings.number(arm, COVERAGE) for arm in findings.arms}, "share of test samples that are covered")
+    def measure_run(self, run, samples, seed):
+        train, test = map(numbers_of, train_and_test(samples))
+        deviation, near = train.std(0).clamp(min=1e-6), min(5, len(test) - 1)
+        return {COVERAGE: likeness(test / deviation, generated(run, len(test), seed) / deviation, near=near, wide=near)["coverage"].mean().item()}

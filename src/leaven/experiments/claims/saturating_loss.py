@@ -1,5 +1,4 @@
-from leaven.experiments.claim import Arm, Claim, Findings
-from leaven.report.reproduction import curves_figure
+from leaven.experiments.claim import Arm, Claim
 
 PLAIN, SATURATING = "maximise log D (non-saturating)", "minimise log(1 - D) (saturating)"
 EARLY = "distance of the samples from the data, early"
@@ -21,18 +20,12 @@ class SaturatingLoss(Claim):
     steps = 3000
     minutes = 2
     contrasts = ((SATURATING, PLAIN, EARLY),)
+    panels = {"energy distance between samples and data (0: alike, 1: two points)": DISTANCE}
 
     def arms(self):
         return {PLAIN: Arm("gan"), SATURATING: Arm("gan", {"saturating": True})}
 
-    def measure(self, runs, samples, seed):
-        return {arm: {EARLY: early([row[DISTANCE] for row in run.metrics if DISTANCE in row])} for arm, run in runs.items()}
-
-    def figure(self, findings: Findings):
-        return curves_figure(findings, {"energy distance between samples and data (0: alike, 1: two points)": DISTANCE})
-
-
-def early(distances):
-    """The mean over the first fifth of the measurements, one at least."""
-    first = distances[: max(1, len(distances) // 5)]
-    return sum(first) / len(first)
+    def measure_run(self, run, samples, seed):
+        distances = [row[DISTANCE] for row in run.metrics if DISTANCE in row]
+        early = distances[: max(1, len(distances) // 5)]
+        return {EARLY: sum(early) / len(early)}

@@ -2,7 +2,7 @@ from leaven.evaluation.protocol import Trial
 from leaven.evaluation.protocols.sts import Similarity
 from leaven.experiments.claim import Arm, Claim
 from leaven.training.devices import choose_device
-from leaven.training.trained import load_encoder_of
+from leaven.training.trained import load_encoders
 
 TWO, MORE, SAME, NONE = "two masks, 10 % dropout", "two masks, 20 % dropout", "one mask twice, 10 % dropout", "no dropout"
 SIMILARITY = "Spearman correlation"
@@ -31,11 +31,7 @@ class SimcseDropout(Claim):
         return {name: Arm("simcse", {"encoder.dropout": dropout, "two_masks": two, "whiten": False}) for name, (dropout, two) in settings.items()}
 
     def measure(self, runs, samples, seed):
-        results = {arm: self.similarity(run, samples, seed) for arm, run in runs.items()}
-        scores = {arm: result.scores for arm, result in results.items()}
-        scores |= {name: results[TWO].floors[floor] for name, floor in FLOORS.items()}
+        trials = {arm: Trial(samples, load_encoders(run), "simcse", run, seed=seed, device=choose_device("auto")) for arm, run in runs.items()}
+        results = {arm: Similarity().evaluate(trial) for arm, trial in trials.items()}
+        scores = {arm: result.scores for arm, result in results.items()} | {name: results[TWO].floors[floor] for name, floor in FLOORS.items()}
         return {arm: {SIMILARITY: score["sts"]["spearman"]} for arm, score in scores.items()}
-
-    def similarity(self, run, samples, seed):
-        trial = Trial(samples, {"x": load_encoder_of(run)}, "simcse", run, seed=seed, device=choose_device("auto"))
-        return Similarity().evaluate(trial)

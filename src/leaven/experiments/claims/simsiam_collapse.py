@@ -1,5 +1,4 @@
 from leaven.experiments.claim import FAILS, HOLDS, UNDECIDED, Arm, Claim, Findings, Outcome, sign
-from leaven.report.reproduction import curves_figure
 
 WITH, WITHOUT = "with stop-gradient", "without stop-gradient"
 RANK = "effective rank of the outputs"
@@ -16,12 +15,13 @@ class SimsiamCollapse(Claim):
     )
     steps = 300
     minutes = 6
+    panels = {"spread of the outputs (1: everywhere, 0: all alike)": "embedding_std", "kNN accuracy of training samples": "knn"}
 
     def arms(self):
         return {WITH: Arm("simsiam"), WITHOUT: Arm("simsiam", {"stop_gradient": False})}
 
-    def measure(self, runs, samples, seed):
-        return {arm: {RANK: [row["embedding_rank"] for row in run.metrics if "embedding_rank" in row][-1]} for arm, run in runs.items()}
+    def measure_run(self, run, samples, seed):
+        return {RANK: [row["embedding_rank"] for row in run.metrics if "embedding_rank" in row][-1]}
 
     def decide(self, findings: Findings):
         ends = {arm: [cell.curve("embedding_std")[-1][1] for cell in findings.cells_of(arm)] for arm in (WITH, WITHOUT)}
@@ -34,7 +34,3 @@ class SimsiamCollapse(Claim):
         ranks = " and ".join(f"{findings.number(arm, RANK)['mean']:.1f} {arm}" for arm in (WITH, WITHOUT))
         numbers = f"the spread of outputs ends at {spreads}, their effective rank at {ranks}"
         return Outcome(verdict, f"{numbers}; nearest neighbours: {findings.contrast(WITH, WITHOUT)}.")
-
-    def figure(self, findings: Findings):
-        panels = {"spread of the outputs (1: everywhere, 0: all alike)": "embedding_std", "kNN accuracy of training samples": "knn"}
-        return curves_figure(findings, panels)

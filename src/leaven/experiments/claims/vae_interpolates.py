@@ -1,12 +1,10 @@
 import torch
 
 from leaven.draw import Draw
-from leaven.evaluation.features import encode
 from leaven.evaluation.generation import likeness
-from leaven.experiments.claim import Arm, Claim, Findings
+from leaven.experiments.claim import Arm, Claim, features_of, train_and_test
 from leaven.modalities.modality import fitted
-from leaven.report.reproduction import bar_figure
-from leaven.training.trained import load_encoder_of, trained_method
+from leaven.training.trained import trained_method
 
 VAE, PLAIN, JUDGE = "variational auto-encoder", "plain auto-encoder", "judge"
 HALFWAY, NEW = "precision halfway between two samples", "precision of new samples"
@@ -28,30 +26,27 @@ class VaeInterpolates(Claim):
     steps = 3000
     minutes = 6
     contrasts = ((VAE, PLAIN, HALFWAY), (VAE, PLAIN, NEW))
+    bars = {measure: measure.removeprefix("precision ") for measure in (HALFWAY, NEW)}
+    axis = "share of decoded samples that lie among real ones"
 
     def arms(self):
         same = {"code": 32, "encoder.widths": (512, 256)}
         return {VAE: Arm("vae", same, encoder="dense"), PLAIN: Arm("autoencoder", same, encoder="dense"), JUDGE: Arm("supervised", steps=300)}
 
     def measure(self, runs, samples, seed):
-        test, value, judge = samples.held_out()[1], samples.rows["x"], load_encoder_of(runs[JUDGE])
-        real, half = encode(judge, value, samples.train()[: len(test)]), len(test) // 2
+        (train, test), judge = train_and_test(samples), features_of(runs[JUDGE])
+        real, half = judge(train[: len(test)]), len(test) // 2
         measures = {}
         for arm in (VAE, PLAIN):
             method = trained_method(runs[arm])
             with torch.no_grad():
-                codes = method.encoder(fitted(value[test], method.encoder.input.shape))
+                codes = method.encoder(fitted(test, method.encoder.input.shape))
                 halfway = (codes[:half] + codes[-half:]) / 2
                 noise = Draw(seed, "codes").normal(len(test), codes.shape[1])
                 spread = torch.linalg.cholesky(codes.T.cov() + 1e-6 * torch.eye(codes.shape[1]))
                 random = noise if arm == VAE else codes.mean(0) + noise @ spread.T
                 decoded = {HALFWAY: method.decode(halfway), NEW: method.decode(random)}
-            features = {measure: encode(judge, samples, torch.arange(len(samples))) for measure, samples in decoded.items()}
             near = min(3, half - 1)
-            measures[arm] = {name: likeness(real, some, near=near, wide=near)["precision"].mean().item() for name, some in features.items()}
+            precision = {name: likeness(real, judge(value), near=near, wide=near)["precision"] for name, value in decoded.items()}
+            measures[arm] = {name: values.mean().item() for name, values in precision.items()}
         return measures
-
-    def figure(self, findings: Findings):
-        pairs = [(arm, measure) for measure in (HALFWAY, NEW) for arm in (VAE, PLAIN)]
-        bars = {f"{arm} ({measure.removeprefix('precision ')})": findings.number(arm, measure) for arm, measure in pairs}
-        return bar_figure(bars, "share of decoded samples that lie among real ones")
