@@ -10,7 +10,7 @@ from leaven.errors import UserError
 from leaven.evaluation.pairing import cosines, similarities
 from leaven.evaluation.protocols.clusters import clusters, v_measure
 from leaven.evaluation.protocols.retrieval import rank_samples
-from leaven.modalities.text_features import mean_of_words
+from leaven.modalities.text import mean_of_words
 
 SAID = ["play some jazz", "set an alarm", "what is the time", "play a song", "wake me at six", "turn on the light", "book a table", "call my mother"]
 HEARD = [

@@ -136,30 +136,26 @@ class Entry:
     def write(self, folder: Path, progress: Progress | None) -> list[tuple[int, str]]:
         """Decode in threads, write in order. Plain writes, not a memory map, so that a full disk is an error and not a crash."""
         hashes: list[int] = []
-        kept: list[int] = []
         broken: list[tuple[int, str]] = []
-        total, done = len(self.listing.names), 0
+        total = len(self.listing.names)
         target = folder / "pixels.npy" if self.keep else Path(os.devnull)
-        with target.open("wb") as stream, contextlib.closing(_decoded(self.listing, self.side, self.channels)) as chunks:
+        with target.open("wb") as stream, contextlib.closing(_decoded(self.listing, self.side, self.channels)) as results:
             start = _write_header(stream, (total, self.channels, self.side, self.side))
-            for results in chunks:
-                for row, result in enumerate(results, start=done):
-                    if isinstance(result, str):
-                        broken.append((row, result))
-                    else:
-                        data, content = result
-                        stream.write(data)
-                        hashes.append(content)
-                        kept.append(row)
-                done += len(results)
-                if progress is not None:
-                    progress(done, total)
+            for row, result in enumerate(results):
+                if isinstance(result, str):
+                    broken.append((row, result))
+                else:
+                    data, content = result
+                    stream.write(data)
+                    hashes.append(content)
+                if progress is not None and ((row + 1) % CHUNK == 0 or row + 1 == total):
+                    progress(row + 1, total)
             if self.keep:
                 stream.seek(0)
-                if _write_header(stream, (len(kept), self.channels, self.side, self.side)) != start:
+                if _write_header(stream, (len(hashes), self.channels, self.side, self.side)) != start:
                     raise RuntimeError("the header of pixels.npy changed its length")
         np.save(folder / "hashes.npy", np.array(hashes, np.int64))
-        np.save(folder / "kept.npy", np.array(kept, np.int64))
+        np.save(folder / "kept.npy", np.delete(np.arange(total), [row for row, _ in broken]))
         meta = {"format": FORMAT, "source": os.fsencode(self.listing.root).decode(errors="replace"), "broken": broken}
         (folder / "meta.json").write_text(json.dumps(meta))
         return broken
@@ -186,8 +182,8 @@ def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> int:
     return stream.tell()
 
 
-def _decoded(listing: Listing, side: int, channels: int) -> Generator[list[tuple[bytes, int] | str], None, None]:
-    """Decoded chunks in order, with few of them in memory at a time."""
+def _decoded(listing: Listing, side: int, channels: int) -> Generator[tuple[bytes, int] | str, None, None]:
+    """Each picture's bytes and hash, or why it cannot be used, in order; with few of them in memory at a time."""
 
     def work(sources: list[Source]) -> list[tuple[bytes, int] | str]:
         results: list[tuple[bytes, int] | str] = []
@@ -205,7 +201,7 @@ def _decoded(listing: Listing, side: int, channels: int) -> Generator[list[tuple
         stack.callback(pool.shutdown, cancel_futures=True)
         waiting = deque(pool.submit(work, sources) for sources in itertools.islice(chunks, 2 * workers))
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
             waiting.extend(pool.submit(work, sources) for sources in itertools.islice(chunks, 1))
 
 

@@ -111,10 +111,9 @@ class DataSet:
         """The rows to pre-train on: the train split, or all rows where there is none (but never a val or test split)."""
         if "train" in self.splits:
             return self.splits["train"]
-        tested = [self.splits[name] for name in ("val", "test") if name in self.splits]
         rest = torch.ones(len(self), dtype=torch.bool)
-        for rows in tested:
-            rest[rows] = False
+        for name in {"val", "test"} & self.splits.keys():
+            rest[self.splits[name]] = False
         return rest.nonzero().flatten() if rest.any() else torch.arange(len(self))
 
     def held_out(self) -> tuple[Tensor, Tensor, str, str]:

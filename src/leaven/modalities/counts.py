@@ -61,7 +61,7 @@ class CountsModality(Modality):
 
     name, values = "counts", (Counts,)
     encoders = (DefaultEncoder("mlp", "counts"),)
-    method = ("deep_autoencoder", "a code from which a text's words can be told, made for finding texts of the same kind")
+    method = ("deep_autoencoder", "a code that keeps the words of a text, made for finding texts of the same kind")
     views = {"contrast": {"kind": "counts"}, "plain": {"kind": "counts", "count": 1, "drop": 0}}
     likelihoods = ("multinomial",)
 

@@ -39,7 +39,7 @@ class Kinds:
         def ending(*endings: str) -> tuple[str, ...]:
             return tuple(name for name in names if name.lower().endswith(endings))
 
-        documents = tuple(name for name in ending(*DOCUMENTS) if len(names) == 1 or not is_note(name))
+        documents = tuple(name for name in ending(*DOCUMENTS) if len(names) == 1 or PurePosixPath(name).stem.lower() not in NOTES)
         lines = tuple(ending(suffix) for suffix in LINES)
         return cls(tuple(names), pictures(names), ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS))
 
@@ -91,10 +91,6 @@ class Kinds:
 
 def stem(name: str) -> str:
     return os.path.splitext(name)[0]
-
-
-def is_note(name: str) -> bool:
-    return PurePosixPath(name).stem.lower() in NOTES
 
 
 def counted(files: Sequence[str], what: str) -> str:
