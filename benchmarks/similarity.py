@@ -23,7 +23,7 @@ from leaven.data import open_data
 from leaven.evaluation.features import encode
 from leaven.evaluation.intervals import seeds_interval
 from leaven.modalities import Strings, Text
-from leaven.modalities.text_features import sparse_tf_idf
+from leaven.modalities.text import sparse_tf_idf
 from leaven.run import read_json, write_json
 
 SHARES = {"masked_lm": 0.6, "simcse": 0.4}  # of the budget
