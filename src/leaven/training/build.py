@@ -86,7 +86,8 @@ def build_training(
             raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
     settings = {name: value for name, value in request.settings.items() if not name.startswith(("encoder.", "tokenizer."))}
     read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if makes_views(kind) else [])
-    size = next((side for input in read if (side := modality_of(input).open_options(input).get("size")) is not None), None)
+    sides = [modality_of(input).open_options(input).get("size") for input in read]
+    size = next((side for side in sides if side is not None), None)
     if size is not None and len(inputs) == 1 and data.spec.roles[first].shape[1:] != (size, size):
         settings.setdefault("views.size", size)
     described = {role: describe_encoder(encoder) for role, encoder in encoders.items()}
