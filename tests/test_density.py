@@ -455,8 +455,8 @@ def test_many_samples_bound_the_likelihood_closer_than_one():
     ("settings", "told"),
     [
         ({"decoder": "best"}, "decoder cannot be 'best'"),
-        ({"beta": -1}, "beta and free_bits must be 0 or more"),
-        ({"annealing": 1.5}, "annealing from 0 to 1"),
+        ({"beta": -1}, "beta must be 0 or more"),
+        ({"annealing": 1.5}, "annealing must be from 0 to 1"),
         ({"samples": 0}, "samples must be 1 or more"),
         ({"samples": 5, "free_bits": 0.1}, "free_bits belong to the KL"),
         ({"likelihood": "poisson"}, "no likelihood is named 'poisson'"),

@@ -277,7 +277,7 @@ def test_samples_without_a_class_cannot_teach_classes(name, settings, labeled):
     [
         ("gan", {"noise": 0}, "noise must be 1 or more"),
         ("dcgan", {"discriminator_steps": 0}, "steps must be 1 or more"),
-        ("gan", {"momentum": 1.0}, "momentum from 0 to below 1"),
+        ("gan", {"momentum": 1.0}, "momentum must be from 0 to below 1"),
         ("wgan_gp", {"penalty": -1.0}, "penalty must be 0 or more"),
         ("diffusion", {"schedule": "straight"}, "schedule cannot be"),
         ("diffusion", {"label_drop": 1.5}, "label_drop must be from 0 to 1"),

@@ -76,8 +76,11 @@ class Data2Vec(Method):
     def targets(self, sample):
         """(B, tokens, dim): the mean of the upper layers' outputs, each normalised."""
         real = None if self.encoder.input.planar else sample.mask
-        encoder = self.teacher.network[0] if self.stop_gradient else self.encoder  # a teacher's parameters take no gradient
-        layers = encoder.token_features(sample).layers
+        if self.stop_gradient:
+            with torch.no_grad():
+                layers = self.teacher.network[0].token_features(sample).layers
+        else:
+            layers = self.encoder.token_features(sample).layers
         return torch.stack([normalized(layer, self.over, real) for layer in layers[-self.top_layers :]]).mean(dim=0)
 
     def loss(self, outputs):

@@ -76,8 +76,11 @@ class IJEPA(Method):
 
     def targets(self, picture):
         """(B, patches, dim): the teacher's tokens of the whole picture, of mean 0 and variance 1."""
-        encoder = self.teacher.network[0] if self.stop_gradient else self.encoder  # a teacher's parameters take no gradient
-        tokens = encoder.tokens(picture)
+        if self.stop_gradient:
+            with torch.no_grad():
+                tokens = self.teacher.network[0].tokens(picture)
+        else:
+            tokens = self.encoder.tokens(picture)
         return F.layer_norm(tokens, tokens.shape[-1:])
 
     def loss(self, outputs):
