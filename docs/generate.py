@@ -17,7 +17,7 @@ from leaven.cli import app
 from leaven.cli.app import PANELS
 from leaven.encoders import OWN
 from leaven.evaluation.registry import registry as protocol_registry
-from leaven.methods.hyperparameters import explained, hyperparameters, initializers
+from leaven.hyperparameters import explained, hyperparameters, initializers
 from leaven.methods.method import Recipe
 from leaven.methods.registry import registry
 from leaven.methods.support import makes_views

@@ -1,6 +1,7 @@
 """What tests share: the real data where it is, and one pair of worker processes for the whole session."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +14,21 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from leaven import cli
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network():
+    """Nothing is fetched: only this machine can be reached."""
+    look_up, reached = socket.getaddrinfo, (None, "", "localhost", "127.0.0.1", "::1", socket.gethostname())
+
+    def local(host, *arguments, **keywords):
+        if host not in reached:
+            raise socket.gaierror(socket.EAI_NONAME, f"tests have no network: {host}")
+        return look_up(host, *arguments, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", local)
+        yield
 
 
 @pytest.fixture(scope="session")

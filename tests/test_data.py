@@ -477,7 +477,7 @@ def test_a_table_without_pictures_and_a_damaged_one(tmp_path):
     with pytest.raises(UserError, match=r"no column of pictures or text.*when"):
         open_data(tmp_path / "t.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match="not a parquet file"):
+    with pytest.raises(UserError, match="not a whole parquet file"):
         open_data(tmp_path / "bad.parquet")
 
 

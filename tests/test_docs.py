@@ -27,7 +27,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "reference")]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SET_UP = ("pip install", "uv run --all-extras pytest")  # what CI itself does
-LENGTH = re.compile(r"--budget \S+")
+LENGTH, SEEDS = re.compile(r"--budget \S+"), re.compile(r"--seeds \d+")
 REGISTRIES = (MODALITIES, OWN, KINDS, registry())  # a reader's own files add to them
 LONG = ("pretrain", "finetune", "evaluate")  # commands that take minutes without a length
 
@@ -60,6 +60,7 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "path" / "to" / "sentences.txt").write_text("".join(f"{sentence}\n" for sentence, _ in sentences))
     labeled = "".join(f"{sentence},{verb}\n" for sentence, verb in sentences)
     (tmp_path / "path" / "to" / "labeled.csv").write_text(f"text,label\n{labeled}")
+    monkeypatch.setattr("leaven.evaluation.protocols.few_label.FLOOR_STEPS", 2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # where the reader's own files are
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -75,7 +76,7 @@ def reader(tmp_path, monkeypatch):
 
 def shell(line, reader):
     """Run a command: `leaven` in this process, which has torch loaded; any other in a shell."""
-    command = LENGTH.sub("--budget 3s", line)
+    command = SEEDS.sub("--seeds 1", LENGTH.sub("--budget 3s", line))
     words = shlex.split(command)
     if words[0] != "leaven":
         done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)

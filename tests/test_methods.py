@@ -17,9 +17,9 @@ import leaven
 from leaven.data import Batch, open_data
 from leaven.encoders import build_encoder
 from leaven.encoders.convnet import SideBySideConv2d
+from leaven.hyperparameters import explained, hyperparameters
 from leaven.losses import nt_xent
 from leaven.methods.distillation.byol import distance
-from leaven.methods.hyperparameters import explained, hyperparameters
 from leaven.methods.method import Method, Outputs
 from leaven.methods.registry import find_method, registry
 from leaven.modalities import InputSpec, Pixels, Vector

@@ -10,7 +10,7 @@ class UserError(Exception):
     """The user's input is wrong: what, where, and what to do. The command line prints it and exits with status 2."""
 
     def __init__(self, what: str, *, where: object = None, hint: str | None = None):
-        self.what, self.where, self.hint = what, None if where is None else str(where), hint
+        self.what, self.where, self.hint = " ".join(what.split("\n")).strip(), None if where is None else str(where), hint
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from leaven.errors import UserError
+from leaven.stored import Config, checked, read_json
 
 FORMAT = 1
 
@@ -95,25 +96,16 @@ def _error_number(error: Exception) -> int:
     return int(match[1]) if match else 0
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that `write_json` wrote. Raises UserError where it is not there, or not whole."""
-    with suppress(OSError, ValueError):
-        if isinstance(content := json.loads(path.read_text()), dict):
-            return content
-    raise UserError(f"{path.name} is not whole", where=path.parent, hint="start again in another folder with --out")
-
-
 def write_json(path: Path, content: Any) -> None:
     write_whole(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
 
 
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a run that an earlier Leaven wrote, in today's names."""
-    asked = config.get("asked")
-    if isinstance(asked, dict):
-        for part in (asked.get("method", {}).get("hyperparameters", {}).get("views"), asked.get("tokenizer")):
-            if isinstance(part, dict) and "longest" in part:
-                part["max_length"] = part.pop("longest")
+    asked = config["asked"]
+    for part in (asked["method"]["hyperparameters"].get("views"), asked.get("tokenizer")):
+        if isinstance(part, dict) and "longest" in part:
+            part["max_length"] = part.pop("longest")
     return config
 
 
@@ -139,12 +131,7 @@ class Run:
         run = cls(path)
         if not run.config_path.is_file():
             raise UserError("no run here", where=path, hint="give the folder that `leaven pretrain --out` made")
-        config = run.config
-        format = config.get("format")
-        if isinstance(format, int) and format > FORMAT:
-            raise UserError(f"this run has format {format}, and this Leaven reads up to format {FORMAT}", where=path, hint="update leaven")
-        if not isinstance(format, int) or not {"asked", "plan"} <= config.keys():
-            raise UserError("config.json is not that of a run", where=path, hint="give the folder that `leaven pretrain --out` made")
+        run.config  # noqa: B018  raises for a folder that is not whole
         return run
 
     @property
@@ -158,7 +145,15 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        return upgraded(read_json(self.config_path))
+        """config.json, checked, in today's names. Raises UserError where it is not as Leaven wrote it."""
+        content = read_json(self.config_path)
+        format = content.get("format")
+        if isinstance(format, int) and format > FORMAT:
+            what = f"this run has format {format}, and this Leaven reads up to format {FORMAT}"
+            raise UserError(what, where=self.path, hint="update leaven")
+        if not isinstance(format, int) or not {"asked", "plan"} <= content.keys():
+            raise UserError("config.json is not that of a run", where=self.path, hint="give the folder that `leaven pretrain --out` made")
+        return upgraded(checked(content, Config, self.config_path))
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.config_path, {"format": FORMAT, **config})
@@ -201,6 +196,7 @@ class Run:
         """
         new = not self.path.exists()
         try:
+            self._refuse_links()
             with hold(self.path / ".lock", "another training is writing here", self.path):
                 self._clear_partial_files()
                 yield
@@ -208,6 +204,14 @@ class Run:
             if new:
                 with suppress(OSError):  # a training that was refused before it wrote anything leaves nothing behind
                     self.path.rmdir()
+
+    def _refuse_links(self) -> None:
+        """Nothing is written or deleted through a link, which may lead anywhere. Raises UserError where there is one."""
+        kept = self.checkpoints, self.encoder_folder, self.tokenizer_folder
+        for path in (*self.path.glob("*"), self.path / ".lock", *(inner for folder in kept for inner in folder.glob("**/*"))):
+            if path.is_symlink():
+                what = f"{path.relative_to(self.path)} is a link, and nothing is written through links in a run's folder"
+                raise UserError(what, where=self.path, hint="put a copy in its place")
 
     def _clear_partial_files(self) -> None:
         """Remove what `write_whole` left behind in a process that was killed."""

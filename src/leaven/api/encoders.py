@@ -8,7 +8,7 @@ from leaven.api.methods import plain
 from leaven.api.options import Option, documented
 from leaven.encoders import OWN
 from leaven.errors import unknown_name
-from leaven.methods.hyperparameters import explained, hyperparameters
+from leaven.hyperparameters import explained, hyperparameters
 
 
 @documented

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from leaven.api.options import Option, documented
-from leaven.methods.hyperparameters import explained, hyperparameters
+from leaven.hyperparameters import explained, hyperparameters
 from leaven.methods.registry import find_method, registry
 
 

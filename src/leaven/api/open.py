@@ -87,6 +87,8 @@ def describe_data(data: DataSet, say: Say) -> None:
 
 
 def describe_unused(data: DataSet, say: Say) -> None:
+    for note in data.notes:
+        say(note)
     if data.unused:
         columns = any("column" in entry for entry in data.unused)
         say(f"not used: {', '.join(data.unused)}" + ("; --columns says which column plays which role" if columns else ""))

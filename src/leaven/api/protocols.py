@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from leaven.api.methods import plain
 from leaven.api.options import Option, documented
 from leaven.evaluation.registry import find_protocol, registry
-from leaven.methods.hyperparameters import explained
+from leaven.hyperparameters import explained
 
 
 @documented

@@ -104,6 +104,7 @@ def assemble(
         files=None if names is None else [names[row] for row in kept],
         broken=[Broken("" if names is None else names[row], why[row]) for row in sorted(why)],
         unused=unused,
+        notes=tuple(dict.fromkeys(note for listing in listings.values() for note in (*listing.notes, *labels.notes))),
         listing=first if first is not None and first.kind == "pictures" else None,
     )
 
@@ -133,7 +134,7 @@ def part_of(listing: Listing, options: Options) -> Part:
         side, channels = stored_shape(listing.sample(), options.size, options.channels)
         return stored(listing, side, channels, cache_dir=options.cache_dir, progress=options.progress)
     is_text, cells = listing.kind == "text", listing.contents()
-    faults = [fault_of_text(cell) if is_text else fault_of_number(cell) for cell in cells]
+    faults = [listing.faults.get(row) or (fault_of_text(cell) if is_text else fault_of_number(cell)) for row, cell in enumerate(cells)]
     usable = [row for row, fault in enumerate(faults) if not fault]
     value: Value
     if is_text:

@@ -39,7 +39,7 @@ class DataSet:
     splits: row indices by "train", "val", "test" ("other" for what lies beside them), or {"all": ...}.
     hashes: (N,) int64 content hashes of the stored inputs. files: where each row came from ("" for arrays).
     fingerprint: hex; the same for the same contents, labels and splits, wherever they lie.
-    unused: what the source holds beyond the roles in use, one phrase per kind.
+    unused: what the source holds beyond the roles in use, one phrase per kind. notes: what is unusual about how it was read, one phrase each.
     listing: the pictures that were decoded, broken ones included; None where the samples came as arrays, or are some of another data set's.
     """
 
@@ -53,6 +53,7 @@ class DataSet:
     fingerprint: str
     unused: tuple[str, ...] = ()
     listing: Listing | None = None
+    notes: tuple[str, ...] = ()
 
     @staticmethod
     def of(
@@ -66,6 +67,7 @@ class DataSet:
         broken: Sequence[Broken] = (),
         unused: Sequence[str] = (),
         listing: Listing | None = None,
+        notes: Sequence[str] = (),
     ) -> DataSet:
         """A data set from its rows (numbered anew from 0); what is left out is computed. Raises UserError when there are no rows."""
         count = len(rows)
@@ -78,7 +80,8 @@ class DataSet:
         roles = {role: modality_of(value).spec(value, train) for role, value in rows.roles.items()}
         spec = DataSpec(count, roles, len(class_names), int((rows.label >= 0).sum()), tuple(class_names))
         names = Names.of(("",) * count if files is None else files)
-        return DataSet(name, rows, spec, splits, hashes, names, tuple(broken), _fingerprint(rows, spec, splits, hashes), tuple(unused), listing)
+        fingerprint = _fingerprint(rows, spec, splits, hashes)
+        return DataSet(name, rows, spec, splits, hashes, names, tuple(broken), fingerprint, tuple(unused), listing, tuple(notes))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -157,6 +160,7 @@ class DataSet:
             files=self.files.take(rows.numpy()),
             broken=self.broken,
             unused=self.unused,
+            notes=self.notes,
         )
 
     def with_role(self, role: str, named: str) -> DataSet:
@@ -204,6 +208,7 @@ def stacked(name: str, parts: Mapping[str, DataSet]) -> DataSet:
         files=[f"{file}.{part}" for part, data in parts.items() for file in data.files],
         broken=[Broken(f"{broken.file}.{part}", broken.why) for part, data in parts.items() for broken in data.broken],
         unused=sets[0].unused,
+        notes=sets[0].notes,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,13 +17,18 @@ from leaven.data.sources.text_files import encodes, read_delimited
 from leaven.errors import UserError
 from leaven.modalities import Label
 
+MISSING = {"", "nan", "<na>", "#n/a", "n/a", "na", "null", "nat"}
+"""Texts by which tables say that a value is missing, in lower case."""
+WHOLE = re.compile(r"[+-]?\d+\.0*")
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """ids: (N,) int64, an index into names or -1; names: the classes in order."""
+    """ids: (N,) int64, an index into names or -1; names: the classes in order; notes: what is unusual about how they were read."""
 
     ids: Tensor
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def none(cls, count: int) -> Labels:
@@ -30,7 +36,7 @@ class Labels:
 
 
 def number(values: Any, names: Sequence[str] = ()) -> Labels:
-    """Classes from integers, strings, or a mixture; None, negative integers and empty strings mean "no label".
+    """Classes from integers, strings, or a mixture; None, NaN, negative integers (but -1 beside 1 alone) and empty strings mean "no label".
 
     values: a sequence, array, tensor or `Label` of length N; `Labels` stay what they are. With `names`, integers are indices into it; without,
     classes are sorted (as numbers when all of them are whole numbers) and numbered from 0. Raises UserError for labels that are not classes.
@@ -44,9 +50,11 @@ def number(values: Any, names: Sequence[str] = ()) -> Labels:
                 raise UserError(f"label {array.max()} has no name: there are {len(names)} class names")
             return Labels(torch.from_numpy(np.where(array < 0, -1, array)), tuple(names))
         classes, ids = np.unique(array, return_inverse=True)
-        negative = int((classes < 0).sum())
+        negative = 0 if classes.tolist() == [-1, 1] else int((classes < 0).sum())
         return Labels(torch.from_numpy(np.maximum(ids - negative, -1)), tuple(str(c) for c in classes[negative:]))
-    texts = [None if value is None or value != value else str(value).strip() for value in array.tolist()]
+    texts = [None if value is None or value != value or str(value).strip().lower() in MISSING else str(value).strip() for value in array.tolist()]
+    if all(WHOLE.fullmatch(text) for text in texts if text):  # 0.0 and 1.0, as tables write whole numbers of which some are missing
+        texts = [text and text.partition(".")[0] for text in texts]
     ordered = sort_names({text for text in texts if text})
     index = {name: i for i, name in enumerate(ordered)}
     return Labels(torch.tensor([index.get(text, -1) if text else -1 for text in texts], dtype=torch.int64), ordered)
@@ -88,7 +96,10 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
 
     Raises UserError when columns are missing, or a line's file is unknown, ambiguous or labeled twice differently.
     """
-    columns = read_delimited(path)
+    table = read_delimited(path)
+    columns = table.columns
+    if table.faults:
+        raise UserError(next(iter(table.faults.values())), where=path, hint="put quotation marks around a cell that holds what separates cells")
     if missing := {"file", "label"} - set(columns):
         raise UserError(
             f"no column {' or '.join(repr(name) for name in sorted(missing))} in the labels; its columns are {', '.join(columns) or 'none'}",
@@ -117,7 +128,7 @@ def from_csv(path: Path, files: Sequence[str]) -> Labels:
     if unknown:
         what = f"{len(unknown)} of {len(lines)} labels match no file, for example {', '.join(unknown[:3])}"
         raise UserError(what, where=path, hint=f"write paths relative to the data, such as {next(iter(by_path), 'cat/001.jpg')}")
-    return number(values)
+    return replace(number(values), notes=table.notes)
 
 
 def _array(values: Any) -> np.ndarray:

@@ -101,6 +101,8 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
 def _path(path: Path, options: Options) -> DataSet:
     name = path.resolve().name
     if not path.is_dir():
+        if not path.is_file():
+            raise UserError("this is neither a file nor a folder, but a pipe, a socket or a device", where=path)
         return _files(path.parent, [path.name], name, options)
     if HuggingFace.saved_in(path):
         data = HuggingFace.from_disk(path)

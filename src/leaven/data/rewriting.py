@@ -35,7 +35,7 @@ class Synonyms:
         """From a file: each line holds words that may stand for each other, with tabs or commas between them. A line that begins with # is a comment.
         Only single words are exchanged; a synonym may be several words."""
         synonyms: dict[str, list[str]] = {}
-        for line in lines_of(path):
+        for line in lines_of(path)[0]:
             words = [word.strip() for word in re.split(r"[\t,]", line) if word.strip()]
             if not line.startswith("#"):
                 for word in words:

@@ -1,12 +1,13 @@
 """Encoders by their names: chosen, built, and described so that they can be built again. It knows the registries alone."""
 
-import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from leaven.encoders.encoder import LIBRARIES, OWN, Encoder
 from leaven.errors import UserError, unknown_name
+from leaven.hyperparameters import convert, hyperparameters, types_of
 from leaven.modalities import InputSpec, modality_of
 
 
@@ -39,12 +40,33 @@ def build_encoder(name: str, input: InputSpec, arguments: dict[str, Any] | None 
     arguments = {**(arguments or {}), **({} if kind.name else {"model": name})}
     if input.modality not in kind.modalities:
         raise UserError(f"encoder {name} reads {', '.join(kind.modalities)}, not {input.modality}", hint="leave --encoder out to have one chosen")
-    allowed = {parameter.name for parameter in inspect.signature(kind).parameters.values() if parameter.kind is parameter.KEYWORD_ONLY}
+    allowed = set(hyperparameters(kind))
     if unknown := set(arguments) - allowed:
         raise UserError(f"encoder {name} has no argument {sorted(unknown)[0]!r}", hint=f"it has {', '.join(sorted(allowed - {'model'}))}")
+    kinds = types_of(kind)
+    arguments = {key: convert(value, kinds[key], f"encoder.{key}") for key, value in arguments.items()}
     encoder: Encoder = kind(input, **arguments)
     encoder.arguments = arguments
     return encoder.to(memory_format=kind.memory_format)
+
+
+def rebuild_encoder(described: Mapping[str, Any]) -> Encoder:
+    """An encoder from its description, with fresh weights. Nothing is fetched, and no name is looked up outside the registries.
+
+    Raises UserError where the description is not whole.
+    """
+    input = InputSpec.from_dict(described["input"])
+    return build_encoder(described["name"], input, own_arguments(described["name"], input, described["arguments"]))
+
+
+def own_arguments(name: str, input: InputSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of an encoder, and of one within it, that need no source: without `pretrained`. UserError where they leave something open."""
+    kept = {key: value for key, value in arguments.items() if key != "pretrained"}
+    if missing := [key for key in encoder_class(name, input).architecture if not kept.get(key)]:
+        raise UserError(f"the description of the encoder {name} has no {missing[0]}", hint="take a whole copy of the run")
+    if "encoder" in kept and "options" in kept:
+        kept["options"] = own_arguments(kept["encoder"], input, kept["options"] or {})
+    return kept
 
 
 def describe_encoder(encoder: nn.Module) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
+from leaven.hyperparameters import Depth, Width
 from leaven.modalities import InputSpec, Value
 
 
@@ -62,7 +63,7 @@ class Causal(Encoder):
 
     name = "causal"
 
-    def __init__(self, input: InputSpec, *, width: int = 32, depth: int = 2, kernel: int = 7):
+    def __init__(self, input: InputSpec, *, width: Width = 32, depth: Depth = 2, kernel: Width = 7):
         if width < 1 or depth < 1 or kernel < 3 or kernel % 2 == 0:
             raise UserError(f"encoder.width and depth must be 1 or more, and kernel odd from 3, not {width}, {depth} and {kernel}")
         super().__init__(input, 2 * width)

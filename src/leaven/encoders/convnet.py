@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leaven.encoders.encoder import Encoder, names_within
+from leaven.hyperparameters import Width
 from leaven.modalities import InputSpec, Value
 
 
@@ -79,7 +80,7 @@ class ConvNet(Encoder):
     name = "convnet"
     offers = ("features", "maps")
 
-    def __init__(self, input: InputSpec, *, width: int = 48, features: int = 512):
+    def __init__(self, input: InputSpec, *, width: Width = 48, features: Width = 512):
         super().__init__(input, features)
         channels, side = input.shape[0], min(input.shape[1:])
         stride = 1 if side < 16 else 2

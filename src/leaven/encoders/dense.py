@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from leaven.draw import Draw
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
+from leaven.hyperparameters import Depth, Width
 from leaven.modalities import InputSpec, Value
 from leaven.modules.heads import mlp
 
@@ -29,7 +30,7 @@ class Dense(Encoder):
     name = "dense"
     modalities = ("pixels", "vector", "counts")
 
-    def __init__(self, input: InputSpec, *, widths: tuple[int, ...] = (512, 256), activation: str = "relu", last: str = "relu", raw: bool = False):
+    def __init__(self, input: InputSpec, *, widths: tuple[Width, ...] = (512, 256), activation: str = "relu", last: str = "relu", raw: bool = False):
         if not widths or min(widths) < 1:
             raise UserError(f"encoder.widths must be one or more whole numbers from 1, not {widths}")
         for name in (activation, last):
@@ -71,14 +72,16 @@ class MaskedDense(Dense):
     name = "masked_dense"
     places: Float[Tensor, "orderings values"]
 
-    def __init__(self, input: InputSpec, *, widths: tuple[int, ...] = (500,), activation: str = "relu", orderings: int = 1, order: str = "natural"):
-        if orderings < 1 or order not in ORDERS:
-            raise UserError(f"orderings must be 1 or more and order one of {', '.join(ORDERS)}, not {orderings} and {order}")
+    def __init__(
+        self, input: InputSpec, *, widths: tuple[Width, ...] = (500,), activation: str = "relu", orderings: Depth = 1, order: str = "natural"
+    ):
+        if order not in ORDERS:
+            raise UserError(f"order cannot be {order!r}", hint=f"choose {' or '.join(ORDERS)}")
         super().__init__(input, widths=widths, activation=activation, last=activation)
         values = self.layers[0].in_features
         places = Draw("orderings").permutations(values, orderings) + 1.0
         if order == "natural":
-            places[0] = torch.arange(values) + 1.0
+            places[0] = torch.arange(values, device=places.device) + 1.0
         self.register_buffer("places", places)  # of each value, from 1; numbers in masks are floats, which multiply faster than truths
         for depth, layer in enumerate(self.layers):
             self.register_buffer(f"degrees{depth}", spread_degrees(layer.out_features, values))
@@ -106,7 +109,7 @@ class MLP(Encoder):
     name = "mlp"
     modalities = ("vector", "counts")
 
-    def __init__(self, input: InputSpec, *, width: int = 256, depth: int = 2):
+    def __init__(self, input: InputSpec, *, width: Width = 256, depth: Depth = 2):
         super().__init__(input, width)
         self.layers = mlp(input.shape[0], *([width] * depth), last_norm=True)
 

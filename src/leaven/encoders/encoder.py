@@ -54,6 +54,9 @@ class Encoder(nn.Module):
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
     """The memory layout of its weights and of pictures."""
 
+    architecture: ClassVar[tuple[str, ...]] = ()
+    """Arguments without which it would have to ask its source what it is."""
+
     arguments: dict[str, Any]
     modality: Modality
     tokenizer: Tokenizer | None = None
@@ -99,7 +102,7 @@ class Encoder(nn.Module):
         x = self.modality.standardized(self.numbers(x), self.scale, self.shift)
         if x.ndim == 4:  # one pass for the layout and for the number format of what follows
             kind = x.device.type
-            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+            dtype = torch.get_autocast_dtype(kind) if kind != "meta" and torch.is_autocast_enabled(kind) else x.dtype
             x = x.to(dtype, memory_format=self.memory_format)
         return x
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from leaven.encoders.convnet import ConvNet
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.hyperparameters import Width
 from leaven.modalities import InputSpec, Pixels, Value
 from leaven.views.color import rgb_to_lab
 
@@ -22,7 +23,7 @@ class Lab(Encoder):
     name = "lab"
     offers = ("features", "channel_groups")
 
-    def __init__(self, input: InputSpec, *, width: int = 40, features: int = 256):
+    def __init__(self, input: InputSpec, *, width: Width = 40, features: Width = 256):
         if input.shape[0] != 3:
             raise UserError(f"the lab encoder reads colour pictures, and these have {input.shape[0]} channel(s)", hint="leave --encoder out")
         super().__init__(input, 2 * features)

@@ -12,6 +12,7 @@ from leaven.encoders.build import build_encoder, describe_encoder
 from leaven.encoders.dense import ACTIVATIONS
 from leaven.encoders.encoder import Encoder, map_shape
 from leaven.errors import UserError
+from leaven.hyperparameters import Width
 from leaven.modalities import InputSpec, Tokens, Value
 from leaven.modules.codebook import Codebook, straight_through
 
@@ -56,7 +57,7 @@ class Projected(Wrapper):
     modalities = ("pixels", "vector", "counts", "text")
 
     def __init__(
-        self, input: InputSpec, *, encoder: str = "dense", options: dict[str, Any] | None = None, size: int = 32, activation: str = "linear"
+        self, input: InputSpec, *, encoder: str = "dense", options: dict[str, Any] | None = None, size: Width = 32, activation: str = "linear"
     ):
         if size < 1:
             raise UserError(f"a code has 1 number or more, not {size}")
@@ -88,7 +89,14 @@ class Quantized(Wrapper):
     modalities = ("pixels", "vector", "counts")
 
     def __init__(
-        self, input: InputSpec, *, encoder: str = "convnet", options: dict[str, Any] | None = None, codes: int = 256, size: int = 16, groups: int = 8
+        self,
+        input: InputSpec,
+        *,
+        encoder: str = "convnet",
+        options: dict[str, Any] | None = None,
+        codes: Width = 256,
+        size: Width = 16,
+        groups: Width = 8,
     ):
         if codes < 2 or min(size, groups) < 1:
             raise UserError(f"codes must be 2 or more, size and groups 1 or more, not {codes}, {size} and {groups}")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from leaven.encoders.encoder import Encoder, names_within
 from leaven.errors import UserError
+from leaven.hyperparameters import Width
 from leaven.modalities import InputSpec, Value
 
 SMALLEST = 4, 7  # sides of the smallest maps
@@ -25,7 +26,7 @@ class Strided(Encoder):
     name = "strided"
     offers = ("features", "maps")
 
-    def __init__(self, input: InputSpec, *, width: int = 64, norm: bool = True, grid: int = 2):
+    def __init__(self, input: InputSpec, *, width: Width = 64, norm: bool = True, grid: Width = 2):
         if width < 1 or grid < 1:
             raise UserError(f"width and grid must be 1 or more, not {width} and {grid}")
         channels, *sides = input.shape

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leaven.encoders.encoder import Encoder
+from leaven.errors import UserError
 from leaven.modalities import Text, Tokens, Value
 
 AT_ONCE = 256
@@ -43,5 +44,5 @@ class TextReader(Encoder):
 
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:
-            raise TypeError("this encoder has no tokeniser: give it tokens")
+            raise UserError("this encoder has no tokeniser: tokenizer.json is missing beside its model.safetensors", hint="give it tokens")
         return self.tokenizer

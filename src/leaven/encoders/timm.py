@@ -54,7 +54,11 @@ class Timm(Encoder):
         if side < reduction:  # besides being useless, convolutions with stride on a single position have wrong gradients in bf16 on CPUs
             hint = f"leave {'--encoder' if small_stem is None else 'small_stem'} out, or give larger pictures"
             raise UserError(f"{model} makes pictures {reduction} times smaller, and these have {side} pixels", hint=hint)
-        self.network = network
+        self.network, self.pretrained = network, pretrained
+
+    def kept_arguments(self) -> dict[str, Any]:
+        """Built again without published weights, it keeps the stem that they have."""
+        return {"small_stem": False} if self.pretrained else {}
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         return self.network(self.normalize(x))

@@ -13,9 +13,12 @@ from leaven.data.batch import Batch
 from leaven.encoders.encoder import Hidden, TokenFeatures, names_within
 from leaven.encoders.text_reader import TextReader
 from leaven.errors import UserError
+from leaven.hyperparameters import Depth, Width
 from leaven.modalities import InputSpec, Text, Value
 from leaven.modules.packing import NAME, Packing, packed_attention
 
+CODE = ("auto_map", "attn_implementation", "quantization_config")
+"""What the configuration of a model may name that is fetched or executed."""
 POOLINGS = ("mean", "first", "last")
 WHITENED_BY = 5000
 
@@ -164,7 +167,7 @@ class TextTransformer(TextEncoder):
     name = "transformer"
     causal = False
 
-    def __init__(self, input: InputSpec, *, width: int = 256, depth: int = 4, heads: int = 4, dropout: float = 0.1, pooling: str = "mean"):
+    def __init__(self, input: InputSpec, *, width: Width = 256, depth: Depth = 4, heads: Width = 4, dropout: float = 0.1, pooling: str = "mean"):
         if width % heads:
             raise UserError(f"a width of {width} does not divide into {heads} heads", where="encoder.heads")
         from transformers import RobertaPreLayerNormConfig
@@ -198,6 +201,7 @@ class HuggingFaceText(TextEncoder):
     """
 
     library = "transformers"
+    architecture = ("config",)
 
     @staticmethod
     def knows(name: str) -> bool:
@@ -212,7 +216,12 @@ class HuggingFaceText(TextEncoder):
         from transformers import AutoConfig
 
         try:
-            architecture = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(model)
+            if config:
+                architecture = AutoConfig.for_model(
+                    **{name: value for name, value in config.items() if name not in CODE and not name.startswith("_")}
+                )
+            else:
+                architecture = AutoConfig.from_pretrained(model, trust_remote_code=False)
             network = bare_network(architecture, model if pretrained and config is None else None)
         except (OSError, ValueError) as error:
             raise UserError(
@@ -233,7 +242,7 @@ def bare_network(config: Any, model: str | None = None) -> Any:
 
     with without_bars():
         build = AutoModel.from_config if model is None else AutoModel.from_pretrained
-        network = build(config if model is None else model, attn_implementation=attention(config))
+        network = build(config if model is None else model, attn_implementation=attention(config), trust_remote_code=False)
     if hasattr(network, "pooler"):
         network.pooler = None
     return network

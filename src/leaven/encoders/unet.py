@@ -10,6 +10,7 @@ from torch import Tensor
 
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
+from leaven.hyperparameters import Depth, Width
 from leaven.modalities import InputSpec, Value
 
 MIDDLE, LARGEST = 8, 16  # side of the middle maps, where every position attends to all others: the aim, and the limit
@@ -25,7 +26,7 @@ class UNet(Encoder):
     name = "unet"
     memory_format = torch.contiguous_format  # channels-last, group norm takes 2 (fp32) to 20 (bf16) times as long on a CPU
 
-    def __init__(self, input: InputSpec, *, width: int = 32, blocks: int = 1, classes: int = 0, level: int = 20):
+    def __init__(self, input: InputSpec, *, width: Width = 32, blocks: Depth = 1, classes: int = 0, level: int = 20):
         try:
             from diffusers import UNet2DModel
             from diffusers.models.attention_processor import Attention, AttnProcessor

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from leaven.encoders.encoder import Encoder, Hidden, TokenFeatures, names_within
 from leaven.errors import UserError
+from leaven.hyperparameters import Depth, Width
 from leaven.modalities import InputSpec, Value
 from leaven.modules.patches import Transformer, gather_tokens, patchify, sincos_positions
 
@@ -22,7 +23,7 @@ class ViT(Encoder):
     name = "vit"
     offers = ("features", "tokens")
 
-    def __init__(self, input: InputSpec, *, patch: int | None = None, width: int = 192, depth: int = 3, heads: int = 3):
+    def __init__(self, input: InputSpec, *, patch: Width | None = None, width: Width = 192, depth: Depth = 3, heads: Width = 3):
         super().__init__(input, width)
         channels, height, breadth = input.shape
         self.patch = patch or whole_patch(math.gcd(height, breadth))

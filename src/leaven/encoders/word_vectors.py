@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from leaven.encoders.encoder import Hidden, TokenFeatures
 from leaven.encoders.text_reader import TextReader
 from leaven.errors import UserError
+from leaven.hyperparameters import Width
 from leaven.modalities import InputSpec, Text, Tokens, Value
 
 
@@ -20,7 +21,7 @@ class WordVectors(TextReader):
     name = "word_vectors"
     offers = ("features", "tokens", "words")
 
-    def __init__(self, input: InputSpec, *, width: int = 200, rarity: float = 1e-2):
+    def __init__(self, input: InputSpec, *, width: Width = 200, rarity: float = 1e-2):
         super().__init__(input, width)
         if rarity < 0:
             raise UserError(f"rarity must be 0 or more, not {rarity}", where="encoder.rarity")

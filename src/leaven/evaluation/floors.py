@@ -7,7 +7,7 @@ from torch import Tensor
 
 from leaven.data import DataSet
 from leaven.draw import seed_of
-from leaven.encoders import Encoder, TextEncoder, build_encoder, describe_encoder
+from leaven.encoders import Encoder, TextEncoder, describe_encoder, rebuild_encoder
 from leaven.encoders.transformer import WHITENED_BY
 from leaven.evaluation.features import encode
 from leaven.modalities import Value
@@ -27,9 +27,7 @@ LABELS_ONLY = FloorName("labels-only", "labels only", "your labels alone")
 def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Tensor | None = None) -> Encoder:
     """The same architecture with fresh weights. Where the encoder whitens its features, so does this one, by some of these rows of the texts."""
     torch.manual_seed(seed_of(seed, "untrained"))
-    described = describe_encoder(encoder)
-    arguments = {name: value for name, value in described["arguments"].items() if name != "pretrained"}
-    fresh = build_encoder(described["name"], encoder.input, arguments).eval()
+    fresh = rebuild_encoder(describe_encoder(encoder)).eval()
     fresh.role = encoder.role
     if encoder.tokenizer is not None:
         fresh.tokenizer = encoder.tokenizer

@@ -12,7 +12,7 @@ from leaven.errors import UserError, unknown_name
 from leaven.evaluation import protocols
 from leaven.evaluation.protocol import PROTOCOLS, Point, Protocol, Result, Trial, share_cell
 from leaven.evaluation.protocol import percent as share
-from leaven.methods.hyperparameters import replace_fields
+from leaven.hyperparameters import replace_fields
 from leaven.plugin import from_file
 
 

@@ -21,7 +21,8 @@ from leaven.evaluation.results import FINISHED, STOPPED
 from leaven.inspection.estimate import rehearse
 from leaven.methods.registry import find_method
 from leaven.report.story import report_run
-from leaven.run import Run, read_json, write_json
+from leaven.run import Run, write_json
+from leaven.stored import read_json
 from leaven.training.build import build_training
 from leaven.training.devices import choose_device
 from leaven.training.pretraining import train

@@ -21,8 +21,9 @@ from leaven.experiments.cell import Scoring, Source, pace, readable, train_and_s
 from leaven.experiments.process import Died, Family, run_in_process
 from leaven.inspection.estimate import BUSY, load
 from leaven.methods.registry import find_method
-from leaven.run import FORMAT, Run, read_json, write_json
+from leaven.run import FORMAT, Run, write_json
 from leaven.sampling import Members
+from leaven.stored import read_json
 from leaven.training.build import build_training
 from leaven.training.checkpoint import kept_plan
 from leaven.training.devices import describe_machine

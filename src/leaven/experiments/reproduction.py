@@ -21,7 +21,8 @@ from leaven.evaluation.results import DIED, STOPPED, Cell
 from leaven.experiments.claim import Claim, few_per_class
 from leaven.experiments.grid import Entry, scored_encoder
 from leaven.methods.registry import find_method
-from leaven.run import read_json, write_json
+from leaven.run import write_json
+from leaven.stored import read_json
 from leaven.training.pretraining import Request
 
 

@@ -25,7 +25,7 @@ def find_target(name: str, settings: Mapping[str, Any] | None = None) -> Target:
         close = difflib.get_close_matches(name, target_names(), 1)
         raise UserError(f"cannot export to {name!r}", hint=f"did you mean {close[0]}?" if close else f"choose {', '.join(target_names())}")
     from leaven.exporters.target import Target
-    from leaven.methods.hyperparameters import convert, hyperparameters
+    from leaven.hyperparameters import convert, hyperparameters
 
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     kind = next(kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Target) and kind is not Target)

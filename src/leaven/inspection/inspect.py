@@ -49,6 +49,7 @@ def inspect_data(
         "usable": len(data),
         "broken": [dataclasses.asdict(broken) for broken in data.broken],
         "unused": list(data.unused),
+        "notes": list(data.notes),
         "splits": {name: len(rows) for name, rows in data.splits.items()},
         "formats": formats,
         "sizes": sizes,

@@ -19,7 +19,8 @@ NAMED = 3  # broken files, classes, formats
 class Inspection:
     """A data set before anything is trained on it.
 
-    samples: all of them, usable and broken; broken: list of {file, why}. unused: what else the source holds, as phrases. splits: samples by name.
+    samples: all of them, usable and broken; broken: list of {file, why}. unused: what else the source holds; notes: what is unusual about how it was
+    read; both as phrases. splits: samples by name.
     formats, sizes: of the picture headers that were read: pictures by format; {read, width and height {min, median, max}}, None without files.
     channels: {role: {modality, shape, mean, std, constant; of text characters and words, {min, median, max} each}}. labels, groups: see `labels_of`
     and `groups_of`. duplicates: sets of equal samples, list of {rows, files, splits (where there are any), labels (where they differ)}.
@@ -34,6 +35,7 @@ class Inspection:
     usable: int
     broken: list[dict[str, str]]
     unused: list[str]
+    notes: list[str]
     splits: dict[str, int]
     formats: dict[str, int]
     sizes: dict[str, Any] | None
@@ -59,6 +61,7 @@ class Inspection:
             "files": files_line(self),
             "broken": f"{len(self.broken):,}: {broken}" if broken else "none",
             "unused": "; ".join(self.unused),
+            "notes": "; ".join(self.notes),
             "channels": channels_line(self.channels),
             "labels": labels_line(self.labels),
             "groups": f"{groups['groups']:,}, of up to {groups['largest']:,} samples" if groups["groups"] else "none",

@@ -2,7 +2,7 @@
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
-from leaven.methods.hyperparameters import Count, NonNegative, PartialShare, Positive, PositiveShare, Range, Share, ShareBelowOne, TwoOrMore
+from leaven.hyperparameters import Count, NonNegative, PartialShare, Positive, PositiveShare, Range, Share, ShareBelowOne, TwoOrMore
 from leaven.methods.method import Method, Outputs, Recipe, Rule, Stage
 
 __all__ = [

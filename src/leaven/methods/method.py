@@ -14,7 +14,7 @@ from leaven.data.spec import DataSpec
 from leaven.draw import Draw
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
-from leaven.methods.hyperparameters import Count, NonNegative, Positive, ShareBelowOne, convert
+from leaven.hyperparameters import Count, NonNegative, Positive, ShareBelowOne, convert
 from leaven.modalities import Value
 from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.teacher import Teacher

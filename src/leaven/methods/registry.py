@@ -12,8 +12,8 @@ from leaven import methods
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
 from leaven.errors import UserError, unknown_name
+from leaven.hyperparameters import convert, hyperparameters, replace_fields, types_of
 from leaven.methods.aliases import ALIASES, PLANNED
-from leaven.methods.hyperparameters import convert, hyperparameters, replace_fields, types_of
 from leaven.methods.method import Method, Recipe
 from leaven.plugin import from_file
 from leaven.views import Views

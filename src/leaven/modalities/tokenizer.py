@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 KINDS = ("bpe", "wordpiece", "bytes", "words")
 SPECIAL = {"pad": "[PAD]", "unknown": "[UNK]", "begin": "[CLS]", "end": "[SEP]", "mask": "[MASK]"}
-LEAST_LENGTH, USUAL_LENGTH, COVERED = 8, 128, 0.99
+LEAST_LENGTH, USUAL_LENGTH, MOST_LENGTH, COVERED = 8, 128, 2**17, 0.99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Tokenizer:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise UserError(f"no tokeniser of {name} can be had: {str(error).splitlines()[0]}", hint="give a model's name, or its folder") from error
         tokens = {
@@ -150,9 +150,16 @@ class Tokenizer:
         from tokenizers import Tokenizer as Inner
 
         try:
-            return cls(Inner.from_file(str(path)), dict(input.special), input.shape[0])
-        except Exception as error:  # the library raises this very class
+            inner = Inner.from_file(str(path))
+            inner.encode("a")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the library raises Exception itself, and panics of Rust are none
             raise UserError(f"the tokeniser cannot be read: {error}", where=path) from error
+        size = inner.get_vocab_size()
+        if size != input.vocabulary or len(input.shape) != 1 or input.shape[0] > MOST_LENGTH or max(input.special.values(), default=0) >= size:
+            raise UserError(f"the tokeniser has {size:,} tokens, which does not fit what config.json says of it", where=path)
+        return cls(inner, dict(input.special), input.shape[0])
 
     def save(self, path: Path) -> None:
         self.inner.save(str(path))

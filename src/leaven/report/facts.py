@@ -5,7 +5,7 @@ from typing import Any
 
 from leaven.errors import UserError
 from leaven.evaluation.comparison import time_in_words
-from leaven.methods.registry import find_method
+from leaven.methods.registry import known_method
 
 
 def facts(config: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -40,9 +40,9 @@ def facts(config: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def idea(method: str) -> str:
-    """The first line of a method's file; empty for a user's own that is no longer there."""
+    """The first line of a method's docstring; empty for a user's own that this process has not seen, whose file is never executed for that."""
     try:
-        return (find_method(method).__doc__ or "").strip().partition("\n")[0]
+        return (known_method(method).__doc__ or "").strip().partition("\n")[0]
     except UserError:
         return ""
 

@@ -22,7 +22,8 @@ from leaven.modalities import Value, modality_of
 from leaven.modalities.content import spread
 from leaven.report.facts import facts
 from leaven.report.page import write_report
-from leaven.run import Run, read_json
+from leaven.run import Run
+from leaven.stored import read_json
 from leaven.training.trained import data_role, trained_method
 from leaven.vectors import class_of
 from leaven.views import Views

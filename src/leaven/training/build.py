@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,10 +11,9 @@ from torch import Tensor
 from leaven.data import DataSet
 from leaven.data.spec import DataSpec
 from leaven.draw import seed_of
-from leaven.encoders.build import build_encoder, choose_encoder, describe_encoder, encoder_class, encoders_with
+from leaven.encoders.build import build_encoder, choose_encoder, describe_encoder, encoders_with
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
-from leaven.methods.hyperparameters import convert
 from leaven.methods.method import Method, Recipe
 from leaven.methods.registry import build_method, find_method, provided_arguments
 from leaven.methods.support import inputs_of, makes_views, methods_for
@@ -114,9 +113,7 @@ def encoder_for(
         if name == "auto":
             name, why = choose_encoder(input, wants, device)
             chosen = {"value": name, "why": why}
-        types = get_type_hints(encoder_class(name, input).__init__)
-        arguments = {key: convert(value, types[key], f"encoder.{key}") if key in types else value for key, value in source.arguments.items()}
-        encoder = build_encoder(name, input, arguments)
+        encoder = build_encoder(name, input, source.arguments)
     if wants not in encoder.offers:
         named, others = encoder.name or encoder.arguments["model"], encoders_with(wants, input)
         what = f"{kind.name} needs an encoder with {wants.replace('_', ' ')}, and {named} offers {', '.join(encoder.offers)}"

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from leaven.console import Say
 from leaven.errors import Interrupted, UserError
-from leaven.run import FORMAT, Run, read_json, write_whole
+from leaven.run import FORMAT, Run, write_whole
+from leaven.stored import read_json
 from leaven.training.distributed import agree, made_by_first, rank
 
 

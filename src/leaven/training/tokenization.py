@@ -11,12 +11,13 @@ from leaven.data.dataset import DataSet
 from leaven.encoders import OWN, Encoder
 from leaven.encoders.store import load_tokenizer
 from leaven.errors import UserError
-from leaven.methods.hyperparameters import replace_fields
+from leaven.hyperparameters import replace_fields
 from leaven.methods.method import Method
 from leaven.modalities import InputSpec, Text
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.tokenizer import Tokenizer
-from leaven.run import Run, read_json, write_json, write_whole
+from leaven.run import Run, write_json, write_whole
+from leaven.stored import Input, checked, read_json
 from leaven.training.distributed import made_by_first
 from leaven.training.request import Request, Source, settings_by_role
 
@@ -92,7 +93,8 @@ def keep_tokenizers(tokenizers: Mapping[str, Tokenizer], folder: Run) -> None:
 def kept_tokenizers(folder: Run) -> dict[str, Tokenizer]:
     """The tokenisers of a run by role; a single one serves every role and has the role ""."""
     paths = [*folder.tokenizer_folder.glob("tokenizer.json"), *sorted(folder.tokenizer_folder.glob("*/tokenizer.json"))]
-    specs = {path: InputSpec.from_dict(read_json(path.with_name("config.json"))) for path in paths}
+    described = {path: path.with_name("config.json") for path in paths}
+    specs = {path: InputSpec.from_dict(checked(read_json(config), Input, config)) for path, config in described.items()}
     return {"" if path.parent == folder.tokenizer_folder else path.parent.name: Tokenizer.load(path, spec) for path, spec in specs.items()}
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from leaven.console import Say, quiet
 from leaven.errors import UserError
-from leaven.run import Run, read_json, write_json
+from leaven.run import Run, write_json
+from leaven.stored import read_json
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from leaven.data.spec import DataSpec
 from leaven.draw import seed_of
-from leaven.encoders import Encoder, Projected, Quantized, build_encoder, describe_encoder
-from leaven.encoders.store import load_encoder
+from leaven.encoders import Encoder, Projected, Quantized, describe_encoder, rebuild_encoder
+from leaven.encoders.store import fitting, load_encoder
 from leaven.errors import UserError
 from leaven.methods.method import Method
 from leaven.methods.registry import build_method, find_method, known_method
-from leaven.modalities import InputSpec
-from leaven.run import Run, read_json
+from leaven.run import Run
+from leaven.stored import read_json
 from leaven.training.checkpoint import Checkpoints
 from leaven.training.tokenization import attach, kept_tokenizers
 
@@ -25,11 +25,16 @@ def trained_method(folder: Run, method: str | type[Method] | None = None) -> Met
 
     method: needed where the run names a file of code (`file.py:Class`), which is never run on the word of the run's folder alone.
     """
-    trained = rebuilt_method(folder, method)
     state = Checkpoints(folder.checkpoints).load()
     if state is None:
         raise UserError("no whole checkpoint here", where=folder.path, hint="run the same pretrain command again")
-    trained.grow_until(state["stage"])
+
+    def build() -> Method:
+        grown = rebuilt_method(folder, method)
+        grown.grow_until(state["stage"])
+        return grown
+
+    trained = fitting(build, {name: tuple(tensor.shape) for name, tensor in state["method"].items()}, folder.checkpoints)
     trained.load_state_dict(state["method"])
     attach(kept_tokenizers(folder), trained)
     return trained.eval()
@@ -41,7 +46,7 @@ def rebuilt_method(folder: Run, method: str | type[Method] | None = None) -> Met
     kind = find_method(method) if method is not None else known_method(asked["method"]["name"], folder.path)
 
     def around(described: dict[str, dict[str, Any]]) -> Method:
-        encoders = {role: build_encoder(one["name"], InputSpec.from_dict(one["input"]), one["arguments"]) for role, one in described.items()}
+        encoders = {role: rebuild_encoder(one) for role, one in described.items()}
         return build_method(kind, DataSpec.from_dict(asked["data"]["spec"]), encoders, asked["method"]["hyperparameters"])[0]
 
     if "given" in asked:

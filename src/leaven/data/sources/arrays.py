@@ -21,6 +21,7 @@ IDX_PARTS = ("train", "t10k")
 # Of an .npz file; the first that fit.
 ARRAY_NAMES: tuple[tuple[str, ...], ...] = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"), ("x",))
 SPARSE_FIELDS = {"format", "shape", "data"}  # of what scipy.sparse.save_npz writes, beside those of its format
+LEAST_REFUSED, MOST_EXPANDED = 2**28, 100  # bytes, and times its size on the disk: what an archive may expand to
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
@@ -65,6 +66,7 @@ def read_arrays(path: Path) -> tuple[Any, Any, list[str] | None, list[str]]:
     try:
         if path.suffix.lower() == ".npy":
             return np.load(path, mmap_mode="r"), None, None, []
+        check_expansion(path)
         with np.load(path) as archive:
             if set(archive.files) >= SPARSE_FIELDS:
                 return read_sparse(path), None, None, []
@@ -75,7 +77,7 @@ def read_arrays(path: Path) -> tuple[Any, Any, list[str] | None, list[str]]:
             wanted = wanted or tuple(archive.files)
             read = [archive[name] for name in wanted]
             left_out = [name for name in archive.files if name not in wanted]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, LookupError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         hint = "plain numbers, saved by numpy.save, numpy.savez or scipy.sparse.save_npz"
         raise UserError(f"cannot read the array: {error}", where=path, hint=hint) from error
     if len(read) < 4:
@@ -89,10 +91,25 @@ def read_sparse(path: Path) -> Any:
     """The sparse matrix of a file that scipy.sparse.save_npz wrote. Raises ValueError for a damaged one."""
     from scipy.sparse import load_npz
 
+    with np.load(path) as archive:
+        needed = 8 * int(np.sum(archive["shape"].astype(object)))  # whatever the form, a place per row or column
+    check_size(path, needed)
     matrix = load_npz(path)
     if hasattr(matrix, "check_format"):
         matrix.check_format(full_check=True)  # else a wrong index reads memory that is not its own
     return matrix
+
+
+def check_expansion(path: Path) -> None:
+    """Raises UserError where an archive would take far more memory than data that was measured: such files are made to fill it."""
+    with zipfile.ZipFile(path) as archive:
+        check_size(path, sum(member.file_size for member in archive.infolist()))
+
+
+def check_size(path: Path, needed: int) -> None:
+    if needed > max(LEAST_REFUSED, MOST_EXPANDED * path.stat().st_size):
+        what = f"it would take {needed / 1e9:,.1f} GB, {needed // max(1, path.stat().st_size):,} times its size"
+        raise UserError(what, where=path, hint="if it is meant, save it as .npy, which is read from the disk")
 
 
 def find_idx(folder: Path) -> Path | None:
@@ -107,12 +124,14 @@ def read_idx(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[str]
         path = _idx(folder, part, "images-idx3")
         if path is None:
             continue
-        pictures.append(_unpack(path))
+        pictures.append(_unpack(path, 3))
         count = len(pictures[-1])
         beside = _idx(folder, part, "labels-idx1")
-        labels.append(np.full(count, -1, np.int64) if beside is None else _unpack(beside).astype(np.int64))
+        labels.append(np.full(count, -1, np.int64) if beside is None else _unpack(beside, 1).astype(np.int64))
         if len(labels[-1]) != count:
             raise UserError(f"{len(labels[-1])} labels for {count} pictures", where=beside, hint="fetch both files again")
+        if pictures[-1].shape[1:] != pictures[0].shape[1:]:
+            raise UserError("its pictures are not as large as those of the other part", where=path, hint="fetch both files again")
         splits += [part] * count
         origins += [f"{path.name}#{row}" for row in range(count)]
     return np.concatenate(pictures), np.concatenate(labels), splits, origins
@@ -122,11 +141,16 @@ def _idx(folder: Path, part: str, kind: str) -> Path | None:
     return next((path for ending in ("-ubyte", "-ubyte.gz") if (path := folder / f"{part}-{kind}{ending}").is_file()), None)
 
 
-def _unpack(path: Path) -> np.ndarray:
+def _unpack(path: Path, dimensions: int) -> np.ndarray:
+    """The array of an idx file, of so many dimensions. Its size is known before it is read."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        dimensions = data[3] if data[:3] == b"\x00\x00\x08" else 0
-        shape = np.frombuffer(data, ">i4", dimensions, 4)
-        return np.frombuffer(data, np.uint8, int(np.prod(shape)), 4 + 4 * dimensions).reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            head = stream.read(4 + 4 * dimensions)
+            shape = np.frombuffer(head, ">i4", dimensions, 4)
+            if head[:4] != bytes((0, 0, 8, dimensions)) or (shape < 0).any():
+                raise ValueError(f"its head is not that of bytes in {dimensions} dimensions")
+            count = int(np.prod(shape.astype(object)))
+            check_size(path, count)
+            return np.frombuffer(stream.read(count), np.uint8, count).reshape(shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"not a whole idx file: {error}", where=path, hint="fetch the file again") from error

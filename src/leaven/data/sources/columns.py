@@ -88,11 +88,15 @@ class Columns(Listing):
         return "numbers" if types.is_integer(kind) or types.is_floating(kind) else ""
 
     def holds_classes(self, column: str) -> bool:
-        """Whether an existing column holds whole numbers, truth values or texts."""
+        """Whether an existing column holds whole numbers (as floats as well, which a table makes of them where some are missing), truth values or
+        texts."""
         import pyarrow.types as types
 
         kind = self.arrow_type(column)
         kind = kind.value_type if types.is_dictionary(kind) else kind
+        if types.is_floating(kind):
+            known = [value for value in self.values(column) if value is not None and value == value]
+            return bool(known) and all(float(value).is_integer() for value in known)
         return types.is_integer(kind) or types.is_boolean(kind) or is_text(kind)
 
     def names_pictures(self, column: str) -> bool:

@@ -70,17 +70,27 @@ def state_of(file: Path) -> tuple[int, ...]:
 
 
 def walk(root: Path) -> list[str]:
-    """Relative paths with `/` of all files below, sorted; hidden files and folders are left out, links to folders not followed."""
-
-    def unreadable(error: OSError) -> None:
-        hint = "change its permissions, or leave it out"
-        raise UserError(f"this folder cannot be read: {error.strerror}", where=error.filename, hint=hint) from error
-
-    files = []
-    for folder, inner, here in os.walk(root, onerror=unreadable, followlinks=False):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
-        files += [(prefix + name).removeprefix("./") for name in here if not name.startswith(".")]
+    """Relative paths with `/` of all files below, sorted. Hidden files and folders, and what is no file (pipes, devices), are left out; links are
+    followed, into each folder once."""
+    files: list[str] = []
+    waiting, seen = [""], set()
+    while waiting:
+        prefix = waiting.pop()
+        try:
+            stat = os.stat(root / prefix)
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            entries = list(os.scandir(root / prefix))
+        except OSError as error:
+            hint = "change its permissions, or leave it out"
+            raise UserError(f"this folder cannot be read: {error.strerror}", where=error.filename, hint=hint) from error
+        for entry in entries:
+            if not entry.name.startswith("."):
+                if entry.is_dir():
+                    waiting.append(f"{prefix}{entry.name}/")
+                elif entry.is_file() or pictures([entry.name]):  # of pictures, what is no file is listed as broken
+                    files.append(prefix + entry.name)
     return sorted(files)
 
 
@@ -90,7 +100,7 @@ def expand(pattern: str) -> tuple[Path, list[str]]:
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
     names = glob.glob(str(Path(*parts[fixed:])), root_dir=root, recursive=True)
-    return root, sorted(name.replace(os.sep, "/") for name in names if not (root / name).is_dir())
+    return root, sorted(name.replace(os.sep, "/") for name in names if (root / name).is_file())
 
 
 def pictures(names: Iterable[str]) -> tuple[str, ...]:

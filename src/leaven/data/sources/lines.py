@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Lines(Columns):
     """Files of one sort below a root, one row per sample: .csv, .tsv and .jsonl with named columns, .txt with the one column `text`.
 
-    Blank lines of .txt are no rows. counts: rows per file; column: the one that plays a role.
+    Blank lines of .txt are no rows. counts: rows per file; column: the one that plays a role; faults, notes: see `Cells`.
     """
 
     root: Path | str
@@ -28,21 +28,27 @@ class Lines(Columns):
     columns: dict[str, list[Any]]
     counts: tuple[int, ...]
     column: str = ""
+    faults: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, root: Path, files: Sequence[str]) -> Lines:
         """Raises UserError for a file that cannot be read, or whose columns differ from those of the first."""
         columns: dict[str, list[Any]] = {}
         counts: list[int] = []
+        faults: dict[int, str] = {}
+        notes: tuple[str, ...] = ()
         for name in files:
             read = READERS[Path(name).suffix.lower()](root / name)
-            if counts and list(read) != list(columns):
-                what = f"its columns ({', '.join(read)}) differ from those of {files[0]} ({', '.join(columns)})"
+            if counts and list(read.columns) != list(columns):
+                what = f"its columns ({', '.join(read.columns)}) differ from those of {files[0]} ({', '.join(columns)})"
                 raise UserError(what, where=root / name, hint="give files of the same columns")
-            for column, values in read.items():
+            for column, values in read.columns.items():
                 columns.setdefault(column, []).extend(values)
-            counts.append(len(next(iter(read.values()))))
-        return cls(root, tuple(files), columns, tuple(counts))
+            faults |= {sum(counts) + row: why for row, why in read.faults.items()}
+            notes += read.notes
+            counts.append(len(next(iter(read.columns.values()))))
+        return cls(root, tuple(files), columns, tuple(counts), faults=faults, notes=notes)
 
     @property
     def parts(self) -> dict[str, int]:
@@ -79,4 +85,4 @@ class Documents(Folder):
     kind = "text"
 
     def contents(self) -> list[str]:
-        return [read_text(self.root / name) for name in self.names]
+        return [read_text(self.root / name)[0] for name in self.names]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ from leaven.modalities.picture_files import SURVEY, Source
 class Listing(ABC):
     """Samples in a fixed order: pictures, which are read when they are needed, or texts or numbers.
 
-    root: where they lie, for messages. names: one per sample. kind: "pictures", "text" or "numbers".
+    root: where they lie, for messages. names: one per sample. kind: "pictures", "text" or "numbers". faults: row -> why it cannot be used, as far as
+    that is known before the samples are read. notes: what is unusual about how they are read.
     """
 
     root: Path | str
     names: Sequence[str]
     kind: str
+    faults: Mapping[int, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def splits(self) -> list[str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 SURVEY_GROUPS = 8
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What a damaged file makes the library raise becomes a UserError that names it."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise UserError(f"not a whole parquet file: {error}", where=path, hint="fetch or write the file again") from error
+
+
 @dataclass(frozen=True, eq=False)
 class Table(Columns):
     """Parquet files of one schema below a root, read row group by row group."""
@@ -37,15 +49,12 @@ class Table(Columns):
 
     @cached_property
     def opened(self) -> tuple[pq.ParquetFile, ...]:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         tables = []
         for name in self.files:
-            try:
+            with reading(self.root / name):
                 tables.append(pq.ParquetFile(self.root / name))
-            except (pa.ArrowException, OSError) as error:
-                raise UserError(f"not a parquet file that can be read: {error}", where=self.root / name) from error
             if tables[-1].schema_arrow.names != tables[0].schema_arrow.names:
                 raise UserError(f"its columns differ from those of {self.files[0]}", where=self.root / name, hint="give one table at a time")
         return tuple(tables)
@@ -85,18 +94,21 @@ class Table(Columns):
         import pyarrow as pa
 
         nested = pa.types.is_struct(self.schema.field(self.column).type)
-        try:
+        with reading(self.root / name):
             for batch in table.iter_batches(size, row_groups=groups, columns=[f"{self.column}.bytes" if nested else self.column]):
                 column = batch.column(0)
                 yield [value or b"" for value in (column.flatten()[0] if nested else column).to_pylist()]
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"the table is damaged: {error}", where=self.root / name, hint="fetch or write the file again") from error
 
     def values(self, column: str) -> list[Any]:
-        return [value for table in self.opened for value in table.read([column]).column(0).to_pylist()]
+        values: list[Any] = []
+        for table, name in zip(self.opened, self.files, strict=True):
+            with reading(self.root / name):
+                values += table.read([column]).column(0).to_pylist()
+        return values
 
     def first_values(self, column: str) -> list[Any]:
-        return next((batch.column(0).to_pylist() for batch in self.opened[0].iter_batches(FIRST, columns=[column])), [])
+        with reading(self.root / self.files[0]):
+            return next((batch.column(0).to_pylist() for batch in self.opened[0].iter_batches(FIRST, columns=[column])), [])
 
     def column_names(self) -> list[str]:
         return list(self.schema.names)

@@ -3,46 +3,68 @@
 import csv
 import io
 import json
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leaven.data.sources.delimited import DELIMITERS, decode, likely_delimiter, split
 from leaven.errors import UserError
 
 DOCUMENTS, LINES = (".txt", ".text", ".md"), (".csv", ".tsv", ".jsonl")
 HEADINGS = {"file", "label", "text", "split", "group"}  # a first line with one of these names the columns, even where another name is a number
 
 
-def read_lines(path: Path) -> dict[str, list[Any]]:
-    return {"text": [line for line in lines_of(path) if line.strip()]}
+@dataclass(frozen=True)
+class Cells:
+    """columns: name -> a cell per row. faults: row -> why it cannot be used. notes: what is unusual about how the file was read."""
+
+    columns: dict[str, list[Any]]
+    faults: dict[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def read_delimited(path: Path) -> dict[str, list[Any]]:
+def read_lines(path: Path) -> Cells:
+    lines, notes = lines_of(path)
+    return Cells({"text": [line for line in lines if line.strip()]}, notes=notes)
+
+
+def read_delimited(path: Path) -> Cells:
     """The columns of a .csv or .tsv file. The first line names them, unless it holds a number: they are then called 1, 2, ... Missing cells are "".
 
-    Quotes are plain characters in .tsv files. Raises UserError when the file cannot be read.
+    Delimiter and encoding are recognised. Quotes are plain characters in .tsv files, and where they would swallow whole rows. Rows with more cells
+    than there are columns are faults. Raises UserError when the file cannot be read.
     """
     tabs = path.suffix.lower() == ".tsv"
-    csv.field_size_limit(sys.maxsize)
+    text, notes = read_text(path)
     try:
-        text = io.StringIO(read_text(path), newline="")
-        lines = csv.reader(text, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)
-        rows = [row for row in lines if row]
+        delimiter = "\t" if tabs else likely_delimiter(text, ",")
+        table = split(text, delimiter, quotes=not tabs)
     except csv.Error as error:
         raise UserError(f"not a table that can be read: {error}", where=path, hint="a csv file whose first line names the columns") from error
-    if not rows:
+    if not table.cells:
         raise UserError("the file is empty", where=path)
-    head, body = [name.strip() for name in rows[0]], rows[1:]
+    if delimiter != ("\t" if tabs else ","):
+        notes += (f"{path.name} has {DELIMITERS[delimiter]} between its cells",)
+    if table.plain:
+        more = f" and {len(table.plain) - 1} more lines" if len(table.plain) > 1 else ""
+        notes += (f"{path.name} has a quotation mark without an end on line {table.plain[0]}{more}",)
+    head, body, lines = [name.strip() for name in table.cells[0]], table.cells[1:], table.lines[1:]
     if any(is_number(cell) for cell in head) and not HEADINGS & set(head):
-        head, body = [str(place + 1) for place in range(len(head))], rows
-    return {name: [row[place] if place < len(row) else "" for row in body] for place, name in enumerate(head)}
+        head, body, lines = [str(place + 1) for place in range(len(head))], table.cells, table.lines
+    width = len(head)
+    long = {row: f"line {lines[row]} has {len(cells)} cells, and the first has {width}" for row, cells in enumerate(body) if len(cells) > width}
+    if short := [line for line, cells in zip(lines, body, strict=True) if len(cells) < width]:
+        notes += (f"{len(short):,} rows of {path.name} have fewer cells than columns, such as line {short[0]}: the others are empty",)
+    body = [[] if row in long else cells for row, cells in enumerate(body)]
+    return Cells({name: [cells[place] if place < len(cells) else "" for cells in body] for place, name in enumerate(head)}, long, notes)
 
 
-def read_jsonl(path: Path) -> dict[str, list[Any]]:
+def read_jsonl(path: Path) -> Cells:
     """One JSON object per line. The columns are the keys of all of them, and a cell is None where an object lacks it."""
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines_of(path), 1):
+    lines, notes = lines_of(path)
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -55,23 +77,27 @@ def read_jsonl(path: Path) -> dict[str, list[Any]]:
     keys = dict.fromkeys(key for row in rows for key in row)
     if not keys:
         raise UserError("the file is empty", where=path)
-    return {key: [row.get(key) for row in rows] for key in keys}
+    return Cells({key: [row.get(key) for row in rows] for key in keys}, notes=notes)
 
 
-def lines_of(path: Path) -> list[str]:
-    """Without their ends. Only \\n, \\r and \\r\\n end a line, which `str.splitlines` does not hold to."""
-    return io.StringIO(read_text(path), newline=None).read().split("\n")
+def lines_of(path: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Without their ends, and notes. Only \\n, \\r and \\r\\n end a line, which `str.splitlines` does not hold to."""
+    text, notes = read_text(path)
+    return io.StringIO(text, newline=None).read().split("\n"), notes
 
 
-def read_text(path: Path) -> str:
-    """The file's text; bytes that are not UTF-8 become lone surrogates, by which `encodes` knows them."""
+def read_text(path: Path) -> tuple[str, tuple[str, ...]]:
+    """The file's text, and a note where it is not UTF-8. In UTF-8, damaged bytes become lone surrogates, by which `encodes` knows them."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise UserError("not a file", where=path)
     try:
-        return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+        text, encoding = decode(path.read_bytes(), path)
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=path) from error
+    return text, () if encoding == "utf-8" else (f"{path.name} is read as {encoding.upper()}",)
 
 
-READERS: dict[str, Callable[[Path], dict[str, list[Any]]]] = {
+READERS: dict[str, Callable[[Path], Cells]] = {
     **dict.fromkeys(DOCUMENTS, read_lines), ".csv": read_delimited, ".tsv": read_delimited, ".jsonl": read_jsonl,
 }  # fmt: skip
 

@@ -107,7 +107,7 @@ class Colorization(Method):
 @functools.cache
 def gamut(size):
     """(bins, 2): centres of the squares of a grid in the ab plane that hold colours of sRGB."""
-    values = torch.linspace(0, 1, 65)
+    values = torch.linspace(0, 1, 65, device="cpu")
     rgb = torch.cartesian_prod(values, values, values).T.reshape(1, 3, 1, -1)
     return (rgb_to_lab(rgb)[0, 1:, 0].T / size).round().unique(dim=0) * size
 
@@ -126,7 +126,7 @@ class SoftEncoding(nn.Module):
         super().__init__()
         self.size, self.neighbours, self.sigma = size, neighbours, sigma
         self.side = 2 * (128 // size) + 1
-        place = (torch.arange(self.side) - self.side // 2).float() * size
+        place = (torch.arange(self.side, device="cpu") - self.side // 2).float() * size
         bins = gamut(size)
         near = torch.cdist(torch.cartesian_prod(place, place), bins).topk(min(max(self.around, 2 * neighbours), len(bins)), largest=False).indices
         self.register_buffer("bins", bins, persistent=False)

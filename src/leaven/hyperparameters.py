@@ -23,6 +23,8 @@ class Range:
 
 Count = Annotated[int, Range("1 or more", lambda number: number >= 1)]
 TwoOrMore = Annotated[int, Range("2 or more", lambda number: number >= 2)]
+Width = Annotated[int, Range("from 1 to 65,536", lambda number: 1 <= number <= 2**16)]
+Depth = Annotated[int, Range("from 1 to 1,000", lambda number: 1 <= number <= 1000)]
 Positive = Annotated[float, Range("above 0", lambda number: 0 < number < math.inf)]
 NonNegative = Annotated[float, Range("0 or more", lambda number: 0 <= number < math.inf)]
 Share = Annotated[float, Range("from 0 to 1", lambda number: 0 <= number <= 1)]
