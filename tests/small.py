@@ -44,6 +44,16 @@ SETTINGS = {
     "word2vec": {"shared": 16, "window": 2, "subsample": 0.0},
 }
 """Settings that make the networks small which a method brings itself, or adds to its encoder."""
+MINIMAL_CONFIG = {
+    "versions": {}, "machine": {"device": "cpu"}, "command": [], "choices": [], "result": None,
+    "asked": {
+        "method": {"name": "simclr", "hyperparameters": {}}, "recipe": {}, "encoder": {}, "seed": 0, "precision": "fp32", "accumulate": 1,
+        "data": {"name": "", "fingerprint": "", "spec": {"samples": 0, "roles": {}, "classes": 0, "labeled": 0, "class_names": []}},
+        "length": {"budget": None, "steps": 1, "epochs": None},
+    },
+    "plan": {"steps": 1, "batch": 1, "budget": None, "changes": []},
+}  # fmt: skip
+"""The config.json of a run of which only the encoder counts."""
 BEGINNING = [name for name, method in registry().items() if not method.continues]
 """Methods that `pretrain` begins with."""
 COLORED = ("cmc", "colorization")

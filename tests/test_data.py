@@ -299,7 +299,7 @@ def test_a_csv_of_labels_by_path_or_by_name(tmp_path):
         ("file,label\n1.png,x\n", "1 of 1 labels match no file.*2 files"),
         ("file,label\nc/9.png,x\na/1.png,y\n", "1 of 2 labels match no file.*c/9.png"),
         ("file,label\na/1.png,x\na/1.png,y\n", "labeled twice"),
-        ("name,label\na/1.png,x\n", "no column 'file'.*name, label"),
+        ("scan,grade,note\na/1.png,x,\n", "no column 'file' or 'label'.*scan, grade, note"),
     ],
 )
 def test_a_wrong_csv_is_refused(tmp_path, text, match):

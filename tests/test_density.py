@@ -185,7 +185,7 @@ def test_a_step_of_made_trains_one_order_whatever_the_parts_of_its_batch():
     assert seen == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize(("settings", "told"), [({"orderings": 0}, "orderings must be 1 or more"), ({"order": "spiral"}, "one of natural, random")])
+@pytest.mark.parametrize(("settings", "told"), [({"orderings": 0}, "orderings must be 1 or more"), ({"order": "spiral"}, "choose natural or random")])
 def test_made_refuses_orders_that_are_none(settings, told):
     with pytest.raises(leaven.UserError, match=told):
         model("made", binary_numbers(4), **settings)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from small import MINIMAL_CONFIG
 
 import leaven
 from leaven.data import Batch, open_data
@@ -35,7 +36,7 @@ def make_run(path, seed=0, input=None, name="convnet", **arguments):
     input = input or InputSpec("pixels", (3, 16, 16), (0.5,) * 3, (0.25,) * 3)
     encoder = build_encoder(name, input, arguments or ({"width": 4, "features": DIM} if name == "convnet" else {}))
     run = Run(path)
-    run.write_config({"asked": {"method": {"name": "simclr"}}, "plan": {}, "result": {}})
+    run.write_config(MINIMAL_CONFIG)
     save_encoder(run.encoder_folder, encoder)
     return run
 

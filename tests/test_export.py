@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from sklearn.datasets import load_sample_images, load_wine
+from small import MINIMAL_CONFIG
 
 import leaven
 from leaven.encoders import build_encoder
@@ -329,7 +330,7 @@ def test_the_default_place_is_in_the_run_and_is_written_anew(digits_run):
 
 def test_a_run_with_several_encoders_exports_the_one_that_is_named(tmp_path):
     run = Run(tmp_path / "run")
-    run.write_config({"asked": {}, "plan": {}})
+    run.write_config(MINIMAL_CONFIG)
     encoders = {"picture": encoder_of("convnet"), "numbers": encoder_of("mlp")}
     for role, encoder in encoders.items():
         save_encoder(run.encoder_folder / role, encoder)

@@ -379,7 +379,7 @@ def test_what_is_denoised_is_clean_and_hidden_plain_numbers_are_their_mean():
         ("stacked_autoencoder", {"pretraining": 1}, "below 1"),
         ("deep_autoencoder", {"likelihood": "categorical"}, "choose bernoulli or gaussian"),
         ("deep_autoencoder", {"pretraining": -0.1}, "below 1"),
-        ("rbm", {"hidden": 0}, "whole numbers from 1"),
+        ("rbm", {"hidden": 0}, "hidden must be 1 or more"),
         ("rbm", {"gibbs_steps": 0}, "1 or more"),
         ("rbm", {"ais_runs": 1}, "2 or more"),
         ("rbm", {"sparsity": 1.0}, "above 0 and below 1"),

@@ -16,6 +16,7 @@ from leaven.data import labels as labeling
 from leaven.data.batch import Batch, content_hashes
 from leaven.data.cache import Progress, stored
 from leaven.data.dataset import Broken, DataSet
+from leaven.data.label_files import chosen_labels
 from leaven.data.labels import Labels
 from leaven.data.sources.arrays import as_value
 from leaven.data.sources.listing import Listing, Part
@@ -81,7 +82,7 @@ def assemble(
     if first is not None and from_source:
         labels = first.labels(options.labels)
     elif options.labels is not None:
-        labels = labeling.chosen(options.labels, names or ("",) * total, name)
+        labels = chosen_labels(options.labels, names or ("",) * total, name)
     labels = labels or Labels.none(total)
     if len(labels.ids) != total:
         raise UserError(f"{len(labels.ids)} labels for {total} samples", where=name, hint="give one for each sample, -1 for none")

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data import labels as labeling
 from leaven.data.batch import Batch, content_hashes
+from leaven.data.label_files import chosen_labels
 from leaven.data.names import Names
 from leaven.data.sources.listing import Listing
 from leaven.data.spec import DataSpec
@@ -179,7 +179,7 @@ class DataSet:
 
         Raises UserError when their number differs from N or a csv line matches no sample.
         """
-        numbered = labeling.chosen(labels, self.files, self.name, class_names)
+        numbered = chosen_labels(labels, self.files, self.name, class_names)
         if len(numbered.ids) != len(self):
             raise UserError(f"{len(numbered.ids)} labels for {len(self)} samples", where=self.name)
         rows = dataclasses.replace(self.rows, label=numbered.ids)

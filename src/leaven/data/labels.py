@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data.sources.text_files import encodes, read_delimited
 from leaven.errors import UserError
 from leaven.modalities import Label
 
@@ -60,15 +57,6 @@ def number(values: Any, names: Sequence[str] = ()) -> Labels:
     return Labels(torch.tensor([index.get(text, -1) if text else -1 for text in texts], dtype=torch.int64), ordered)
 
 
-def chosen(labels: Any, files: Sequence[str], where: str, names: Sequence[str] = ()) -> Labels:
-    """Labels as a user gives them for samples that have neither folders nor columns: classes, or the path of a csv file (see `from_csv`)."""
-    if isinstance(labels, str | Path):
-        if not str(labels).lower().endswith(".csv"):
-            raise UserError(f"labels {str(labels)!r} do not fit this data: it has no folders or columns", where=where, hint="give a csv file")
-        return from_csv(Path(labels), files)
-    return number(labels, names)
-
-
 def sort_names(names: set[str]) -> tuple[str, ...]:
     """In the order of numbers when all are plain whole numbers ("2" before "10"), else in the order of text."""
     whole = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in names)
@@ -87,48 +75,6 @@ def folders_are_classes(folders: Sequence[tuple[str, ...]], splits: Sequence[str
         elif parts or split in (None, "train"):
             return False
     return len(names) >= 2
-
-
-def from_csv(path: Path, files: Sequence[str]) -> Labels:
-    """Labels from a csv file with the columns `file` and `label`, matched by relative path, else by a file name that occurs once.
-
-    Where samples come from no files, by their number from 0 (17 or #17).
-
-    Raises UserError when columns are missing, or a line's file is unknown, ambiguous or labeled twice differently.
-    """
-    table = read_delimited(path)
-    columns = table.columns
-    if table.faults:
-        raise UserError(next(iter(table.faults.values())), where=path, hint="put quotation marks around a cell that holds what separates cells")
-    if missing := {"file", "label"} - set(columns):
-        raise UserError(
-            f"no column {' or '.join(repr(name) for name in sorted(missing))} in the labels; its columns are {', '.join(columns) or 'none'}",
-            where=path,
-            hint="a labels file needs the columns file,label",
-        )
-    lines = list(zip(columns["file"], (label.strip() for label in columns["label"]), strict=True))
-    if odd := next((label for _, label in lines if not encodes(label)), None):
-        raise UserError(f"the label {odd!r} is not UTF-8", where=path, hint="a csv file in UTF-8 whose first line names the columns")
-    by_path = {file or str(row): row for row, file in enumerate(files)}
-    uses = Counter(PurePosixPath(file).name for file in files)
-    by_name = {PurePosixPath(file).name: row for row, file in enumerate(files)}
-    values: list[str | None] = [None] * len(files)
-    unknown: list[str] = []
-    for file, label in lines:
-        relative = PurePosixPath(file.strip().replace("\\", "/"))
-        row = by_path.get(str(relative), by_path.get(str(relative).removeprefix("#")))
-        if row is None and uses[relative.name] == 1:
-            row = by_name[relative.name]
-        if row is None:
-            unknown.append(file + (f" (the name of {uses[relative.name]} files)" if uses[relative.name] else ""))
-        elif values[row] is not None and values[row] != label:
-            raise UserError(f"{file} is labeled twice: {values[row]!r} and {label!r}", where=path)
-        else:
-            values[row] = label
-    if unknown:
-        what = f"{len(unknown)} of {len(lines)} labels match no file, for example {', '.join(unknown[:3])}"
-        raise UserError(what, where=path, hint=f"write paths relative to the data, such as {next(iter(by_path), 'cat/001.jpg')}")
-    return replace(number(values), notes=table.notes)
 
 
 def _array(values: Any) -> np.ndarray:

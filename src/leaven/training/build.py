@@ -27,6 +27,7 @@ from leaven.training.tokenization import attach, in_tokens
 from leaven.training.trained import load_encoder_of
 
 DEFAULT_BUDGET, DEFAULT_EPOCHS = 600.0, 100
+MOST_STEPS = 10**9 - 1  # as many digits as the name of a checkpoint has
 USUAL_PASSES = 10  # where a recipe has a usual number of steps, and there are more samples than these see so often
 
 
@@ -152,5 +153,8 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
             epochs, length, why = DEFAULT_EPOCHS, "100 epochs", "on a GPU"
         why = f"no length was given, {why}; change it with --budget, --epochs or --steps"
         choices.append({"what": "length", "value": length, "why": why})
-    steps = steps or (0 if epochs is None else max(1, math.ceil(epochs * samples / batch)))
+    length_in_steps = steps or (epochs or 0) * samples / batch
+    if length_in_steps > MOST_STEPS:
+        raise UserError(f"a training has at most {MOST_STEPS:,} steps, not {length_in_steps:.0f}", hint="give fewer --steps or --epochs")
+    steps = steps or (0 if epochs is None else max(1, math.ceil(length_in_steps)))
     return Plan(steps, batch, budget), choices

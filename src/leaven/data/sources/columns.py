@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from leaven.data import labels as labeling
+from leaven.data.label_files import is_labels_file, read_labels
 from leaven.data.labels import Labels
 from leaven.data.sources.folders import Folder, listed, pictures
 from leaven.data.sources.listing import Listing
@@ -164,8 +165,8 @@ class Columns(Listing):
             return self.classes("label") if self.tells("label") else Labels.none(len(self.names))
         column = str(spec)
         if column not in self.column_names():
-            if column.lower().endswith(".csv"):
-                return labeling.from_csv(Path(spec).expanduser(), self.names)
+            if is_labels_file(column):
+                return read_labels(Path(spec).expanduser(), self.names)
             raise self.no_column(column)
         if not self.holds_classes(column):
             raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, not classes", where=self.place)
@@ -220,7 +221,7 @@ class ListedFiles(Folder):
     def labels(self, spec: str | Path | None) -> Labels:
         """None: the column `label`, if there is one, else the folders; else a column's name, or what a folder takes."""
         column = "label" if spec is None else str(spec)
-        of_a_folder = spec is None or column == "folder" or column.lower().endswith(".csv")
+        of_a_folder = spec is None or column == "folder" or is_labels_file(column)
         return super().labels(spec) if of_a_folder and column not in self.table.column_names() else self.table.labels(spec)
 
     def groups(self) -> Tensor:

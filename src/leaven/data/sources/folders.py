@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leaven.data import labels as labeling
+from leaven.data.label_files import is_labels_file, read_labels
 from leaven.data.labels import Labels
 from leaven.data.sources.listing import Listing
 from leaven.data.splits import canonical
@@ -43,7 +44,7 @@ class Folder(Listing):
         return [canonical(top) for top in tops]
 
     def labels(self, spec: str | Path | None) -> Labels:
-        """None: one folder per class, if that is how the pictures lie; "folder": the folder's name in any case; a csv file: see `from_csv`."""
+        """None: one folder per class, if that is how the pictures lie; "folder": the folder's name in any case; a labels file."""
         splits = self.splits()
         inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.names, splits, strict=True)]
         if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
@@ -52,9 +53,9 @@ class Folder(Listing):
             return Labels.none(len(inside))
         if spec in (None, "folder"):
             return labeling.number([parts[-1] if parts else None for parts in inside])
-        if str(spec).lower().endswith(".csv"):
+        if is_labels_file(spec):
             path = Path(spec).expanduser()
-            return labeling.from_csv(path if path.exists() or not (self.root / path).exists() else self.root / path, self.names)
+            return read_labels(path if path.exists() or not (self.root / path).exists() else self.root / path, self.names, self.root)
         raise UserError(
             f"no column {str(spec)!r}: a folder of pictures has no columns", where=self.root, hint="give `folder` or a csv file (file,label)"
         )
@@ -87,9 +88,9 @@ def walk(root: Path) -> list[str]:
             raise UserError(f"this folder cannot be read: {error.strerror}", where=error.filename, hint=hint) from error
         for entry in entries:
             if not entry.name.startswith("."):
-                if entry.is_dir():
+                if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
                     waiting.append(f"{prefix}{entry.name}/")
-                elif entry.is_file() or pictures([entry.name]):  # of pictures, what is no file is listed as broken
+                elif pictures([entry.name]) or entry.is_file():  # of pictures, what is no file is listed as broken
                     files.append(prefix + entry.name)
     return sorted(files)
 

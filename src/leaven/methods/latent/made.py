@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.dense import MaskedDense, follows
-from leaven.methods import DataSpec, Method, Outputs, Recipe
+from leaven.methods import Count, DataSpec, Method, Outputs, Recipe
 from leaven.modules.likelihood import choose_likelihood
 
 
@@ -34,7 +34,7 @@ class MADE(Method):
         data: DataSpec,
         *,
         widths: tuple[int, ...] = (500,),
-        orderings: int = 1,
+        orderings: Count = 1,
         order: str = "natural",
         activation: str = "relu",
         direct: bool = True,

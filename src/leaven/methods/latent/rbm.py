@@ -1,5 +1,5 @@
 from leaven.encoders import build_encoder
-from leaven.methods import DataSpec, PartialShare, Recipe
+from leaven.methods import Count, DataSpec, PartialShare, Recipe
 from leaven.methods.boltzmann import Machines
 from leaven.modules.units import Binary, Units
 
@@ -20,7 +20,7 @@ class RBM(Machines):
     log_prob_is = "estimate of it"
     visible: Units = Binary()
 
-    def __init__(self, data: DataSpec, *, hidden: int = 500, sparsity: PartialShare | None = None, sparsity_weight: float = 1.0, **machines):
+    def __init__(self, data: DataSpec, *, hidden: Count = 500, sparsity: PartialShare | None = None, sparsity_weight: float = 1.0, **machines):
         raw = isinstance(self.visible, Binary)
         encoder = build_encoder("dense", data.roles["x"], {"widths": (hidden,), "last": "sigmoid", "raw": raw})
         super().__init__(encoder, data, self.visible, **machines)

@@ -1,0 +1,134 @@
+"""Labels in a file beside the data, as people and programs write them: which columns it has, and which sample each line is of."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from leaven.data.labels import Labels, number
+from leaven.data.sources.text_files import Cells, encodes, read_delimited
+from leaven.errors import UserError
+
+FILE_COLUMNS = (
+    "file", "filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "image_file", "img", "picture", "photo", "document",
+    "id", "image_id", "name",
+)  # fmt: skip
+LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "target", "diagnosis", "y", "label_name", "class_name")
+INDEX = ("", "unnamed: 0", "index")  # columns that pandas writes beside the data
+HINT = "a labels file needs the columns file,label"
+
+
+def read_labels(path: Path, files: Sequence[str], root: Path | None = None) -> Labels:
+    """Labels of these files (relative paths below `root`; where samples come from no files, "", and a line's number from 0 names them: 17 or #17).
+
+    Lines are matched by the first of these rules by which most of them find their file: the relative path; the same whatever the case and the form
+    of accents; a longer path that ends like it; the same without endings; a bare file name that occurs once. A line whose folders differ from those
+    of the only file of its name is not matched. Lines of files that are not here are left out and counted where the file is of a larger set.
+
+    Raises UserError where columns are missing, a file is labeled twice differently, or more than a tenth of the lines and of the files find nothing.
+    """
+    table = read_delimited(path)
+    if table.faults:
+        raise UserError(next(iter(table.faults.values())), where=path, hint="put quotation marks around a cell that holds what separates cells")
+    names, labels, headless = columns_of(table, path)
+    if odd := next((label for label in labels if not encodes(label)), None):
+        raise UserError(f"the label {odd!r} is not UTF-8", where=path, hint="save the file as UTF-8")
+    rule, rows = best_rule([name.strip().replace("\\", "/") for name in names], files, root)
+    if headless and rows[0] is None:  # it does name the columns
+        names, labels, rows = names[1:], labels[1:], rows[1:]
+    values: list[str | None] = [None] * len(files)
+    for name, row, label in zip(names, rows, labels, strict=True):
+        if row is not None and values[row] not in (None, label):
+            raise UserError(f"{files[row] or name} is labeled twice: {values[row]!r} and {label!r}", where=path)
+        if row is not None:
+            values[row] = label
+    notes = table.notes if rule in (None, RULES[0][0]) else (*table.notes, f"the labels of {path.name} are matched by {rule}")
+    if unknown := [name for name, row in zip(names, rows, strict=True) if row is None]:
+        what = f"{len(unknown)} of {len(names)} labels match no file, for example {', '.join(unknown[:3])}"
+        if 10 * len(unknown) > len(names) and 10 * values.count(None) > len(files):
+            same = [file for file in files if PurePosixPath(file).name == PurePosixPath(unknown[0]).name]
+            what += f" (the name of {len(same)} files, such as {same[0]})" if same else ""
+            raise UserError(what, where=path, hint=f"write paths relative to the data, such as {files[0] or '0'}")
+        notes += (what,)
+    return replace(number(values), notes=notes)
+
+
+def columns_of(table: Cells, path: Path) -> tuple[list[str], list[str], bool]:
+    """The cells that name files, the labels, and whether the first line, which should name the columns, was taken for one of them.
+
+    Of two columns under other names, the first names the files.
+    """
+    columns = {name: cells for name, cells in table.columns.items() if name.lower() not in INDEX} or table.columns
+    lower = {name.lower(): name for name in columns}
+    file, label = (next((lower[name] for name in known if name in lower), None) for known in (FILE_COLUMNS, LABEL_COLUMNS))
+    if len(columns) == 2 and file is None and label is None:
+        (first, names), (second, labels) = columns.items()
+        return [first, *names], [cell.strip() for cell in (second, *labels)], True
+    if file is None or label is None:
+        missing = " or ".join(repr(name) for name, column in (("file", file), ("label", label)) if column is None)
+        raise UserError(f"no column {missing} in the labels; its columns are {', '.join(table.columns)}", where=path, hint=HINT)
+    return columns[file], [cell.strip() for cell in columns[label]], False
+
+
+def chosen_labels(labels: Any, files: Sequence[str], where: str, names: Sequence[str] = ()) -> Labels:
+    """Labels as a user gives them for samples that have neither folders nor columns: classes, or the path of a labels file."""
+    if isinstance(labels, str | Path):
+        if not is_labels_file(labels):
+            raise UserError(f"labels {str(labels)!r} do not fit this data: it has no folders or columns", where=where, hint="give a csv file")
+        return read_labels(Path(labels).expanduser(), files)
+    return number(labels, names)
+
+
+def is_labels_file(labels: str | Path) -> bool:
+    return str(labels).lower().endswith((".csv", ".tsv"))
+
+
+def as_is(path: str) -> str:
+    return path.removeprefix("./").removeprefix("#")
+
+
+def folded(path: str) -> str:
+    """Without case, and with accents in one form."""
+    return unicodedata.normalize("NFC", as_is(path)).casefold()
+
+
+def stem(path: str) -> str:
+    return folded(path).rpartition(".")[0] or folded(path) if "." in PurePosixPath(path).name else folded(path)
+
+
+RULES: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("their paths", as_is), ("their paths, whatever the case", folded), ("their paths, whatever the ending", stem),
+)  # fmt: skip
+
+
+def best_rule(names: Sequence[str], files: Sequence[str], root: Path | None) -> tuple[str | None, list[int | None]]:
+    """The first rule by which most lines find a file, and the row of each line's file."""
+    best: tuple[str | None, list[int | None]] = None, [None] * len(names)
+    for rule, key in RULES:
+        places: dict[str, list[int]] = defaultdict(list)
+        bare: dict[str, list[int]] = defaultdict(list)
+        for row, file in enumerate(files):
+            places[key(file) or str(row)].append(row)
+            bare[PurePosixPath(key(file)).name].append(row)
+        rows = [row_of(key(name), places, bare, "" if root is None else key(root.resolve().name)) for name in names]
+        if sum(row is not None for row in rows) > sum(row is not None for row in best[1]):
+            best = rule, rows
+        if all(row is not None for row in rows):
+            break
+    return best
+
+
+def row_of(name: str, places: dict[str, list[int]], bare: dict[str, list[int]], root: str) -> int | None:
+    """The row of the only file that a line can mean. A path may be longer than that below the root, if it has folders in common with it."""
+    parts = name.strip("/").split("/")
+    for start in range(len(parts)):
+        rows = places.get("/".join(parts[start:]), [])
+        in_common = start == 0 or len(parts) - start > 1 or parts[start - 1] == root
+        if len(rows) == 1 and in_common:
+            return rows[0]
+    rows = bare.get(name, [])
+    return rows[0] if len(parts) == 1 and len(rows) == 1 else None
