@@ -92,3 +92,29 @@ def test_a_name_that_several_files_have_is_refused_with_an_example(folder):
     with pytest.raises(UserError, match=r"the name of 2 files, such as cat/1\.png"):
         labeled(folder, table(["1.png,x"]))
     assert labeled(folder, table(["3.png,y"]))[0] == {"dog/3.png": "y"}
+
+
+def test_stray_files_beside_folders_of_classes_have_no_label_and_the_others_keep_theirs(tmp_path):
+    for name in [*(f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(8)), "thumbnail.png"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(len(name)).integers(0, 255, (8, 8), dtype=np.uint8)).save(tmp_path / name)
+    data = open_data(tmp_path)
+    assert (
+        data.spec.class_names == ("cat", "dog")
+        and data.spec.labeled == 16
+        and "beside the folders of classes, without a label: 1 of" in " ".join(data.notes)
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("training_set", "test_set"), ("Train Data", "Test Data"), ("train", "testing"), ("train-images", "val images")]
+)
+def test_splits_have_the_names_that_people_give_their_folders(tmp_path, train, test):
+    for part in (train, test):
+        for kind in ("cat", "dog"):
+            (tmp_path / part / kind).mkdir(parents=True)
+            for number in range(3):
+                Image.fromarray(np.full((8, 8), 20 * number + len(part + kind), np.uint8)).save(tmp_path / part / kind / f"{number}.png")
+    data = open_data(tmp_path)
+    assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 6, "val" if "val" in test else "test": 6}
+    assert data.spec.class_names == ("cat", "dog")

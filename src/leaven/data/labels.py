@@ -64,17 +64,14 @@ def sort_names(names: set[str]) -> tuple[str, ...]:
 
 
 def folders_are_classes(folders: Sequence[tuple[str, ...]], splits: Sequence[str | None]) -> bool:
-    """Whether every picture lies exactly one folder deep, in at least two folders. Splits other than train may also lie flat, without labels.
+    """Whether the pictures lie one folder deep, in at least two folders. Up to a tenth of them may lie beside these folders, and splits other than
+    train may lie flat; those have no labels.
 
     folders: each picture's folders below the (split's) root, outermost first.
     """
-    names = set()
-    for parts, split in zip(folders, splits, strict=True):
-        if len(parts) == 1:
-            names.add(parts[0])
-        elif parts or split in (None, "train"):
-            return False
-    return len(names) >= 2
+    names = {parts[0] for parts in folders if len(parts) == 1}
+    stray = sum(not parts and split in (None, "train") for parts, split in zip(folders, splits, strict=True))
+    return len(names) >= 2 and all(len(parts) < 2 for parts in folders) and 10 * stray <= len(folders)
 
 
 def _array(values: Any) -> np.ndarray:

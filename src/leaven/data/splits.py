@@ -1,5 +1,6 @@
 """Which samples are for learning and which for testing."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +21,15 @@ CANONICAL = {
     "testing": "test",
     "t10k": "test",
 }
+FILLERS = {"set", "data", "dataset", "split", "part", "images", "pictures", "files", "folder"}
 HELD_OUT_PARTS = 5
 
 
 def canonical(name: str) -> str | None:
-    """`train`, `val` or `test` for the usual spellings of these, None for anything else."""
-    return CANONICAL.get(name.strip().lower())
+    """`train`, `val` or `test` for the usual spellings of these, such as training_set, None for anything else."""
+    words = [word for word in re.split(r"[\W_]+", name.strip().lower()) if word]
+    telling = [word for word in words if word not in FILLERS]
+    return CANONICAL.get(telling[0]) if len(telling) == 1 else None
 
 
 def split_of(file: str) -> str | None:

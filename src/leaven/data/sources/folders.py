@@ -4,7 +4,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leaven.data import labels as labeling
@@ -52,7 +52,10 @@ class Folder(Listing):
         if spec is None and not labeling.folders_are_classes(inside, splits):
             return Labels.none(len(inside))
         if spec in (None, "folder"):
-            return labeling.number([parts[-1] if parts else None for parts in inside])
+            stray = [name for name, parts, split in zip(self.names, inside, splits, strict=True) if not parts and split in (None, "train")]
+            labels = labeling.number([parts[-1] if parts else None for parts in inside])
+            beside = f"beside the folders of classes, without a label: {len(stray):,} of the files, such as {stray[0]}" if stray else ""
+            return replace(labels, notes=(beside,) if beside else ())
         if is_labels_file(spec):
             path = Path(spec).expanduser()
             return read_labels(path if path.exists() or not (self.root / path).exists() else self.root / path, self.names, self.root)
