@@ -72,7 +72,7 @@ def test_the_labels_of_a_larger_set_are_used_and_the_others_counted(folder):
     assert labels == WANTED and "20 of 25 labels match no file" in " ".join(notes)
 
 
-@pytest.mark.parametrize("line", ["site-b/1.png", "other/cat2/2.png", "cow/3.png"])
+@pytest.mark.parametrize("line", ["site-b/1.png", "other/cat2/2.png", "cow/3.png", "site-b/cat/1.png"])
 def test_a_shared_file_name_in_another_folder_is_no_match(folder, line):
     with pytest.raises(UserError, match="match no file"):
         labeled(folder, table([f"{line},x"]))
@@ -118,3 +118,18 @@ def test_splits_have_the_names_that_people_give_their_folders(tmp_path, train, t
     data = open_data(tmp_path)
     assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 6, "val" if "val" in test else "test": 6}
     assert data.spec.class_names == ("cat", "dog")
+
+
+def test_a_folder_of_a_class_may_be_called_as_a_missing_value_is_in_tables(tmp_path):
+    for kind in ("NA", "K", "null"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(np.full((8, 8), 30 * len(kind), np.uint8)).save(tmp_path / kind / "1.png")
+    data = open_data(tmp_path)
+    assert data.spec.class_names == ("K", "NA", "null") and data.spec.labeled == 3
+
+
+def test_how_a_labels_file_was_read_is_said_of_arrays_as_well(tmp_path):
+    (tmp_path / "labels.csv").write_text("file;label\n0;x\n1;NA\n2;y\n")
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 8, 8), dtype=np.uint8)
+    for data in (open_data(pixels, labels=tmp_path / "labels.csv"), open_data(open_data(pixels), labels=tmp_path / "labels.csv")):
+        assert data.labels.tolist() == [0, -1, 1] and data.notes == ("labels.csv has semicolons between its cells",)

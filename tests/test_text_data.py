@@ -320,3 +320,12 @@ def test_one_repeated_text_is_told_and_no_table_goes_without_its_name(tmp_path):
     with pytest.raises(leaven.UserError) as refused:
         open_data(written(tmp_path, "numbers.csv", "a,b\n1,2\n"))
     assert str(refused.value.where).endswith("numbers.csv")
+
+
+def test_a_table_of_one_column_keeps_the_commas_of_its_texts_and_cells_of_any_length(tmp_path):
+    texts = ["hello, you", "no comma", '"quoted, too"', "long " * 60_000]
+    (tmp_path / "one.csv").write_text("\n".join(["text", *texts]) + "\n")
+    data = open_data(tmp_path / "one.csv")
+    assert data.rows["x"].texts.tolist() == ["hello, you", "no comma", "quoted, too", texts[3]] and not data.broken and not data.notes
+    (tmp_path / "two.csv").write_text(f"text,label\n{texts[3]},a\nshort,b\n")
+    assert len(open_data(tmp_path / "two.csv")) == 2

@@ -131,7 +131,7 @@ class Run:
         run = cls(path)
         if not run.config_path.is_file():
             raise UserError("no run here", where=path, hint="give the folder that `leaven pretrain --out` made")
-        run.config  # noqa: B018  raises for a folder that is not whole
+        _ = run.config  # which raises where it is not whole
         return run
 
     @property
@@ -180,13 +180,16 @@ class Run:
         write_whole(self.metrics_path, lambda partial: partial.write_text("".join(f"{line}\n" for line in kept)))
 
     def _metric_lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Whole lines with what they hold; a power cut leaves one that is not."""
+        """Whole lines with what they hold, up to the first that is not: a power cut leaves one."""
         lines = self.metrics_path.read_text(errors="replace").splitlines() if self.metrics_path.is_file() else []
         for line in lines:
             try:
-                yield line, json.loads(line)
-            except json.JSONDecodeError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
                 return
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                return
+            yield line, row
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -208,7 +211,7 @@ class Run:
     def _refuse_links(self) -> None:
         """Nothing is written or deleted through a link, which may lead anywhere. Raises UserError where there is one."""
         kept = self.checkpoints, self.encoder_folder, self.tokenizer_folder
-        for path in (*self.path.glob("*"), self.path / ".lock", *(inner for folder in kept for inner in folder.glob("**/*"))):
+        for path in (*self.path.glob("*"), *(inner for folder in kept for inner in folder.glob("**/*"))):
             if path.is_symlink():
                 what = f"{path.relative_to(self.path)} is a link, and nothing is written through links in a run's folder"
                 raise UserError(what, where=self.path, hint="put a copy in its place")

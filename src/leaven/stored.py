@@ -154,6 +154,21 @@ class Config(TypedDict):
     stopped: NotRequired[Stopped]
 
 
+class Times(TypedDict):
+    parts: dict[str, Amount]
+    processor: Amount | None
+
+
+class State(TypedDict):
+    """What all checkpoints hold, beside the states of parts that check their own."""
+
+    step: Steps
+    stage: Annotated[int, Interval(ge=0, le=10**4)]
+    stage_start: Steps
+    method: dict[str, Any]
+    times: Times
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError where it is not there, not whole, too large to be Leaven's, or holds what is no number."""
     with suppress(OSError, ValueError, RecursionError):

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 from mutations import altered_json, damaged, harmless
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import leaven
 
@@ -54,6 +56,10 @@ def alter_and_use(runs, folder, seed):
     elif file.suffix == ".json" and draw.random() < 0.9:
         content, what = altered_json(file.read_bytes(), draw)
         file.write_bytes(content)
+    elif file.parent.name == "checkpoint" and draw.random() < 0.8:
+        with safe_open(file, framework="pt") as stored:
+            content, what = altered_json(stored.metadata()["state"].encode(), draw)
+            save_file({name: stored.get_tensor(name) for name in stored.keys()}, file, metadata={"state": content.decode()})  # noqa: SIM118
     else:
         what = "damaged"
         file.write_bytes(damaged(file.read_bytes(), draw))

@@ -105,7 +105,7 @@ def assemble(
         files=None if names is None else [names[row] for row in kept],
         broken=[Broken("" if names is None else names[row], why[row]) for row in sorted(why)],
         unused=unused,
-        notes=tuple(dict.fromkeys(note for listing in listings.values() for note in (*listing.notes, *labels.notes))),
+        notes=tuple(dict.fromkeys([note for listing in listings.values() for note in listing.notes] + list(labels.notes))),
         listing=first if first is not None and first.kind == "pictures" else None,
     )
 

@@ -184,7 +184,8 @@ class DataSet:
             raise UserError(f"{len(numbered.ids)} labels for {len(self)} samples", where=self.name)
         rows = dataclasses.replace(self.rows, label=numbered.ids)
         spec = dataclasses.replace(self.spec, classes=len(numbered.names), labeled=int((numbered.ids >= 0).sum()), class_names=numbered.names)
-        return dataclasses.replace(self, rows=rows, spec=spec, fingerprint=_fingerprint(rows, spec, self.splits, self.hashes))
+        fingerprint = _fingerprint(rows, spec, self.splits, self.hashes)
+        return dataclasses.replace(self, rows=rows, spec=spec, fingerprint=fingerprint, notes=(*self.notes, *numbered.notes))
 
 
 def stacked(name: str, parts: Mapping[str, DataSet]) -> DataSet:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from leaven.data.labels import Labels, number
+from leaven.data.labels import Labels, number, of_cells
 from leaven.data.sources.text_files import Cells, encodes, read_delimited
 from leaven.errors import UserError
 
@@ -26,8 +27,8 @@ def read_labels(path: Path, files: Sequence[str], root: Path | None = None) -> L
     """Labels of these files (relative paths below `root`; where samples come from no files, "", and a line's number from 0 names them: 17 or #17).
 
     Lines are matched by the first of these rules by which most of them find their file: the relative path; the same whatever the case and the form
-    of accents; a longer path that ends like it; the same without endings; a bare file name that occurs once. A line whose folders differ from those
-    of the only file of its name is not matched. Lines of files that are not here are left out and counted where the file is of a larger set.
+    of accents; the same without endings. By each of them a longer path finds its file as well, if the name of the root stands before the rest, and
+    so does a bare file name that occurs once. Lines of files that are not here are left out and counted where the labels are of a larger set.
 
     Raises UserError where columns are missing, a file is labeled twice differently, or more than a tenth of the lines and of the files find nothing.
     """
@@ -51,10 +52,11 @@ def read_labels(path: Path, files: Sequence[str], root: Path | None = None) -> L
         what = f"{len(unknown)} of {len(names)} labels match no file, for example {', '.join(unknown[:3])}"
         if 10 * len(unknown) > len(names) and 10 * values.count(None) > len(files):
             same = [file for file in files if PurePosixPath(file).name == PurePosixPath(unknown[0]).name]
-            what += f" (the name of {len(same)} files, such as {same[0]})" if same else ""
+            if same:
+                what += f" (the name of {len(same)} files, such as {same[0]})" if len(same) > 1 else f" ({same[0]} lies elsewhere)"
             raise UserError(what, where=path, hint=f"write paths relative to the data, such as {files[0] or '0'}")
         notes += (what,)
-    return replace(number(values), notes=notes)
+    return replace(of_cells(values), notes=notes)
 
 
 def columns_of(table: Cells, path: Path) -> tuple[list[str], list[str], bool]:
@@ -97,7 +99,7 @@ def folded(path: str) -> str:
 
 
 def stem(path: str) -> str:
-    return folded(path).rpartition(".")[0] or folded(path) if "." in PurePosixPath(path).name else folded(path)
+    return os.path.splitext(folded(path))[0]
 
 
 RULES: tuple[tuple[str, Callable[[str], str]], ...] = (
@@ -114,7 +116,8 @@ def best_rule(names: Sequence[str], files: Sequence[str], root: Path | None) -> 
         for row, file in enumerate(files):
             places[key(file) or str(row)].append(row)
             bare[PurePosixPath(key(file)).name].append(row)
-        rows = [row_of(key(name), places, bare, "" if root is None else key(root.resolve().name)) for name in names]
+        roots = set() if root is None else {key(root.name), key(root.resolve().name)}
+        rows = [row_of(key(name), places, bare, roots) for name in names]
         if sum(row is not None for row in rows) > sum(row is not None for row in best[1]):
             best = rule, rows
         if all(row is not None for row in rows):
@@ -122,13 +125,9 @@ def best_rule(names: Sequence[str], files: Sequence[str], root: Path | None) -> 
     return best
 
 
-def row_of(name: str, places: dict[str, list[int]], bare: dict[str, list[int]], root: str) -> int | None:
-    """The row of the only file that a line can mean. A path may be longer than that below the root, if it has folders in common with it."""
+def row_of(name: str, places: Mapping[str, list[int]], bare: Mapping[str, list[int]], roots: Collection[str]) -> int | None:
+    """The row of the only file that a line can mean: two sites may well have pictures of the same names in folders of the same names."""
     parts = name.strip("/").split("/")
-    for start in range(len(parts)):
-        rows = places.get("/".join(parts[start:]), [])
-        in_common = start == 0 or len(parts) - start > 1 or parts[start - 1] == root
-        if len(rows) == 1 and in_common:
-            return rows[0]
-    rows = bare.get(name, [])
-    return rows[0] if len(parts) == 1 and len(rows) == 1 else None
+    candidates = [places.get("/".join(parts[start:]), []) for start in range(len(parts)) if start == 0 or parts[start - 1] in roots]
+    rows = next(filter(None, candidates), bare.get(name, []) if len(parts) == 1 else [])
+    return rows[0] if len(rows) == 1 else None

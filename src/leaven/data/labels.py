@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leaven.errors import UserError
-from leaven.modalities import Label
+from leaven.modalities import Value
 
 MISSING = {"", "nan", "<na>", "#n/a", "n/a", "na", "null", "nat"}
 """Texts by which tables say that a value is missing, in lower case."""
@@ -49,12 +49,19 @@ def number(values: Any, names: Sequence[str] = ()) -> Labels:
         classes, ids = np.unique(array, return_inverse=True)
         negative = 0 if classes.tolist() == [-1, 1] else int((classes < 0).sum())
         return Labels(torch.from_numpy(np.maximum(ids - negative, -1)), tuple(str(c) for c in classes[negative:]))
-    texts = [None if value is None or value != value or str(value).strip().lower() in MISSING else str(value).strip() for value in array.tolist()]
-    if all(WHOLE.fullmatch(text) for text in texts if text):  # 0.0 and 1.0, as tables write whole numbers of which some are missing
-        texts = [text and text.partition(".")[0] for text in texts]
+    texts = [None if value is None or value != value else str(value).strip() for value in array.tolist()]
     ordered = sort_names({text for text in texts if text})
     index = {name: i for i, name in enumerate(ordered)}
     return Labels(torch.tensor([index.get(text, -1) if text else -1 for text in texts], dtype=torch.int64), ordered)
+
+
+def of_cells(cells: Sequence[Any], names: Sequence[str] = ()) -> Labels:
+    """The classes in a column of a table, where NaN, NA and the like mean "no label", and 1.0 is the class 1 if all are written so."""
+    if not any(isinstance(cell, str) for cell in cells):
+        return number(cells, names)
+    texts = [None if cell is None or str(cell).strip().lower() in MISSING else str(cell).strip() for cell in cells]
+    whole = all(WHOLE.fullmatch(text) for text in texts if text)
+    return number([text and text.partition(".")[0] if whole else text for text in texts], names)
 
 
 def sort_names(names: set[str]) -> tuple[str, ...]:
@@ -75,7 +82,7 @@ def folders_are_classes(folders: Sequence[tuple[str, ...]], splits: Sequence[str
 
 
 def _array(values: Any) -> np.ndarray:
-    values = values.ids if isinstance(values, Label) else values
+    values = values.main if isinstance(values, Value) else values
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     if not isinstance(values, np.ndarray):

@@ -76,3 +76,11 @@ def describe_encoder(encoder: nn.Module) -> dict[str, Any]:
     arguments = {**encoder.arguments, **encoder.kept_arguments()}
     name = encoder.name or arguments.pop("model")
     return {"library": encoder.library, "name": name, "arguments": arguments, "input": encoder.input.to_dict(), "dim": encoder.dim}
+
+
+def encoder_title(described: Mapping[str, Any]) -> str:
+    """The name of an encoder with the arguments that were set, and that of the encoder within it."""
+    arguments = dict(described["arguments"])
+    inner = {"name": arguments.pop("encoder", ""), "arguments": arguments.pop("options", None) or {}}
+    settings = ", ".join(f"{name} {value}" for name, value in arguments.items() if not isinstance(value, dict))
+    return described["name"] + (f" ({settings})" if settings else "") + (f" of {encoder_title(inner)}" if inner["name"] else "")

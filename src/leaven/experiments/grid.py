@@ -14,6 +14,7 @@ from torch import Tensor
 from leaven.console import Progress, Say, quiet
 from leaven.data import DataSet
 from leaven.encoders import Encoder, describe_encoder
+from leaven.encoders.build import encoder_title
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.comparison import OF_INPUT
 from leaven.evaluation.results import DIED, FINISHED, STOPPED, Cell
@@ -46,11 +47,7 @@ class Entry:
 
     @property
     def shown_encoder(self) -> str:
-        """The encoder's name, with the arguments that were set."""
-        if not self.encoder:
-            return ""
-        arguments = ", ".join(f"{name} {value}" for name, value in self.encoder["arguments"].items())
-        return f"{self.encoder['name']} ({arguments})" if arguments else str(self.encoder["name"])
+        return encoder_title(self.encoder) if self.encoder else ""
 
 
 def scored_encoder(request: Request, data: DataSet, device: str, role: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from leaven.encoders.build import encoder_title
 from leaven.errors import UserError
 from leaven.evaluation.comparison import time_in_words
 from leaven.methods.registry import known_method
@@ -13,7 +14,7 @@ def facts(config: Mapping[str, Any]) -> list[dict[str, str]]:
     asked, plan, result, machine = config["asked"], config["plan"], config.get("result") or {}, config["machine"]
     reasons = {choice["what"]: choice["why"] for choice in config["choices"]}
     spec = asked["data"]["spec"]
-    named = {role: with_arguments(encoder) for role, encoder in asked["encoder"].items()}
+    named = {role: encoder_title(encoder) for role, encoder in asked["encoder"].items()}
     encoders = list(named.values()) if len(named) == 1 else [f"{role}: {name}" for role, name in named.items()]
     chosen = [f"chosen: {reasons[what]}" for what in ("encoder", *(f"encoder of {role}" for role in named)) if what in reasons]
     labels = f", {spec['classes']} classes, {spec['labeled']:,} labels" if spec["classes"] else ", no labels"
@@ -45,11 +46,6 @@ def idea(method: str) -> str:
         return (known_method(method).__doc__ or "").strip().partition("\n")[0]
     except UserError:
         return ""
-
-
-def with_arguments(encoder: Mapping[str, Any]) -> str:
-    arguments = ", ".join(f"{name} {value}" for name, value in encoder["arguments"].items())
-    return f"{encoder['name']} ({arguments})" if arguments else encoder["name"]
 
 
 def described(machine: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from leaven.console import Say
 from leaven.errors import Interrupted, UserError
 from leaven.run import FORMAT, Run, write_whole
-from leaven.stored import read_json
+from leaven.stored import State, checked, read_json
 from leaven.training.distributed import agree, made_by_first, rank
 
 
@@ -65,7 +65,7 @@ def load_state(path: Path) -> dict[str, Any]:
             if "state" not in metadata:
                 raise UserError("not a checkpoint of Leaven", where=path)
             return unflatten(json.loads(metadata["state"]), {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError("not a whole checkpoint", where=path, hint=str(error)) from None
 
 
@@ -106,7 +106,7 @@ class Checkpoints:
         """The newest whole state; None if there is none."""
         for path in reversed(self.files()):
             try:
-                return load_state(path)
+                return checked(load_state(path), State, path)
             except UserError:
                 continue
         return None

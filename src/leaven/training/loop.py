@@ -17,6 +17,7 @@ from leaven.errors import Interrupted, TrainingStopped
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.run import Run
 from leaven.sampling import Members, Source, Stream
+from leaven.stored import building
 from leaven.training.checkpoint import Checkpoints
 from leaven.training.devices import StopRequest, peak_memory, plain_errors, processor_seconds
 from leaven.training.distributed import agree, anywhere, average_gradients, rank, wait_for_all
@@ -114,7 +115,8 @@ class Training:
             if state is None:
                 self._begin()
             else:
-                self._restore(state)
+                with building(self.checkpoints.folder):
+                    self._restore(state)
             self.budget.begin(self.step, sum(self.times.values()))
             self.processor_start = processor_seconds()
             while not self.stages.ended:

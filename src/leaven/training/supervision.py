@@ -14,6 +14,7 @@ from leaven.data import Batch, DataSet
 from leaven.data.splits import hold_out
 from leaven.errors import UserError
 from leaven.run import Run, write_whole
+from leaven.stored import building
 from leaven.training.distributed import agree
 
 FEWEST_TO_TEST = 5  # labels per class that must be left to learn from before any are kept for a test
@@ -132,7 +133,7 @@ def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor) -> 
     """learned-from.csv: file, label, part and content hash of every sample whose label the training used, so that none of them is tested on."""
 
     def save(partial: Path) -> None:
-        with open(partial, "w", newline="") as stream:
+        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             writer = csv.writer(stream)
             writer.writerow(["file", "label", "part", "hash"])
             for part, rows in (("learned", learned), ("held out", held_out)):
@@ -146,5 +147,5 @@ def learned_hashes(run: Run) -> Tensor:
     """(n,) int64 content hashes of the samples whose labels the run has used; empty where it used none."""
     if not run.learned_path.is_file():
         return torch.empty(0, dtype=torch.int64)
-    with open(run.learned_path, newline="") as stream:
+    with building(run.learned_path), open(run.learned_path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return torch.tensor([int(line["hash"]) for line in csv.DictReader(stream)], dtype=torch.int64)

@@ -13,7 +13,7 @@ from leaven.encoders.store import load_tokenizer
 from leaven.errors import UserError
 from leaven.hyperparameters import replace_fields
 from leaven.methods.method import Method
-from leaven.modalities import InputSpec, Text
+from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run, write_json, write_whole
@@ -78,7 +78,7 @@ def chosen(data: DataSet, kind: type[Method], source: Source, role: str, names: 
         return Tokenizer.of_model(source.name, choice.max_length), f"that of {source.name}"
     members = data.train()
     rows = members[torch.from_numpy(evenly_spaced(len(members), TEXTS_FOR_TOKENS))]
-    texts = [text for name, value in data.rows.roles.items() if name in names and isinstance(value, Text) for text in value[rows].texts]
+    texts = [text for name, value in data.rows.roles.items() if name in names for text in value[rows].texts]  # type: ignore[attr-defined]
     return Tokenizer.trained(texts, choice), f"{choice.kind}, trained on these texts"
 
 
@@ -131,4 +131,4 @@ def in_pieces(data: DataSet, tokenizer: Tokenizer) -> DataSet:
 
 def text_roles(data: DataSet) -> list[str]:
     """The roles that hold text as it was written."""
-    return [role for role, value in data.rows.roles.items() if isinstance(value, Text)]
+    return [role for role, spec in data.spec.roles.items() if modality_of(spec).tokenized and not spec.shape]

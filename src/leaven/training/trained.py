@@ -15,7 +15,7 @@ from leaven.errors import UserError
 from leaven.methods.method import Method
 from leaven.methods.registry import build_method, find_method, known_method
 from leaven.run import Run
-from leaven.stored import read_json
+from leaven.stored import building, read_json
 from leaven.training.checkpoint import Checkpoints
 from leaven.training.tokenization import attach, kept_tokenizers
 
@@ -34,8 +34,9 @@ def trained_method(folder: Run, method: str | type[Method] | None = None) -> Met
         grown.grow_until(state["stage"])
         return grown
 
-    trained = fitting(build, {name: tuple(tensor.shape) for name, tensor in state["method"].items()}, folder.checkpoints)
-    trained.load_state_dict(state["method"])
+    with building(folder.checkpoints):
+        trained = fitting(build, {name: tuple(tensor.shape) for name, tensor in state["method"].items()}, folder.checkpoints)
+        trained.load_state_dict(state["method"])
     attach(kept_tokenizers(folder), trained)
     return trained.eval()
 

@@ -192,7 +192,7 @@ class Columns(Listing):
         return column in self.column_names() and self.holds_classes(column)
 
     def classes(self, column: str) -> Labels:
-        return labeling.number(self.values(column), self.class_names(column))
+        return labeling.of_cells(self.values(column), self.class_names(column))
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -20,7 +20,9 @@ MARKS = {
 OTHER_SCRIPTS = ("cp1251", "cp932", "gb18030", "euc_kr", "big5", "cp1253", "cp1255", "cp1256")
 JUDGED = 2**20  # bytes by which an encoding is judged
 LEAST_FOREIGN = 16  # bytes beyond ASCII, by fewer of which no other script can be recognised
+csv.field_size_limit(sys.maxsize)  # a cell may be a whole document
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+NONE = "\x1f"  # stands in no text
 COMPARED = 200  # rows by which a delimiter is judged
 LONGEST_CELL = 1000  # lines
 END = "\0"
@@ -79,21 +81,21 @@ class Rows:
             self.lines.append(line)
 
 
-def likely_delimiter(text: str, default: str) -> str:
-    """What stands between the cells: that which gives most rows as many cells as the first, which has two or more."""
+def likely_delimiter(text: str) -> str:
+    """What stands between the cells: that which gives most rows as many cells as the first, which has two or more. Where the first line is one
+    cell by any of them, nothing does."""
 
     def agreement(delimiter: str) -> tuple[float, bool, int]:
         rows = [row for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), COMPARED) if row]
         width = len(rows[0]) if rows else 0
-        return (sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0.0), delimiter == default, width
+        return (sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0.0), delimiter == ",", width
 
     best = max(DELIMITERS, key=agreement)
-    return best if agreement(best)[0] else default
+    return best if agreement(best)[0] else NONE
 
 
 def split(text: str, delimiter: str, quotes: bool = True) -> Rows:
     """The rows of a table. A quotation mark that would swallow whole rows is a plain character."""
-    csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
     rows, line, longest = Rows(), 1, 0
     for row in reader:

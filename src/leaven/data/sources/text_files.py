@@ -38,13 +38,13 @@ def read_delimited(path: Path) -> Cells:
     tabs = path.suffix.lower() == ".tsv"
     text, notes = read_text(path)
     try:
-        delimiter = "\t" if tabs else likely_delimiter(text, ",")
+        delimiter = "\t" if tabs else likely_delimiter(text)
         table = split(text, delimiter, quotes=not tabs)
     except csv.Error as error:
         raise UserError(f"not a table that can be read: {error}", where=path, hint="a csv file whose first line names the columns") from error
     if not table.cells:
         raise UserError("the file is empty", where=path)
-    if delimiter != ("\t" if tabs else ","):
+    if delimiter in ";|\t" and not tabs:
         notes += (f"{path.name} has {DELIMITERS[delimiter]} between its cells",)
     if table.plain:
         more = f" and {len(table.plain) - 1} more lines" if len(table.plain) > 1 else ""
