@@ -76,3 +76,45 @@ def test_minus_one_beside_one_is_a_class(cases, name):
 def test_what_is_unusual_about_a_table_is_said(cases, command):
     status, out, _ = command("inspect", cases / "text-encodings" / "semicolon.csv", "--json")
     assert status == 0 and json.loads(out)["notes"] == ["semicolon.csv has semicolons between its cells"]
+
+
+@pytest.mark.parametrize("name", ["12in16png", "12in16tif", "ct", "floattif", "int32tif"])
+def test_pictures_of_more_than_8_bits_keep_their_levels(cases, name):
+    data = open_data(cases / "more-than-8-bits" / name)
+    assert len(data) == 40 and not data.broken and "range" in data.spec.roles["x"].reading
+    assert all(len(picture.unique()) > 120 for picture in data.rows["x"].pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "pages", "shape", "count"),
+    [
+        ("anim", "middle", (3, 32, 32), 12),
+        ("channels", "channels", (3, 32, 32), 6),
+        ("stack", "middle", (3, 32, 32), 6),
+        ("thumb", None, (3, 64, 64), 6),
+    ],
+)
+def test_what_is_read_of_files_with_pages_is_said(cases, name, pages, shape, count):
+    data = open_data(cases / "pages" / name)
+    assert data.spec.roles["x"].shape == shape and len(data.hashes.unique()) == count and "page" in " ".join(data.notes)
+    assert data.spec.roles["x"].reading.get("pages") == pages
+
+
+def test_every_page_of_a_stack_can_be_a_sample(cases):
+    assert len(open_data(cases / "pages" / "stack", reading={"pages": "all"})) == 120
+
+
+@pytest.mark.parametrize("name", ["alpha_zero", "black_icons", "mixed", "white_icons"])
+def test_pictures_with_transparency_can_be_seen(cases, name):
+    data = open_data(cases / "alpha" / name)
+    assert not data.broken and data.rows["x"].pixels.float().std(dim=(1, 2, 3)).min() > 20
+
+
+def test_odd_pictures_are_read_as_viewers_show_them(cases):
+    data = open_data(cases / "odd-but-whole")
+    other = {"f64.tif", "i16signed.tif", "la.png", "la16.png", "one.tif", "pal_t.png", "u32.tif"}  # grey, or with transparent parts
+    base = data.rows["x"].pixels[data.files.index("bmp.bmp")].float()
+    assert len(data) == 41 and not data.broken
+    for file, picture in zip(data.files, data.rows["x"].pixels, strict=True):
+        if file not in other:
+            assert (picture.float() - base).abs().mean() < 16, file

@@ -28,6 +28,7 @@ from leaven.inspection.inspect import groups_of, labels_of
 from leaven.inspection.near import Likeness, middles, natural_covariance, near_pairs, ordinary_bound, thumbnails
 from leaven.inspection.originals import decoding_seconds, headers, originals
 from leaven.modalities import Pixels
+from leaven.modalities.decoding import Stored
 from leaven.run import Run
 from leaven.training.build import build_training
 from leaven.training.health import Monitor
@@ -343,7 +344,7 @@ def test_original_files_are_found_wherever_the_data_came_from(tmp_path):
 
 def test_decoding_time_grows_with_the_number_of_pictures(tmp_path):
     sources = originals(open_data(folder_of(tmp_path, scenes(8))))
-    few, many = (decoding_seconds(sources, count, 32, 3) for count in (10, 100_000))
+    few, many = (decoding_seconds(sources, count, Stored(32, 3)) for count in (10, 100_000))
     assert 0 < few < many
 
 

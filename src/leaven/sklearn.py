@@ -21,7 +21,10 @@ from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.features import check_input, encode
-from leaven.modalities.picture_files import Unusable, decode, stored_shape
+from leaven.modalities import Pixels
+from leaven.modalities.content import evenly_spaced
+from leaven.modalities.decoding import Reading, decode, survey
+from leaven.modalities.picture_files import Unusable
 from leaven.run import Run
 from leaven.training.build import DEFAULT_EPOCHS
 from leaven.training.devices import choose_device
@@ -102,7 +105,7 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if not hasattr(X, "ndim"):
             X = np.asarray(X)
         if X.ndim == 1 and len(X) and all(isinstance(item, str | os.PathLike) for item in X):
-            return decoded([Path(item) for item in X], size=needs.get("size", self.size), channels=needs.get("channels"))
+            return decoded([Path(item) for item in X], **needs)
         if X.ndim > 2:
             return X if isinstance(X, torch.Tensor) else np.asarray(X)
         least = 2 if fitting and self.run is None else 1
@@ -138,13 +141,13 @@ def needs_of(encoder: Encoder) -> dict[str, Any]:
     return encoder.modality.open_options(encoder.input)
 
 
-def decoded(files: Sequence[Path], *, size: int | None = None, channels: int | None = None) -> np.ndarray:
-    """(N, C, side, side) uint8 pictures in the order of their files. Raises UserError at the first that cannot be read."""
-    side, channels = stored_shape(files, size, channels)
-    pictures = np.empty((len(files), channels, side, side), np.uint8)
+def decoded(files: Sequence[Path], *, size: int | None = None, channels: int | None = None, reading: Mapping[str, Any] | None = None) -> Pixels:
+    """Pictures in the order of their files. Raises UserError at the first that cannot be read."""
+    form, _ = survey(files, size, channels, Reading.of(reading or {}), lambda most: [files[row] for row in evenly_spaced(len(files), most)])
+    pictures = np.empty((len(files), *form.shape), form.dtype)
     for row, file in enumerate(files):
         try:
-            pictures[row] = decode(file, side, channels)
+            pictures[row] = decode(file, form)
         except Unusable as error:
             raise UserError(f"this picture cannot be read: {error}", where=file, hint="leave it out") from None
-    return pictures
+    return Pixels(torch.from_numpy(pictures), form.reading.to_dict())

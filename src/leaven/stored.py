@@ -36,6 +36,7 @@ class Input(TypedDict):
     vocabulary: NotRequired[Size | None]
     special: NotRequired[dict[str, Annotated[int, Interval(ge=0, le=2**24)]]]
     rate: NotRequired[Annotated[float, Interval(gt=0, le=1e9)] | None]
+    reading: NotRequired[dict[str, Any]]
 
 
 class Described(TypedDict):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from leaven.api import options
-from leaven.api.open import describe_data
+from leaven.api.open import describe_data, reading_of
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.errors import UserError
@@ -64,12 +64,13 @@ def compare(
     names = tuple(protocol.name for protocol in chosen)
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
-    samples = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    reading, rest = reading_of(settings)
+    samples = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=partial(progress, "decoded"))
     describe_data(samples, say)
     if samples.spec.classes < 2:
         hint = "say where they are with --labels COLUMN, FILE.csv or folder"
         raise UserError("scores need labels of two classes or more", where=samples.name, hint=hint)
-    arms, left_out = entries(methods, samples, device, settings or {}, role, encoder=encoder, size=size, precision=precision, **length)
+    arms, left_out = entries(methods, samples, device, rest, role, encoder=encoder, size=size, precision=precision, **length)
     for name, why in left_out.items():
         say(f"left out: {name}: {why}")
     if not arms:
@@ -85,7 +86,7 @@ def compare(
         "settings": {arm.name: arm.request.settings for arm in arms},
         "encoders": {arm.name: arm.encoder for arm in arms},
     }
-    source = Source.of(data, samples, root=data_root, labels=labels, columns=columns)
+    source = Source.of(data, samples, root=data_root, labels=labels, columns=columns, reading=reading)
     grid = Grid(folder, "comparison", asked, source, Scoring(tuple(map(address, chosen)), device, role))
     cells = grid.fill(arms, seeds, say, progress, jobs)
     _, test, part, note = samples.held_out()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from leaven.api import options
+from leaven.api.open import reading_of
 from leaven.api.write import check_suffix
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
@@ -46,16 +47,17 @@ def inspect(
     """
     check_suffix(sheet, ".png", "a contact sheet is", "--sheet")
     before, decoded = load(), partial(progress, "decoded")
-    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=decoded)
+    reading, rest = reading_of(settings)
+    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=decoded)
     spec = next(iter(opened.spec.roles.values()))
     other = None
     if against is not None:
-        other = open_data(against, root=data_root, size=size, channels=modality_of(spec).open_options(spec).get("channels"), progress=decoded)
+        other = open_data(against, root=data_root, progress=decoded, **{**modality_of(spec).open_options(spec), "size": size})
     given = {
         "data": data, "method": None if method == "auto" else method, "encoder": None if encoder == "auto" else encoder, "batch": batch, "size": size,
         "labels": labels, "columns": columns, "settings": settings or None, "device": None if device == "auto" else device, "data_root": data_root,
     }  # fmt: skip
-    request = Request(method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), device=device)
+    request = Request(method, encoder, seconds(budget), epochs, steps, batch, size, rest, device=device)
     inspection = inspect_data(opened, request, given=given, against=other, before=before, say=say)
     if sheet is not None and not copies_sheet(Path(sheet), inspection, opened, other):
         say(f"no copies to show: {sheet} is not written")

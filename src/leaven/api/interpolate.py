@@ -59,6 +59,6 @@ def end_of(sample: Any, opened: Opened | None, encoder: Encoder) -> Value:
     """One sample to begin or end at."""
     if opened is not None:
         return read_query(sample, opened.data, opened.samples, encoder).value
-    name, value = encoder.modality.query(sample, encoder.input.shape)
+    name, value = encoder.modality.query(sample, encoder.input)
     check_input(encoder, encoder.modality.spec(value, torch.arange(1)), name)
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder, describe_encoder
 from leaven.evaluation.features import check_input
 from leaven.modalities import Value
+from leaven.modalities.decoding import Reading
 from leaven.run import Run
 from leaven.training.trained import data_role, load_encoder_of
 from leaven.vectors import SHARD_BYTES, Origin, contents_hash, rows_in, weights_hash
@@ -70,6 +71,13 @@ def open_for(
     check_input(encoder, opened.spec.roles[read], where=opened.name)
     describe_unused(opened, say)
     return Opened(run, encoder, opened, read)
+
+
+def reading_of(settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Which settings say how files are read, and the others."""
+    names = {field.name for field in fields(Reading)}
+    parts = tuple({name: value for name, value in (settings or {}).items() if (name in names) == read} for read in (True, False))
+    return parts[0], parts[1]
 
 
 def describe_data(data: DataSet, say: Say) -> None:

@@ -106,7 +106,12 @@ Steps = Annotated[int | None, Option("How long: optimiser steps.", least=1)]
 Batch = Annotated[int | None, Option("Samples per step, over all devices and micro-batches.", least=1)]
 Settings = Annotated[
     Mapping[str, Any] | None,
-    Option("A hyper-parameter: name=value; views., recipe. and encoder. reach into parts.", flags=("--set",), many=True, read=assignments),
+    Option(
+        "A hyper-parameter: name=value; views., recipe. and encoder. reach into parts; pages, background and range say how pictures are read.",
+        flags=("--set",),
+        many=True,
+        read=assignments,
+    ),
 ]
 Seed = Annotated[int, Option("Seed of everything random.")]
 Precision = Annotated[str, Option("auto, fp32, bf16 or fp64.", values=("auto", "fp32", "bf16", "fp64"))]

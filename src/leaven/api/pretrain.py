@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from leaven.api import options
-from leaven.api.open import describe_data
+from leaven.api.open import describe_data, reading_of
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.data.dataset import singly
@@ -66,7 +66,8 @@ def pretrain(
     kind = find_method(method)
     if kind.continues:
         raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
-    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    reading, settings = reading_of(settings)
+    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=partial(progress, "decoded"))
     describe_data(opened, say)
     copies = len(opened) - len(opened.hashes.unique())
     if len(opened) > 1 and copies == len(opened) - 1:
@@ -82,7 +83,7 @@ def pretrain(
         opened = pooled
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
     request = Request(
-        method, encoder, seconds(budget), epochs, steps, batch, size, dict(settings or {}), seed, precision, device, devices, accumulate, keep_going,
+        method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
         accept_data, checkpoint_seconds, tuple(track),
     )  # fmt: skip
     try:

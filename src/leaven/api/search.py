@@ -103,5 +103,5 @@ def read_question(query: Any, opened: Opened, readers: Sequence[Encoder], role: 
     if row is not None:
         value = opened.data.rows[data_role(opened.data.spec, reader, role)]
         return Query(name_of(opened.data, row), value[torch.tensor([row])]), reader  # its own other half may be found
-    name, sample = reader.modality.query(query, reader.input.shape)
+    name, sample = reader.modality.query(query, reader.input)
     return Query(name, sample), reader

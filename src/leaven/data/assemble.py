@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from leaven.data.sources.text_files import encodes, is_number
 from leaven.data.splits import split_rows
 from leaven.errors import UserError
 from leaven.modalities import Geometry, Strings, Text, Value, Vector, modality_of
-from leaven.modalities.content import content_hash
-from leaven.modalities.picture_files import stored_shape
+from leaven.modalities.content import content_hash, evenly_spaced
+from leaven.modalities.decoding import Reading, survey
+from leaven.modalities.picture_files import Source
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Options:
     channels: int | None = None
     labels: Any = None
     columns: Mapping[str, str] | None = None
+    reading: Reading = field(default_factory=Reading)
     cache_dir: str | Path | None = None
     progress: Progress | None = None
 
@@ -60,7 +62,7 @@ def assemble(
     """
     listings = {role: listing for role, listing in roles.items() if isinstance(listing, Listing)}
     first = next((listing for listing in listings.values() if listing.kind == "pictures"), next(iter(listings.values()), None))
-    values = as_values(name, {role: array for role, array in roles.items() if role not in listings}, options)
+    values = as_values(name, {role: array for role, array in roles.items() if role not in listings}, options, splits)
     from_source = first is not None and (options.labels is None or isinstance(options.labels, str | Path))
     if first is None:
         if options.columns:
@@ -105,17 +107,18 @@ def assemble(
         files=None if names is None else [names[row] for row in kept],
         broken=[Broken("" if names is None else names[row], why[row]) for row in sorted(why)],
         unused=unused,
-        notes=tuple(dict.fromkeys([note for listing in listings.values() for note in listing.notes] + list(labels.notes))),
+        notes=tuple(dict.fromkeys([*notes_of(listings), *notes_of(parts), *labels.notes])),
         listing=first if first is not None and first.kind == "pictures" else None,
     )
 
 
-def as_values(name: str, roles: Mapping[str, Any], options: Options) -> dict[str, Value]:
+def as_values(name: str, roles: Mapping[str, Any], options: Options, splits: Sequence[str | None] | None) -> dict[str, Value]:
     """Typed values at the size asked for, inputs before targets; what lies in pictures that are resized moves along."""
+    train = None if splits is None else rows_to_train_on(splits)
     values: dict[str, Value] = {}
     geometry: Geometry | None = None
     for role, array in roles.items():
-        value = as_value(array, f"{name}, role {role}")
+        value = as_value(array, f"{name}, role {role}", options.reading, train)
         values[role] = modality_of(value).resized(value, options.size, options.channels)
         geometry = geometry or modality_of(value).resizing(value, values[role])
     ordered = sorted(values.items(), key=lambda item: modality_of(item[1]).target)
@@ -132,8 +135,8 @@ def part_of(listing: Listing, options: Options) -> Part:
     if not listing.names:
         raise UserError("there are no samples in it", where=getattr(listing, "place", listing.root))
     if listing.kind == "pictures":
-        side, channels = stored_shape(listing.sample(), options.size, options.channels)
-        return stored(listing, side, channels, cache_dir=options.cache_dir, progress=options.progress)
+        form, notes = survey(listing.sample(), options.size, options.channels, options.reading, lambda most: to_train_on(listing, most))
+        return replace(stored(listing, form, cache_dir=options.cache_dir, progress=options.progress), notes=tuple(notes))
     is_text, cells = listing.kind == "text", listing.contents()
     faults = [listing.faults.get(row) or (fault_of_text(cell) if is_text else fault_of_number(cell)) for row, cell in enumerate(cells)]
     usable = [row for row, fault in enumerate(faults) if not fault]
@@ -144,6 +147,22 @@ def part_of(listing: Listing, options: Options) -> Part:
         value = Vector(torch.tensor([float(cells[row]) for row in usable], dtype=torch.float32)[:, None])
     broken = [(row, fault) for row, fault in enumerate(faults) if fault]
     return Part(value, np.array(usable, np.int64), broken, content_hashes({"x": value}))
+
+
+def notes_of(parts: Mapping[str, Listing] | Mapping[str, Part]) -> list[str]:
+    return [note for part in parts.values() for note in part.notes]
+
+
+def rows_to_train_on(splits: Sequence[str | None]) -> Tensor:
+    """The rows of the train split, else those of no split, else all."""
+    rows = split_rows(splits)
+    return next((rows[name] for name in ("train", "other") if name in rows), torch.arange(len(splits)))
+
+
+def to_train_on(listing: Listing, most: int) -> list[Source]:
+    """About so many pictures to train on, evenly spaced."""
+    rows = rows_to_train_on(listing.splits())
+    return list(listing.sample(most)) if len(rows) == len(listing.names) else listing.sources(rows[evenly_spaced(len(rows), most)].tolist())
 
 
 def fault_of_text(cell: Any) -> str:

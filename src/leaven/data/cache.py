@@ -25,7 +25,8 @@ from leaven.data.undecoded import Undecoded
 from leaven.errors import UserError
 from leaven.modalities import Pixels
 from leaven.modalities.content import content_hash, digest, evenly_spaced
-from leaven.modalities.picture_files import Source, Unusable, decode, quiet
+from leaven.modalities.decoding import Stored, decode
+from leaven.modalities.picture_files import Source, Unusable, quiet
 
 FORMAT = 1
 CHUNK = 64
@@ -51,33 +52,32 @@ def cache_limit() -> int:
     return int(float(size[1]) * 1000 ** " KMGT".index(size[2] or " "))
 
 
-def stored(listing: Listing, side: int, channels: int, *, cache_dir: str | Path | None = None, progress: Progress | None = None) -> Part:
-    """The listing's pictures at (channels, side, side), mapped read-only: decoded now, or found in the cache.
+def stored(listing: Listing, form: Stored, *, cache_dir: str | Path | None = None, progress: Progress | None = None) -> Part:
+    """The listing's pictures in this form, mapped read-only: decoded now, or found in the cache.
 
     Where they would take more than the cache's limit, each is decoded once to find the broken ones, and again whenever it is selected. Pictures that
     were not used for longest make room for new ones. Safe in several processes at once: each builds beside and renames, the first wins.
     Raises UserError when no picture can be used, the disk is full or the cache folder cannot be written.
     """
     limit = cache_limit()
-    keep = len(listing.names) * channels * side * side <= limit
-    name = digest((FORMAT, side, channels, keep, listing.identity()))
-    entry = Entry(listing, side, channels, keep, cache_folder(cache_dir) / "pictures" / name)
+    keep = len(listing.names) * form.nbytes <= limit
+    name = digest((FORMAT, form, keep, listing.identity()))
+    entry = Entry(listing, form, keep, cache_folder(cache_dir) / "pictures" / name)
     return entry.load() or entry.build(limit, progress)
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One folder of the cache: the pictures of one listing at one size. keep: with their pixels."""
+    """One folder of the cache: the pictures of one listing in one form. keep: with their pixels."""
 
     listing: Listing
-    side: int
-    channels: int
+    form: Stored
     keep: bool
     folder: Path
 
     def load(self) -> Part | None:
         """What the folder holds, or None when it is absent or damaged."""
-        total, shape = len(self.listing.names), (self.channels, self.side, self.side)
+        total = len(self.listing.names)
         try:
             meta = json.loads((self.folder / "meta.json").read_text())
             hashes, kept = np.load(self.folder / "hashes.npy"), np.load(self.folder / "kept.npy")
@@ -87,8 +87,8 @@ class Entry:
                 pixels = np.load(self.folder / "pixels.npy", mmap_mode="r")
                 whole = (
                     whole
-                    and pixels.shape == (len(kept), *shape)
-                    and pixels.dtype == np.uint8
+                    and pixels.shape == (len(kept), *self.form.shape)
+                    and pixels.dtype == self.form.dtype
                     and all(content_hash(pixels[row].tobytes()) == hashes[row] for row in evenly_spaced(len(kept), 16))
                 )
             os.utime(self.folder / "meta.json")  # used now
@@ -98,12 +98,12 @@ class Entry:
             return None
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not writable.*")
-            samples: Any = torch.from_numpy(pixels) if self.keep else Undecoded(self.listing, kept, self.side, self.channels)
-        return Part(Pixels(samples), kept, broken, torch.from_numpy(hashes))
+            samples: Any = torch.from_numpy(pixels) if self.keep else Undecoded(self.listing, kept, self.form)
+        return Part(Pixels(samples, self.form.reading.to_dict()), kept, broken, torch.from_numpy(hashes))
 
     def build(self, limit: int, progress: Progress | None) -> Part:
         total = len(self.listing.names)
-        needed = total * self.channels * self.side * self.side if self.keep else 0
+        needed = total * self.form.nbytes if self.keep else 0
         parent = self.folder.parent
         building: Path | None = None
         try:
@@ -139,8 +139,8 @@ class Entry:
         broken: list[tuple[int, str]] = []
         total = len(self.listing.names)
         target = folder / "pixels.npy" if self.keep else Path(os.devnull)
-        with target.open("wb") as stream, contextlib.closing(_decoded(self.listing, self.side, self.channels)) as results:
-            start = _write_header(stream, (total, self.channels, self.side, self.side))
+        with target.open("wb") as stream, contextlib.closing(_decoded(self.listing, self.form)) as results:
+            start = _write_header(stream, total, self.form)
             for row, result in enumerate(results):
                 if isinstance(result, str):
                     broken.append((row, result))
@@ -152,7 +152,7 @@ class Entry:
                     progress(row + 1, total)
             if self.keep:
                 stream.seek(0)
-                if _write_header(stream, (len(hashes), self.channels, self.side, self.side)) != start:
+                if _write_header(stream, len(hashes), self.form) != start:
                     raise RuntimeError("the header of pixels.npy changed its length")
         np.save(folder / "hashes.npy", np.array(hashes, np.int64))
         np.save(folder / "kept.npy", np.delete(np.arange(total), [row for row, _ in broken]))
@@ -177,19 +177,19 @@ class Entry:
                 shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink()
 
 
-def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> int:
-    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+def _write_header(stream: BinaryIO, count: int, form: Stored) -> int:
+    np.lib.format.write_array_header_1_0(stream, {"descr": form.dtype.str, "fortran_order": False, "shape": (count, *form.shape)})
     return stream.tell()
 
 
-def _decoded(listing: Listing, side: int, channels: int) -> Generator[tuple[bytes, int] | str, None, None]:
+def _decoded(listing: Listing, form: Stored) -> Generator[tuple[bytes, int] | str, None, None]:
     """Each picture's bytes and hash, or why it cannot be used, in order; with few of them in memory at a time."""
 
     def work(sources: list[Source]) -> list[tuple[bytes, int] | str]:
         results: list[tuple[bytes, int] | str] = []
         for source in sources:
             try:
-                data = decode(source, side, channels).tobytes()
+                data = decode(source, form).tobytes()
                 results.append((data, content_hash(data)))
             except Unusable as reason:
                 results.append(str(reason))

@@ -25,6 +25,7 @@ from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
 from leaven.modalities import Value
 from leaven.modalities.counts import is_sparse
+from leaven.modalities.decoding import Reading
 
 CLASS_VALUES = 100_000  # values of a column by which it is judged, at most
 
@@ -37,6 +38,7 @@ def open_data(
     channels: int | None = None,
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
+    reading: Mapping[str, Any] | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
 ) -> DataSet:
@@ -50,21 +52,23 @@ def open_data(
         texts, paths or PIL pictures; a torch or Hugging Face data set; a Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
-    channels: 1 or 3. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3.
+    channels: of pictures. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3; or as many as most of them have.
     labels: None (those that the source plainly has), "folder", a csv file (file,label), a table's column, or N classes.
     columns: role -> column of a table; "first+second" takes the samples of both. Default: x is the first column of pictures, else that of texts;
         two columns of sentences are a and b.
+    reading: how picture files are read: `pages` (first, middle, all, channels), `background` (white, black, grey) and `range` (low, high); see
+        `Reading`. Default: chosen from the data, and said in its notes.
     cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
         larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
     Broken pictures, empty texts, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds
     nothing usable, or an option does not fit.
     """
-    if channels not in (None, 1, 3):
-        raise UserError(f"channels must be 1 or 3, not {channels}")
+    if channels is not None and channels < 1:
+        raise UserError(f"channels must be at least 1, not {channels}")
     if size is not None and size < 1:
         raise UserError(f"size must be at least 1 pixel, not {size}")
-    options = Options(size, channels, labels, columns, cache_dir, progress)
+    options = Options(size, channels, labels, columns, Reading.of(reading or {}), cache_dir, progress)
     if isinstance(source, DataSet):
         return source if labels is None else source.with_labels(labels)
     if isinstance(source, str | os.PathLike):
@@ -88,7 +92,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
         raise UserError("no such file or folder", where=path)
     place = named.data_root(root)
     folder = named.find_folder(text, place)
-    if folder is not None and (arrays.find_idx(folder) or Kinds.of(folders.walk(folder)).usable):
+    if folder is not None and (arrays.find_idx(folder) or Kinds.of(folder, folders.walk(folder)).usable):
         return _path(folder, options)
     if place is not None and (known := named.from_torchvision(text, [place, *([folder] if folder else [])])):
         x, y, splits, names = known
@@ -117,12 +121,15 @@ def _path(path: Path, options: Options) -> DataSet:
 
 def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet:
     """Pictures, tables, texts or an array file, whichever these files are; where pictures and tables lie together, the more numerous."""
-    files = Kinds.of(names)
+    files = Kinds.of(root, names)
     files.check_sounds(root)
-    if len(files.pictures) > len(files.tables):
+    pictures = files.pictures or files.pictures_in_arrays(root)
+    if len(pictures) > len(files.tables):
         if options.columns:
             raise UserError("columns are for tables; these are picture files", where=root, hint=f"the folder holds {folders.kinds(names)}")
-        return assemble(name, {"x": Folder(root, files.pictures)}, options, unused=files.unused(files.pictures))
+        every = options.reading.pages == "all"
+        folder = Folder.of_pages(root, pictures) if every else Folder(root, pictures)
+        return assemble(name, {"x": folder}, options, unused=files.unused(pictures))
     if files.arrays and not files.tables:
         first = root / files.arrays[0]
         if len(files.arrays) > 1:
@@ -159,7 +166,7 @@ def class_columns(path: Path, used: Collection[str] = ()) -> list[str]:
     used: columns that hold the samples.
     """
     root, names = (path.parent, [path.name]) if path.is_file() else (path, folders.walk(path) if path.is_dir() else [])
-    table = Kinds.of(names).table(root)
+    table = Kinds.of(root, names).table(root)
     if table is None:
         return []
     used = {*(used or table.usual_roles().values()), *ABOUT}
@@ -228,7 +235,7 @@ def _are_texts(value: Any) -> bool:
 
 def _samples(role: str, source: Any, label: Any, group: torch.Tensor | None, options: Options) -> DataSet:
     """A data set whose samples are objects."""
-    x, labels, broken = samples.read_samples(source, options.size, options.channels, options.progress)
+    x, labels, broken = samples.read_samples(source, options.size, options.channels, options.reading, options.progress)
     numbered = labeling.number(labels, getattr(source, "classes", ())) if label is None else labeling.number(label)
     unused = [f"the keys {folders.listed(keys)}"] if (keys := samples.unused(source[0])) else []
     names = [f"#{row}" for row in range(len(source))]

@@ -13,7 +13,8 @@ from torch import Tensor
 from leaven.data.sources.listing import Listing
 from leaven.errors import UserError
 from leaven.modalities import LazyTensor
-from leaven.modalities.picture_files import Unusable, decode, quiet
+from leaven.modalities.decoding import Stored, decode
+from leaven.modalities.picture_files import Unusable, quiet
 
 
 @cache
@@ -23,22 +24,22 @@ def decoders() -> ThreadPoolExecutor:
 
 
 class Undecoded(LazyTensor):
-    """(N, C, S, S) uint8 pictures of a listing, each decoded when it is selected. kept: (N,) rows of the listing, all known to be whole."""
+    """(N, C, S, S) pictures of a listing, each decoded when it is selected. kept: (N,) rows of the listing, all known to be whole."""
 
     costly = True
 
-    def __init__(self, listing: Listing, kept: np.ndarray, side: int, channels: int):
-        self.listing, self.kept, self.side, self.channels = listing, kept, side, channels
-        self.shape, self.dtype = torch.Size((len(kept), channels, side, side)), torch.uint8
+    def __init__(self, listing: Listing, kept: np.ndarray, form: Stored):
+        self.listing, self.kept, self.form = listing, kept, form
+        self.shape, self.dtype = torch.Size((len(kept), *form.shape)), torch.float32 if form.deep else torch.uint8
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         rows = self.kept[index.cpu().numpy() if isinstance(index, Tensor) else index].tolist()
-        pixels = np.empty((len(rows), self.channels, self.side, self.side), np.uint8)
+        pixels = np.empty((len(rows), *self.form.shape), self.form.dtype)
 
         def place(start: int, stop: int) -> None:
             for number, source in enumerate(self.listing.sources(rows[start:stop]), start):
                 try:
-                    pixels[number] = decode(source, self.side, self.channels)
+                    pixels[number] = decode(source, self.form)
                 except Unusable as reason:
                     hint = "it was whole when the data was first opened; restore it, or run the command again to have it set aside"
                     raise UserError(f"a picture can no longer be read: {reason}", where=self.listing.names[rows[number]], hint=hint) from None
@@ -50,4 +51,4 @@ class Undecoded(LazyTensor):
         return torch.from_numpy(pixels)
 
     def take(self, rows: np.ndarray) -> Undecoded:
-        return Undecoded(self.listing, self.kept[rows], self.side, self.channels)
+        return Undecoded(self.listing, self.kept[rows], self.form)

@@ -38,7 +38,7 @@ def read_query(asked: Any, data: DataSet, value: Value, encoder: Encoder) -> Que
     """
     if not isinstance(asked, np.ndarray | Tensor) and (row := row_of(asked, data)) is not None:
         return Query(name_of(data, row), value[torch.tensor([row])], row)
-    name, sample = encoder.modality.query(asked, tuple(value.shape[0]))
+    name, sample = encoder.modality.query(asked, encoder.modality.spec(value, torch.arange(1)))
     check_input(encoder, encoder.modality.spec(sample, torch.arange(1)), "the query")
     return Query(name, sample)
 

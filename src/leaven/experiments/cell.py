@@ -39,16 +39,26 @@ class Source:
     root: str | Path | None = None
     labels: Any = None
     columns: Mapping[str, str] | None = None
+    reading: Mapping[str, Any] | None = None
     rows: Tensor | None = None
 
     @classmethod
-    def of(cls, data: Any, opened: DataSet, *, root: str | Path | None, labels: Any, columns: Mapping[str, str] | None) -> Source:
+    def of(
+        cls,
+        data: Any,
+        opened: DataSet,
+        *,
+        root: str | Path | None,
+        labels: Any,
+        columns: Mapping[str, str] | None,
+        reading: Mapping[str, Any] | None = None,
+    ) -> Source:
         """What a user gave by name or as a list goes to the processes as it is; anything else, as it was opened."""
-        return cls(data, root, labels, columns) if isinstance(data, str | os.PathLike | list | tuple) else cls(opened)
+        return cls(data, root, labels, columns, reading) if isinstance(data, str | os.PathLike | list | tuple) else cls(opened)
 
     def open(self, **options: Any) -> DataSet:
         """options: further arguments of `open_data`."""
-        opened = open_data(self.data, root=self.root, labels=self.labels, columns=self.columns, **options)
+        opened = open_data(self.data, root=self.root, labels=self.labels, columns=self.columns, **{"reading": self.reading, **options})
         return opened if self.rows is None else opened.subset(self.rows)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leaven.encoders import Encoder, TextEncoder, describe_encoder
 from leaven.errors import UserError
-from leaven.exporters.target import Target
+from leaven.exporters.target import Target, of_files
 
 LARGEST = 2_000_000_000  # bytes; what one protobuf message holds is a little more
 
@@ -50,7 +50,7 @@ class Onnx(Target):
         with without_chatter(), encoder.padded() if isinstance(encoder, TextEncoder) else nullcontext():
             try:
                 program = torch.onnx.export(
-                    encoder, (example,), dynamo=True, opset_version=self.opset, input_names=[modality.export_name],
+                    of_files(encoder), (example,), dynamo=True, opset_version=self.opset, input_names=[modality.export_name],
                     output_names=["features"],
                     dynamic_shapes=(dynamic,), verbose=False,
                 )  # fmt: skip
@@ -67,7 +67,9 @@ class Onnx(Target):
         """The model's metadata: what goes in, what comes out, where it comes from."""
         input, described = encoder.input, describe_encoder(encoder)
         taken = encoder.modality.export_format
-        if self.pixels == "float":
+        if edges := encoder.modality.file_range(input):
+            taken = taken.replace("uint8 0-255", f"float32, the numbers of the files, of which {edges[0]:g} to {edges[1]:g} count")
+        elif self.pixels == "float":
             taken = taken.replace("uint8 0-255", "float 0-1")
         return {
             "leaven": version("leaven"),

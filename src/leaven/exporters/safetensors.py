@@ -7,7 +7,7 @@ from torch import Tensor
 
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder
-from leaven.exporters.target import Target
+from leaven.exporters.target import Target, of_files
 
 
 class Safetensors(Target):
@@ -17,4 +17,4 @@ class Safetensors(Target):
         save_encoder(out, encoder)
 
     def read(self, out: Path) -> Callable[[Tensor], Tensor]:
-        return load_encoder(out)
+        return of_files(load_encoder(out))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leaven.encoders import Encoder
 from leaven.errors import UserError
@@ -94,12 +94,30 @@ class Target(ABC):
         return differences[-1]
 
 
+class OfFiles(nn.Module):
+    """An encoder that takes the numbers of files where these are scaled before it sees them: low becomes 0, high becomes 1."""
+
+    def __init__(self, encoder: nn.Module, low: float, high: float):
+        super().__init__()
+        self.encoder, self.low, self.high = encoder, low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.encoder(((x - self.low) / (self.high - self.low)).clamp(0, 1))
+        return features
+
+
+def of_files(encoder: Encoder) -> nn.Module:
+    """The encoder as what is exported: from the numbers of files to features."""
+    edges = encoder.modality.file_range(encoder.input)
+    return encoder if edges is None else OfFiles(encoder, *edges)
+
+
 @torch.no_grad()
 def difference(encoder: Encoder, read: Callable[[Tensor], Tensor]) -> Difference:
     """How far a function from raw input to features is from the encoder."""
     generator = torch.Generator().manual_seed(0)
     batches = [encoder.modality.example(encoder.input, count, generator) for count in BATCHES]
-    ours, theirs = (torch.cat([features(batch) for batch in batches]) for features in (encoder, read))
+    ours, theirs = (torch.cat([features(batch) for batch in batches]) for features in (of_files(encoder), read))
     absolute = (ours - theirs).abs().max()
     return Difference(absolute.item(), (absolute / ours.abs().max()).item() if absolute else 0.0)
 

@@ -30,12 +30,14 @@ class Timm(Target):
     def write(self, encoder: Encoder, out: Path) -> None:
         network: Any = copy.deepcopy(encoder.network).to(memory_format=torch.contiguous_format)
         channels = encoder.input.shape[0]
+        low, high = encoder.modality.file_range(encoder.input) or (0.0, 1.0)
+        mean, std = encoder.input.mean or (0.0,) * channels, encoder.input.std or (1.0,) * channels
         network.pretrained_cfg = {
             "architecture": encoder.arguments["model"],
             "num_classes": 0,
             "input_size": encoder.input.shape,
-            "mean": encoder.input.mean or (0.0,) * channels,
-            "std": encoder.input.std or (1.0,) * channels,
+            "mean": tuple(low + value * (high - low) for value in mean),
+            "std": tuple(value * (high - low) for value in std),
             "crop_pct": 1.0,
             "crop_mode": "center",
             "interpolation": "bicubic",
@@ -46,7 +48,7 @@ class Timm(Target):
     def read(self, out: Path) -> Callable[[Tensor], Tensor]:
         network: Any = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
         mean, std = (Tensor(network.pretrained_cfg[name]).view(-1, 1, 1) for name in ("mean", "std"))
-        return lambda pixels: network((pixels / 255 - mean) / std)
+        return lambda pixels: network(((pixels / 255 if pixels.dtype == torch.uint8 else pixels) - mean) / std)
 
 
 def has_small_stem(network: Any) -> bool:

@@ -15,6 +15,7 @@ from leaven.inspection.estimate import BUSY, rehearse
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import decoding_seconds, headers, originals
 from leaven.modalities import modality_of
+from leaven.modalities.decoding import stored_form
 from leaven.training.devices import choose_device
 from leaven.training.request import Request
 
@@ -69,7 +70,7 @@ def inspect_data(
     else:
         spec = data.spec.roles[shown or next(iter(data.spec.roles))]
         advice, steps = advise(request, pace, spec, given, why)
-        decoding = decoding_seconds(files, len(data), spec.shape[1], spec.shape[0]) if files else 0.0
+        decoding = decoding_seconds(files, len(data), stored_form(spec)) if files else 0.0
         estimate = pace.to_dict(steps, decoding, not data.undecoded)
     warnings = list(cautions(contents))
     if pace is not None and before > BUSY:

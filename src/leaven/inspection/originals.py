@@ -1,19 +1,18 @@
 """The picture files that samples came from: their formats and sizes, and how long decoding them takes."""
 
 import contextlib
-import io
 import os
 import time
 from collections import Counter
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from leaven.data import DataSet
 from leaven.data.undecoded import decoders
 from leaven.modalities.content import content_hash, evenly_spaced
-from leaven.modalities.picture_files import FORMATS, Source, Unusable, decode, quiet
+from leaven.modalities.decoding import Stored, decode
+from leaven.modalities.picture_files import Source, Unusable, opened, quiet
 
 HEADERS = 4096
 DECODED, DECODED_TOGETHER, DECODING_SECONDS = 512, 16, 1.0
@@ -26,15 +25,13 @@ def originals(data: DataSet) -> list[Source]:
 
 def headers(sources: list[Source]) -> tuple[dict[str, int], dict[str, Any] | None]:
     """(pictures by format, sizes) of what their headers say: read, and min, median and max of width and height in pixels; None for no pictures."""
-    Image.init()
-    known = [name for name in FORMATS if name in Image.OPEN]
     formats: Counter[str] = Counter()
     sides = []
     with quiet():
         for source in sources:
-            with contextlib.suppress(Exception), _opened(source, known) as picture:  # what has gone since it was decoded is not counted
-                formats[picture.format or "?"] += 1
-                sides.append(picture.size)
+            with contextlib.suppress(Unusable), opened(source) as file:  # what has gone since it was decoded is not counted
+                formats[file.format] += 1
+                sides.append(file.size)
     if not sides:
         return {}, None
     sizes: dict[str, Any] = {"read": len(sides)}
@@ -43,19 +40,13 @@ def headers(sources: list[Source]) -> tuple[dict[str, int], dict[str, Any] | Non
     return dict(formats.most_common()), sizes
 
 
-def _opened(source: Source, formats: list[str]) -> Image.Image:
-    if isinstance(source, Image.Image):
-        return source
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
-
-
-def decoding_seconds(sources: list[Source], count: int, side: int, channels: int) -> float:
+def decoding_seconds(sources: list[Source], count: int, form: Stored) -> float:
     """How long decoding `count` pictures takes on all cores, from decoding up to 512 of them, for about a second."""
 
     def work(part: list[Source]) -> None:
         for source in part:
             with contextlib.suppress(Unusable):  # it has changed since it was opened
-                content_hash(decode(source, side, channels).tobytes())
+                content_hash(decode(source, form).tobytes())
 
     with quiet():
         begin = time.perf_counter()

@@ -238,8 +238,8 @@ class Modality:
         """Whether a query is plainly of this modality, where samples of another could be meant."""
         return hasattr(query, "shape")
 
-    def query(self, query: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
-        """(name, one sample) from what a user asks for: a file, a text or an array of one sample. shape: of the samples that are searched.
+    def query(self, query: Any, spec: InputSpec) -> tuple[str, Value]:
+        """(name, one sample) from what a user asks for: a file, a text or an array of one sample. spec: of the samples that are searched.
 
         Raises UserError for anything else.
         """
@@ -256,9 +256,13 @@ class Modality:
     # --- other programs ---
 
     def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:
-        """(count, ...) random raw input as an encoder takes it, spread as the training data is."""
+        """(count, ...) random raw input as files hold it, spread as the training data is."""
         numbers = torch.randn(count, *spec.shape, generator=generator)
         return numbers * torch.tensor(spec.std or 1.0) + torch.tensor(spec.mean or 0.0)
+
+    def file_range(self, spec: InputSpec) -> tuple[float, float] | None:
+        """The numbers of files that become 0 and 1 before an encoder sees them; None where it sees the numbers of the files."""
+        return None
 
     def dynamic_length(self, spec: InputSpec) -> int | None:
         """The largest length of a sample's first dimension, where lengths differ; None where they do not."""

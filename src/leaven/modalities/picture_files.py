@@ -1,13 +1,19 @@
-"""Picture files -> square uint8 arrays of one size and one number of channels."""
+"""Picture files: which there are, and what is in them, page by page, before anything is resized."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import io
-import statistics
 import warnings
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,16 +23,37 @@ from leaven.errors import UserError
 # Formats that Pillow decodes by itself; EPS and WMF would start other programs.
 FORMATS = (
     *("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "PCX"),
-    *("TGA", "ICO", "ICNS", "SGI", "QOI", "DDS", "PSD", "SUN", "XBM", "XPM"),
+    *("TGA", "ICO", "ICNS", "SGI", "QOI", "DDS", "PSD", "SUN", "XBM", "XPM", "HEIF", "JXL"),
 )
+PLUGINS = {"heic": "pillow-heif", "heif": "pillow-heif", "hif": "pillow-heif", "jxl": "pillow-jxl-plugin"}
+MODULES = {"pillow-heif": "pillow_heif", "pillow-jxl-plugin": "pillow_jxl"}
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+STACKS = ("TIFF", "GIF", "WEBP", "PNG", "AVIF")  # whose pages or frames are samples of their own; in MPO or ICO they are previews
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by the orientation tag of TIFF
+    2: np.fliplr,
+    3: lambda values: np.rot90(values, 2),
+    4: np.flipud,
+    5: lambda values: values.swapaxes(0, 1),
+    6: lambda values: np.rot90(values, -1),
+    7: lambda values: np.rot90(values.swapaxes(0, 1), 2),
+    8: np.rot90,
+}
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+HEAD = 32  # bytes by which Pillow knows a format
 PIXEL_LIMIT = 64_000_000
-SURVEY = 512
-NATIVE_LIMIT = 64
-DEFAULT_SIZE = 96
-MARGIN = 1.15  # pictures are stored a little above training size, so that crops have something to choose from
+FLAT_TAIL = 1 / 4  # of the rows of a JPEG that ends too early: more than that is missing
 PASSING_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 
-Source = Path | bytes | Image.Image
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a file that has several, from 0."""
+
+    file: Path
+    number: int
+
+
+Source = Path | bytes | Image.Image | Page
 
 
 class Unusable(Exception):
@@ -34,15 +61,22 @@ class Unusable(Exception):
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
+    """What can be read here: some builds of Pillow lack some, and MPO opens as JPEG. The plugins for HEIC and JPEG XL are used where they are."""
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)  # some builds of Pillow lack some; MPO opens as JPEG
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_jxl")
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @cache
 def extensions() -> frozenset[str]:
     """Lower-case file endings, with the dot, that count as pictures."""
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
+    formats()
+    known = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
+    return frozenset(known | {f".{ending}" for ending in PLUGINS})
 
 
 def is_picture_file(path: object) -> bool:
@@ -50,48 +84,280 @@ def is_picture_file(path: object) -> bool:
     return isinstance(path, str | Path) and Path(path).suffix.lower() in extensions() and Path(path).expanduser().is_file()
 
 
-def decode(source: Source, side: int, channels: int) -> np.ndarray:
-    """(channels, side, side) uint8: short side resized to `side`, then the centre. EXIF rotation is applied, transparency lies on white.
-
-    Raises Unusable with the reason.
-    """
+def looks_like_a_picture(file: Path) -> bool:
+    """Whether a file begins as pictures do, whatever its name is."""
     try:
-        with _open(source) as picture:
-            picture.draft(None, (2 * side, 2 * side))
-            picture.load()
-            with contextlib.suppress(Exception):  # a damaged EXIF block does not make the pixels unusable
-                ImageOps.exif_transpose(picture, in_place=True)
-            plain = _plain(picture, channels)
-            if plain.size != (side, side):
-                plain = ImageOps.fit(plain, (side, side), Image.Resampling.BICUBIC)
-            array = np.asarray(plain)
-        return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+        with file.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError:
+        return False
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
+        return True
+    for name in formats():
+        accept = Image.OPEN[name][1]
+        if accept is not None and name not in ("TGA", "PCX"):  # their beginnings say too little
+            with contextlib.suppress(Exception):  # fewer bytes than it looks at
+                if accept(head) is True:
+                    return True
+    return False
+
+
+class PictureFile(ABC):
+    """A picture that is open.
+
+    format: its name. size: width and height of its largest page. pages: the numbers of the pages of that size. smaller: how many others there are.
+    bands: numbers for each pixel, without transparency. deep: whether they have more than 8 bits. grey: whether it has no colour. transparent:
+    whether parts may be.
+    """
+
+    format: str
+    size: tuple[int, int]
+    pages: list[int]
+    smaller = 0
+    bands: int
+    deep = grey = transparent = False
+
+    @abstractmethod
+    def load(self, page: int, side: int) -> Image.Image | np.ndarray:
+        """A page as a picture of 8 bits, or as numbers (H, W, bands). side: to which it will be shrunk."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class PillowFile(PictureFile):
+    """What Pillow reads."""
+
+    def __init__(self, picture: Image.Image, source: Source):
+        self.picture, self.source, self.format = picture, source, picture.format or "?"
+        count = getattr(picture, "n_frames", 1) if self.format in STACKS else 1
+        differ = count > 1 and self.format == "TIFF"
+        sizes = {page: self._size(page) if differ else picture.size for page in range(count)}
+        self.size = max(sizes.values(), key=lambda size: size[0] * size[1])
+        self.pages = [page for page, size in sizes.items() if size == self.size]
+        self.smaller = count - len(self.pages)
+        self.deep = picture.mode == "F" or picture.mode.startswith("I")
+        self.grey = _is_grey(picture)
+        self.bands = 1 if self.grey else 3
+        self.transparent = not self.deep and picture.has_transparency_data
+
+    def _size(self, page: int) -> tuple[int, int]:
+        self.picture.seek(page)
+        return self.picture.size
+
+    def load(self, page: int, side: int) -> Image.Image | np.ndarray:
+        if page or len(self.pages) > 1:
+            self.picture.seek(page)
+        self.picture.draft(None, (2 * side, 2 * side))
+        try:
+            self.picture.load()
+        except OSError as error:
+            if self.format != "JPEG" or "truncated" not in str(error):
+                raise
+            self.picture = _ended_early(self.source, error)
+        with contextlib.suppress(Exception):  # a damaged EXIF block does not make the pixels unusable
+            ImageOps.exif_transpose(self.picture, in_place=True)
+        return np.asarray(self.picture)[..., None] if self.deep else self.picture
+
+    def close(self) -> None:
+        self.picture.close()
+
+
+class TiffFile(PictureFile):
+    """TIFF beyond what Pillow reads in full: more than 8 bits, other numbers of bands than 1 and 3."""
+
+    format = "TIFF"
+
+    def __init__(self, source: Path | bytes):
+        from tifffile import TiffFile as Reader
+
+        self.reader = Reader(io.BytesIO(source) if isinstance(source, bytes) else source)
+        pages: list[Any] = list(self.reader.pages)
+        areas = [page.imagelength * page.imagewidth for page in pages]
+        largest = pages[int(np.argmax(areas))]
+        self.size = largest.imagewidth, largest.imagelength
+        self.pages = [number for number, area in enumerate(areas) if area == max(areas)]
+        self.smaller = len(pages) - len(self.pages)
+        self.bands = largest.samplesperpixel - any(int(kind) in (1, 2) for kind in largest.extrasamples)
+        self.grey, self.deep = self.bands == 1, largest.dtype is not None and largest.dtype.itemsize > 1
+
+    def load(self, page: int, side: int) -> np.ndarray:
+        found: Any = self.reader.pages[page]
+        values: np.ndarray = found.asarray()
+        if values.ndim == 3 and found.axes.startswith("S"):
+            values = values.transpose(1, 2, 0)
+        values = values[..., None] if values.ndim == 2 else values[..., : self.bands]
+        orientation = found.keyframe.tags.get(274)
+        return UPRIGHT.get(orientation.value if orientation else 1, np.asarray)(values)
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+class DeepPng(PictureFile):
+    """A PNG of 16 bits in colour, which Pillow reads with 8."""
+
+    format, bands, deep = "PNG", 3, True
+
+    def __init__(self, picture: Image.Image, source: Path | bytes):
+        self.size, self.pages, self.source = picture.size, [0], source
+        picture.close()
+
+    def load(self, page: int, side: int) -> np.ndarray:
+        from imagecodecs import png_decode
+
+        return np.asarray(png_decode(_content(self.source)))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class ArrayFile(PictureFile):
+    """A .npy file of one picture, (H, W), (H, W, bands) or (bands, H, W)."""
+
+    format, pages = "NPY", [0]
+
+    def __init__(self, file: Path):
+        values = np.load(file, mmap_mode="r")
+        if values.dtype.kind not in "biuf" or values.ndim not in (2, 3) or not values.size:
+            raise Unusable(f"an array of {values.dtype} of shape {values.shape} is no picture")
+        if values.ndim == 3 and channels_come_first(values.shape):
+            values = values.transpose(1, 2, 0)
+        self.values = values[..., None] if values.ndim == 2 else values
+        self.size, self.bands = (values.shape[1], values.shape[0]), self.values.shape[2]
+        self.grey, self.deep = self.bands == 1, values.dtype.itemsize > 1
+
+    def load(self, page: int, side: int) -> np.ndarray:
+        values = np.asarray(self.values)
+        return values.astype(np.uint8) * 255 if values.dtype == bool else values
+
+    def close(self) -> None:
+        del self.values
+
+
+@contextlib.contextmanager
+def opened(source: Source) -> Iterator[PictureFile]:
+    """An open picture. Raises Unusable with the reason, also for whatever its decoder raises while it is open; UserError for trouble that passes."""
+    file = None
+    try:
+        file = _open(source)
+        if file.size[0] * file.size[1] > PIXEL_LIMIT:
+            raise Unusable(f"{file.size[0]} x {file.size[1]} pixels are more than the limit of {PIXEL_LIMIT // 1_000_000} million")
+        if isinstance(source, Page):
+            file.pages = [source.number]
+        yield file
     except (Unusable, UserError):
         raise
     except Exception as error:  # decoders raise nearly anything on damaged input
         raise Unusable(_reason(error, source)) from error
+    finally:
+        if file is not None:
+            file.close()
 
 
-def stored_shape(sources: Iterable[Source], size: int | None, channels: int | None) -> tuple[int, int]:
-    """(side, channels) at which pictures are stored for training at `size`, by the headers of some of them; None: chosen.
+def all_pages(files: Sequence[Path]) -> list[list[int]]:
+    """The pages of each file; one where it cannot be read."""
 
-    Headers that cannot be read are left out. One channel is enough where none of the pictures has colour.
-    """
-    sides, grey = [], True
-    with quiet():
-        for source in sources:
-            with contextlib.suppress(Exception), _open(source) as picture:
-                sides.append(min(picture.size))
-                grey = grey and _is_grey(picture)
-    side = stored_side(statistics.median_low(sides), size) if sides else size or DEFAULT_SIZE
-    return side, channels or (1 if sides and grey else 3)
+    def pages(file: Path) -> list[int]:
+        with contextlib.suppress(Unusable), opened(file) as picture:
+            return picture.pages
+        return [0]
+
+    with quiet(), ThreadPoolExecutor() as pool:
+        return list(pool.map(pages, files))
 
 
-def stored_side(native: int, size: int | None) -> int:
-    """The native side unless it is more than 15 % above the training size; no size given: native up to 64, else 96."""
-    if size is None:
-        size = native if native <= NATIVE_LIMIT else DEFAULT_SIZE
-    return native if native <= MARGIN * size else round(MARGIN * size)
+def _open(source: Source) -> PictureFile:
+    if isinstance(source, Image.Image):
+        return PillowFile(source.copy(), source)
+    source = source.file if isinstance(source, Page) else source
+    if source == b"":
+        raise Unusable("no picture bytes")
+    if isinstance(source, Path):
+        if source.exists() and not source.is_file():  # opening a pipe would wait for ever
+            raise Unusable("not a file")
+        if source.suffix.lower() == ".npy":
+            return ArrayFile(source)
+    try:
+        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats())
+    except UnidentifiedImageError:
+        if _head(source)[:4] in TIFF_HEADS:
+            return TiffFile(source)
+        raise
+    except ValueError as error:  # more text or a larger colour profile than Pillow takes
+        if not str(error).startswith(("Decompressed data too large", "Too much memory used in text")):
+            raise
+        return PillowFile(Image.open(io.BytesIO(_without_text(_content(source))), formats=("PNG",)), source)
+    if picture.format == "TIFF" and _beyond_pillow(picture):
+        picture.close()
+        return TiffFile(source)
+    if picture.format == "PNG" and picture.mode == "RGB" and picture.tile and picture.tile[0][3] == "RGB;16B":
+        return DeepPng(picture, source)
+    return PillowFile(picture, source)
+
+
+def _beyond_pillow(picture: Any) -> bool:
+    tags = picture.tag_v2
+    bits, samples, photometric = max(tags.get(258, (1,))), tags.get(277, 1), tags.get(262)
+    spare = samples > 3 and photometric == 2 and tags.get(338, (0,))[0] not in (1, 2)  # a fourth band that is not said to be alpha
+    return bits > 8 or spare or (photometric in (0, 1) and samples > 2)
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    if picture.mode in ("P", "PA"):
+        palette = np.array(picture.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
+
+
+def _content(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _head(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[:HEAD]
+    with source.open("rb") as stream:
+        return stream.read(HEAD)
+
+
+def _without_text(png: bytes) -> bytes:
+    """A PNG without its text and its colour profile."""
+    kept, place = [png[:8]], 8
+    while place + 12 <= len(png):
+        end = place + 12 + int.from_bytes(png[place : place + 4])
+        if png[place + 4 : place + 8] not in (b"iCCP", b"tEXt", b"zTXt", b"iTXt"):
+            kept.append(png[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _ended_early(source: Source, error: OSError) -> Image.Image:
+    """A JPEG whose end is missing, as viewers show it: what is not there is filled up. Raises the error where that is more than a little."""
+    if not isinstance(source, Path | bytes):
+        raise error
+    picture = Image.open(io.BytesIO(_content(source) + b"\xff\xd9"), formats=("JPEG",))
+    picture.load()
+    rows = np.asarray(picture).reshape(picture.height, -1)
+    other = (rows != rows[-1, 0] if picture.mode == "L" else rows != np.resize(rows[-1, : len(picture.getbands())], rows.shape[1])).any(1)
+    if not other.any() or other[::-1].argmax() > FLAT_TAIL * len(rows):
+        raise error
+    return picture
+
+
+def channels_come_first(shape: tuple[int, ...]) -> bool:
+    """Whether the first of the three last dimensions holds the channels, not the last; for shapes that could be read both ways, 1 or 3 channels
+    count before square pictures, and these before fewer channels. Raises ValueError where that does not decide."""
+    first, height, last = shape[-3], shape[-2], shape[-1]
+    few = first in (1, 3), last in (1, 3)
+    if few[0] != few[1]:
+        return few[0]
+    square = height == last, first == height
+    if square[0] != square[1]:
+        return square[0]
+    if few == (False, False) and 2 * min(first, last) <= height and first != last:
+        return first < last
+    raise ValueError(f"cannot tell the channels of an array of shape {shape}")
 
 
 @contextlib.contextmanager
@@ -103,60 +369,20 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _open(source: Source) -> Image.Image:
-    if isinstance(source, Image.Image):
-        picture = source.copy()
-    elif isinstance(source, bytes):
-        if not source:
-            raise Unusable("no picture bytes")
-        picture = Image.open(io.BytesIO(source), formats=_formats())
-    else:
-        if source.exists() and not source.is_file():  # opening a pipe would wait for ever
-            raise Unusable("not a file")
-        picture = Image.open(source, formats=_formats())
-    width, height = picture.size
-    if width * height > PIXEL_LIMIT:
-        picture.close()
-        raise Unusable(f"{width} x {height} pixels are more than the limit of {PIXEL_LIMIT // 1_000_000} million")
-    return picture
-
-
-def _is_grey(picture: Image.Image) -> bool:
-    if picture.mode in ("P", "PA"):
-        palette = np.array(picture.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
-        return bool((palette == palette[:, :1]).all())
-    return picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
-
-
-def _plain(picture: Image.Image, channels: int) -> Image.Image:
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = _eight_bits(picture)
-    elif picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture.convert("RGBA"))
-    return picture.convert("L" if channels == 1 else "RGB")
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit pictures by their full range; 32-bit and floating ones by the narrowest usual range that holds them."""
-    values = np.nan_to_num(np.asarray(picture).astype(np.float64))
-    top = values.max(initial=0)
-    if picture.mode.startswith("I;16"):
-        full = 65535.0
-    elif picture.mode == "F" and top <= 1:
-        full = 1.0
-    else:
-        full = next((limit for limit in (255.0, 65535.0, 2.0**31 - 1) if top <= limit), top)
-    return Image.fromarray(np.clip(np.rint(values * (255 / full)), 0, 255).astype(np.uint8))
-
-
 def _reason(error: Exception, source: Source) -> str:
+    source = source.file if isinstance(source, Page) else source
+    where = source if isinstance(source, Path) else None
     if isinstance(error, OSError) and error.errno in PASSING_TROUBLE:
-        where = source if isinstance(source, Path) else None
         raise UserError(f"reading pictures failed: {error.strerror}", where=where, hint="try again") from error
     if isinstance(error, UnidentifiedImageError):
-        empty = isinstance(source, Path) and source.stat().st_size == 0
-        return "empty file" if empty else "not a picture that can be read"
+        if where is not None and where.stat().st_size == 0:
+            return "empty file"
+        head = b"" if isinstance(source, Image.Image) else _head(source)
+        ending = "heic" if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS else "" if where is None else where.suffix.lower()[1:]
+        package = PLUGINS.get(ending)
+        if package and not importlib.util.find_spec(MODULES[package]):
+            return f"{ending.upper()} needs a package: pip install {package}"
+        return "not a picture that can be read"
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than the limit of {PIXEL_LIMIT // 1_000_000} million"
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

@@ -1,8 +1,8 @@
 """Pictures."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.errors import UserError
-from leaven.modalities.content import CHUNK, moments
+from leaven.modalities.content import CHUNK, evenly_spaced, moments
+from leaven.modalities.decoding import DEFAULT_SIZE, NATIVE_LIMIT, RANGED, RANGED_VALUES, Reading, common_range, decode, stored_form, stored_side
 from leaven.modalities.geometry import Geometry
 from leaven.modalities.modality import DefaultEncoder, Modality
-from leaven.modalities.picture_files import DEFAULT_SIZE, NATIVE_LIMIT, Unusable, decode, is_picture_file, stored_side
+from leaven.modalities.picture_files import Unusable, channels_come_first, is_picture_file
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
-LAYOUTS = "pictures are (N,H,W), (N,H,W,C) or (N,C,H,W) with 1 or 3 channels, vectors (N,D)"
+LAYOUTS = "pictures are (N,H,W), (N,H,W,C) or (N,C,H,W), vectors (N,D)"
+COLOURS = {1: "grey", 3: "in colour"}
 LUMA = (0.2989, 0.587, 0.114)  # of red, green and blue in a grey picture, as torchvision has it
 LARGEST_RAW, SHRUNK = 64, 32  # larger pictures would take gigabytes as features, and a probe on their pixels is no better
 LONG = 1.8  # times as long as wide
@@ -32,10 +34,11 @@ HINT = "give a picture file, or a row such as #17"
 
 @dataclass(frozen=True, eq=False)
 class Pixels(Value):
-    """Pictures: (B, C, H, W), uint8 0-255 or float 0-1."""
+    """Pictures: (B, C, H, W), uint8 0-255 or float 0-1. reading: how they were read (see `Reading`), as plain JSON values."""
 
     modality = "pixels"
     pixels: Tensor  # or a LazyTensor, until samples are selected
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def unit(self) -> Tensor:
         """(B, C, H, W) float32 in 0-1."""
@@ -77,18 +80,18 @@ class PixelsModality(Modality):
 
     def spec(self, value: Any, train: Tensor) -> InputSpec:
         mean, std = moments(value.pixels, train)
-        return InputSpec(self.name, tuple(value.pixels.shape[1:]), mean, std)
+        return InputSpec(self.name, tuple(value.pixels.shape[1:]), mean, std, reading=value.reading)
 
     def resized(self, value: Any, size: int | None, channels: int | None) -> Value:
         """Pictures with so many channels, and resized as pictures from files are when much larger than `size`."""
         pixels = value.pixels
         native = min(pixels.shape[2:])
         side = stored_side(native, size)
-        change = channels is not None and channels != pixels.shape[1]
+        change = {channels, pixels.shape[1]} == {1, 3}
         if side == native and not change:
             return value
         parts = [fit(part, side if side != native else None, channels if change else None) for part in pixels.split(CHUNK)]
-        return Pixels(torch.cat(parts))
+        return replace(value, pixels=torch.cat(parts))
 
     def resizing(self, value: Any, resized: Any) -> Geometry | None:
         """The central square of each picture, resized."""
@@ -104,7 +107,7 @@ class PixelsModality(Modality):
     def title(self, count: int, described: dict[str, Any]) -> str:
         channels, height, width = described["shape"]
         pictures = self.noun if count == 1 else self.plural
-        return f"{count:,} {pictures}, {'in colour' if channels == 3 else 'grey'}, stored at {width} x {height}"
+        return f"{count:,} {pictures}, {COLOURS.get(channels) or f'{channels} channels'}, stored at {width} x {height}"
 
     def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
         lines = []
@@ -120,13 +123,13 @@ class PixelsModality(Modality):
         return lines
 
     def open_options(self, spec: InputSpec) -> dict[str, Any]:
-        return {"size": spec.shape[1], "channels": spec.shape[0]}
+        return {"size": spec.shape[1], "channels": spec.shape[0], "reading": spec.reading}
 
     def training_input(self, spec: InputSpec, size: int | None) -> InputSpec:
         """Square pictures: of the side asked for, else the stored one where it is small, else 96."""
         stored = spec.shape[1]
         side = size or (stored if stored <= NATIVE_LIMIT else min(stored, DEFAULT_SIZE))
-        return InputSpec(spec.modality, (spec.shape[0], side, side), spec.mean, spec.std)
+        return replace(spec, shape=(spec.shape[0], side, side))
 
     def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
         """Sides may differ: pictures are resized."""
@@ -167,12 +170,11 @@ class PixelsModality(Modality):
     def recognizes(self, query: Any) -> bool:
         return isinstance(query, np.ndarray | Tensor | Image.Image) or is_picture_file(query)
 
-    def query(self, query: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
+    def query(self, query: Any, spec: InputSpec) -> tuple[str, Value]:
         """A picture file or a PIL picture is decoded as the data's were, so that one of them finds itself."""
-        channels, *sides = shape
         if isinstance(query, np.ndarray | Tensor):
-            sample = self.of_array(torch.as_tensor(query)[None])
-            return "array", self.resized(sample, min(sides), channels)
+            sample = of_array(torch.as_tensor(query)[None], "the array", Reading.of(spec.reading))
+            return "array", self.resized(sample, min(spec.shape[1:]), spec.shape[0])
         if not isinstance(query, str | Path | Image.Image):
             raise UserError(f"a {type(query).__name__} is no query", hint=HINT)
         name = "picture" if isinstance(query, Image.Image) else str(query)
@@ -180,16 +182,21 @@ class PixelsModality(Modality):
         if isinstance(source, Path) and not os.path.exists(source):
             raise UserError("no such picture, and no such sample in the data", where=name, hint=HINT)
         try:
-            pixels = decode(source, min(sides), channels)
+            pixels = decode(source, stored_form(spec))
         except Unusable as reason:
             raise UserError(f"the query cannot be used: {reason}", where=name, hint=HINT) from None
-        return name, Pixels(torch.from_numpy(pixels.copy())[None])
+        return name, Pixels(torch.from_numpy(pixels.copy())[None], spec.reading)
 
     def of_array(self, array: Tensor) -> Value:
         return of_array(array, "the array")
 
     def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:
+        if (edges := self.file_range(spec)) is not None:
+            return edges[0] + (edges[1] - edges[0]) * torch.rand(count, *spec.shape, generator=generator)
         return torch.randint(256, (count, *spec.shape), generator=generator, dtype=torch.uint8)
+
+    def file_range(self, spec: InputSpec) -> tuple[float, float] | None:
+        return Reading.of(spec.reading).range
 
 
 def unit(pixels: Tensor) -> Tensor:
@@ -202,36 +209,47 @@ def grey_weights(channels: int, device: torch.device | str = "cpu", dtype: torch
     return torch.tensor(LUMA if channels == 3 else [1 / channels] * channels, device=device, dtype=dtype)
 
 
-def of_array(array: Tensor, where: str) -> Pixels:
-    """(N, H, W), (N, H, W, C) or (N, C, H, W) of uint8, whole numbers in 0-255, 16 bits, or floats in 0-1. Raises UserError for anything else."""
-    return Pixels(in_range(channels_first(array, where), where))
+def of_array(array: Tensor, where: str, reading: Reading = Reading(), train: Tensor | None = None) -> Pixels:  # noqa: B008
+    """(N, H, W), (N, H, W, C) or (N, C, H, W) of uint8, whole numbers in 0-255, or floats in 0-1. Other numbers are scaled by the reading's range, or
+    by their own over the samples `train` (None: all). Raises UserError where the channels cannot be told."""
+    return in_range(channels_first(array, where), reading, train)
 
 
 def channels_first(array: Tensor, where: str) -> Tensor:
     if array.ndim == 3:
         return array[:, None]
-    first, last = array.shape[1] in (1, 3), array.shape[3] in (1, 3)
-    if first and last:  # a tiny side may look like channels: then the layout that makes the picture square is meant
-        first, last = array.shape[2] == array.shape[3], array.shape[1] == array.shape[2]
-    if first == last:
-        raise UserError(f"cannot tell the channels of an array of shape {tuple(array.shape)}", where=where, hint=LAYOUTS)
-    return array if first else array.permute(0, 3, 1, 2)
+    try:
+        return array if channels_come_first(tuple(array.shape)) else array.permute(0, 3, 1, 2)
+    except ValueError as error:
+        raise UserError(str(error), where=where, hint=LAYOUTS) from None
 
 
-def in_range(pixels: Tensor, where: str) -> Tensor:
+def in_range(pixels: Tensor, reading: Reading, train: Tensor | None = None) -> Pixels:
     """As uint8 0-255 or float 0-1."""
-    if pixels.dtype == torch.uint8:
-        return pixels
     if pixels.dtype == torch.bool:
-        return pixels.to(torch.uint8) * 255
-    if pixels.dtype == torch.uint16:
-        return torch.cat([(part.int().float() / 257).round().to(torch.uint8) for part in pixels.split(CHUNK)])
-    low, high = float(pixels.min()), float(pixels.max())
-    floating = pixels.is_floating_point()
-    if low < 0 or high > (1 if floating else 255):
-        hint = "divide pictures of 0-255 by 255, or give uint8; wrap what is no picture in leaven.data.Signal, Wave or Vector"
-        raise UserError(f"pictures of {pixels.dtype} lie in {low:.3g} to {high:.3g}, not in 0 to {1 if floating else 255}", where=where, hint=hint)
-    return pixels.float() if floating else pixels.to(torch.uint8)
+        return Pixels(pixels.to(torch.uint8) * 255)
+    if pixels.dtype == torch.uint8:
+        return Pixels(pixels)
+    if reading.range is None:
+        edges = [part.min() for part in _numbers(pixels)], [part.max() for part in _numbers(pixels)]
+        low, high = float(min(edges[0])), float(max(edges[1]))
+        if pixels.is_floating_point() and low >= 0 and high <= 1:
+            return Pixels(pixels.float())
+        if pixels.dtype != torch.uint16 and not pixels.is_floating_point() and low >= 0 and high <= 255:
+            return Pixels(pixels.to(torch.uint8))
+        rows = torch.arange(len(pixels)) if train is None else train
+        chosen = rows[torch.from_numpy(evenly_spaced(len(rows), RANGED))]
+        values = [part.flatten()[:: max(1, part.numel() // RANGED_VALUES)] for row in chosen.tolist() for part in _numbers(pixels[row : row + 1])]
+        reading = replace(reading, range=common_range(torch.cat(values).double().numpy(), np.dtype(str(pixels.dtype).removeprefix("torch."))))
+    assert reading.range is not None
+    low, high = reading.range
+    scaled = [((part.double() - low) / (high - low)).clamp_(0, 1).float() for part in _numbers(pixels)]
+    return Pixels(torch.cat(scaled), Reading(range=reading.range).to_dict())
+
+
+def _numbers(pixels: Tensor) -> Iterator[Tensor]:
+    """Some at a time, of a type that torch computes with."""
+    return (part.int() if part.dtype == torch.uint16 else part for part in pixels.split(CHUNK))
 
 
 def fit(pixels: Tensor, side: int | None, channels: int | None) -> Tensor:

@@ -174,7 +174,7 @@ class TextModality(Modality):
     def recognizes(self, query: Any) -> bool:
         return isinstance(query, str) and not is_picture_file(query)
 
-    def query(self, query: Any, shape: tuple[int, ...]) -> tuple[str, Value]:
+    def query(self, query: Any, spec: InputSpec) -> tuple[str, Value]:
         if not isinstance(query, str):
             raise UserError(f"a {type(query).__name__} is no query for texts", hint="give a text, or a row such as #17")
         if not query.strip():

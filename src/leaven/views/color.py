@@ -91,7 +91,8 @@ def sample_jitter(draw: Draw, rows: int, brightness: float, contrast: float, sat
 class JitterRounds(NamedTuple):
     """The same, worked out: linear rounds that all samples go through together, and before which of them the hue of each turns.
 
-    In round t a pixel's channels become matrix[t] @ channels + toward_mean[t] @ (mean of each channel), cut to 0-1.
+    In round t a pixel's channels become matrix[t] @ channels + toward_mean[t] @ (mean of each channel), cut to 0-1; where they are no colours, each
+    channel moves toward its own mean.
     """
 
     matrix: Float[Tensor, "batch rounds channel channel"]
@@ -115,7 +116,8 @@ class JitterRounds(NamedTuple):
             here = earlier_than(change)[:, None] == torch.arange(len(linear), device=rank.device)
             scale = scale + here * factor[:, None]
             if change == CONTRAST:
-                toward_mean = (here * (1 - factor)[:, None])[:, :, None] * grey_weights(channels, rank.device)
+                weights = grey_weights(channels, rank.device) if colored else torch.ones(channels, device=rank.device)
+                toward_mean = (here * (1 - factor)[:, None])[:, :, None] * weights
             if change == SATURATION:
                 toward_grey = here * (1 - factor)[:, None]
         matrix = scale[:, :, None, None] * torch.eye(channels, device=rank.device)
@@ -142,6 +144,7 @@ def apply_rounds(x: Float[Tensor, "batch channel height width"], rounds: JitterR
             break
         mixed = torch.bmm(rounds.matrix[:, t], x.flatten(2))
         if rounds.toward_mean is not None:
-            mixed.add_((rounds.toward_mean[:, t] * x.mean(dim=(2, 3))).sum(dim=1)[:, None, None])
+            means = rounds.toward_mean[:, t] * x.mean(dim=(2, 3))
+            mixed.add_((means.sum(dim=1, keepdim=True) if x.shape[1] == 3 else means)[:, :, None])
         x = mixed.clamp_(0, 1).view_as(x)
     return x

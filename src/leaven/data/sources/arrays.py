@@ -15,6 +15,7 @@ from leaven.errors import UserError
 from leaven.modalities import Value, Vector, modality_of
 from leaven.modalities.content import check_finite
 from leaven.modalities.counts import is_sparse, of_sparse
+from leaven.modalities.decoding import Reading
 from leaven.modalities.pixels import LAYOUTS, of_array
 
 IDX_PARTS = ("train", "t10k")
@@ -41,9 +42,8 @@ def as_tensor(array: Any) -> Tensor:
         return torch.from_numpy(array)
 
 
-def as_value(array: Any, where: str) -> Value:
-    """(N, D) -> Vector; (N, H, W), (N, H, W, C), (N, C, H, W) of uint8, whole numbers in 0-255, 16 bits, or floats in 0-1 -> Pixels;
-    sparse matrices -> Counts.
+def as_value(array: Any, where: str, reading: Reading = Reading(), train: Tensor | None = None) -> Value:  # noqa: B008
+    """(N, D) -> Vector; (N, H, W), (N, H, W, C), (N, C, H, W) -> Pixels (see `of_array`); sparse matrices -> Counts.
 
     A Value stays what it is. Raises UserError for other shapes and ranges, and for values that are not finite.
     """
@@ -55,7 +55,7 @@ def as_value(array: Any, where: str) -> Value:
     if not 2 <= tensor.ndim <= 4 or 0 in tensor.shape:
         raise UserError(f"an array of shape {tuple(tensor.shape)} is neither pictures nor vectors", where=where, hint=LAYOUTS)
     check_finite(tensor, where)
-    return Vector(tensor.float()) if tensor.ndim == 2 else of_array(tensor, where)
+    return Vector(tensor.float()) if tensor.ndim == 2 else of_array(tensor, where, reading, train)
 
 
 def read_arrays(path: Path) -> tuple[Any, Any, list[str] | None, list[str]]:

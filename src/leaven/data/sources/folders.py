@@ -1,11 +1,16 @@
 """Folders and globs of picture files."""
 
+from __future__ import annotations
+
 import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+
+from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.label_files import is_labels_file, read_labels
@@ -14,31 +19,51 @@ from leaven.data.sources.listing import Listing
 from leaven.data.splits import canonical
 from leaven.errors import UserError
 from leaven.modalities.content import digest
-from leaven.modalities.picture_files import Source, extensions
+from leaven.modalities.picture_files import Page, Source, all_pages, extensions
 
 LISTED = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Folder(Listing):
-    """Picture files below a root; names: their relative paths with `/`, sorted."""
+    """Picture files below a root, or the pages of such files.
+
+    files: their relative paths with `/`, sorted; a file comes once for each of its `pages`, where these are given.
+    """
 
     kind = "pictures"
 
     root: Path
-    names: tuple[str, ...]
+    files: tuple[str, ...]
+    pages: tuple[int, ...] = field(default=(), kw_only=True)
+
+    @classmethod
+    def of_pages(cls, root: Path, files: Sequence[str]) -> Folder:
+        """Every page of these files as a sample of its own."""
+        pages = [(file, page) for file, pages in zip(files, all_pages([root / file for file in files]), strict=True) for page in pages]
+        return cls(root, tuple(file for file, _ in pages), pages=tuple(page for _, page in pages))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The files, as `stack.tif#page` where pages count."""
+        return tuple(f"{file}#{page}" for file, page in zip(self.files, self.pages, strict=True)) if self.pages else self.files
 
     def identity(self) -> str:
         """Changes with the root, the names, sizes, modes and times of change."""
         root = self.root.resolve()
-        return digest((str(root / name), state_of(root / name)) for name in self.names)
+        return digest((str(root / name), state_of(root / file)) for name, file in zip(self.names, self.files, strict=True))
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
-        return [self.root / self.names[row] for row in rows]
+        files = [self.root / self.files[row] for row in rows]
+        return [Page(file, self.pages[row]) for file, row in zip(files, rows, strict=True)] if self.pages else list(files)
+
+    def groups(self) -> Tensor:
+        """The pages of one file belong together."""
+        return labeling.number(self.files).ids if self.pages else super().groups()
 
     def splits(self) -> list[str | None]:
         """Each picture's split by the outermost folder's name; all None unless one of these folders is a train folder."""
-        tops = [name.split("/", 1)[0] if "/" in name else "" for name in self.names]
+        tops = [name.split("/", 1)[0] if "/" in name else "" for name in self.files]
         if not any(canonical(top) == "train" for top in set(tops)):
             return [None] * len(tops)
         return [canonical(top) for top in tops]
@@ -46,19 +71,19 @@ class Folder(Listing):
     def labels(self, spec: str | Path | None) -> Labels:
         """None: one folder per class, if that is how the pictures lie; "folder": the folder's name in any case; a labels file."""
         splits = self.splits()
-        inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.names, splits, strict=True)]
+        inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.files, splits, strict=True)]
         if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
             inside = [parts[:-1] for parts in inside]
         if spec is None and not labeling.folders_are_classes(inside, splits):
             return Labels.none(len(inside))
         if spec in (None, "folder"):
-            stray = [name for name, parts, split in zip(self.names, inside, splits, strict=True) if not parts and split in (None, "train")]
+            stray = [name for name, parts, split in zip(self.files, inside, splits, strict=True) if not parts and split in (None, "train")]
             labels = labeling.number([parts[-1] if parts else None for parts in inside])
             beside = f"beside the folders of classes, without a label: {len(stray):,} of the files, such as {stray[0]}" if stray else ""
             return replace(labels, notes=(beside,) if beside else ())
         if is_labels_file(spec):
             path = Path(spec).expanduser()
-            return read_labels(path if path.exists() or not (self.root / path).exists() else self.root / path, self.names, self.root)
+            return read_labels(path if path.exists() or not (self.root / path).exists() else self.root / path, self.files, self.root)
         raise UserError(
             f"no column {str(spec)!r}: a folder of pictures has no columns", where=self.root, hint="give `folder` or a csv file (file,label)"
         )

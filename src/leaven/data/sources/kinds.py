@@ -15,16 +15,23 @@ from leaven.data.sources.tables import Table
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.data.splits import split_of
 from leaven.errors import UserError
+from leaven.modalities.content import evenly_spaced
+from leaven.modalities.picture_files import Unusable, looks_like_a_picture, opened
 
 TABLES, ARRAYS = (".parquet", ".pq"), (".npy", ".npz")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma")
+UNREAD = (
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".svg", ".svgz", ".pdf", ".eps", ".ai"),
+    *(".dcm", ".nii", ".nii.gz", ".nd2", ".czi", ".lif", ".vsi", ".svs", ".ndpi", ".mrxs", ".scn", ".h5", ".hdf5", ".zarr", ".fits", ".exr", ".hdr"),
+)
 NOTES = {"readme", "license", "licence", "copying", "notice", "changelog", "authors", "contributing", "citation", "requirements"}
+MOST_PARTS, LOOKED_AT, MOST_BANDS = 7, 32, 1024  # x and y of three splits are six files
 NAMED = 3  # files that are called by their names where there are no more of a kind
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """Files by what they may hold. notes: README, LICENSE and the like, which are no data beside other files."""
+    """Files by what they may hold. README, LICENSE and the like are no data beside other files."""
 
     names: tuple[str, ...]
     pictures: tuple[str, ...]
@@ -35,13 +42,17 @@ class Kinds:
     sounds: tuple[str, ...]
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Kinds:
+    def of(cls, root: Path, names: Sequence[str]) -> Kinds:
+        """By their endings; pictures also by how they begin, where the ending says nothing."""
+
         def ending(*endings: str) -> tuple[str, ...]:
             return tuple(name for name in names if name.lower().endswith(endings))
 
         documents = tuple(name for name in ending(*DOCUMENTS) if len(names) == 1 or PurePosixPath(name).stem.lower() not in NOTES)
         lines = tuple(ending(suffix) for suffix in LINES)
-        return cls(tuple(names), pictures(names), ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS))
+        known = {*pictures(names), *ending(*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *SOUNDS, *UNREAD)}
+        shown = tuple(name for name in names if (name in known and pictures([name])) or (name not in known and looks_like_a_picture(root / name)))
+        return cls(tuple(names), shown, ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS))
 
     @property
     def usable(self) -> int:
@@ -57,6 +68,19 @@ class Kinds:
             files = self.documents
         return Lines.read(root, files) if files else None
 
+    def pictures_in_arrays(self, root: Path) -> tuple[str, ...]:
+        """The .npy files, where each holds one picture of as many channels as the others."""
+        if len(self.arrays) < MOST_PARTS or self.usable > len(self.arrays) or not all(name.lower().endswith(".npy") for name in self.arrays):
+            return ()
+        bands = set()
+        for row in evenly_spaced(len(self.arrays), LOOKED_AT):
+            try:
+                with opened(root / self.arrays[row]) as file:
+                    bands.add(file.bands if file.bands <= MOST_BANDS else 0)
+            except Unusable:
+                return ()
+        return self.arrays if len(bands) == 1 and 0 not in bands else ()
+
     def check_sounds(self, root: Path) -> None:
         """Raises UserError where the folder is one of sounds."""
         if self.sounds and len(self.sounds) >= self.usable:
@@ -65,6 +89,9 @@ class Kinds:
             raise UserError(f"{counted(self.sounds, 'sound')}; Leaven does not read sound yet", where=root, hint=hint)
 
     def nothing_usable(self, root: Path) -> UserError:
+        if any(name.lower().endswith(UNREAD) for name in self.names):
+            hint = f"found {kinds(list(self.names))}; save them as TIFF, PNG or .npy"
+            return UserError("these are in formats that Leaven does not read", where=root, hint=hint)
         readable = "pictures, .parquet, .csv, .tsv, .jsonl, .txt, .npy, .npz and MNIST-like idx files can be read"
         return UserError("no pictures, tables or texts here", where=root, hint=f"found {kinds(list(self.names))}; {readable}")
 
@@ -79,6 +106,7 @@ class Kinds:
             "picture": self.pictures,
             "table": (*self.tables, *(name for files in self.lines for name in files)),
             "array file": self.arrays,
+            "picture in a format that Leaven does not read": tuple(name for name in self.names if name.lower().endswith(UNREAD)),
             "other file": self.names,
         }
         entries = []

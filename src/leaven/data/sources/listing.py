@@ -16,7 +16,8 @@ from torch import Tensor
 from leaven.data.labels import Labels
 from leaven.modalities import Value, modality_of
 from leaven.modalities.content import evenly_spaced
-from leaven.modalities.picture_files import SURVEY, Source
+from leaven.modalities.decoding import SURVEY
+from leaven.modalities.picture_files import Source
 
 
 class Listing(ABC):
@@ -68,12 +69,14 @@ class Listing(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What plays one role: the samples that can be used, their rows, why the other rows cannot, and, where they are known, the samples' hashes."""
+    """What plays one role: the samples that can be used, their rows, why the other rows cannot, where they are
+    known the samples' hashes, and what is unusual about how they were read."""
 
     value: Value
     kept: np.ndarray
     broken: Sequence[tuple[int, str]] = ()
     hashes: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of_array(cls, value: Value, broken: Sequence[tuple[int, str]] = ()) -> Part:

@@ -1,6 +1,6 @@
 """Samples that are Python objects: torch data sets, and lists of PIL pictures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,18 @@ from PIL import Image
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.modalities import Pixels, Value
 from leaven.modalities.content import evenly_spaced
-from leaven.modalities.picture_files import SURVEY, Unusable, decode, quiet, stored_shape
+from leaven.modalities.decoding import SURVEY, Reading, decode, survey
+from leaven.modalities.picture_files import Unusable, quiet
 
 INPUTS = ("x", "image", "img", "picture", "input", "inputs", "pixel_values")
 LABELS = ("label", "labels", "target", "y")
 
 
 def read_samples(
-    samples: Sequence[Any], size: int | None, channels: int | None, progress: Callable[[int, int], object] | None
-) -> tuple[Tensor, list[Any], list[tuple[int, str]]]:
+    samples: Sequence[Any], size: int | None, channels: int | None, reading: Reading, progress: Callable[[int, int], object] | None
+) -> tuple[Tensor | Value, list[Any], list[tuple[int, str]]]:
     """(inputs, labels, broken) of samples that can be indexed: each an input, an (input, label, ...) tuple, or a dict of them.
 
     PIL pictures are fitted as pictures from files are; arrays and tensors of one shape are stacked. labels: of all samples, None where there are
@@ -29,15 +31,18 @@ def read_samples(
         raise UserError("no samples: the data set is empty", where=type(samples).__name__)
     first, _ = parts(samples[0])
     pictures = isinstance(first, Image.Image)
-    surveyed = (parts(samples[row])[0] for row in evenly_spaced(total, SURVEY).tolist()) if pictures else ()
-    shape = stored_shape(surveyed, size, channels)
+
+    def spread(most: int) -> Iterator[Any]:
+        return (parts(samples[row])[0] for row in evenly_spaced(total, most).tolist()) if pictures else iter(())
+
+    form, _ = survey(spread(SURVEY), size, channels, reading, spread)
     inputs, broken = [], []
     labels: list[Any] = [None] * total
     with quiet():
         for row in range(total):
             try:
                 value, label = parts(samples[row])
-                inputs.append(decode(value, *shape) if pictures else as_array(value))
+                inputs.append(decode(value, form) if pictures else as_array(value))
                 labels[row] = label
             except (Unusable, OSError) as reason:
                 broken.append((row, str(reason)))
@@ -48,7 +53,8 @@ def read_samples(
     if len(shapes := {array.shape for array in inputs}) > 1:
         some = ", ".join(map(str, sorted(shapes)[:3]))
         raise UserError(f"the samples differ in shape: {some}", where=type(samples).__name__, hint="give PIL pictures, or resize in the data set")
-    return torch.from_numpy(np.stack(inputs)), labels, broken
+    stacked = torch.from_numpy(np.stack(inputs))
+    return Pixels(stacked, form.reading.to_dict()) if pictures else stacked, labels, broken
 
 
 def parts(sample: Any) -> tuple[Any, Any]:

@@ -15,7 +15,8 @@ from leaven.data.sources.folders import state_of
 from leaven.data.sources.huggingface import HuggingFace
 from leaven.errors import UserError
 from leaven.modalities.content import digest, evenly_spaced
-from leaven.modalities.picture_files import SURVEY, Source
+from leaven.modalities.decoding import SURVEY
+from leaven.modalities.picture_files import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
