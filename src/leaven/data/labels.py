@@ -71,14 +71,15 @@ def sort_names(names: set[str]) -> tuple[str, ...]:
 
 
 def folders_are_classes(folders: Sequence[tuple[str, ...]], splits: Sequence[str | None]) -> bool:
-    """Whether the pictures lie one folder deep, in at least two folders. Up to a tenth of them may lie beside these folders, and splits other than
-    train may lie flat; those have no labels.
+    """Whether the pictures lie one folder deep, in at least two folders. Up to a tenth of them may lie beside these folders, which have no label, or
+    deeper in them; and splits other than train may lie flat.
 
     folders: each picture's folders below the (split's) root, outermost first.
     """
     names = {parts[0] for parts in folders if len(parts) == 1}
     stray = sum(not parts and split in (None, "train") for parts, split in zip(folders, splits, strict=True))
-    return len(names) >= 2 and all(len(parts) < 2 for parts in folders) and 10 * stray <= len(folders)
+    deeper = [parts for parts in folders if len(parts) > 1]
+    return len(names) >= 2 and all(parts[0] in names for parts in deeper) and 10 * (stray + len(deeper)) <= len(folders)
 
 
 def _array(values: Any) -> np.ndarray:

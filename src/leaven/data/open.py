@@ -3,7 +3,7 @@
 import dataclasses
 import glob
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
         raise UserError("no such file or folder", where=path)
     place = named.data_root(root)
     folder = named.find_folder(text, place)
-    if folder is not None and (arrays.find_idx(folder) or Kinds.of(folder, folders.walk(folder)).usable):
+    if folder is not None and (arrays.find_idx(folder) or Kinds.of(folder, folders.walk(folder).files).usable):
         return _path(folder, options)
     if place is not None and (known := named.from_torchvision(text, [place, *([folder] if folder else [])])):
         x, y, splits, names = known
@@ -116,12 +116,13 @@ def _path(path: Path, options: Options) -> DataSet:
         x, y, splits, origins = arrays.read_idx(idx)
         names = arrays.FASHION if named.plain(name) == "fashionmnist" and y.max() == len(arrays.FASHION) - 1 else ()
         return assemble(name, {"x": x}, options, labels=y, class_names=names, splits=splits, names=origins)
-    return _files(path, folders.walk(path), name, options)
+    found = folders.walk(path)
+    return _files(path, found.files, name, options, found.unused())
 
 
-def _files(root: Path, names: list[str], name: str, options: Options) -> DataSet:
+def _files(root: Path, names: list[str], name: str, options: Options, passed_over: Sequence[str] = ()) -> DataSet:
     """Pictures, tables, texts or an array file, whichever these files are; where pictures and tables lie together, the more numerous."""
-    files = Kinds.of(root, names)
+    files = Kinds.of(root, names, passed_over)
     files.check_sounds(root)
     pictures = files.pictures or files.pictures_in_arrays(root)
     if len(pictures) > len(files.tables):
@@ -165,7 +166,7 @@ def class_columns(path: Path, used: Collection[str] = ()) -> list[str]:
 
     used: columns that hold the samples.
     """
-    root, names = (path.parent, [path.name]) if path.is_file() else (path, folders.walk(path) if path.is_dir() else [])
+    root, names = (path.parent, [path.name]) if path.is_file() else (path, folders.walk(path).files if path.is_dir() else [])
     table = Kinds.of(root, names).table(root)
     if table is None:
         return []

@@ -96,7 +96,7 @@ class Likelihoods:
 
 def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     def save(partial: Path) -> None:
-        with open(partial, "w", newline="", encoding="utf-8") as stream:
+        with open(partial, "w", newline="", encoding="utf-8", errors="replace") as stream:  # of names that are not UTF-8
             csv.writer(stream).writerows([head, *rows])
 
     write_whole(path, save)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -21,7 +23,7 @@ from leaven.errors import UserError
 from leaven.modalities.content import digest
 from leaven.modalities.picture_files import Page, Source, all_pages, extensions
 
-LISTED = 4
+LISTED, LONGEST = 4, 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +77,21 @@ class Folder(Listing):
         if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
             inside = [parts[:-1] for parts in inside]
         if spec is None and not labeling.folders_are_classes(inside, splits):
-            return Labels.none(len(inside))
+            nested = 1 < len({parts[-1] for parts in inside if len(parts) > 1}) < len(inside) / 2
+            hint = "no labels: the files lie in nested folders; --labels folder takes the innermost ones for classes"
+            return replace(Labels.none(len(inside)), notes=(hint,) if nested else ())
         if spec in (None, "folder"):
             stray = [name for name, parts, split in zip(self.files, inside, splits, strict=True) if not parts and split in (None, "train")]
-            labels = labeling.number([parts[-1] if parts else None for parts in inside])
-            beside = f"beside the folders of classes, without a label: {len(stray):,} of the files, such as {stray[0]}" if stray else ""
-            return replace(labels, notes=(beside,) if beside else ())
+            deeper = [name for name, parts in zip(self.files, inside, strict=True) if len(parts) > 1] if spec is None else []
+            classes = [None if not parts else parts[-1] if spec else parts[0] for parts in inside]
+            labels = labeling.number([name and unicodedata.normalize("NFC", name) for name in classes])
+            notes = [f"beside the folders of classes, without a label: {len(stray):,} of the files, such as {short(stray[0])}"] if stray else []
+            notes += (
+                [f"deeper in the folders of classes, and of the same class: {len(deeper):,} of the files, such as {short(deeper[0])}"]
+                if deeper
+                else []
+            )
+            return replace(labels, notes=tuple(notes))
         if is_labels_file(spec):
             path = Path(spec).expanduser()
             return read_labels(path if path.exists() or not (self.root / path).exists() else self.root / path, self.files, self.root)
@@ -98,10 +109,24 @@ def state_of(file: Path) -> tuple[int, ...]:
     return stat.st_size, stat.st_mtime_ns, stat.st_mode
 
 
-def walk(root: Path) -> list[str]:
-    """Relative paths with `/` of all files below, sorted. Hidden files and folders, and what is no file (pipes, devices), are left out; links are
-    followed, into each folder once."""
+class Found(NamedTuple):
+    """What lies below a folder: relative paths with `/` of its files, sorted; how many hidden files and folders were left out; empty folders."""
+
+    files: list[str]
+    hidden: int
+    empty: list[str]
+
+    def unused(self) -> list[str]:
+        """What was passed over, one phrase for each kind."""
+        hidden = [f"{self.hidden:,} hidden file{'s' * (self.hidden > 1)}"] if self.hidden else []
+        return hidden + ([f"{len(self.empty):,} empty folder{'s' * (len(self.empty) > 1)} ({listed(self.empty)})"] if self.empty else [])
+
+
+def walk(root: Path) -> Found:
+    """All files below. What is hidden, and what is no file (pipes, devices), is left out; links are followed, into each folder once."""
     files: list[str] = []
+    empty: list[str] = []
+    hidden = 0
     waiting, seen = [""], set()
     while waiting:
         prefix = waiting.pop()
@@ -114,13 +139,16 @@ def walk(root: Path) -> list[str]:
         except OSError as error:
             hint = "change its permissions, or leave it out"
             raise UserError(f"this folder cannot be read: {error.strerror}", where=error.filename, hint=hint) from error
+        empty += [prefix.rstrip("/")] if prefix and not entries else []
         for entry in entries:
-            if not entry.name.startswith("."):
+            if entry.name.startswith("."):
+                hidden += 1
+            else:
                 if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
                     waiting.append(f"{prefix}{entry.name}/")
                 elif pictures([entry.name]) or entry.is_file():  # of pictures, what is no file is listed as broken
                     files.append(prefix + entry.name)
-    return sorted(files)
+    return Found(sorted(files), hidden, sorted(empty))
 
 
 def expand(pattern: str) -> tuple[Path, list[str]]:
@@ -142,6 +170,11 @@ def kinds(names: list[str]) -> str:
     return ", ".join(f"{count} x {ending}" for ending, count in counts.most_common(5)) or "no files"
 
 
+def short(name: str) -> str:
+    """A name that fits into a message."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 :]}"
+
+
 def listed(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")
+    return ", ".join(map(short, names[:LISTED])) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")

@@ -31,7 +31,8 @@ NAMED = 3  # files that are called by their names where there are no more of a k
 
 @dataclass(frozen=True)
 class Kinds:
-    """Files by what they may hold. README, LICENSE and the like are no data beside other files."""
+    """Files by what they may hold. README, LICENSE and the like are no data beside other files. passed_over: what lies
+    there and is no file to read, one phrase for each kind."""
 
     names: tuple[str, ...]
     pictures: tuple[str, ...]
@@ -40,9 +41,10 @@ class Kinds:
     lines: tuple[tuple[str, ...], ...]
     documents: tuple[str, ...]
     sounds: tuple[str, ...]
+    passed_over: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, root: Path, names: Sequence[str]) -> Kinds:
+    def of(cls, root: Path, names: Sequence[str], passed_over: Sequence[str] = ()) -> Kinds:
         """By their endings; pictures also by how they begin, where the ending says nothing."""
 
         def ending(*endings: str) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ class Kinds:
         lines = tuple(ending(suffix) for suffix in LINES)
         known = {*pictures(names), *ending(*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *SOUNDS, *UNREAD)}
         shown = tuple(name for name in names if (name in known and pictures([name])) or (name not in known and looks_like_a_picture(root / name)))
-        return cls(tuple(names), shown, ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS))
+        return cls(tuple(names), shown, ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS), tuple(passed_over))
 
     @property
     def usable(self) -> int:
@@ -114,7 +116,7 @@ class Kinds:
             if left := [name for name in files if name in rest]:
                 entries.append(counted(left, what))
                 rest.difference_update(left)
-        return entries
+        return [*entries, *self.passed_over]
 
 
 def stem(name: str) -> str:
