@@ -16,6 +16,7 @@ from leaven.errors import UserError
 from leaven.hyperparameters import Depth, Width
 from leaven.modalities import InputSpec, Text, Value
 from leaven.modules.packing import NAME, Packing, packed_attention
+from leaven.threads import one_thread
 
 CODE = ("auto_map", "attn_implementation", "quantization_config")
 """What the configuration of a model may name that is fetched or executed."""
@@ -56,7 +57,8 @@ class Whitening(nn.Module):
         samples = features.cpu().double()  # some devices have no doubles
         center = samples.mean(0)
         covariance = torch.from_numpy(ledoit_wolf((samples - center).numpy(), assume_centered=True)[0])
-        variance, directions = torch.linalg.eigh(covariance)
+        with one_thread():
+            variance, directions = torch.linalg.eigh(covariance)
         if variance[-1] > 0:
             self.center.copy_(center)
             self.axes.copy_(directions / variance.clamp(min=1e-9 * variance[-1]).sqrt() @ directions.T)

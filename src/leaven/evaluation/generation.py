@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.threads import one_thread
 
 ROWS = 1024  # whose distances to all others are held at a time
 ROUNDING = 1 + 1e-9  # a sample that is itself the k-th neighbour lies within the ball, whichever way its distance was rounded
@@ -68,9 +69,10 @@ def frechet_distance(a: Float[Tensor, "samples dim"], b: Float[Tensor, "others d
         raise UserError(f"{min(len(a), len(b))} samples have no covariance", hint="give two or more of each kind")
     a, b = a.double(), b.double()
     first, second = (torch.atleast_2d(each.T.cov()) for each in (a, b))
-    values, vectors = torch.linalg.eigh(first)
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()  # the eigenvalues of A B, which is not symmetric itself
+    with one_thread():
+        values, vectors = torch.linalg.eigh(first)
+        root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+        cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()  # the eigenvalues of A B, which is not symmetric itself
     return ((a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * cross).clamp(min=0).item()
 
 

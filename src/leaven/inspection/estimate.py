@@ -22,7 +22,7 @@ from leaven.training.precision import NAMES, choose_precision, fast_products, ke
 from leaven.training.pretraining import near
 from leaven.training.request import Request
 
-REHEARSAL = 5.0
+REHEARSAL = 2.5
 BUSY = 0.5  # of the cores
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.modalities import Value, modality_of
-from leaven.modalities.pixels import grey_weights, unit
+from leaven.modalities.pixels import grey_weights
+from leaven.threads import one_thread
 from leaven.training.precision import cpu_multiplies_bf16
 
 Pairs = tuple[Int64[Tensor, "pairs"], Int64[Tensor, "pairs"], Float[Tensor, "pairs"]]
@@ -24,7 +25,7 @@ Pairs = tuple[Int64[Tensor, "pairs"], Int64[Tensor, "pairs"], Float[Tensor, "pai
 
 SIDE = 16
 FLAT = 4 / 255  # standard deviation of a thumbnail below which there is nothing to compare but noise
-VALUES = 2**24  # of pictures that are looked at together
+VALUES = 2**22  # of pictures that are looked at together
 BLOCK = 4096
 
 PRIOR = 1000  # pictures that the prior of the covariance counts for
@@ -40,7 +41,8 @@ ROUNDING = 0.01  # more than the product of two unit vectors can be off in bf16:
 def thumbnails(value: Value, rows: Tensor, side: int = SIDE) -> tuple[Float[Tensor, "rows pixels"], Tensor]:
     """Grey thumbnails without their mean, as unit vectors (brightness and contrast do not count); and (rows,) bool: which are flat (zeros)."""
     modality, count = modality_of(value), max(1, VALUES // value.shape[0].numel())
-    grey = torch.cat([_thumbnails(unit(modality.pictures(value[part])), side) for part in rows.split(count)])
+    with one_thread():
+        grey = torch.cat([_thumbnails(modality.pictures(value[part]), side) for part in rows.split(count)])
     flat = grey.square().mean(1).sqrt() < FLAT
     return F.normalize(grey.masked_fill_(flat[:, None], 0), dim=1), flat
 
@@ -51,7 +53,8 @@ def thumbnail_side(*values: Value) -> int:
 
 
 def _thumbnails(pixels: Tensor, side: int) -> Tensor:
-    small = F.adaptive_avg_pool2d(torch.einsum("bchw,c->bhw", pixels, grey_weights(pixels.shape[1], pixels.device)), side).flatten(1)
+    small = F.adaptive_avg_pool2d(pixels.float(), side) / (255 if pixels.dtype == torch.uint8 else 1)  # before the colours: fewer numbers to mix
+    small = torch.einsum("bchw,c->bhw", small, grey_weights(pixels.shape[1], pixels.device)).flatten(1)
     return small - small.mean(1, keepdim=True)
 
 
@@ -68,7 +71,8 @@ class Likeness:
         square of the frequency (Field 1987)."""
         full = thumbnails[thumbnails.any(1)]
         covariance = (full.T @ full + PRIOR * natural_covariance(math.isqrt(thumbnails.shape[1]))) / (len(full) + PRIOR)
-        variance, directions = torch.linalg.eigh(covariance.double())
+        with one_thread():
+            variance, directions = torch.linalg.eigh(covariance.double())
         whitening = (directions / (variance + RIDGE * variance.mean()).sqrt()).float()
         unbounded = cls(whitening, BOUNDS[0])
         return cls(whitening, ordinary_bound(unbounded.vectors(full)))

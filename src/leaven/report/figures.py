@@ -15,6 +15,7 @@ from leaven.report.sheets import class_name
 
 # Middle tones that hold on white and on near-black; dashes and markers tell the arms apart without colour.
 FEWEST_PLACED, MOST_PLACED = 5, 1000  # on a map
+MOST_IN_LEGEND = 20
 LOOKS = (
     ("#e07b26", "solid", "circle"),
     ("#8b949e", "dot", "triangle-up"),
@@ -151,15 +152,17 @@ def embedding_map(
     place = placed(features[rows])
     named = torch.full((len(rows),), -1) if labels is None else labels.cpu()[rows]
     figure = go.Figure()
-    groups = named.unique().tolist()
-    for label in groups:
-        chosen = (named == label).numpy()
-        name = "no label" if label < 0 else class_name(label, classes)
-        x, y = place[chosen].round(2).T
-        marker = {"size": 6, "opacity": 0.8, "color": class_colour(label), "line": {"width": 0}}
-        figure.add_scatter(x=x, y=y, name=name, mode="markers", marker=marker, hovertemplate=name + "<extra></extra>")
+    names = {label: "no label" if label < 0 else class_name(label, classes) for label in named.unique().tolist()}
+    several = len(names) <= MOST_IN_LEGEND
+    for group in [[label] for label in names] if several else [list(names)]:  # hundreds of traces would take seconds
+        shown = named[torch.isin(named, torch.tensor(group))].tolist()
+        x, y = place[torch.isin(named, torch.tensor(group)).numpy()].round(2).T
+        colours = class_colour(group[0]) if several else list(map(class_colour, shown))
+        marker = {"size": 6, "opacity": 0.8, "color": colours, "line": {"width": 0}}
+        hover = {"text": [names[label] for label in shown], "hovertemplate": "%{text}<extra></extra>"}
+        figure.add_scatter(x=x, y=y, name=names[group[0]], mode="markers", marker=marker, **hover)
     legend = {"orientation": "h", "x": 0, "y": -0.02, "yanchor": "top", "itemsizing": "constant"}
-    figure.update_layout(showlegend=1 < len(groups) <= 20, legend=legend, hovermode="closest")
+    figure.update_layout(showlegend=several and len(names) > 1, legend=legend, hovermode="closest")
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return fragment(figure, height=520, top=0, label=f"Map of {len(rows)} samples, near where their features are alike")

@@ -15,6 +15,7 @@ from leaven.draw import Draw
 from leaven.encoders.encoder import Encoder
 from leaven.methods.method import Method, Outputs
 from leaven.modalities.modality import fitted
+from leaven.threads import one_thread
 from leaven.training.step import Autocast, in_double, unchanged_buffers
 
 EXAMINED = 256  # samples for a method's own measures
@@ -47,7 +48,8 @@ def feature_std(features: Float[Tensor, "samples dim"]) -> float:
 def rankme(features: Float[Tensor, "samples dim"]) -> float:
     """Effective rank: exp of the entropy of the normalised singular values (Garrido et al. 2023, eq. 1)."""
     gram = features.double() @ features.double().T if len(features) < features.shape[1] else features.double().T @ features.double()
-    values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    with one_thread():
+        values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     if values.sum() <= 0:
         return 1.0
     shares = values / values.sum() + 1e-7

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +10,12 @@ from torch import Tensor
 from leaven.errors import UserError
 from leaven.evaluation.frozen import Features, FrozenProtocol
 from leaven.evaluation.intervals import mean_with_interval
+from leaven.threads import one_thread
 
 L2_GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # on standardised features, against the mean cross-entropy; strong to weak, as the path is walked
 TUNED_ON = 20_000  # training samples on which the L2 strength is chosen, at most; the probe itself is fitted on all
 LARGEST_PRECONDITIONER = 4096  # features; beyond it a Cholesky factor costs more than the iterations that it saves
+SMALL = 2**25  # numbers times classes; beyond it several threads are faster
 
 
 @dataclass(frozen=True)
@@ -144,23 +144,11 @@ def fit_logistic(
     rounding = torch.finfo(features.dtype).eps
     least_fall = max(rounding / 100, min(rounding / 4, tolerance**2 / 10))
     stop = {"maxiter": 500, "maxfun": 1000, "gtol": tolerance, "ftol": least_fall, "maxcor": 20}
-    with torch.no_grad(), _threads_for(features.numel() * classes):
+    with torch.no_grad(), one_thread(features.numel() * classes < SMALL):
         end = minimize(loss_and_gradient, flat, jac=True, method="L-BFGS-B", options=stop)
         weight, bias = parts(end.x)
     # Status 2 is a line search that finds nothing lower: the end of what this precision can tell.
     return LogisticFit(weight, bias, end.status in (0, 2) and bool(np.isfinite(end.fun)), int(end.nit))
-
-
-@contextmanager
-def _threads_for(products: int) -> Iterator[None]:
-    """One thread for small problems: waking the others hundreds of times costs more than they do, and much more on a busy machine."""
-    threads = torch.get_num_threads()
-    if products < 2**25:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _round_coordinates(covariance: Tensor, classes: int, l2: float) -> tuple[Tensor, Tensor] | tuple[None, None]:

@@ -11,6 +11,7 @@ from leaven.evaluation.floors import UNTRAINED
 from leaven.evaluation.pairing import Rows, cosines, evaluate_pairs, scored_pairs
 from leaven.evaluation.protocol import Protocol, Result, Trial
 from leaven.modalities.floor import INPUT
+from leaven.threads import one_thread
 
 ROLES = ("a", "b", "score")
 RESAMPLES = 1000
@@ -104,6 +105,7 @@ def whitened(a: Float[Tensor, "pairs dim"], b: Float[Tensor, "pairs dim"]) -> li
     """Both without their mean, along their principal directions at unit variance; directions in which nothing varies are left out."""
     texts = torch.cat([a, b]).unique(dim=0).double()
     center = texts.mean(0)
-    _, scale, axes = torch.linalg.svd(texts - center, full_matrices=False)
+    with one_thread():
+        _, scale, axes = torch.linalg.svd(texts - center, full_matrices=False)
     kept = scale > FLAT * scale[0]
     return [(side.double() - center) @ axes[kept].T / scale[kept] for side in (a, b)]
