@@ -50,7 +50,7 @@ def inspect(
     spec = next(iter(opened.spec.roles.values()))
     other = None
     if against is not None:
-        other = open_data(against, root=data_root, size=size, channels=modality_of(spec).open_options(spec).get("channels"), progress=decoded)
+        other = open_data(against, root=data_root, progress=decoded, **{**modality_of(spec).open_options(spec), "size": size})
     given = {
         "data": data, "method": None if method == "auto" else method, "encoder": None if encoder == "auto" else encoder, "batch": batch, "size": size,
         "labels": labels, "columns": columns, "settings": settings or None, "device": None if device == "auto" else device, "data_root": data_root,

@@ -29,7 +29,7 @@ class DataSpec:
         return [role for role, spec in self.roles.items() if spec.modality == input.modality]
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "roles": {role: spec.to_dict() for role, spec in self.roles.items()}}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> DataSpec:

@@ -18,6 +18,7 @@ class InputSpec:
     range: the smallest and the largest number of the training split (vectors only).
     vocabulary: number of token ids; special: the ids of "pad", "unknown", "begin", "end" and "mask", where they exist (tokens only).
     rate: Hz (wave and signal only).
+    reading: how files were read, where that is to be the same again: arguments of `open_data`.
     """
 
     modality: str
@@ -28,6 +29,7 @@ class InputSpec:
     vocabulary: int | None = None
     special: dict[str, int] = field(default_factory=dict)
     rate: float | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
 
     @property
     def planar(self) -> bool:
@@ -40,7 +42,8 @@ class InputSpec:
         return max(1, round(sum(self.mean)))
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        stored = dataclasses.asdict(self)
+        return stored if self.reading else {name: value for name, value in stored.items() if name != "reading"}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> InputSpec:
