@@ -196,6 +196,15 @@ def test_a_table_that_does_not_fit_the_run_is_refused_in_one_line(trained, chang
     assert status == 2 and message in err and "Traceback" not in err and len(err.strip().splitlines()) == 1
 
 
+def test_columns_of_very_different_scale_teach_as_much_as_others(tmp_path):
+    random = np.random.default_rng(0)
+    y = random.integers(0, 3, 300)
+    x = (random.normal(size=(300, 6)) + 2 * np.eye(3)[y][:, [0, 1, 2, 0, 1, 2]]) * [1, 1e4, 1e-2, 10, 1e3, 0.1]
+    frame = pd.DataFrame(x, columns=list("abcdef")).assign(label=y)
+    run = leaven.pretrain(frame, steps=40, batch=64, out=tmp_path / "run", report=False)
+    assert leaven.evaluate(run, frame, protocols=["knn"], report=False).scores["knn"]["accuracy"] > 0.85
+
+
 def test_training_does_not_go_on_with_other_columns(trained):
     folder, frame = trained
     with pytest.raises(UserError, match="in another order"):
