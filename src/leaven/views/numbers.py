@@ -18,8 +18,8 @@ from leaven.views.views import Views
 class VectorViews(Views):
     """Gaussian noise, as a share of each column's standard deviation in the training data, and numbers set to their column's mean by chance.
 
-    Without an encoder, which knows these, the deviation is that of the sample's own numbers, and numbers are set to 0 (those of a batch would depend on
-    how it is cut into parts). Whole numbers become float32.
+    Without an encoder, which knows these, the deviation is that of the sample's own numbers (that of a batch would depend on how it is cut into parts),
+    and numbers are set to 0. Whole numbers become float32.
     """
 
     kind = "vectors"
