@@ -18,7 +18,7 @@ from leaven.views.views import Views
 class VectorViews(Views):
     """Gaussian noise, as a share of each column's standard deviation in the training data, and numbers set to their column's mean by chance.
 
-    Without an encoder, which knows these, the deviation is that of the sample's own numbers (that of a batch would depend on how it is cut into parts),
+    Without an encoder, which knows these, the deviation is that of the sample's own numbers (a batch's would depend on how it is cut into parts),
     and numbers are set to 0. Whole numbers become float32.
     """
 
