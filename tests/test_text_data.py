@@ -110,7 +110,7 @@ def test_columns_joined_by_plus_are_samples_of_one_role(tmp_path):
     [
         ("first,second\nwords one,words two\n", None, "which column holds the text"),
         ("text,label\na,b\n", {"x": "txet"}, "no column 'txet'"),
-        ("number\n1\n2\n", None, "no column of pictures or text"),
+        ("label\n1\n2\n", None, "no column of pictures, text or numbers"),
         ("", None, "empty"),
         ("text\n\n", None, "no samples in it"),
         ('text\n""\n""\n', None, "none of the 2 samples"),
@@ -318,8 +318,8 @@ def test_one_repeated_text_is_told_and_no_table_goes_without_its_name(tmp_path):
     leaven.pretrain(texts, method="simcse", steps=2, batch=16, settings=settings, out=tmp_path / "copies", say=said.append, report=False)
     assert "9 of 30 samples are copies of others: `leaven inspect` lists them" in said
     with pytest.raises(leaven.UserError) as refused:
-        open_data(written(tmp_path, "numbers.csv", "a,b\n1,2\n"))
-    assert str(refused.value.where).endswith("numbers.csv")
+        open_data(written(tmp_path, "dates.csv", "id,label\n1,2\n"))
+    assert str(refused.value.where).endswith("dates.csv")
 
 
 def test_a_table_of_one_column_keeps_the_commas_of_its_texts_and_cells_of_any_length(tmp_path):

@@ -25,6 +25,23 @@ Amount = Annotated[float, Ge(0)]
 Size = Annotated[int, Interval(ge=1, le=2**24)]
 
 
+class Column(TypedDict):
+    """How a column of a table was read."""
+
+    column: str
+    median: NotRequired[list[float]]
+    categories: NotRequired[list[str]]
+
+
+class Reading(TypedDict):
+    """How files were read."""
+
+    table: NotRequired[list[Column]]
+    pages: NotRequired[str]
+    background: NotRequired[str]
+    range: NotRequired[Annotated[list[float], Len(2, 2)]]
+
+
 class Input(TypedDict):
     """An `InputSpec`."""
 
@@ -36,7 +53,7 @@ class Input(TypedDict):
     vocabulary: NotRequired[Size | None]
     special: NotRequired[dict[str, Annotated[int, Interval(ge=0, le=2**24)]]]
     rate: NotRequired[Annotated[float, Interval(gt=0, le=1e9)] | None]
-    reading: NotRequired[dict[str, Any]]
+    reading: NotRequired[Reading]
 
 
 class Described(TypedDict):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from leaven.api import options
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
+from leaven.encoders import Encoder
 from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.protocol import Trial
 from leaven.evaluation.scorecard import Scorecard
@@ -17,6 +18,15 @@ from leaven.report.story import report_run
 from leaven.run import Run, write_json
 from leaven.training.devices import choose_device
 from leaven.training.trained import load_encoders
+
+
+def needs_of(encoders: Iterable[Encoder]) -> dict[str, Any]:
+    """How data must be opened for several encoders; of tables, they read the columns of all."""
+    needs: dict[str, Any] = {}
+    for encoder in encoders:
+        for name, value in encoder.modality.open_options(encoder.input).items():
+            needs[name] = [*needs.get(name, ()), *value] if isinstance(value, list) else value
+    return needs
 
 
 @options.documented
@@ -49,7 +59,7 @@ def evaluate(
     """
     run = Run.open(run)
     encoders = load_encoders(run, role)
-    needs = {name: value for encoder in encoders.values() for name, value in encoder.modality.open_options(encoder.input).items()}
+    needs = needs_of(encoders.values())
     samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **needs)
     method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)

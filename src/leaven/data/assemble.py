@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,10 +19,11 @@ from leaven.data.label_files import chosen_labels
 from leaven.data.labels import Labels
 from leaven.data.sources.arrays import as_value
 from leaven.data.sources.listing import Listing, Part
-from leaven.data.sources.text_files import encodes, is_number
+from leaven.data.sources.numbers import Vectors
+from leaven.data.sources.text_files import encodes
 from leaven.data.splits import split_rows
 from leaven.errors import UserError
-from leaven.modalities import Geometry, Strings, Text, Value, Vector, modality_of
+from leaven.modalities import Geometry, Strings, Text, Value, modality_of
 from leaven.modalities.content import content_hash, evenly_spaced
 from leaven.modalities.decoding import Reading, survey
 from leaven.modalities.picture_files import Source
@@ -38,6 +38,7 @@ class Options:
     labels: Any = None
     columns: Mapping[str, str] | None = None
     reading: Reading = field(default_factory=Reading)
+    table: Sequence[Mapping[str, Any]] | None = None
     cache_dir: str | Path | None = None
     progress: Progress | None = None
 
@@ -54,11 +55,13 @@ def assemble(
     names: Sequence[str] | None = None,
     unused: Sequence[str] = (),
     broken: Sequence[tuple[int, str]] = (),
+    notes: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> DataSet:
     """A data set of listings, arrays, tensors, sparse matrices and Values, one per role: the rows that no role lacks.
 
     labels, group, splits and names are of all rows, those set aside included. Where there are listings, those of the first listing of pictures, else
-    of the first one, stand in for them. broken: rows that the arrays lack, and why.
+    of the first one, stand in for them. broken: rows that the arrays lack, and why. columns: all of the table from which the samples are.
     """
     listings = {role: listing for role, listing in roles.items() if isinstance(listing, Listing)}
     first = next((listing for listing in listings.values() if listing.kind == "pictures"), next(iter(listings.values()), None))
@@ -107,7 +110,8 @@ def assemble(
         files=None if names is None else [names[row] for row in kept],
         broken=[Broken("" if names is None else names[row], why[row]) for row in sorted(why)],
         unused=unused,
-        notes=tuple(dict.fromkeys([*notes_of(listings), *notes_of(parts), *labels.notes])),
+        notes=tuple(dict.fromkeys([*notes, *notes_of(listings), *notes_of(parts), *labels.notes])),
+        columns=columns,
         listing=first if first is not None and first.kind == "pictures" else None,
     )
 
@@ -137,14 +141,12 @@ def part_of(listing: Listing, options: Options) -> Part:
     if listing.kind == "pictures":
         form, notes = survey(listing.sample(), options.size, options.channels, options.reading, lambda most: to_train_on(listing, most))
         return replace(stored(listing, form, cache_dir=options.cache_dir, progress=options.progress), notes=tuple(notes))
-    is_text, cells = listing.kind == "text", listing.contents()
-    faults = [listing.faults.get(row) or (fault_of_text(cell) if is_text else fault_of_number(cell)) for row, cell in enumerate(cells)]
+    if isinstance(listing, Vectors):
+        return listing.read[0]
+    cells = listing.contents()
+    faults = [listing.faults.get(row) or fault_of_text(cell) for row, cell in enumerate(cells)]
     usable = [row for row, fault in enumerate(faults) if not fault]
-    value: Value
-    if is_text:
-        value = Text(Strings.of(cells[row] for row in usable))
-    else:
-        value = Vector(torch.tensor([float(cells[row]) for row in usable], dtype=torch.float32)[:, None])
+    value = Text(Strings.of(cells[row] for row in usable))
     broken = [(row, fault) for row, fault in enumerate(faults) if fault]
     return Part(value, np.array(usable, np.int64), broken, content_hashes({"x": value}))
 
@@ -170,12 +172,6 @@ def fault_of_text(cell: Any) -> str:
     if not isinstance(cell, str):
         return "no text"
     return "empty" if not cell.strip() else "" if encodes(cell) else "not UTF-8"
-
-
-def fault_of_number(cell: Any) -> str:
-    if cell in (None, ""):
-        return "no number"
-    return "" if is_number(str(cell)) and math.isfinite(float(cell)) else f"{cell!r} is no number"
 
 
 def joint_hashes(parts: Mapping[str, Part]) -> Tensor:

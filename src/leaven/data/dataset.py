@@ -40,6 +40,7 @@ class DataSet:
     hashes: (N,) int64 content hashes of the stored inputs. files: where each row came from ("" for arrays).
     fingerprint: hex; the same for the same contents, labels and splits, wherever they lie.
     unused: what the source holds beyond the roles in use, one phrase per kind. notes: what is unusual about how it was read, one phrase each.
+    columns: all columns of the table from which the samples are.
     listing: the pictures that were decoded, broken ones included; None where the samples came as arrays, or are some of another data set's.
     """
 
@@ -54,6 +55,7 @@ class DataSet:
     unused: tuple[str, ...] = ()
     listing: Listing | None = None
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @staticmethod
     def of(
@@ -68,6 +70,7 @@ class DataSet:
         unused: Sequence[str] = (),
         listing: Listing | None = None,
         notes: Sequence[str] = (),
+        columns: Sequence[str] = (),
     ) -> DataSet:
         """A data set from its rows (numbered anew from 0); what is left out is computed. Raises UserError when there are no rows."""
         count = len(rows)
@@ -81,7 +84,7 @@ class DataSet:
         spec = DataSpec(count, roles, len(class_names), int((rows.label >= 0).sum()), tuple(class_names))
         names = Names.of(("",) * count if files is None else files)
         fingerprint = _fingerprint(rows, spec, splits, hashes)
-        return DataSet(name, rows, spec, splits, hashes, names, tuple(broken), fingerprint, tuple(unused), listing, tuple(notes))
+        return DataSet(name, rows, spec, splits, hashes, names, tuple(broken), fingerprint, tuple(unused), listing, tuple(notes), tuple(columns))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -161,6 +164,7 @@ class DataSet:
             broken=self.broken,
             unused=self.unused,
             notes=self.notes,
+            columns=self.columns,
         )
 
     def with_role(self, role: str, named: str) -> DataSet:

@@ -16,18 +16,16 @@ from leaven.data.batch import Batch
 from leaven.data.cache import Progress
 from leaven.data.dataset import DataSet, stacked
 from leaven.data.sources import arrays, folders, named, samples
-from leaven.data.sources.columns import ABOUT, Columns
+from leaven.data.sources.columns import ABOUT, ALL_NUMBERS, CLASS_VALUES, Columns
 from leaven.data.sources.folders import Folder
 from leaven.data.sources.huggingface import HuggingFace, is_from_the_library
 from leaven.data.sources.kinds import ARRAYS, TABLES, Kinds
-from leaven.data.sources.lines import Documents, Lines
+from leaven.data.sources.lines import Documents, Lines, table_of
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
 from leaven.modalities import Value
 from leaven.modalities.counts import is_sparse
 from leaven.modalities.decoding import Reading
-
-CLASS_VALUES = 100_000  # values of a column by which it is judged, at most
 
 
 def open_data(
@@ -49,15 +47,16 @@ def open_data(
         of files beside the table), text or numbers, and where there are, label, split and group; a folder of MNIST-like idx files; .npy or .npz;
         a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
         `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label` and `group`; `Boxes` and `Mask` are targets); a list of
-        texts, paths or PIL pictures; a torch or Hugging Face data set; a Value, Batch or DataSet.
+        texts, paths or PIL pictures; a structured array or a data frame; a torch or Hugging Face data set; a Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: of pictures. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3; or as many as most of them have.
     labels: None (those that the source plainly has), "folder", a csv file (file,label), a table's column, or N classes.
-    columns: role -> column of a table; "first+second" takes the samples of both. Default: x is the first column of pictures, else that of texts;
-        two columns of sentences are a and b.
-    reading: how picture files are read: `pages` (first, middle, all, channels), `background` (white, black, grey) and `range` (low, high); see
-        `Reading`. Default: chosen from the data, and said in its notes.
+    columns: role -> column of a table; "first+second" takes the samples of both, "first:second" puts columns of numbers and categories side by side,
+        and "numbers" all of them. Default: x is the first column of pictures, else that of sentences, else "numbers"; columns that have the names of
+        pairs are a and b (with a score or a label), or anchor and positive.
+    reading: how files are read: of pictures `pages` (first, middle, all, channels), `background` (white, black, grey) and `range` (low, high), see
+        `Reading`; of columns of numbers `table`, which is how an encoder's were read. Default: chosen from the data, and said in its notes.
     cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
         larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
@@ -68,7 +67,9 @@ def open_data(
         raise UserError(f"channels must be at least 1, not {channels}")
     if size is not None and size < 1:
         raise UserError(f"size must be at least 1 pixel, not {size}")
-    options = Options(size, channels, labels, columns, Reading.of(reading or {}), cache_dir, progress)
+    reading = dict(reading or {})
+    table = reading.pop("table", None)
+    options = Options(size, channels, labels, columns, Reading.of(reading), table, cache_dir, progress)
     if isinstance(source, DataSet):
         return source if labels is None else source.with_labels(labels)
     if isinstance(source, str | os.PathLike):
@@ -137,6 +138,8 @@ def _files(root: Path, names: list[str], name: str, options: Options, passed_ove
             what = f"there are {len(files.arrays)} array files here, and one can be opened at a time"
             raise UserError(what, where=root, hint=f"give one of them, such as {first}")
         x, y, splits, left_out = arrays.read_arrays(first)
+        if (rows := table_of(x)) is not None:
+            return _table(name, rows, options if y is None else dataclasses.replace(options, labels=y))
         unused = [f"the arrays {folders.listed(left_out)}"] if left_out else []
         return assemble(name, {"x": x}, options, labels=y, splits=splits, unused=unused + files.unused(files.arrays))
     if table := files.table(root):
@@ -146,19 +149,34 @@ def _files(root: Path, names: list[str], name: str, options: Options, passed_ove
     raise files.nothing_usable(root)
 
 
-def _table(name: str, table: Columns, options: Options, files: Kinds | None = None) -> DataSet:
+def _table(name: str, table: Columns, options: Options, files: Kinds | None = None, group: Any = None) -> DataSet:
     """The samples of a table; those of several columns one after another, where one role asks for "first+second"."""
-    wanted = options.columns or {}
-    several = [column for column in wanted.values() if "+" in column and column not in table.column_names()]
-    chosen = wanted or table.usual_roles()
-    used = [*(part for column in chosen.values() for part in (column, *column.split("+"))), str(options.labels or "label"), "split", "group"]
-    unused = [*table.unused(used), *(files.unused(table.files) if files else [])]
-    if not several:
-        return assemble(name, {role: table.listing(column) for role, column in chosen.items()}, options, unused=unused)
-    if len(wanted) > 1:
-        raise UserError(f"{several[0]!r} can play a role only by itself", where=name)
-    ((role, columns),) = wanted.items()
-    return stacked(name, {column: assemble(name, {role: table.listing(column)}, options, unused=unused) for column in columns.split("+")})
+    wanted, there = options.columns or {}, table.column_names()
+    label = next((column for column in there if column == options.labels), None)
+    several = [column for column in wanted.values() if "+" in column and column not in there]
+    known = [entry["column"] for entry in options.table or ()]
+    chosen = {role: tuple(known) if known and column == ALL_NUMBERS else table.parts_of(column, label) for role, column in wanted.items()}
+    if not wanted:
+        chosen = {"x": tuple(known)} if known else table.usual_roles(label)
+    labels = label or table.label_column()
+    parts = [part for column in chosen.values() for part in (column if isinstance(column, tuple) else (column, *column.split("+")))]
+    unused = [*table.unused([*parts, labels or "label", "split", "group"]), *(files.unused(table.files) if files else [])]
+    groups = None if group is None else labeling.number(group).ids
+    if several:
+        if len(wanted) > 1:
+            raise UserError(f"{several[0]!r} can play a role only by itself", where=name)
+        ((role, columns),) = wanted.items()
+        columns_of = {column: {role: table.listing(column, options.table)} for column in columns.split("+")}
+        return stacked(name, {column: assemble(name, listings, options, group=groups, unused=unused) for column, listings in columns_of.items()})
+    if known and not wanted and (missing := [column for column in known if column not in there]):
+        what = f"the table lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}, which this encoder reads"
+        hint = f"the columns are {', '.join(there)}; name others in order, with --columns x=first:second"
+        raise UserError(what, where=table.place, hint=hint)
+    notes = [] if wanted or known else table.choices(chosen, label)
+    if labels in parts:
+        notes.append(f"the column {labels} holds the labels and is an input as well: a score by these labels says nothing")
+    listings = {role: table.listing(column, options.table) for role, column in chosen.items()}
+    return assemble(name, listings, options, group=groups, unused=unused, notes=notes, columns=there)
 
 
 def class_columns(path: Path, used: Collection[str] = ()) -> list[str]:
@@ -170,7 +188,8 @@ def class_columns(path: Path, used: Collection[str] = ()) -> list[str]:
     table = Kinds.of(root, names).table(root)
     if table is None:
         return []
-    used = {*(used or table.usual_roles().values()), *ABOUT}
+    roles = [table.parts_of(column) for column in used] or table.usual_roles().values()
+    used = {*ABOUT, *(part for column in roles for part in ([column] if isinstance(column, str) else column))}
     columns = [column for column in table.column_names() if column not in used and table.holds_classes(column)]
     return [column for column in columns if 1 < len(set(values := table.values(column)[:CLASS_VALUES])) <= len(values) / 4]
 
@@ -184,12 +203,15 @@ def _in_memory(source: Any, options: Options) -> DataSet:
     if isinstance(source, tuple) and len(source) == 2:
         source = {"x": source[0], "label": source[1]}
     if not isinstance(source, Mapping):
-        if not is_sparse(source) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        if not is_sparse(source) and table_of(source) is None and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
             streamed = isinstance(source, torch.utils.data.IterableDataset) or hasattr(source, "__iter__")
             what = f"a {type(source).__name__} can only be read in order" if streamed else f"a {type(source).__name__} cannot be opened"
             raise UserError(what, hint="give a path, a name, an array, (x, y), a dict of roles, or a data set with [row] and len()")
         source = {"x": source}
     roles = {role: value for role, value in source.items() if role not in ("label", "group")}
+    if len(roles) == 1 and (table := table_of(next(iter(roles.values())))) is not None:
+        labels = source.get("label")
+        return _table("table", table, options if labels is None else dataclasses.replace(options, labels=labels), group=source.get("group"))
     if not roles:
         raise UserError("no samples: a dict of arrays needs a role, such as x", hint=f"its keys are {', '.join(map(str, source))}")
     return _roles(roles, source.get("label"), source.get("group"), options)

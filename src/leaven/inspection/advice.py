@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from leaven.data.spec import DataSpec
+from leaven.errors import UserError
 from leaven.inspection.estimate import Pace
+from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
 from leaven.modalities import InputSpec, modality_of
 from leaven.training.request import Request
@@ -48,17 +50,26 @@ def choose_method(data: DataSpec) -> tuple[str, str]:
     if len(inputs) == 1 or "x" in inputs:
         return modality.method
     usual = modality.pair_method
-    if usual is not None and set(find_method(usual[0]).inputs(data)) <= set(inputs):
+    if usual is not None and roles_read(find_method(usual[0]), data):
         return usual
     for own in (True, False):  # methods for one modality before those for any
         for name, method in registry().items():
-            roles = method.inputs(data)
+            roles = roles_read(method, data)
             fits = {spec.modality for role, spec in inputs.items() if role in roles} == {method.modality} if own else method.modality is None
-            if fits and len(roles) > 1 and set(roles) <= set(inputs) and not method.continues:
+            if fits and len(roles) > 1 and not method.continues:
                 return name, f"it reads {' and '.join(roles)}"
     if any(modality_of(spec).tokenized for spec in inputs.values()):
         return modality.method
     return "", f"no method reads the roles {', '.join(inputs)}; choose one of them with --columns x=COLUMN"
+
+
+def roles_read(method: type[Method], data: DataSpec) -> list[str]:
+    """The roles that a method reads of this data; none where it lacks one of them, or something else that the method needs."""
+    try:
+        roles = list(method.inputs(data))
+    except UserError:
+        return []
+    return roles if set(roles) <= set(data.inputs) else []
 
 
 def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, Any], why_method: str) -> tuple[dict[str, Any], int]:

@@ -158,7 +158,8 @@ class Method(nn.Module):
         if views is None and encoder is not None and self.purpose:
             views = default_views(self.purpose, encoder.input.modality)
         if views is not None:
-            self.augment = views if encoder is None else views.fitted(encoder.input.shape, getattr(encoder, "patch", 1))
+            fitted = views if encoder is None else views.fitted(encoder.input.shape, getattr(encoder, "patch", 1))
+            self.augment = fitted if encoder is None else fitted.scaled(encoder.input.mean, encoder.input.std)
 
     @classmethod
     def inputs(cls, data: DataSpec) -> dict[str, str]:

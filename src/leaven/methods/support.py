@@ -1,5 +1,7 @@
 """Which method learns from which kind of data."""
 
+from collections.abc import Sequence
+
 from leaven.data.spec import DataSpec
 from leaven.encoders.build import encoders_with
 from leaven.errors import UserError
@@ -33,10 +35,11 @@ def supported_modalities(method: type[Method]) -> list[str]:
     return [modality for modality in MODALITIES if supported(method, modality)]
 
 
-def inputs_of(method: type[Method], data: DataSpec) -> dict[str, str]:
+def inputs_of(method: type[Method], data: DataSpec, columns: Sequence[str] = ()) -> dict[str, str]:
     """The roles that a method reads of this data, and what the encoder of each must offer.
 
-    Raises UserError where the method does not learn from this kind of data, or the data lacks a role.
+    columns: of the table that holds the data, for the message. Raises UserError where the method does not learn from this kind of data, or the data
+    lacks a role.
     """
     if not any(supported(method, spec.modality) for spec in data.roles.values()):
         raise unsupported(method, data, list(data.roles))
@@ -44,7 +47,9 @@ def inputs_of(method: type[Method], data: DataSpec) -> dict[str, str]:
     for role in inputs:
         if role not in data.roles:
             what = f"{method.name} needs the role {role!r}, and the data has {', '.join(data.roles)}"
-            raise UserError(what, hint=f"say which column plays it with --columns {role}=COLUMN")
+            plays = "say which column plays it" if len(inputs) == 1 else "say which columns play its roles"
+            hint = f"{plays} with --columns {','.join(f'{name}=COLUMN' for name in inputs)}"
+            raise UserError(what, hint=f"{hint}; the columns are {', '.join(columns)}" if columns else hint)
     wrong = [role for role in inputs if not supported(method, data.roles[role].modality)]
     if wrong:
         raise unsupported(method, data, wrong)

@@ -141,7 +141,7 @@ class Modality:
 
     def open_options(self, spec: InputSpec) -> dict[str, Any]:
         """How data must be opened for an encoder of this input: arguments of `open_data`, "size" among them where `--size` sets one."""
-        return {}
+        return {"reading": spec.reading} if spec.reading else {}
 
     def training_input(self, spec: InputSpec, size: int | None) -> InputSpec:
         """What encoders are built for: the stored samples at the training size (None: chosen)."""

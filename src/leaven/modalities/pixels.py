@@ -123,7 +123,7 @@ class PixelsModality(Modality):
         return lines
 
     def open_options(self, spec: InputSpec) -> dict[str, Any]:
-        return {"size": spec.shape[1], "channels": spec.shape[0], "reading": spec.reading}
+        return {"size": spec.shape[1], "channels": spec.shape[0], **super().open_options(spec)}
 
     def training_input(self, spec: InputSpec, size: int | None) -> InputSpec:
         """Square pictures: of the side asked for, else the stored one where it is small, else 96."""

@@ -66,7 +66,7 @@ def build_training(
     make_encoder: makes the encoder, where the request does not say which.
     """
     kind = find_method(request.method)
-    inputs = inputs_of(kind, data.spec)
+    inputs = inputs_of(kind, data.spec, data.columns)
     parameters = provided_arguments(kind)
     first = next(iter(inputs))
     reads = {role: [role] for role in inputs} if "encoders" in parameters else {first: list(inputs)}

@@ -1,6 +1,11 @@
 """Random views of plain numbers, and of bags of words."""
 
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -11,9 +16,10 @@ from leaven.views.views import Views
 
 @dataclass(frozen=True)
 class VectorViews(Views):
-    """Gaussian noise, as a share of the standard deviation of the sample's own numbers, and features set to 0 by chance.
+    """Gaussian noise, as a share of each column's standard deviation in the training data, and numbers set to their column's mean by chance.
 
-    The deviation is the sample's own since one of the batch would depend on how the batch is cut into parts. Whole numbers become float32.
+    Without an encoder, which knows these, the deviation is that of the sample's own numbers (a batch's would depend on how it is cut into parts),
+    and numbers are set to 0. Whole numbers become float32.
     """
 
     kind = "vectors"
@@ -21,19 +27,28 @@ class VectorViews(Views):
 
     noise: float = 0.1
     drop: float = 0.2
+    columns: ClassVar[tuple[torch.Tensor, torch.Tensor] | None] = None
+    """Mean and deviation of each column, where they are known."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_not_negative("noise")
         self._require_probabilities("drop")
 
+    def scaled(self, mean: Sequence[float], std: Sequence[float]) -> VectorViews:
+        views = copy.copy(self)
+        if mean and std:
+            object.__setattr__(views, "columns", (torch.tensor(mean), torch.tensor(std)))
+        return views
+
     def view(self, value: Vector, number: int, draw: Draw) -> Vector:
         x = value.numbers if value.numbers.is_floating_point() else value.numbers.float()
+        mean, std = (known.to(x) for known in self.columns) if self.columns else (torch.zeros_like(x), x.std(dim=1, keepdim=True, correction=0))
         if self.noise:
             noise = draw.child("noise", number).normal(*x.shape).to(x)
-            x = x + self.noise * x.std(dim=1, keepdim=True, correction=0) * noise
+            x = x + self.noise * std * noise
         if self.drop:
-            x = x * ~draw.child("drop", number).chance(self.drop, *x.shape).to(x.device)
+            x = torch.where(draw.child("drop", number).chance(self.drop, *x.shape).to(x.device), mean, x)
         return Vector(x.clone() if self.noise == self.drop == 0 else x)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -57,6 +57,10 @@ class Views:
 
     def fitted(self, shape: tuple[int, ...], patch: int) -> Views:
         """These views with what was left open chosen for an encoder: the shape of its input, the side of its patches (1: it has none)."""
+        return self
+
+    def scaled(self, mean: Sequence[float], std: Sequence[float]) -> Views:
+        """These views for numbers of this mean and deviation in each dimension (vectors) or channel; empty where they are not known."""
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,22 +14,26 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from leaven.data import labels as labeling
-from leaven.data.label_files import is_labels_file, read_labels
+from leaven.data.label_files import INDEX, LABEL_COLUMNS, is_labels_file, read_labels
 from leaven.data.labels import Labels
 from leaven.data.sources.folders import Folder, listed, pictures
 from leaven.data.sources.listing import Listing
+from leaven.data.sources.numbers import Vectors, are_categories, is_list_of_numbers, is_number, number_words, numbers_in, numbers_of
+from leaven.data.sources.pairs import pair_roles
 from leaven.data.splits import canonical, split_of
 from leaven.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 TEXTS = ("text", "sentence", "document", "content", "body", "question", "utterance", "query", "review", "abstract", "title")  # one plays x
-PAIRS = (("sentence1", "sentence2"), ("sentence_A", "sentence_B"), ("sentence_a", "sentence_b"))  # play a and b
-ROLES = ("anchor", "positive", "negative", "a", "b")  # columns of these names play them
 ABOUT = ("label", "labels", "split", "group", "id", "index", "file", "path", "filename")  # columns that describe samples
 FIRST = 20  # values by which a column's kind is judged where reading all would take long
-SCORES = ("score", "relatedness_score", "similarity")
+CLASS_VALUES = 100_000  # values of a column by which it is judged, at most
+LABELS = (*LABEL_COLUMNS, "is_duplicate", "gold_label")
+SENTENCE = 6  # words from which texts are no names or categories
+ALL_NUMBERS = "numbers"  # stands for all columns of numbers and categories where a role is given its column
 
 
 class Columns(Listing):
@@ -76,17 +81,40 @@ class Columns(Listing):
         return [f"{part}#{row}" for part, count in self.parts.items() for row in range(count)]
 
     def holds(self, column: str) -> str:
-        """What samples a column makes: "pictures" (their bytes, or names of files), "text" or "numbers"; empty for anything else."""
+        """What samples a column makes: "pictures" (their bytes, or names of files), "text" or "numbers" (also truth values, and lists of numbers); of
+        others "dates", or empty."""
         import pyarrow.types as types
 
         kind = self.arrow_type(column)
+        kind = kind.value_type if types.is_dictionary(kind) else kind
         if types.is_struct(kind):
             return "pictures" if any(field.name == "bytes" and is_bytes(field.type) for field in kind) else ""
         if is_bytes(kind):
             return "pictures"
         if is_text(kind):
-            return "pictures" if self.names_pictures(column) else "text"
-        return "numbers" if types.is_integer(kind) or types.is_floating(kind) else ""
+            return "pictures" if self.names_pictures(column) else "numbers" if self.writes_numbers(column) else "text"
+        return "numbers" if is_number(kind) or is_list_of_numbers(kind) else "dates" if types.is_temporal(kind) else ""
+
+    def writes_numbers(self, column: str) -> bool:
+        """Whether a column of texts holds numbers as they are written."""
+        cells = [cell for cell in self.first_values(column) if numbers_in(cell) != []]
+        if (cells and numbers_of(cells) is None) or (numbers := self.numbers(column)) is None:
+            return False
+        return column.lower() not in TEXTS or (numbers.shape[1] == 1 and all(numbers_in(cell) is not None for cell in self.values(column)))
+
+    def read_numbers(self, column: str) -> np.ndarray | None:
+        return numbers_of(self.values(column))
+
+    def numbers(self, column: str) -> np.ndarray | None:
+        """(N, D) float64 of a column that holds D numbers per row, NaN where they are missing; None where it holds no numbers."""
+        if column not in self.matrices:
+            self.matrices[column] = self.read_numbers(column)
+        return self.matrices[column]
+
+    @cached_property
+    def matrices(self) -> dict[str, np.ndarray | None]:
+        """What was read of columns of numbers."""
+        return {}
 
     def holds_classes(self, column: str) -> bool:
         """Whether an existing column holds whole numbers (as floats as well, which a table makes of them where some are missing), truth values or
@@ -113,15 +141,25 @@ class Columns(Listing):
             return True
         return any((Path(self.root) / str(file).strip()).exists() for file in self.first_values(column) if file)
 
-    def listing(self, column: str) -> Listing:
-        """The samples of a column. Raises UserError where there is no such column."""
-        if column not in self.column_names():
-            raise self.no_column(column)
-        if not self.holds(column):
-            raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, neither pictures nor text nor numbers", where=self.place)
-        if not self.names_pictures(column):
-            return dataclasses.replace(self, column=column)  # type: ignore[type-var]
-        return ListedFiles(Path(self.root), tuple(str(value or "").strip().replace("\\", "/") for value in self.values(column)), self)
+    def listing(self, column: str | tuple[str, ...], known: Iterable[Mapping[str, Any]] | None = None) -> Listing:
+        """The samples of a column, or of several columns side by side. known: how columns were read for an encoder (see `Vectors`); those of other
+        names are taken in its order.
+
+        Raises UserError where there is no such column.
+        """
+        columns = column if isinstance(column, tuple) else (column,)
+        for name in columns:
+            if name not in self.column_names():
+                raise self.no_column(name)
+        if not isinstance(column, tuple) and (kind := self.holds(column)) != "numbers":
+            if kind not in ("pictures", "text"):
+                raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, neither pictures nor text nor numbers", where=self.place)
+            if kind == "text" or not self.names_pictures(column):
+                return dataclasses.replace(self, column=column)  # type: ignore[type-var]
+            return ListedFiles(Path(self.root), tuple(str(value or "").strip().replace("\\", "/") for value in self.values(column)), self)
+        read = {entry["column"]: entry for entry in known or ()}
+        entries = [read[name] for name in columns] if read.keys() >= set(columns) else list(read.values()) if len(read) == len(columns) else None
+        return Vectors(self, columns, entries)
 
     @cached_property
     def kind(self) -> str:  # type: ignore[override]
@@ -130,26 +168,95 @@ class Columns(Listing):
     def contents(self) -> list[Any]:
         return self.values(self.column)
 
-    def usual_roles(self) -> dict[str, str]:
-        """x is the first column of pictures. Without one: roles by their names, two sentences and their score, or x, the column of texts."""
+    def usual_roles(self, label: str | None = None) -> dict[str, str | tuple[str, ...]]:
+        """x is the first column of pictures. Without one: two or three columns of texts by their names; or x, the column of sentences, or all columns
+        of numbers and categories side by side. label: the column that holds the labels, where it is known."""
         names = self.column_names()
         held = {column: self.holds(column) for column in names}
         if shown := [column for column in names if held[column] == "pictures" and self.have_files(column)]:
             return {"x": shown[0]}
-        texts = [column for column in names if held[column] == "text" and column.lower() not in ABOUT]
-        if named := [column for column in texts if column in ROLES]:
-            return {column: column for column in named}
-        for a, b in PAIRS:
-            if a in texts and b in texts:
-                score = next((column for column in SCORES if held.get(column) == "numbers"), None)
-                return {"a": a, "b": b} | ({} if score is None else {"score": score})
+        label = label or self.label_column()
+        texts = [column for column in names if held[column] == "text" and column.lower() not in ABOUT and column != label]
+        numbers = [column for column in names if held[column] == "numbers" and column != label]
+        pair = pair_roles(texts, numbers, label is not None)
+        if pair and any(number_words(self.first_values(column)) > 1 or not are_categories(self.values(column)) for column in list(pair.values())[:2]):
+            return dict(pair)
+        vectors = self.vector_columns(label)
+        many = sum(column in numbers for column in vectors) > 1 or any(self.width(column) > 1 for column in vectors)
         usual = next((column for name in TEXTS for column in texts if column.lower() == name), None)
-        if usual or len(texts) == 1:
-            return {"x": usual or texts[0]}
+        if vectors and usual is not None and are_categories(self.values(usual)) and number_words(self.first_values(usual)) < 3:
+            usual = None
+        free = [column for column in texts if column not in vectors]
+        sentences = [column for column in free if not many or number_words(self.values(column)[:CLASS_VALUES]) >= SENTENCE]
+        if usual or len(sentences) == 1:
+            return {"x": usual or sentences[0]}
+        if vectors and not sentences:
+            return {"x": vectors}
         hint = f"the columns are {', '.join(names)}"
         if not texts:
-            raise UserError("no column of pictures or text", where=self.place, hint=hint)
-        raise UserError("which column holds the text?", where=self.place, hint=f"say so with --columns x={texts[0]}; {hint}")
+            raise UserError("no column of pictures, text or numbers", where=self.place, hint=hint)
+        texts = sentences or texts
+        if len(texts) == 1:
+            return {"x": texts[0]}
+        pair_hint = f"or, for pairs, --columns anchor={texts[0]},positive={texts[1]}"
+        raise UserError("which column holds the text?", where=self.place, hint=f"say so with --columns x={texts[0]}, {pair_hint}; {hint}")
+
+    def choices(self, roles: Mapping[str, str | tuple[str, ...]], label: str | None = None) -> list[str]:
+        """What is to be said of roles that nobody asked for."""
+        renamed = len(roles) > 1 and any(role != column for role, column in roles.items())
+        notes = [", ".join(f"{role} is the column {column}" for role, column in roles.items())] if renamed else []
+        if (labels := self.label_column()) not in (None, "label") and label is None:
+            notes.append(f"the labels are those of the column {labels}")
+        if isinstance(column := next(iter(roles.values())), tuple):
+            index = [column for column in self.column_names() if column.lower() not in ("split", "group") and self.is_index(column)]
+            notes += [f"left out, since they name the rows: {listed([repr(column) for column in index])}"] if index else []
+        elif self.holds(column) == "text" and len(roles) == 1 and len(vectors := self.vector_columns(label)) > 1:
+            notes.append(f"the samples are the texts of {column}; --columns x={ALL_NUMBERS} reads the {len(vectors)} columns of numbers instead")
+        return notes
+
+    def vector_columns(self, label: str | None = None) -> tuple[str, ...]:
+        """Those of numbers, truth values and few categories that do not describe samples; none where no column holds numbers."""
+        columns = [column for column in self.column_names() if column.lower() not in (*ABOUT, *LABELS) and column != label]
+        kinds = {column: self.holds(column) for column in columns if not self.is_index(column)}
+        numbers = {column for column, kind in kinds.items() if kind == "numbers" and self.numbers(column) is not None}
+        if not numbers:
+            return ()
+        return tuple(column for column, kind in kinds.items() if column in numbers or (kind == "text" and are_categories(self.values(column))))
+
+    def width(self, column: str) -> int:
+        """How many numbers a column holds per row; 0 where it holds none."""
+        numbers = self.numbers(column) if self.holds(column) == "numbers" else None
+        return 0 if numbers is None else numbers.shape[1]
+
+    def is_index(self, column: str) -> bool:
+        """Whether a column numbers or names the rows, by its name; `patient_id` and the like if no value comes again."""
+        name = column.strip().lower()
+        if name in (*INDEX, "id", "#", "__index_level_0__") or re.fullmatch(r"unnamed: \d+", name):
+            return True
+        values = self.values(column) if re.search(r"([_\s.-](id|ID|Id)|[a-z]I[dD]|^(row|no|nr|ID))$", column.strip()) else []
+        return len(values) > 1 and len(set(map(str, values))) == len(values)
+
+    def parts_of(self, column: str, label: str | None = None) -> str | tuple[str, ...]:
+        """What a user means: a column's name, "first:second" for several side by side, or "numbers" for all of numbers and categories."""
+        names = self.column_names()
+        if column in names:
+            return column
+        if column == ALL_NUMBERS and (columns := self.vector_columns(label)):
+            return columns
+        parts = tuple(column.split(":"))
+        return parts if len(parts) > 1 and any(part in names for part in parts) else column
+
+    def label_column(self) -> str | None:
+        """The column `label`, else one that is called as labels are, if it holds classes, which come again."""
+        if "label" in self.column_names():
+            return "label" if self.holds_classes("label") else None
+        lower = {column.lower(): column for column in self.column_names()}
+        return next((lower[name] for name in LABELS if name in lower and self.repeats(lower[name])), None)
+
+    def repeats(self, column: str) -> bool:
+        """Whether a column holds classes, and each of them on average at least twice."""
+        values = [str(value) for value in self.values(column)[:CLASS_VALUES] if value is not None] if self.holds_classes(column) else []
+        return 1 < len(set(values)) <= len(values) / 2
 
     def splits(self) -> list[str | None]:
         """By the column `split`, else by the names of files or parts; none where no part is called train."""
@@ -160,9 +267,10 @@ class Columns(Listing):
         return [known[part] if trained else None for part, count in self.parts.items() for _ in range(count)]
 
     def labels(self, spec: str | Path | None) -> Labels:
-        """None: the column `label` if it holds classes; a column's name; or a csv file that is matched by the rows' names."""
+        """None: the column that is called as labels are, if it holds classes; a column's name; or a csv file that is matched by the rows' names."""
         if spec is None:
-            return self.classes("label") if self.tells("label") else Labels.none(len(self.names))
+            usual = self.label_column()
+            return Labels.none(len(self.names)) if usual is None else self.classes(usual)
         column = str(spec)
         if column not in self.column_names():
             if is_labels_file(column):
@@ -180,7 +288,7 @@ class Columns(Listing):
         """The columns of text, pictures and numbers that are not among those used."""
         rest: dict[str, list[str]] = {}
         for column in self.column_names():
-            if column not in used and column.lower() not in ABOUT and (kind := self.holds(column)):
+            if column not in used and column.lower() not in ABOUT and not self.is_index(column) and (kind := self.holds(column)):
                 rest.setdefault(kind, []).append(column)
         return [f"{len(columns)} column{'s' if len(columns) > 1 else ''} of {kind} ({listed(columns)})" for kind, columns in rest.items()]
 
@@ -219,8 +327,8 @@ class ListedFiles(Folder):
         return self.table.splits() if "split" in self.table.column_names() or (not any(by_folder) and len(self.table.parts) > 1) else by_folder
 
     def labels(self, spec: str | Path | None) -> Labels:
-        """None: the column `label`, if there is one, else the folders; else a column's name, or what a folder takes."""
-        column = "label" if spec is None else str(spec)
+        """None: the column of labels, if there is one, else the folders; else a column's name, or what a folder takes."""
+        column = (self.table.label_column() or "label") if spec is None else str(spec)
         of_a_folder = spec is None or column == "folder" or is_labels_file(column)
         return super().labels(spec) if of_a_folder and column not in self.table.column_names() else self.table.labels(spec)
 

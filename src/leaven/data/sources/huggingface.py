@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaven.data.sources.columns import Columns
+from leaven.data.sources.numbers import numbers_of_arrow
 from leaven.errors import UserError
 from leaven.modalities.content import digest
 from leaven.modalities.picture_files import Source
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
     import pyarrow as pa
 
 
@@ -114,6 +116,12 @@ class HuggingFace(Columns):
 
     def values(self, column: str) -> list[Any]:
         return [value for part in self.sets.values() for value in part.select_columns([column])[:][column]]
+
+    def read_numbers(self, column: str) -> np.ndarray | None:
+        import pyarrow as pa
+
+        parts = [part.select_columns([column]).with_format("arrow")[:].column(0) for part in self.sets.values()]
+        return numbers_of_arrow(pa.chunked_array([chunk for part in parts for chunk in part.chunks], self.arrow_type(column)))
 
 
 def as_source(value: Any) -> Source:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from leaven.data.sources.columns import Columns
 from leaven.data.sources.folders import Folder
-from leaven.data.sources.text_files import READERS, is_number, read_text
+from leaven.data.sources.text_files import READERS, read_text
 from leaven.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,22 +62,46 @@ class Lines(Columns):
     def values(self, column: str) -> list[Any]:
         return self.columns[column]
 
-    def holds(self, column: str) -> str:
-        """Texts that are all numbers are numbers: the cells of a csv file are texts."""
-        kind = super().holds(column)
-        cells = [value for value in self.columns[column] if value] if kind == "text" else []
-        return "numbers" if cells and all(isinstance(cell, str) and is_number(cell) for cell in cells) else kind
-
     def arrow_type(self, column: str) -> pa.DataType:
         import pyarrow as pa
 
-        kinds = {type(value) for value in self.columns[column] if value not in (None, "")}
+        kinds = {type(value) for value in self.columns[column] if not (value is None or (isinstance(value, str) and not value))}
         if kinds <= {str, int, bool} and (str in kinds or not kinds):
             return pa.string()
         for numbers, kind in (({bool}, pa.bool_()), ({int, bool}, pa.int64()), ({int, float}, pa.float64())):
             if kinds <= numbers:
                 return kind
-        return pa.infer_type(self.columns[column])
+        try:
+            return pa.infer_type(self.columns[column])
+        except pa.ArrowException:  # values of several kinds
+            return pa.string() if str in kinds else pa.null()
+
+
+def table_of(source: Any) -> Lines | None:
+    """A structured array, or a data frame (of pandas, polars or Arrow), as a table in memory; None for anything else.
+
+    Raises UserError where a table cannot be read, such as one with two columns of one name.
+    """
+    if isinstance(source, np.ndarray) and source.dtype.names:
+        source = source.reshape(-1)
+        parts = {name: source[name] for name in source.dtype.names}
+        texts = {name: np.char.decode(part, "utf-8", "surrogateescape") for name, part in parts.items() if part.dtype.kind == "S"}
+        columns = {name: texts.get(name, part).tolist() for name, part in parts.items()}
+    elif hasattr(source, "columns") and hasattr(source, "__arrow_c_stream__"):
+        names = [str(name) for name in getattr(source, "column_names", source.columns)]
+        if len(set(names)) < len(names):
+            raise UserError("two columns of this table have the same name", where=type(source).__name__, hint=f"the columns are {', '.join(names)}")
+        if hasattr(source, "notna"):  # of pandas, whose columns may hold values of several kinds
+            columns = dict(zip(names, source.astype(object).where(source.notna(), None).to_dict("list").values(), strict=True))
+        else:
+            import pyarrow as pa
+
+            columns = pa.table(source).to_pydict()
+    else:
+        return None
+    if not columns:
+        raise UserError("this table has no columns", where=type(source).__name__)
+    return Lines("table", ("",), columns, (len(next(iter(columns.values()))),))
 
 
 @dataclass(frozen=True, eq=False)

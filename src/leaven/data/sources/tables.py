@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from leaven.data.sources.columns import FIRST, Columns
 from leaven.data.sources.folders import state_of
 from leaven.data.sources.huggingface import HuggingFace
+from leaven.data.sources.numbers import numbers_of_arrow
 from leaven.errors import UserError
 from leaven.modalities.content import digest, evenly_spaced
 from leaven.modalities.decoding import SURVEY
 from leaven.modalities.picture_files import Source
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -106,6 +108,15 @@ class Table(Columns):
             with reading(self.root / name):
                 values += table.read([column]).column(0).to_pylist()
         return values
+
+    def read_numbers(self, column: str) -> np.ndarray | None:
+        import pyarrow as pa
+
+        parts = []
+        for table, name in zip(self.opened, self.files, strict=True):
+            with reading(self.root / name):
+                parts += table.read([column]).column(0).chunks
+        return numbers_of_arrow(pa.chunked_array(parts, self.arrow_type(column)))
 
     def first_values(self, column: str) -> list[Any]:
         with reading(self.root / self.files[0]):

@@ -3,16 +3,21 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leaven.data.labels import MISSING
 from leaven.data.sources.delimited import DELIMITERS, decode, likely_delimiter, split
 from leaven.errors import UserError
 
 DOCUMENTS, LINES = (".txt", ".text", ".md"), (".csv", ".tsv", ".jsonl")
 HEADINGS = {"file", "label", "text", "split", "group"}  # a first line with one of these names the columns, even where another name is a number
+
+
+DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,24 @@ def read_delimited(path: Path) -> Cells:
     if short := [line for line, cells in zip(lines, body, strict=True) if len(cells) < width]:
         notes += (f"{len(short):,} rows of {path.name} have fewer cells than columns, such as line {short[0]}: the others are empty",)
     body = [[] if row in long else cells for row, cells in enumerate(body)]
-    return Cells({name: [cells[place] if place < len(cells) else "" for cells in body] for place, name in enumerate(head)}, long, notes)
+    columns = {name: [cells[place] if place < len(cells) else "" for cells in body] for place, name in enumerate(unrepeated(head))}
+    commas = [name for name, cells in columns.items() if delimiter != "," and have_decimal_commas(cells)]
+    if commas:
+        notes += (f"{path.name} has decimal commas, such as {next(cell for cell in columns[commas[0]] if ',' in cell)} in {commas[0]}",)
+    columns |= {name: [cell.replace(".", "").replace(",", ".") for cell in columns[name]] for name in commas}
+    return Cells(columns, long, notes)
+
+
+def unrepeated(names: Sequence[str]) -> list[str]:
+    """The second column of a name is called NAME.1."""
+    counts = [names[:place].count(name) for place, name in enumerate(names)]
+    return [f"{name}.{count}" if count else name for name, count in zip(names, counts, strict=True)]
+
+
+def have_decimal_commas(cells: Sequence[str]) -> bool:
+    """Whether all cells that are not missing are numbers, some of which have a comma before their decimals."""
+    texts = [cell.strip() for cell in cells if "," in cell or cell.strip().lower() not in MISSING]
+    return any("," in text for text in texts) and all(map(DECIMAL_COMMA.fullmatch, texts))
 
 
 def read_jsonl(path: Path) -> Cells:

@@ -36,13 +36,15 @@ class SentenceBERT(Method):
         self.names = tuple(self.inputs(data))
         self.scored = "score" in data.roles
         self.learns_labels = not self.scored and len(self.names) == 2
-        if self.learns_labels and data.classes < 2:
-            raise UserError("pairs need a score or a label", hint="name its column, with --columns a=...,b=...,score=... or --labels COLUMN")
         self.classifier = nn.Linear(3 * encoder.dim, data.classes) if self.learns_labels else nn.Identity()
 
     @classmethod
     def inputs(cls, data):
-        return dict.fromkeys(TRIPLET if set(TRIPLET) <= set(data.roles) else PAIR, "features")
+        if set(TRIPLET) <= set(data.roles):
+            return dict.fromkeys(TRIPLET, "features")
+        if set(PAIR) <= set(data.roles) and "score" not in data.roles and data.classes < 2:
+            raise UserError("pairs need a score or a label", hint="name its column, with --columns a=...,b=...,score=... or --labels COLUMN")
+        return dict.fromkeys(PAIR, "features")
 
     def views(self, batch, draw):
         views = {"texts": [batch[name] for name in self.names], "label": batch.label}
