@@ -23,6 +23,7 @@ from leaven.data.sources.kinds import ARRAYS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
+from leaven.hyperparameters import Side, convert
 from leaven.modalities import Value
 from leaven.modalities.counts import is_sparse
 
@@ -62,9 +63,7 @@ def open_data(
     """
     if channels not in (None, 1, 3):
         raise UserError(f"channels must be 1 or 3, not {channels}")
-    if size is not None and size < 1:
-        raise UserError(f"size must be at least 1 pixel, not {size}")
-    options = Options(size, channels, labels, columns, cache_dir, progress)
+    options = Options(convert(size, Side | None, "size"), channels, labels, columns, cache_dir, progress)
     if isinstance(source, DataSet):
         return source if labels is None else source.with_labels(labels)
     if isinstance(source, str | os.PathLike):
@@ -79,6 +78,8 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
     if text.startswith("hf:"):
         data = HuggingFace.load(text.removeprefix("hf:"))
         return _table(data.root, data, options)
+    if not text:
+        raise UserError("the name of the data is empty", hint="give a folder, a file, or the name of a data set")
     path = Path(text).expanduser()
     if path.exists():
         return _path(path, options)
