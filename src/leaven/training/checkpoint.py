@@ -152,7 +152,7 @@ def kept_plan(folder: Path, asked: dict[str, Any], kind: str) -> dict[str, Any] 
     plan = read_json(path)
     if plan.get("format") != FORMAT:
         raise UserError(f"this {kind} has format {plan.get('format')}", where=folder, hint="choose another folder with --out")
-    before, now = ({**part, "data": part["data"]["fingerprint"]} for part in (plan["asked"], json.loads(json.dumps(asked))))
+    before, now = ({**part, "data": {"fingerprint": part["data"]["fingerprint"]}} for part in (plan["asked"], json.loads(json.dumps(asked))))
     if different := differences(before, now):
         raise UserError(f"this folder holds another {kind}: {different[0]}", where=folder, hint="choose another --out, or repeat the earlier command")
     return plan
