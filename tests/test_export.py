@@ -374,7 +374,7 @@ def test_the_command_tells_people_where_it_went(command, digits_run):
         (["--to", "onxx"], "did you mean onnx"),
         (["--to", "pdf"], "choose onnx, safetensors, sentence-transformers, timm"),
         (["--to", "onnx", "--set", "opsets=20"], "onnx has no setting 'opsets'"),
-        (["--to", "onnx", "--set", "opset=high"], "opset takes a int"),
+        (["--to", "onnx", "--set", "opset=high"], "opset takes a whole number"),
         (["--to", "onnx", "--set", "opset=11"], "choose 18 or newer"),
         (["--to", "onnx", "--set", "pixels=int"], "uint8 or float"),
         (["--to", "timm", "--set", "x=1"], "it has none"),

@@ -120,7 +120,7 @@ def test_a_method_in_a_file_of_its_own_is_found_and_trained(tmp_path):
     ("settings", "told"),
     [
         ({"temprature": 1}, "has no setting 'temprature'"),
-        ({"temperature": "hot"}, "temperature takes a float, not 'hot'"),
+        ({"temperature": "hot"}, "temperature takes a number, not 'hot'"),
         ({"views.crop_minimum": 1}, "views has no 'crop_minimum'"),
         ({"views.crop_min": 2}, "crop_min"),
         ({"recipe.optimizer": "adamz"}, "recipe.optimizer cannot be 'adamz': choose adamw"),

@@ -161,3 +161,10 @@ def test_every_method_is_built_without_memory_as_with_it(name):
         without = small(name)[0].state_dict()
     assert {key: tensor.shape for key, tensor in without.items()} == {key: tensor.shape for key, tensor in built.items()}
     assert all(tensor.device.type == "meta" for tensor in without.values() if tensor.numel() > 2000)
+
+
+@pytest.mark.parametrize(("name", "value"), [("input__shape", [1, 16]), ("input__mean", [2**70])])
+def test_an_encoder_that_cannot_read_what_its_description_says_is_refused_in_one_line(run, name, value):
+    change(run / "encoder" / "config.json", **{name: value})
+    with pytest.raises(UserError, match="whole copy of the run"):
+        leaven.embed(run, "demo:digits")

@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -290,3 +291,75 @@ def test_only_the_first_of_several_processes_speaks(environment, first, monkeypa
     status, out, err = command("pretrain", "/no/such/folder", "--json")
     assert status == 2
     assert bool(out) == bool(err) == first
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A likelihood model and a classifier, which together serve every command."""
+    folder = tmp_path_factory.mktemp("small")
+    leaven.pretrain("demo:digits", method="vae", encoder="dense", settings={"encoder.widths": (8,)}, steps=2, out=folder / "vae", report=False)
+    leaven.finetune(folder / "vae", "demo:digits", steps=2, out=folder / "classifier")
+    (folder / "words.txt").write_text("cat, dog\n")
+    (folder / "texts.txt").write_text("a cat sat\nthe dog ran\n")
+    return folder
+
+
+COMMANDS = {
+    "demo": ["--budget", "1s"],
+    "inspect": ["demo:digits"],
+    "rewrite": ["texts.txt", "--by", "words.txt", "--out", "pairs.csv"],
+    "pretrain": ["demo:digits", "--steps", 1, "--out", "new", "--set", "encoder.width=8"],
+    "finetune": ["vae", "demo:digits", "--steps", 1, "--out", "new"],
+    "evaluate": ["vae", "demo:digits", "--protocol", "knn"],
+    "compare": ["demo:digits", "--methods", "simclr", "--steps", 1, "--seeds", 1, "--out", "new"],
+    "reproduce": ["no-claim"],
+    "predict": ["classifier", "demo:digits", "--out", "labels.csv"],
+    "embed": ["vae", "demo:digits", "--out", "vectors.npy"],
+    "search": ["vae", "demo:digits", "--query", "#3"],
+    "export": ["vae", "--to", "safetensors", "--out", "exported"],
+    "sample": ["vae", "--count", 2, "--out", "samples.npy"],
+    "score": ["vae", "demo:digits"],
+    "reconstruct": ["vae", "demo:digits", "--out", "again.npy"],
+    "interpolate": ["vae", "3", "5", "--data", "demo:digits", "--out", "way.npy"],
+    "methods": [],
+    "encoders": [],
+    "protocols": [],
+    "claims": [],
+}
+
+
+def test_every_command_is_tried():
+    assert set(COMMANDS) == {name for names in PANELS.values() for name in names}
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])  # it takes half a minute, and test_cli.py runs it
+def test_with_json_every_command_prints_one_value_whatever_else_is_printed(name, small_run, command, tmp_path, monkeypatch):
+    shutil.copytree(small_run, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    public = name if name in leaven.__all__ else f"list_{name}"
+    function = getattr(leaven, public)
+
+    def loud(*arguments, **options):
+        print("a library speaks")
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(leaven, public, loud)
+    status, out, err = command(name, *COMMANDS[name], "--json")
+    assert "error" in json.loads(out) if name == "reproduce" else status == 0
+    json.loads(out)
+    assert "a library speaks" in err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_with_json_a_wrong_option_is_one_value_too(name, command):
+    status, out, err = command(name, *COMMANDS[name], "--json", "--no-such-option")
+    assert status == 2 and json.loads(out)["error"]["what"] and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, words in COMMANDS.items() if "vae" in words or "classifier" in words])
+def test_with_json_a_broken_run_is_one_value_too(name, small_run, command, tmp_path, monkeypatch):
+    shutil.copytree(small_run, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / COMMANDS[name][0] / "config.json").write_text("{")
+    status, out, err = command(name, *COMMANDS[name], "--json")
+    assert status == 2 and json.loads(out)["error"]["what"] == "config.json is not whole" and "Traceback" not in err

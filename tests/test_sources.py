@@ -474,3 +474,12 @@ def test_a_data_set_is_asked_through_its_protocol():
     batch = data.select(torch.tensor([3, 0]))
     assert batch["x"].numbers.argmax(1).tolist() == [3, 0] and batch["label"].ids.tolist() == batch.label.tolist() == [0, 0]
     assert batch.index.tolist() == [3, 0] and data.labels.tolist() == [0, 1, 1, 0] and data.groups.tolist() == [0, 0, 1, 1]
+
+
+def test_an_array_whose_header_is_damaged_is_refused_in_one_line(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((4, 3)))
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(content.replace(b"{'descr'", b" 'descr'").replace(b"False", b"Fal\xa2e"))
+    with pytest.raises(UserError, match="cannot read the array") as caught:
+        open_data(tmp_path / "a.npy")
+    assert len(str(caught.value).splitlines()) == 1

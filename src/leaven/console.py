@@ -9,6 +9,9 @@ Say = Annotated[Callable[[str], None], "Called with each line for people."]
 Progress = Annotated[Callable[..., object], "Called with what is counted, how many are done, and of how many; a training adds its loss."]
 
 
+LONGEST = 10 * 365 * 24 * 3600  # seconds
+
+
 def quiet(*_: Any) -> None:
     """Say nothing."""
 
@@ -23,6 +26,8 @@ def seconds(budget: str | float | None) -> float | None:
             number = float(text[:-1]) * units[text[-1]] if text and text[-1] in units else float(text)
         except ValueError:
             raise UserError(f"a budget is a time like 90s, 10m or 2h, not {budget!r}") from None
-    if number is not None and not 0 < number < float("inf"):  # type: ignore[operator]
-        raise UserError(f"a budget must be a positive time, not {budget!r}")
-    return number  # type: ignore[return-value]
+    if number is None:
+        return None
+    if not 0 < number <= LONGEST:  # type: ignore[operator]
+        raise UserError(f"a budget must be a positive time of at most 10 years, not {budget!r}")
+    return float(number)

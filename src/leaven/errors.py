@@ -4,6 +4,10 @@ import difflib
 import re
 from collections.abc import Iterable
 from importlib.metadata import requires
+from tokenize import TokenError
+
+DAMAGED_ARRAY = (OSError, ValueError, LookupError, EOFError, OverflowError, TokenError)
+"""What `numpy.load` raises for damaged files."""
 
 
 class UserError(Exception):
@@ -16,7 +20,7 @@ class UserError(Exception):
     def __str__(self) -> str:
         where = f" ({self.where})" if self.where else ""
         hint = f": {self.hint}" if self.hint else ""
-        return f"{self.what}{where}{hint}"
+        return " ".join(f"{self.what}{where}{hint}".splitlines())
 
     def to_dict(self) -> dict[str, str | None]:
         return {"what": self.what, "where": self.where, "hint": self.hint}

@@ -30,6 +30,8 @@ NonNegative = Annotated[float, Range("0 or more", lambda number: 0 <= number < m
 Share = Annotated[float, Range("from 0 to 1", lambda number: 0 <= number <= 1)]
 PartialShare = Annotated[float, Range("above 0 and below 1", lambda number: 0 < number < 1)]
 PositiveShare = Annotated[float, Range("above 0 and up to 1", lambda number: 0 < number <= 1)]
+Seed = Annotated[int, Range("from 0 to 4,294,967,295", lambda number: 0 <= number < 2**32)]
+Side = Annotated[int, Range("from 1 to 10,000", lambda number: 1 <= number <= 10_000)]
 ShareBelowOne = Annotated[float, Range("from 0 to below 1", lambda number: 0 <= number < 1)]
 
 
@@ -74,6 +76,9 @@ def explained(kind: type) -> tuple[list[str], dict[str, str]]:
     return prose, inherited | meanings
 
 
+NOUNS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
 def convert(value: Any, kind: Any, where: str) -> Any:
     """A value (perhaps the text of a `--set`) as the type that a parameter is annotated with. UserError where it is none, or out of its range."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
@@ -106,7 +111,7 @@ def convert(value: Any, kind: Any, where: str) -> Any:
             return kind(value)
     except (KeyError, ValueError, TypeError):
         length = "" if inner[-1:] in ((), (Ellipsis,)) else f" of {len(inner)} values"
-        raise UserError(f"{where} takes a {'list' if origin is tuple else kind.__name__}{length}, not {value!r}") from None
+        raise UserError(f"{where} takes {'a list' if origin is tuple else NOUNS[kind]}{length}, not {value!r}") from None
     return value
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from leaven.data import DataSet
-from leaven.errors import UserError
+from leaven.errors import DAMAGED_ARRAY, UserError
 from leaven.run import write_whole, writing
 
 FORMAT = 1
@@ -250,7 +250,7 @@ def open_vectors(path: Path) -> np.ndarray | Vectors:
         return Vectors(path)
     try:
         vectors = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED_ARRAY as error:
         raise UserError(f"no vectors here: {error}", where=path, hint="write them with `leaven embed RUN DATA --out VECTORS`") from None
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise UserError(f"an array of {vectors.dtype} {vectors.shape} is not one vector per sample", where=path)

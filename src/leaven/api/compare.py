@@ -29,7 +29,7 @@ def compare(
     encoder: options.EncoderName = "auto",
     budget: Annotated[options.Budget, "Time for each training: 90s, 10m, 2h (default 3m); it becomes a number of steps once per method."] = None,
     steps: Annotated[options.Steps, "Optimiser steps of each training, in place of a time."] = None,
-    seeds: Annotated[int, options.Option("Trainings of each method.", least=1)] = 3,
+    seeds: Annotated[int, options.Option("Trainings of each method.", least=1, most=1000)] = 3,
     jobs: options.Jobs = 1,
     out: Annotated[
         options.OptionalPath, "The comparison's folder (default leaven-runs/compare-DATA). The same command goes on where it stopped."

@@ -23,10 +23,12 @@ from leaven.training.trained import load_encoders
 def needs_of(encoders: Iterable[Encoder]) -> dict[str, Any]:
     """How data must be opened for several encoders; of tables, they read the columns of all."""
     needs: dict[str, Any] = {}
+    reading: dict[str, Any] = {}
     for encoder in encoders:
-        for name, value in encoder.modality.open_options(encoder.input).items():
-            needs[name] = [*needs.get(name, ()), *value] if isinstance(value, list) else value
-    return needs
+        needs |= (options := encoder.modality.open_options(encoder.input))
+        for name, value in options.get("reading", {}).items():
+            reading[name] = [*reading.get(name, ()), *value] if name == "table" else value
+    return {**needs, "reading": reading}
 
 
 @options.documented

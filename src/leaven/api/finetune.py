@@ -10,7 +10,6 @@ from typing import Annotated
 from leaven.api import options
 from leaven.api.open import describe_data, open_for
 from leaven.console import Progress, Say, quiet, seconds
-from leaven.errors import UserError
 from leaven.report.story import report_run
 from leaven.run import Run
 from leaven.training.devices import choose_device
@@ -67,8 +66,6 @@ def finetune(
     run as well. Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
     """
     started = time.monotonic()
-    if patience < 1:
-        raise UserError(f"patience must be at least 1 look, not {patience}")
     opened = open_for(run, data, role=role, labels=labels, columns=columns, data_root=data_root, progress=progress)
     describe_data(opened.data, say)
     samples = opened.data if list(opened.data.spec.roles) == ["x"] else opened.data.with_role(opened.role, "x")

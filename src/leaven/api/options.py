@@ -32,8 +32,9 @@ class Option:
     """How a parameter is written on the command line.
 
     flags: instead of --name. argument: whether it stands without a flag. many: whether it may be repeated. required: on the command line, where
-    Python has a default. least: the smallest number. values: some that it may take. names: what completion offers as well ("methods", "encoders",
-    "targets", "claims", "data"). read: makes what the function takes from the text, or from the list of texts where `many`, and the flag.
+    Python has a default. least, most: the smallest and the largest number. values: some that it may take. names: what completion offers as well
+    ("methods", "encoders", "targets", "claims", "data"). read: makes what the function takes from the text, or from the list of texts where `many`,
+    and the flag.
     """
 
     help: str
@@ -42,6 +43,7 @@ class Option:
     many: bool = False
     required: bool = False
     least: float | None = None
+    most: float | None = None
     environment: str | None = None
     values: tuple[str, ...] = ()
     names: str | None = None
@@ -81,7 +83,7 @@ Role = Annotated[str | None, Option("Which of the run's encoders, where it has s
 Columns = Annotated[Mapping[str, str] | None, Option("Which column plays which role: role=column,...", read=columns_of)]
 Labels = Annotated[Any, Option("Where labels are: a column, a FILE.csv (file,label) or `folder`.")]
 Root = Annotated[Path | str | None, Option("The folder of named data sets.", flags=("--data-root",), environment="LEAVEN_DATA")]
-Size = Annotated[int | None, Option("Side of training pictures in pixels.", least=1)]
+Size = Annotated[int | None, Option("Side of training pictures in pixels.", least=1, most=10_000)]
 RewriterName = Annotated["Path | str | Rewriter", Option("A file of synonyms, or file.py:function, which takes a list of texts and returns as many.")]
 
 # --- how to train ---
@@ -113,7 +115,7 @@ Settings = Annotated[
         read=assignments,
     ),
 ]
-Seed = Annotated[int, Option("Seed of everything random.")]
+Seed = Annotated[int, Option("Seed of everything random.", least=0, most=2**32 - 1)]
 Precision = Annotated[str, Option("auto, fp32, bf16 or fp64.", values=("auto", "fp32", "bf16", "fp64"))]
 Device = Annotated[str, Option("auto, cpu, cuda or mps.", values=("auto", "cpu", "cuda", "mps"))]
 Devices = Annotated[int, Option("Processes (GPUs) that share each batch.", least=1)]

@@ -28,7 +28,7 @@ def reproduce(
     *,
     data: Annotated[options.Data, options.Option("Labeled data, in place of the data that the claim was written for.", names="data")] = None,
     out: Annotated[options.OptionalPath, "The reproduction's folder (default leaven-runs/CLAIM). The same command goes on where it stopped."] = None,
-    seeds: Annotated[int | None, options.Option("Trainings of each arm (default: the claim's own number).", least=1)] = None,
+    seeds: Annotated[int | None, options.Option("Trainings of each arm (default: the claim's own number).", least=1, most=1000)] = None,
     steps: Annotated[options.Steps, "Another length for every training, in optimiser steps; the verdict is then one on that length."] = None,
     jobs: options.Jobs = 1,
     labels: options.Labels = None,

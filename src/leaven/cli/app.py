@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -49,6 +51,20 @@ def say(line: str) -> None:
     """A line for people."""
     if first_process():
         print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def quiet_output() -> Iterator[None]:
+    """What libraries, children and a user's own code print goes to standard error: standard output is for the result."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def answer(as_json: bool, content: Any, text: str = "") -> None:

@@ -15,7 +15,7 @@ import leaven
 from leaven.api import options
 from leaven.api.options import Option, option_of
 from leaven.cli import completion
-from leaven.cli.app import PANELS, AsJson, answer, app
+from leaven.cli.app import PANELS, AsJson, answer, app, quiet_output
 from leaven.cli.watch import Watch
 
 Show = Callable[[Any, SimpleNamespace], tuple[Any, str]]
@@ -40,7 +40,7 @@ def command(show: Show) -> Show:
 
     def run(as_json: bool, **texts: Any) -> None:
         values = {name: text if text is None else read(text, name, known[name]) for name, text in texts.items()}
-        with Watch() as watch:
+        with quiet_output(), Watch() as watch:
             voice = {"say": watch.say, "progress": watch}
             chosen = {name: value for name, value in values.items() if value is not None}
             result = getattr(leaven, function.__name__)(**chosen, **{name: voice[name] for name in talk})
@@ -77,7 +77,8 @@ def shell_parameter(name: str, kind: Any, option: Option, default: Any) -> inspe
     if option.argument:
         note: Any = typer.Argument(help=option.help, autocompletion=completion.of(option))
     else:
-        note = typer.Option(*option.flags, help=option.help, min=option.least, envvar=option.environment, autocompletion=completion.of(option))
+        limits = {"min": option.least, "max": option.most}
+        note = typer.Option(*option.flags, help=option.help, **limits, envvar=option.environment, autocompletion=completion.of(option))  # type: ignore[arg-type]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind if default is not None else kind | None, note]
     )

@@ -22,7 +22,7 @@ import torch
 
 from leaven.data.sources.listing import Listing, Part
 from leaven.data.undecoded import Undecoded
-from leaven.errors import UserError
+from leaven.errors import DAMAGED_ARRAY, UserError
 from leaven.modalities import Pixels
 from leaven.modalities.content import content_hash, digest, evenly_spaced
 from leaven.modalities.decoding import Stored, decode
@@ -92,7 +92,7 @@ class Entry:
                     and all(content_hash(pixels[row].tobytes()) == hashes[row] for row in evenly_spaced(len(kept), 16))
                 )
             os.utime(self.folder / "meta.json")  # used now
-        except (OSError, ValueError, KeyError, TypeError, EOFError):
+        except (*DAMAGED_ARRAY, TypeError):
             return None
         if not whole:
             return None

@@ -23,6 +23,7 @@ from leaven.data.sources.kinds import ARRAYS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines, table_of
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
+from leaven.hyperparameters import Count, Side, convert
 from leaven.modalities import Value
 from leaven.modalities.counts import is_sparse
 from leaven.modalities.decoding import Reading
@@ -63,12 +64,9 @@ def open_data(
     Broken pictures, empty texts, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds
     nothing usable, or an option does not fit.
     """
-    if channels is not None and channels < 1:
-        raise UserError(f"channels must be at least 1, not {channels}")
-    if size is not None and size < 1:
-        raise UserError(f"size must be at least 1 pixel, not {size}")
     reading = dict(reading or {})
     table = reading.pop("table", None)
+    size, channels = convert(size, Side | None, "size"), convert(channels, Count | None, "channels")
     options = Options(size, channels, labels, columns, Reading.of(reading), table, cache_dir, progress)
     if isinstance(source, DataSet):
         return source if labels is None else source.with_labels(labels)
@@ -84,6 +82,8 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
     if text.startswith("hf:"):
         data = HuggingFace.load(text.removeprefix("hf:"))
         return _table(data.root, data, options)
+    if not text:
+        raise UserError("the name of the data is empty", hint="give a folder, a file, or the name of a data set")
     path = Path(text).expanduser()
     if path.exists():
         return _path(path, options)

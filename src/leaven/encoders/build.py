@@ -56,6 +56,8 @@ def rebuild_encoder(described: Mapping[str, Any]) -> Encoder:
     Raises UserError where the description is not whole.
     """
     input = InputSpec.from_dict(described["input"])
+    if len(input.shape) != modality_of(input).axes:
+        raise UserError(f"no input of {input.modality} has the shape {input.shape}", where=described["name"], hint="take a whole copy of the run")
     return build_encoder(described["name"], input, own_arguments(described["name"], input, described["arguments"]))
 
 

@@ -57,12 +57,13 @@ def load_encoder(folder: Path) -> Encoder:
 
 def fitting(build: Callable[[], Module], shapes: Mapping[str, tuple[int, ...]], where: Path) -> Module:
     """What is built, if its parameters and buffers have these shapes, which is seen before memory is taken for them. UserError where they differ."""
-    with building(where.parent), torch.device("meta"):
-        wanted = {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
-    if odd := next((name for name in [*wanted, *shapes] if wanted.get(name) != shapes.get(name)), None):
-        what = f"{where.name} does not fit its config.json: {odd} is {shapes.get(odd, 'missing')}, not {wanted.get(odd, 'missing')}"
-        raise UserError(what, where=where.parent, hint="take a whole copy of the run")
-    return build()
+    with building(where.parent):
+        with torch.device("meta"):
+            wanted = {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
+        if odd := next((name for name in [*wanted, *shapes] if wanted.get(name) != shapes.get(name)), None):
+            what = f"{where.name} does not fit its config.json: {odd} is {shapes.get(odd, 'missing')}, not {wanted.get(odd, 'missing')}"
+            raise UserError(what, where=where.parent, hint="take a whole copy of the run")
+        return build()
 
 
 def load_tokenizer(folder: Path) -> Tokenizer | None:

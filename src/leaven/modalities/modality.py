@@ -54,6 +54,8 @@ class Modality:
     """What one sample, and several, are called in messages."""
     values: ClassVar[tuple[type[Value], ...]]
     """The types of its values; data sets hold the first."""
+    axes: ClassVar[int] = 1
+    """How many sizes the shape of a sample has where an encoder reads it."""
     target: ClassVar[bool] = False
     """Whether samples are what is to be predicted, and not what is read."""
     placed: ClassVar[bool] = False

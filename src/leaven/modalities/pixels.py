@@ -49,6 +49,7 @@ class PixelsModality(Modality):
     """Pictures of one size, grey or in colour."""
 
     name, noun, plural, values = "pixels", "picture", "pictures", (Pixels,)
+    axes = 3
     encoders = (
         DefaultEncoder("vit", "the method needs tokens, and this transformer suits CPUs", "tokens", "cpu"),
         DefaultEncoder("vit", "the method needs tokens, and the pictures are small", "tokens", "cuda", 64),

@@ -22,3 +22,4 @@ class SignalModality(Modality):
     """Channels over time."""
 
     name, noun, plural, values = "signal", "signal", "signals", (Signal,)
+    axes = 2

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.hyperparameters import convert
 from leaven.modalities import InputSpec, LazyTensor, Text, Tokens
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ class TokenizerChoice:
             raise UserError(f"a vocabulary needs 300 tokens or more, not {self.vocabulary}", where="tokenizer.vocabulary")
         if self.max_length is not None and self.max_length < LEAST_LENGTH:
             raise UserError(f"texts of {self.max_length} tokens are too short", where="tokenizer.max_length", hint=f"give {LEAST_LENGTH} or more")
+
+
+def typed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is set of tokenisers, as `vocabulary` or `ROLE.vocabulary`, in today's names and types. Raises UserError for values of other types."""
+    kinds, typed = get_type_hints(TokenizerChoice), {}
+    for name, value in settings.items():
+        role, dot, field = name.rpartition(".")
+        field = TokenizerChoice.aliases.get(field, field)
+        typed[f"{role}{dot}{field}"] = convert(value, kinds[field], f"tokenizer.{name}") if field in kinds else value
+    return typed
 
 
 class Ragged(LazyTensor):

@@ -21,13 +21,12 @@ from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run
 from leaven.training.distributed import processes
-from leaven.training.plan import Plan
+from leaven.training.plan import MOST_STEPS, Plan
 from leaven.training.request import Request, Source, sources
 from leaven.training.tokenization import attach, in_tokens
 from leaven.training.trained import load_encoder_of
 
 DEFAULT_BUDGET, DEFAULT_EPOCHS = 600.0, 100
-MOST_STEPS = 10**9 - 1  # as many digits as the name of a checkpoint has
 USUAL_PASSES = 10  # where a recipe has a usual number of steps, and there are more samples than these see so often
 
 
@@ -140,6 +139,8 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
         choices.append({"what": "batch", "value": batch, "why": f"there are {samples} samples"})
     if batch > samples:
         raise UserError(f"{samples} samples do not fill a batch of {batch}", hint=f"use --batch {samples}")
+    if parts > batch:
+        raise UserError(f"a batch of {batch} cannot be split into {parts:,} parts", hint="change --batch, --accumulate or --devices")
     if sum(length is not None for length in (request.budget, request.epochs, request.steps)) > 1:
         raise UserError("give one of --budget, --epochs and --steps")
     budget, epochs, steps = request.budget, request.epochs, request.steps
@@ -155,6 +156,6 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
         choices.append({"what": "length", "value": length, "why": why})
     length_in_steps = steps or (epochs or 0) * samples / batch
     if length_in_steps > MOST_STEPS:
-        raise UserError(f"a training has at most {MOST_STEPS:,} steps, not {length_in_steps:.0f}", hint="give fewer --steps or --epochs")
+        raise UserError(f"a training has at most {MOST_STEPS:,} steps, not {length_in_steps:,.0f}", hint="give fewer --steps or --epochs")
     steps = steps or (0 if epochs is None else max(1, math.ceil(length_in_steps)))
     return Plan(steps, batch, budget), choices

@@ -129,8 +129,9 @@ def launch(device: str, devices: int, precision: Any) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces precision and processes
     warnings.filterwarnings("ignore", module="lightning_fabric")
 
-    if device == "cuda" and devices > torch.cuda.device_count():
-        raise UserError(f"this machine has {torch.cuda.device_count()} GPUs, not {devices}", hint="lower --devices")
+    there, kind = (torch.cuda.device_count(), "GPUs") if device == "cuda" else (max(2, os.cpu_count() or 1), "CPU cores")
+    if devices > there:
+        raise UserError(f"this machine has {there} {kind}, not {devices}", hint="lower --devices")
     world = int(os.environ.get("WORLD_SIZE", devices))
     fabric = Fabric(
         accelerator=device,

@@ -10,6 +10,7 @@ from typing import Any
 from leaven.run import Run
 from leaven.training.distributed import agree, rank
 
+MOST_STEPS = 10**9 - 1  # as many digits as the name of a checkpoint has
 REPLAN_AT = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
 
 
@@ -75,7 +76,7 @@ class Budget:
 
     def settle(self, step_seconds: float) -> None:
         """Decide the number of steps from the time that one takes."""
-        self.plan.steps = max(1, int(agree(self.left / step_seconds / 1.02)))
+        self.plan.steps = min(MOST_STEPS, max(1, int(agree(self.left / step_seconds / 1.02))))
         self._save()
 
     def begin(self, step: int, used: float) -> None:
@@ -93,7 +94,7 @@ class Budget:
             return
         since, first = self.started
         pace = (time.monotonic() - since) / (step - first)
-        left = int(agree(max(1.0, self.left / pace)))
+        left = min(MOST_STEPS - step, int(agree(max(1.0, self.left / pace))))
         if abs(left - (self.plan.total - step)) > 0.01 * self.plan.total:
             self.plan.changes.append((step, step + left))
             self._save()

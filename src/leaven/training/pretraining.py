@@ -18,7 +18,7 @@ from leaven.errors import TrainingStopped
 from leaven.modules.batchnorm import across_processes, has_batch_norm
 from leaven.run import Run
 from leaven.training.build import Parts, build_training
-from leaven.training.checkpoint import Checkpoints, agree_with_earlier, alone_in
+from leaven.training.checkpoint import Checkpoints, agree_with_earlier, alone_in, keep_samples, refuse_what_follows_samples
 from leaven.training.devices import choose_device, describe_machine, launch
 from leaven.training.distributed import processes, rank
 from leaven.training.loop import Training
@@ -79,19 +79,22 @@ def train(
         if device == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
         parts = build_training(request, data, device, folder=folder, members=supervision.members if supervision else None)
-        method, plan, data, members = parts.method, parts.plan, parts.data, parts.members
+        method, plan, hashes, data, members = parts.method, parts.plan, data.hashes, parts.data, parts.members
         held_out = supervision.held_out if supervision else members[:0]
         choices = [{"what": "precision", "value": precision, "why": why}, *parts.choices, *(supervision.choices if supervision else [])]
         asked = describe(request, parts, supervision, precision)
         trackers = Trackers.of(request.track, folder, asked, say)
-        config = agree_with_earlier(folder, asked, request.accept_data, say)
+        config = agree_with_earlier(folder, asked, hashes, request, say)
         if config is not None and folder.finished:
             say(f"already finished: {folder.path}")
             return folder
         if config is not None:
             plan = Plan.from_dict(config["plan"])
+            if config["asked"]["data"]["fingerprint"] != data.fingerprint:
+                refuse_what_follows_samples(folder, method)
         elif rank() == 0:
             Checkpoints(folder.checkpoints).keep_newest(0)
+            keep_samples(folder, hashes)
             keep_tokenizers(parts.tokenizers, folder)
             folder.write_config(
                 {
@@ -127,7 +130,8 @@ def train(
                 result = training.run()
         except TrainingStopped:
             if rank() == 0:
-                folder.update_config(stopped={"step": training.step, "health": [verdict.to_dict() for verdict in training.monitor.verdicts]})
+                verdicts = [verdict.to_dict() for verdict in training.monitor.verdicts]
+                folder.update_config(asked=asked, stopped={"step": training.step, "health": verdicts})
             raise
         finally:
             trackers.close()
@@ -136,7 +140,7 @@ def train(
             encoders = method.encoders()
             for name, encoder in encoders.items():
                 save_encoder(folder.folder_of(name if len(encoders) > 1 else None), encoder.float() if precision == "fp64" else encoder)
-            folder.update_config(plan=plan.to_dict(), result=result)
+            folder.update_config(asked=asked, plan=plan.to_dict(), result=result)
         fabric.barrier()
     return folder
 

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from leaven.errors import UserError
+from leaven.hyperparameters import Count, Positive, Seed, Side, convert
 from leaven.methods.method import Method
 from leaven.run import Run, is_run
 
@@ -26,22 +27,28 @@ class Request:
     method: str | type[Method] = "simclr"
     encoder: str | Path | Run | Mapping[str, str | Path | Run] = "auto"
     budget: float | None = None
-    epochs: float | None = None
-    steps: int | None = None
-    batch: int | None = None
-    size: int | None = None
+    epochs: Positive | None = None
+    steps: Count | None = None
+    batch: Count | None = None
+    size: Side | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    seed: Seed = 0
     precision: str = "auto"
     device: str = "auto"
-    devices: int = 1
-    accumulate: int = 1
+    devices: Count = 1
+    accumulate: Count = 1
     keep_going: bool = False
     accept_data: bool = False
     checkpoint_seconds: float = 60.0
     track: tuple[str, ...] = ()
     start_role: str | None = None
-    patience: int = 10
+    patience: Count = 10
+
+    def __post_init__(self) -> None:
+        numbers = "epochs", "steps", "batch", "size", "seed", "devices", "accumulate", "patience"
+        for option in fields(self):
+            if option.name in numbers:
+                setattr(self, option.name, convert(getattr(self, option.name), option.type, option.name))
 
 
 @dataclass(frozen=True)

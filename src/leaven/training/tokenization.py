@@ -18,6 +18,7 @@ from leaven.modalities.content import evenly_spaced
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run, write_json, write_whole
 from leaven.stored import Input, checked, read_json
+from leaven.training.checkpoint import begun
 from leaven.training.distributed import made_by_first
 from leaven.training.request import Request, Source, settings_by_role
 
@@ -71,7 +72,7 @@ def chosen(data: DataSet, kind: type[Method], source: Source, role: str, names: 
         if tokenizer is None:
             raise UserError("the encoder of this run does not read text", where=source.folder)
         return tokenizer, "that of the run"
-    if folder is not None and folder.config_path.is_file() and (kept := kept_tokenizers(folder)):
+    if folder is not None and begun(folder) and (kept := kept_tokenizers(folder)):
         return kept.get(role) or kept[""], "as before"
     choice = replace_fields(kind.tokens, source.tokenizer, "tokenizer")
     if source.name != "auto" and source.name not in OWN:

@@ -107,7 +107,7 @@ class Views:
 
     def _require_pixels(self, name: str) -> None:
         value = getattr(self, name)
-        self._require(name, value is None or (isinstance(value, int) and value >= 1), "a number of pixels, or left out")
+        self._require(name, value is None or (isinstance(value, int) and 1 <= value <= 10_000), "a number of pixels up to 10,000, or left out")
 
     def _require_probabilities(self, *names: str) -> None:
         for name in names:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.errors import UserError
+from leaven.errors import DAMAGED_ARRAY, UserError
 from leaven.modalities import Value, Vector, modality_of
 from leaven.modalities.content import check_finite
 from leaven.modalities.counts import is_sparse, of_sparse
@@ -77,7 +77,7 @@ def read_arrays(path: Path) -> tuple[Any, Any, list[str] | None, list[str]]:
             wanted = wanted or tuple(archive.files)
             read = [archive[name] for name in wanted]
             left_out = [name for name in archive.files if name not in wanted]
-    except (OSError, ValueError, EOFError, LookupError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGED_ARRAY, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         hint = "plain numbers, saved by numpy.save, numpy.savez or scipy.sparse.save_npz"
         raise UserError(f"cannot read the array: {error}", where=path, hint=hint) from error
     if len(read) < 4:

@@ -39,8 +39,8 @@ class FewLabels(FrozenProtocol):
     draws: int = 10
 
     def __post_init__(self) -> None:
-        if not self.counts or min(self.counts) < 1 or self.draws < 1:
-            raise UserError(f"few-label needs counts and draws of 1 or more, not counts {list(self.counts)} and {self.draws} draws")
+        if not self.counts or not all(1 <= number <= 10**6 for number in (*self.counts, self.draws)):
+            raise UserError(f"few-label needs counts and draws from 1 to 1,000,000, not counts {list(self.counts)} and {self.draws} draws")
 
     def score(self, features: Features) -> Any:
         """[{labels_per_class, accuracy, interval, draws}] with a note where a class had fewer samples.
