@@ -64,8 +64,8 @@ def test_names_that_are_not_utf8_pass_through_every_command(classes, tmp_path, c
     assert leaven.embed(run, classes, out=tmp_path.with_name("vectors.npy"), device="cpu").shape == (25, 512)
     tuned = leaven.finetune(run, classes, out=tmp_path.with_name("tuned"), steps=1, batch=8, device="cpu")
     csv = tmp_path.with_name("predicted.csv")
-    status, _, error = command("predict", tuned, classes, "--out", csv)
+    status, _, error = command("predict", tuned.path, classes, "--out", csv)
     assert status == 0, error
     assert csv.read_text(encoding="utf-8").splitlines()[row + 1].startswith("cat/caf?.png,")
-    status, out, error = command("search", run, classes, "--query", row, "--out", tmp_path.with_name("sheet.png"), "--device", "cpu")
+    status, out, error = command("search", run.path, classes, "--query", row, "--out", tmp_path.with_name("sheet.png"), "--device", "cpu")
     assert status == 0 and out, error
