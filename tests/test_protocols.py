@@ -8,6 +8,8 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+import leaven
+from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.intervals import bootstrap_interval, crossed_interval, seeds_interval
@@ -16,6 +18,7 @@ from leaven.evaluation.protocols.few_label import FewLabels, few_label_point, fe
 from leaven.evaluation.protocols.knn import NearestNeighbours
 from leaven.evaluation.protocols.linear import fit_logistic, held_out_fifth, linear_accuracy, linear_probe, standardisation
 from leaven.evaluation.scorecard import Scorecard
+from leaven.modalities import modality_of
 
 
 @pytest.fixture(scope="module")
@@ -328,3 +331,30 @@ def test_scorecard_survives_json_and_shows_floors_beside_scores():
     assert first.sentence() in first.text()
     with pytest.raises(UserError, match="colour"):
         Scorecard.from_dict({**first.to_dict(), "colour": 1})
+
+
+def test_a_floor_that_does_not_fit_the_budget_is_left_out_and_named(tmp_path):
+    run = leaven.pretrain("demo:digits", out=tmp_path / "run", steps=1, batch=64, device="cpu", report=False)
+    card = leaven.evaluate(run, "demo:digits", protocols=("few-label",), budget=0.5, report=False)
+    assert "labels only" not in card.floors and any("labels only" in note and "budget" in note for note in card.notes)
+
+
+def test_few_labels_of_many_classes_take_fewer_draws_and_say_so(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    centers, labels = torch.randn(6, 12, generator=generator), torch.arange(180) % 6
+    features = centers[labels] + 0.4 * torch.randn(180, 12, generator=generator)
+    known = Features(features[:120], labels[:120], features[120:], labels[120:])
+    whole = FewLabels(counts=(2,)).score(known)
+    monkeypatch.setattr("leaven.evaluation.protocols.few_label.LARGE", 1)
+    large = FewLabels(counts=(2,)).score(known)
+    assert large[0]["draws"] == 3 and "3 draws of 10" in large[0]["note"]
+    assert abs(large[0]["accuracy"] - whole[0]["accuracy"]) < 0.1
+
+
+def test_columns_of_very_different_scale_count_alike_in_the_raw_input():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 2
+    numbers = torch.stack([labels + 0.1 * torch.randn(200, generator=generator), 1e6 * torch.randn(200, generator=generator)], 1)
+    data = open_data((numbers.numpy(), labels.numpy()))
+    raw = modality_of(data.rows["x"]).raw_features(data.rows["x"], torch.arange(100))(data.rows["x"])
+    assert torch.allclose(raw[:100].std(0, correction=0), torch.ones(2), atol=1e-4)

@@ -1,9 +1,11 @@
 """Plain numbers."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
 from leaven.errors import UserError
@@ -52,6 +54,11 @@ class VectorModality(Modality):
         parts = [f"lacks {', '.join(missing)}" if missing else "", f"has {', '.join(more)} besides" if more else ""]
         data = " and ".join(filter(None, parts)) or "has them in another order or with other categories"
         return f"this encoder reads the columns {', '.join(theirs)}, and the data {data}"
+
+    def raw_features(self, value: Any, train: Tensor) -> Callable[[Value], Float[Tensor, "samples dim"]]:
+        """The numbers, standardised as encoders have them: else the columns of the largest scale alone would count."""
+        mean, std = self.statistics(self.spec(value, train))
+        return lambda some: (self.numbers(some) - mean) / std
 
     def constant(self, value: Any, train: Tensor) -> int:
         return constant_dimensions(value.numbers, train)

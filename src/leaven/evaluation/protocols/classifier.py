@@ -44,7 +44,7 @@ class Classifier(Protocol):
     @classmethod
     def suits(cls, trial: Trial) -> int:
         kind = registry().get(trial.method)
-        return int(trial.run is not None and trial.run.learned_path.is_file() and not (kind and kind.learns_labels))
+        return int(trial.run is not None and trial.run.learned_path.is_file() and (kind is None or kind.classifies))
 
     def evaluate(self, trial: Trial) -> Result:
         """UserError where no label is left to test on, or the data has a class that the classifier does not know."""

@@ -20,7 +20,9 @@ from leaven.modalities.floor import INPUT, floor_phrase
 Curve = dict[int, Point]
 PENALTY = 1.0
 NUMBERS_AT_ONCE = 2**24  # of the labeled features of all draws together, in float64
+LARGE, DRAWS_OF_LARGE = 2**28, 3  # numbers times classes from which a fit takes seconds, and the draws that are made then
 FLOOR_DRAWS, FLOOR_STEPS = 3, 200
+TRIED_STEPS = 1, 4  # by which the time of a floor is known beforehand
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class FewLabels(FrozenProtocol):
             raise UserError(f"few-label needs counts and draws from 1 to 1,000,000, not counts {list(self.counts)} and {self.draws} draws")
 
     def score(self, features: Features) -> Any:
-        """[{labels_per_class, accuracy, interval, draws}] with a note where a class had fewer samples.
+        """[{labels_per_class, accuracy, interval, draws}] with a note where a class had fewer samples, or fewer draws were made.
 
         For each draw the labeled samples of `label_draws` are fitted by logistic regression and all test samples are scored. Arms with the same
         labels and seed see the same draws, so their differences are paired. Features are centred by the mean of all training samples, labeled or not,
@@ -58,15 +60,20 @@ class FewLabels(FrozenProtocol):
         curve = []
         for count in self.counts:
             rows = torch.stack(label_draws(features.train_labels, count, self.draws, features.seed))
-            predictions = few_label_predictions(train[rows], features.train_labels[rows], test, classes=features.classes)
+            large = rows.shape[1] * train.shape[1] * features.classes > LARGE
+            rows = rows[:DRAWS_OF_LARGE] if large else rows
+            predictions = few_label_predictions(train[rows], features.train_labels[rows], test, classes=features.classes, exact=not large)
             curve.append(few_label_point(predictions == known.test_labels, count, features.train_labels))
+            if len(rows) < self.draws:
+                few = f"{len(rows)} draws of {self.draws}: each takes seconds with {features.classes:,} classes"
+                curve[-1]["note"] = "; ".join(filter(None, [curve[-1].get("note"), few]))
         return curve
 
     def trained_floors(self, trial: Trial, score: Any, train: Tensor, test: Tensor) -> tuple[dict[str, Any], list[str]]:
         """The curve of training on the labels alone.
 
         After the counts that were asked for it goes on, doubling, until it reaches the accuracy of pre-training: how many labels do the same work?
-        Each count costs about the same; what no longer fits the budget is left out and named.
+        What does not fit the budget is left out and named: the first count by what a few of its steps take, the others by the time of the one before.
         """
         if LABELS_ONLY.name in trial.known_floors or (trial.budget is not None and trial.budget <= 0):
             return {}, []
@@ -78,20 +85,33 @@ class FewLabels(FrozenProtocol):
         doubled = [most * 2**power for power in range(1, 32) if most * 2**power <= largest_class]
         curve: list[dict[str, Any]] = []
         notes, started, spent = [], time.monotonic(), 0.0
+
+        def train_on(rows: Tensor, number: int, steps: int) -> Tensor:
+            return labels_only(trial.encoder, data, train[rows], test, seed=trial.seed + number, steps=steps)
+
+        def seconds_of(rows: Tensor, steps: int) -> float:
+            clock = [time.monotonic()]
+            for few in TRIED_STEPS:
+                train_on(rows, 0, few)
+                clock.append(time.monotonic())
+            begin, end = clock[1] - clock[0], clock[2] - clock[1]
+            return begin + max(0.0, end - begin) / (TRIED_STEPS[1] - TRIED_STEPS[0]) * steps
+
         for count in (*self.counts, *doubled):
             if count > most and max(point["accuracy"] for point in curve) >= score[-1]["accuracy"]:
                 break
+            drawn = label_draws(labels, count, FLOOR_DRAWS, trial.seed)
+            steps = FLOOR_STEPS * max(1, len(drawn[0]) // 1000)
+            if trial.budget is not None and not curve:
+                spent = len(drawn) * seconds_of(drawn[0], steps)
             begin = time.monotonic()
             if trial.budget is not None and begin - started + spent > trial.budget:
                 left = "the counts that were asked for" if count <= most else "larger counts"
                 limit = f"{left} would exceed the budget of {trial.budget:.0f} seconds"
                 notes.append(f"the floor `labels only` stops before {count} labels per class: {limit}")
                 break
-            correct = [
-                labels_only(trial.encoder, data, train[rows], test, seed=trial.seed + number, steps=FLOOR_STEPS * max(1, len(rows) // 1000))
-                for number, rows in enumerate(label_draws(labels, count, FLOOR_DRAWS, trial.seed))
-            ]
-            curve.append(few_label_point(torch.stack(correct), count, labels))
+            correct = torch.stack([train_on(rows, number, steps) for number, rows in enumerate(drawn)])
+            curve.append(few_label_point(correct, count, labels))
             spent = time.monotonic() - begin
         return ({LABELS_ONLY.name: curve} if curve else {}), notes
 
@@ -225,18 +245,20 @@ def few_label_predictions(
     test_features: Float[Tensor, "test dim"],
     *,
     classes: int,
+    exact: bool = True,
 ) -> Int64[Tensor, "draws test"]:
     """Logistic regression on each draw of standardised features; (draws, test) predicted classes on the CPU.
 
     The objective is scikit-learn's at C = 1: summed cross-entropy + |weight|^2 / 2, bias free. Fitted in float64, in the space that the labeled
-    samples span (the solution has no part outside it), all draws by one L-BFGS.
+    samples span (the solution has no part outside it), all draws by one L-BFGS; `exact` False: in float32, to a thousandth of the gradient.
     """
     _, labeled, dim = features.shape
     together = max(1, NUMBERS_AT_ONCE // (labeled * dim))
     predictions = []
     for x, y in zip(features.split(together), labels.split(together), strict=True):
-        basis, coordinates = torch.linalg.qr(x.double().mT)
-        fit = fit_logistic(coordinates.mT.contiguous(), y, classes=classes, l2=PENALTY / labeled, tolerance=1e-6)
+        basis, coordinates = torch.linalg.qr(x.to(torch.float64 if exact else torch.float32).mT)
+        tolerance = 1e-6 if exact else 1e-3
+        fit = fit_logistic(coordinates.mT.contiguous(), y, classes=classes, l2=PENALTY / labeled, tolerance=tolerance)
         weight, bias = (basis @ fit.weight).float(), fit.bias.float()
         for one_weight, one_bias in zip(weight, bias, strict=True):
             predictions.append((test_features.float() @ one_weight + one_bias).argmax(dim=1))

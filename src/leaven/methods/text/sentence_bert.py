@@ -17,7 +17,7 @@ class SentenceBERT(Method):
     a `score`, the cosine follows the score; pairs with a label get a classifier of u, v and |u - v|.
 
     margin: by which the negative has to be farther than the positive. lowest, highest: the scores of texts that have nothing, and everything, in
-    common.
+    common (none: 1 or 5, whichever holds the scores to train on, else the largest of them).
     """
 
     paper = "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks (Reimers and Gurevych)"
@@ -28,8 +28,11 @@ class SentenceBERT(Method):
     purpose = ""
     recipe = Recipe(lr=3e-4, batch=64, weight_decay=0.01, warmup=0.1, clip=1.0)
 
-    def __init__(self, encoder: TextEncoder, data: DataSpec, *, margin: Positive = 1.0, lowest: float = 0.0, highest: float = 5.0):
+    def __init__(self, encoder: TextEncoder, data: DataSpec, *, margin: Positive = 1.0, lowest: float = 0.0, highest: float | None = None):
         super().__init__(encoder)
+        if highest is None:
+            largest = (data.roles["score"].range if "score" in data.roles else None) or (0.0, 5.0)
+            highest = next((usual for usual in (1.0, 5.0) if largest[1] <= usual), largest[1])
         if highest <= lowest:
             raise UserError(f"highest must be above lowest, not {highest} and {lowest}")
         self.margin, self.lowest, self.highest = margin, lowest, highest
