@@ -428,7 +428,7 @@ def test_budgets_become_steps_once(tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "run_in_process", answer)
     arms, _ = entries("simclr", open_data((POINTS, CLASSES)), "cpu", {}, encoder="auto", budget=9.0)
     for _ in range(2):
-        table = grid.Grid(tmp_path, "comparison", {"seeds": 1}, Source((POINTS, CLASSES)), Scoring(("knn",), "cpu"))
+        table = grid.Grid(tmp_path, "comparison", {"data": {"fingerprint": "1"}}, Source((POINTS, CLASSES)), Scoring(("knn",), "cpu"))
         table.settle_lengths(arms, Family(), print)
     assert rehearsed == [pace]
     assert json.loads((tmp_path / "plan.json").read_text())["methods"]["simclr"]["steps"] == 123

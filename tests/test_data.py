@@ -474,8 +474,8 @@ def test_two_picture_columns_are_two_roles_and_keep_in_step(tmp_path):
 
 
 def test_a_table_without_pictures_and_a_damaged_one(tmp_path):
-    pq.write_table(pa.table({"when": [True]}), tmp_path / "t.parquet")
-    with pytest.raises(UserError, match=r"no column of pictures or text.*when"):
+    pq.write_table(pa.table({"when": pa.array([0], pa.timestamp("s"))}), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"no column of pictures, text or numbers.*when"):
         open_data(tmp_path / "t.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="not a whole parquet file"):
