@@ -122,7 +122,7 @@ def test_pictures_of_8_bits_among_which_few_are_deeper_stay_at_8(tmp_path):
         write(tmp_path, f"{seed}.png", (blobs(seed) / 1.05 * 255).astype(np.uint8))
     write(tmp_path, "deep.tif", (blobs(0) / 1.05 * 65535).astype(np.uint16))
     data = open_data(tmp_path)
-    assert data.rows["x"].pixels.dtype == torch.uint8 and "1 of 13 pictures have more than 8 bits" in " ".join(data.notes)
+    assert data.rows["x"].pixels.dtype == torch.uint8 and "1 of 13 pictures has more than 8 bits" in " ".join(data.notes)
     same = data.rows["x"].pixels[[data.files.index("0.png"), data.files.index("deep.tif")]].int()
     assert (same[0] - same[1]).abs().max() <= 1
 
@@ -202,6 +202,20 @@ def test_an_animation_that_begins_empty_is_not_constant(tmp_path, ending):
 
 
 # --- channels ---
+
+
+@pytest.mark.parametrize("writer", ["imagej", "ome"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_channels_that_microscopes_write_are_told_from_slices(tmp_path, writer, kind):
+    stack = np.stack([np.stack([counts(10 * slice + channel, 255) for channel in range(4)]) for slice in range(5)]).astype(kind)
+    options = {"imagej": True} if writer == "imagej" else {"ome": True, "photometric": "minisblack"}
+    for number in range(2):
+        tifffile.imwrite(tmp_path / f"{number}.tif", stack, metadata={"axes": "ZCYX"}, **options)
+    middle, every = (open_data(tmp_path, reading={"range": "0,255", "pages": pages}) for pages in ("middle", "all"))
+    assert middle.spec.roles["x"].shape == (4, SIDE, SIDE) and len(every) == 10
+    assert torch.equal(middle.rows["x"].pixels[0], every.rows["x"].pixels[2])
+    if kind == np.uint8:
+        assert np.array_equal(every.rows["x"].pixels[3], stack[3])
 
 
 def test_more_channels_train_with_views_that_suit_them(tmp_path):

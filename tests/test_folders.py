@@ -46,8 +46,11 @@ def test_nested_folders_say_how_they_become_classes(tmp_path):
     for row in range(24):
         picture(tmp_path / f"patient{row % 3}" / ("ill" if row % 2 else "well") / f"{row}.png", row)
     data = open_data(tmp_path)
-    assert data.spec.classes == 0 and "--labels folder" in " ".join(data.notes)
-    assert open_data(tmp_path, labels="folder").spec.class_names == ("ill", "well")
+    note = "--labels folder (patient0/ill, ...) makes 6 classes, --labels innermost (ill, ...) makes 2 classes, --labels outermost"
+    assert data.spec.classes == 0 and note in " ".join(data.notes)
+    assert open_data(tmp_path, labels="innermost").spec.class_names == ("ill", "well")
+    assert open_data(tmp_path, labels="outermost").spec.class_names == ("patient0", "patient1", "patient2")
+    assert open_data(tmp_path, labels="folder").spec.class_names[:2] == ("patient0/ill", "patient0/well")
 
 
 def test_composed_and_decomposed_accents_are_one_class(classes):

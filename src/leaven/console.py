@@ -1,5 +1,6 @@
 """How the public functions speak to a person, and how they read a length of time."""
 
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -10,6 +11,19 @@ Progress = Annotated[Callable[..., object], "Called with what is counted, how ma
 
 
 LONGEST = 10 * 365 * 24 * 3600  # seconds
+
+
+_begun: list[float] = []
+
+
+def command_begins() -> None:
+    """A command has just been started: budgets count from now on."""
+    _begun[:] = [time.monotonic()]
+
+
+def begun() -> float:
+    """time.monotonic() at which the command that runs began; in Python, now."""
+    return _begun.pop() if _begun else time.monotonic()
 
 
 def quiet(*_: Any) -> None:

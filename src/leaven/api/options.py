@@ -81,7 +81,7 @@ OwnMethod = Annotated[
 ]
 Role = Annotated[str | None, Option("Which of the run's encoders, where it has several.")]
 Columns = Annotated[Mapping[str, str] | None, Option("Which column plays which role: role=column,...", read=columns_of)]
-Labels = Annotated[Any, Option("Where labels are: a column, a FILE.csv (file,label) or `folder`.")]
+Labels = Annotated[Any, Option("Where labels are: a column, a FILE.csv (file,label) or `folder` (`innermost`, `outermost` of several levels).")]
 Root = Annotated[Path | str | None, Option("The folder of named data sets.", flags=("--data-root",), environment="LEAVEN_DATA")]
 Size = Annotated[int | None, Option("Side of training pictures in pixels.", least=1, most=10_000)]
 RewriterName = Annotated["Path | str | Rewriter", Option("A file of synonyms, or file.py:function, which takes a list of texts and returns as many.")]

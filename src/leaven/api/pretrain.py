@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 from leaven.api import options
 from leaven.api.open import describe_data, reading_of
-from leaven.console import Progress, Say, quiet, seconds
+from leaven.console import Progress, Say, begun, quiet, seconds
 from leaven.data import open_data
 from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped, UserError
@@ -62,7 +61,7 @@ def pretrain(
     With no length it trains for 10 minutes on a CPU, for 100 epochs on a GPU. Labels are only watched (a kNN curve), or used by semi-supervised
     methods. Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
-    started = time.monotonic()
+    started = begun()
     kind = find_method(method)
     if kind.continues:
         raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")

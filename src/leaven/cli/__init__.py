@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from typer.exceptions import TyperException
 
 from leaven.cli.app import PANELS, answer, app, first_process, say
+from leaven.console import command_begins
 from leaven.errors import Interrupted, TrainingStopped, UserError, not_installed, out_of_memory
 
 for _command in (name for names in PANELS.values() for name in names):
@@ -22,6 +23,7 @@ for _command in (name for names in PANELS.values() for name in names):
 
 def main() -> None:
     """The `leaven` command. Exit status: 0 done, 2 wrong input, 3 training stopped itself, 130 interrupted."""
+    command_begins()
     try:
         with sigterm_as_ctrl_c():
             status = app(args=sys.argv[1:] or ["--help"], prog_name="leaven", standalone_mode=False)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from leaven.cli.app import first_process, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+RECENT = 20.0  # seconds by which rate and time left are told: a slow beginning does not count for ever
 
 
 class Watch:
@@ -19,7 +23,8 @@ class Watch:
     """
 
     def __init__(self, every: float = 5.0):
-        self.every, self.task, self.first, self.started, self.spoke = every, "", 0, 0.0, 0.0
+        self.every, self.task, self.spoke = every, "", 0.0
+        self.marks: deque[tuple[float, int]] = deque()  # of the last seconds: when, and how many were done
         self.bar: Progress | None = None
         self.row: TaskID | None = None
         if first_process() and sys.stderr.isatty():
@@ -40,10 +45,14 @@ class Watch:
 
     def __call__(self, task: str, done: int, total: int, loss: float | None = None) -> None:
         now = time.monotonic()
-        if task != self.task or done < self.first:
-            self.task, self.first, self.started, self.spoke = task, done, now, now
+        if task != self.task or (self.marks and done < self.marks[-1][1]):
+            self.task, self.spoke = task, now
+            self.marks.clear()
             self._clear()
-        rate = (done - self.first) / max(now - self.started, 1e-9)
+        self.marks.append((now, done))
+        while now - self.marks[0][0] > RECENT and len(self.marks) > 2:
+            self.marks.popleft()
+        rate = (done - self.marks[0][1]) / max(now - self.marks[0][0], 1e-9)
         status = ("" if loss is None else f"loss {loss:.4f}  ") + f"{rate:,.{1 if rate < 100 else 0}f}/s"
         if self.bar is not None:
             if self.row is None:

@@ -52,7 +52,7 @@ def open_data(
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: of pictures. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3; or as many as most of them have.
-    labels: None (those that the source plainly has), "folder", a csv file (file,label), a table's column, or N classes.
+    labels: None (those that the source plainly has), "folder" ("innermost", "outermost"), a csv file (file,label), a table's column, or N classes.
     columns: role -> column of a table; "first+second" takes the samples of both, "first:second" puts columns of numbers and categories side by side,
         and "numbers" all of them. Default: x is the first column of pictures, else that of sentences, else "numbers"; columns that have the names of
         pairs are a and b (with a score or a label), or anchor and positive.

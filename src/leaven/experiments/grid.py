@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from leaven.evaluation.comparison import OF_INPUT
 from leaven.evaluation.results import DIED, FINISHED, STOPPED, Cell
 from leaven.experiments.cell import Scoring, Source, pace, readable, train_and_score
 from leaven.experiments.process import Died, Family, run_in_process
+from leaven.inspection.advice import duration
 from leaven.inspection.estimate import BUSY, load
 from leaven.methods.registry import find_method
 from leaven.run import FORMAT, Run, write_json
@@ -119,6 +121,12 @@ class Grid:
         with Family() as alone:
             self.settle_lengths(entries, alone, say)
         wanted = [(seed, entry) for seed in range(seeds) for entry in entries]
+        to_make = [(seed, entry) for seed, entry in wanted if self.cell(entry, seed) is None]
+        paces = [self.plan["methods"].get(entry.name) for _, entry in to_make]
+        if all(paces) and to_make:
+            together = sum(pace["steps"] * pace["seconds_a_step"] for pace in paces) / jobs
+            say(f"{len(to_make)} trainings, about {duration(together)} in all, and their scores beside it")
+        started, made = time.monotonic(), 0
         ended: list[tuple[Entry, Cell]] = []
         under_way: list[str] = []
 
@@ -127,6 +135,7 @@ class Grid:
                 progress(task, *numbers)
 
         def make(number: int, seed: int, entry: Entry) -> Cell:
+            nonlocal made
             cell, place = self.cell(entry, seed), f"[{number}/{len(wanted)}] {entry.name}, seed {seed}"
             if cell is None:
                 if family.ending:
@@ -150,8 +159,10 @@ class Grid:
                     cell = Cell(entry.name, seed, DIED, self.run(entry, seed), encoder=entry.shown_encoder, why=str(died))
                 finally:
                     under_way.remove(place)
+                made += 1
             ended.append((entry, cell))
-            say(f"{place}: {cell.summary()}")
+            left = (time.monotonic() - started) / made * (len(to_make) - made) if made else 0.0
+            say(f"{place}: {cell.summary()}" + (f"; about {duration(left)} left" if left else ""))
             return cell
 
         if jobs > 1 and not all(self.cell(entry, seed) for seed, entry in wanted):

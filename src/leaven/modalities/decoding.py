@@ -201,7 +201,7 @@ def survey(
         side = stored_side(statistics.median_low(sides), size) if sides else size or DEFAULT_SIZE
         notes = []
         if smaller:
-            notes.append(f"{share(smaller, len(sides))} hold smaller copies of themselves: their largest page is read")
+            notes.append(f"{share(smaller, len(sides))} smaller copies of the picture: the largest page is read")
         if several:
             reading = dataclasses.replace(reading, pages=as_pages(reading.pages, several, len(sides)))
             notes.append(pages_note(reading.pages, pages))
@@ -218,7 +218,7 @@ def survey(
             reading, note = with_range(reading, train(RANGED))
             notes.append(note)
         elif deep and not mostly:
-            notes.append(f"{share(deep, len(sides))} have more than 8 bits: as the others have 8, they are read with 8")
+            notes.append(f"{share(deep, len(sides))} more than 8 bits: as the others have 8, they are read with 8")
     return Stored(side, channels, mostly, reading), notes
 
 
@@ -242,7 +242,7 @@ def as_pages(pages: str, several: list[PictureFile], total: int) -> Any:
 def pages_note(pages: str, counts: list[int]) -> str:
     several = [count for count in counts if count > 1]
     least, most = min(several), max(several)
-    held = f"{share(len(several), len(counts))} have {least if least == most else f'{least} to {most}'} pages"
+    held = f"{share(len(several), len(counts))} {least if least == most else f'{least} to {most}'} pages"
     read = {
         "first": "the first is read", "middle": "the middle one is read", "channels": "they are read as channels of one picture",
     }[pages]  # fmt: skip
@@ -261,8 +261,8 @@ def with_background(reading: Reading, transparent: list[Source]) -> tuple[Readin
     best = min(unseen, key=unseen.__getitem__)
     if best == "white":
         return dataclasses.replace(reading, background="white"), ""
-    on_white = share(unseen["white"], len(composed["white"]))
-    return dataclasses.replace(reading, background=best), f"transparent pictures lie on {best}: on white, {on_white} could not be seen"
+    hidden = f"on white, {unseen['white']:,} of {len(composed['white']):,} could not be seen"
+    return dataclasses.replace(reading, background=best), f"transparent pictures lie on {best}: {hidden}"
 
 
 def with_range(reading: Reading, train: Iterable[Source]) -> tuple[Reading, str]:
@@ -285,4 +285,7 @@ def with_range(reading: Reading, train: Iterable[Source]) -> tuple[Reading, str]
 
 
 def share(count: int, total: int) -> str:
-    return f"all {total:,} pictures" if count == total else f"{count:,} of {total:,} pictures"
+    """How many pictures have something."""
+    if total == 1:
+        return "the picture has"
+    return f"all {total:,} pictures have" if count == total else f"{count:,} of {total:,} pictures {'has' if count == 1 else 'have'}"

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import importlib.util
 import io
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -164,7 +165,7 @@ class PillowFile(PictureFile):
 
 
 class TiffFile(PictureFile):
-    """TIFF beyond what Pillow reads in full: more than 8 bits, other numbers of bands than 1 and 3."""
+    """TIFF beyond what Pillow reads in full: more than 8 bits, other numbers of bands than 1 and 3, and what ImageJ and OME say of its channels."""
 
     format = "TIFF"
 
@@ -179,9 +180,19 @@ class TiffFile(PictureFile):
         self.pages = [number for number, area in enumerate(areas) if area == max(areas)]
         self.smaller = len(pages) - len(self.pages)
         self.bands = largest.samplesperpixel - any(int(kind) in (1, 2) for kind in largest.extrasamples)
+        self.planes = {page: [page] for page in self.pages}  # of each picture, one for each channel
+        stack = self.reader.series[0]
+        if (self.reader.is_imagej or self.reader.is_ome) and "C" in stack.axes[:-2] and stack.axes.endswith("YX"):
+            places = np.arange(math.prod(stack.shape[:-2])).reshape(stack.shape[:-2])
+            self.bands = stack.shape[stack.axes.index("C")]
+            self.planes = dict(enumerate(np.moveaxis(places, stack.axes.index("C"), -1).reshape(-1, self.bands).tolist()))
+            self.pages = list(self.planes)
         self.grey, self.deep = self.bands == 1, largest.dtype is not None and largest.dtype.itemsize > 1
 
     def load(self, page: int, side: int) -> np.ndarray:
+        return np.concatenate([self._plane(plane) for plane in self.planes[page]], axis=2)
+
+    def _plane(self, page: int) -> np.ndarray:
         found: Any = self.reader.pages[page]
         values: np.ndarray = found.asarray()
         if values.ndim == 3 and found.axes.startswith("S"):
@@ -300,7 +311,9 @@ def _beyond_pillow(picture: Any) -> bool:
     tags = picture.tag_v2
     bits, samples, photometric = max(tags.get(258, (1,))), tags.get(277, 1), tags.get(262)
     spare = samples > 3 and photometric == 2 and tags.get(338, (0,))[0] not in (1, 2)  # a fourth band that is not said to be alpha
-    return bits > 8 or spare or (photometric in (0, 1) and samples > 2)
+    described = str(tags.get(270, ""))
+    channels = "OME" in described or ("ImageJ=" in described and "channels=" in described)
+    return bits > 8 or spare or channels or (photometric in (0, 1) and samples > 2)
 
 
 def _is_grey(picture: Image.Image) -> bool:

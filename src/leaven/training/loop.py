@@ -30,6 +30,7 @@ from leaven.training.supervision import EarlyStopping
 from leaven.training.trackers import Trackers
 
 PROBE = 1024  # samples that health looks at
+FEW_STEPS = 20  # less than that teaches nothing
 
 
 class Window:
@@ -217,6 +218,9 @@ class Training:
             self._stop_if_fatal()
         if not self.plan.steps:
             self.budget.settle(self.rehearse(min(5.0, 0.05 * self.budget.left)))
+            if self.plan.steps < FEW_STEPS:
+                few = f"only {self.plan.steps} step{'s' * (self.plan.steps > 1)} of {self.plan.batch} samples fit into this budget"
+                self.say(f"{few}, too few to learn from: give more time, or a smaller --batch or --size")
         self.stages.begin(self.step)
         if self.watch:
             self.monitor.look(0, Outputs())

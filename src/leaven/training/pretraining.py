@@ -29,6 +29,8 @@ from leaven.training.supervision import EarlyStopping, Supervision, labeled, wri
 from leaven.training.tokenization import keep_tokenizers
 from leaven.training.trackers import Trackers
 
+LAST, LAST_SHARE = 12.0, 0.15  # seconds, and share of a budget, that are kept for saving and for the report
+
 
 def describe(request: Request, parts: Parts, supervision: Supervision | None, precision: str) -> dict[str, Any]:
     """What identifies a training: a run is only continued by one that is described the same."""
@@ -121,7 +123,7 @@ def train(
             method.double()
         training = Training(
             method, parts.recipe, near(data, fabric.device), members, plan, folder, request, fabric.autocast, device=fabric.device,
-            deadline=None if plan.budget is None else started + plan.budget - min(12.0, 0.03 * plan.budget),
+            deadline=None if plan.budget is None else started + plan.budget - min(LAST, LAST_SHARE * plan.budget),
             stopping=EarlyStopping(data.rows.select(held_out), request.patience) if len(held_out) else None,
             trackers=trackers if rank() == 0 else None, say=say, progress=progress, on_step=on_step,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from torch import Tensor
 from leaven.data import labels as labeling
 from leaven.data.label_files import INDEX, LABEL_COLUMNS, is_labels_file, read_labels
 from leaven.data.labels import Labels
-from leaven.data.sources.folders import Folder, listed, pictures
+from leaven.data.sources.folders import NESTED, Folder, listed, pictures
 from leaven.data.sources.listing import Listing
 from leaven.data.sources.numbers import Vectors, are_categories, is_list_of_numbers, is_number, number_words, numbers_in, numbers_of
 from leaven.data.sources.pairs import pair_roles
@@ -329,7 +329,7 @@ class ListedFiles(Folder):
     def labels(self, spec: str | Path | None) -> Labels:
         """None: the column of labels, if there is one, else the folders; else a column's name, or what a folder takes."""
         column = (self.table.label_column() or "label") if spec is None else str(spec)
-        of_a_folder = spec is None or column == "folder" or is_labels_file(column)
+        of_a_folder = spec is None or column in NESTED or is_labels_file(column)
         return super().labels(spec) if of_a_folder and column not in self.table.column_names() else self.table.labels(spec)
 
     def groups(self) -> Tensor:

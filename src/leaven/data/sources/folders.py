@@ -6,7 +6,7 @@ import glob
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,8 @@ from leaven.modalities.content import digest
 from leaven.modalities.picture_files import Page, Source, all_pages, extensions
 
 LISTED, LONGEST = 4, 100
+NESTED: dict[str, Callable[[tuple[str, ...]], str]] = {"folder": "/".join, "innermost": lambda parts: parts[-1], "outermost": lambda parts: parts[0]}
+"""The class of a file by the folders in which it lies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +73,21 @@ class Folder(Listing):
         return [canonical(top) for top in tops]
 
     def labels(self, spec: str | Path | None) -> Labels:
-        """None: one folder per class, if that is how the pictures lie; "folder": the folder's name in any case; a labels file."""
+        """None: one folder per class, if that is how the pictures lie; "folder": the folder in any case, "innermost" or "outermost" one of several
+        levels; a labels file."""
         splits = self.splits()
         inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.files, splits, strict=True)]
         if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
             inside = [parts[:-1] for parts in inside]
         if spec is None and not labeling.folders_are_classes(inside, splits):
-            nested = 1 < len({parts[-1] for parts in inside if len(parts) > 1}) < len(inside) / 2
-            hint = "no labels: the files lie in nested folders; --labels folder takes the innermost ones for classes"
-            return replace(Labels.none(len(inside)), notes=(hint,) if nested else ())
-        if spec in (None, "folder"):
+            return replace(Labels.none(len(inside)), notes=nested_note(inside))
+        if spec is None or spec in NESTED:
             stray = [name for name, parts, split in zip(self.files, inside, splits, strict=True) if not parts and split in (None, "train")]
             deeper = [name for name, parts in zip(self.files, inside, strict=True) if len(parts) > 1] if spec is None else []
-            classes = [None if not parts else parts[-1] if spec else parts[0] for parts in inside]
+            level = "outermost" if spec is None else str(spec)
+            if level == "folder" and len({parts[-1:] for parts in inside}) == len(set(inside)):
+                level = "innermost"  # its name says all
+            classes = [NESTED[level](parts) if parts else None for parts in inside]
             labels = labeling.number([name and unicodedata.normalize("NFC", name) for name in classes])
             notes = [f"beside the folders of classes, without a label: {len(stray):,} of the files, such as {short(stray[0])}"] if stray else []
             notes += (
@@ -96,8 +100,20 @@ class Folder(Listing):
             path = Path(spec).expanduser()
             return read_labels(path if path.exists() or not (self.root / path).exists() else self.root / path, self.files, self.root)
         raise UserError(
-            f"no column {str(spec)!r}: a folder of pictures has no columns", where=self.root, hint="give `folder` or a csv file (file,label)"
+            f"no column {str(spec)!r}: a folder of pictures has no columns",
+            where=self.root,
+            hint="give `folder`, `innermost`, `outermost` or a csv file (file,label)",
         )
+
+
+def nested_note(inside: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """How folders of several levels may become classes, where there are several classes of several files. inside: the folders of each file."""
+    deep = [parts for parts in inside if len(parts) > 1]
+    counts = {name: len({take(parts) for parts in deep}) for name, take in NESTED.items()}
+    if not 1 < counts["innermost"] <= counts["folder"] < len(inside) / 2:
+        return ()
+    ways = ", ".join(f"--labels {name} ({NESTED[name](deep[0])}, ...) makes {count:,} classes" for name, count in counts.items() if count > 1)
+    return (f"no labels, as the files lie in folders of several levels: {ways}",)
 
 
 def state_of(file: Path) -> tuple[int, ...]:
