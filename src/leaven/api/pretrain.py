@@ -14,6 +14,8 @@ from leaven.data import open_data
 from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped, UserError
 from leaven.inspection.cautions import constant_columns
+from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, mirrors
+from leaven.inspection.copies import visible_role
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.story import report_run
@@ -80,6 +82,9 @@ def pretrain(
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
         say(f"{kind.name} reads one text at a time: it reads all texts of {', '.join(opened.rows.roles)}")
         opened = pooled
+    shown = visible_role(opened)
+    if shown is not None and mirrors(kind, opened.spec.roles[shown].modality, settings) and (line := mirrored_line(mirrored_accuracy(opened, shown))):
+        say(line)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,

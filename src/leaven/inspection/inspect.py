@@ -10,10 +10,12 @@ from leaven.console import Say, quiet
 from leaven.data import DataSet
 from leaven.inspection.advice import LEAST, advise, choose_method
 from leaven.inspection.cautions import cautions, several
+from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, with_flip_off
 from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap, visible_role
 from leaven.inspection.estimate import BUSY, rehearse
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import decoding_seconds, headers, originals
+from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.modalities.decoding import stored_form
 from leaven.training.devices import choose_device
@@ -65,14 +67,17 @@ def inspect_data(
             "against": None if against is None else shared_with(data, against, device=device),
         },
     }
+    told = None if shown is None else mirrored_accuracy(data, shown)
+    contents["mirrored"] = None if told is None else round(told[0], 4)
     if pace is None:
         advice, estimate = {"why": {"none": left_out}, "command": None}, None
     else:
         spec = data.spec.roles[shown or next(iter(data.spec.roles))]
+        given = {**given, "settings": with_flip_off(find_method(pace.method), spec.modality, given.get("settings"), told)}
         advice, steps = advise(request, pace, spec, given, why)
         decoding = decoding_seconds(files, len(data), stored_form(spec)) if files else 0.0
         estimate = pace.to_dict(steps, decoding, not data.undecoded)
-    warnings = list(cautions(contents))
+    warnings = [*cautions(contents), *filter(None, [mirrored_line(told)])]
     if pace is not None and before > BUSY:
         warnings.append(f"the machine was busy with {before:.1f} programs per core: without them training is faster than estimated")
     return Inspection(**contents, advice={**advice, "cautions": warnings}, estimate=estimate)

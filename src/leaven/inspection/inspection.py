@@ -26,7 +26,8 @@ class Inspection:
     and `groups_of`. duplicates: sets of equal samples, list of {rows, files, splits (where there are any), labels (where they differ)}.
     near_duplicates: the same, with the similarity of its first two, which are the most alike; None without pictures. thumbnails: {compared, flat,
     alike}: pictures compared, those too flat for it, and the least similarity of near copies. overlap: {splits: list of {of, samples, in, exact,
-    near}, against: {data, samples, exact, near, pairs} or None}. advice: {method, encoder, batch, size, budget, epochs, steps (two of these three
+    near}, against: {data, samples, exact, near, pairs} or None}. mirrored: how often mirrored pictures are told from
+    originals, 0.5 by chance (see `mirrored_accuracy`). advice: {method, encoder, batch, size, budget, epochs, steps (two of these three
     None), why, cautions, command}; cautions alone where there is nothing to train. estimate: see `Pace.to_dict`; None where nothing was trained.
     """
 
@@ -46,6 +47,7 @@ class Inspection:
     near_duplicates: list[dict[str, Any]] | None
     thumbnails: dict[str, Any] | None
     overlap: dict[str, Any]
+    mirrored: float | None
     advice: dict[str, Any]
     estimate: dict[str, Any] | None
 

@@ -37,7 +37,7 @@ class Supervision:
 
 
 def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping: bool | None = None) -> Supervision:
-    """The labeled rows of the train split; without a split, the labeled rows outside of the fifth that `evaluate` tests on.
+    """The labeled rows of the train split; without a val or test split, the labeled rows outside of the fifth that `evaluate` tests on.
 
     all_labels: learn from that fifth as well (None: only where there are too few labels to keep any). early_stopping: hold out a fifth of the rows,
     the same share of each class and groups kept whole, to decide when training ends (None: where there are enough). Raises UserError without two
@@ -49,7 +49,7 @@ def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping
     if classes < 2:
         why = f"all are {data.spec.class_names[int(labels[everything[0]])]!r}" if classes else "there are none to learn from"
         raise UserError(f"labels of two classes or more are needed, and {why}", where=data.name, hint="say where they are with --labels")
-    rows = everything if all_labels else labeled(data, data.held_out()[0])
+    rows = everything if all_labels or {"val", "test"} & data.splits.keys() else labeled(data, data.held_out()[0])
     if len(rows) < len(everything):
         why = "the others are kept for `leaven evaluate`; --all-labels learns from them too"
         enough = len(rows) >= FEWEST_TO_TEST * classes and len(labels[rows].unique()) == classes
