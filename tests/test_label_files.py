@@ -133,3 +133,15 @@ def test_how_a_labels_file_was_read_is_said_of_arrays_as_well(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (3, 8, 8), dtype=np.uint8)
     for data in (open_data(pixels, labels=tmp_path / "labels.csv"), open_data(open_data(pixels), labels=tmp_path / "labels.csv")):
         assert data.labels.tolist() == [0, -1, 1] and data.notes == ("labels.csv has semicolons between its cells",)
+
+
+@pytest.mark.parametrize("mark", [";", "|", ", "])
+def test_lists_of_tags_are_never_silently_one_class_for_each_combination(tmp_path, mark):
+    rows = [
+        f'{number}.png,"{mark.join(tags)}"' for number, tags in enumerate([("red", "round"), ("red",), ("round",), ("blue", "round"), ("blue",)] * 4)
+    ]
+    for number in range(20):
+        Image.fromarray(np.full((8, 8, 3), 10 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "tags.csv").write_text("file,label\n" + "\n".join(rows) + "\n")
+    data = open_data(tmp_path, labels=tmp_path / "tags.csv")
+    assert "lists of 3 tags" in " ".join(data.notes) and "5 combinations" in " ".join(data.notes)

@@ -56,7 +56,8 @@ def read_labels(path: Path, files: Sequence[str], root: Path | None = None) -> L
                 what += f" (the name of {len(same)} files, such as {same[0]})" if len(same) > 1 else f" ({same[0]} lies elsewhere)"
             raise UserError(what, where=path, hint=f"write paths relative to the data, such as {files[0] or '0'}")
         notes += (what,)
-    return replace(of_cells(values), notes=notes)
+    numbered = of_cells(values)
+    return replace(numbered, notes=(*notes, *numbered.notes))
 
 
 def columns_of(table: Cells, path: Path) -> tuple[list[str], list[str], bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from leaven.modalities import Value
 
 MISSING = {"", "nan", "<na>", "#n/a", "n/a", "na", "null", "nat"}
 """Texts by which tables say that a value is missing, in lower case."""
+TAG_MARKS, SEVERAL_TAGS = ";|,", 0.05  # and the share of labels with such a mark from which they are lists of tags
 WHOLE = re.compile(r"[+-]?\d+\.0*")
 
 
@@ -61,7 +62,18 @@ def of_cells(cells: Sequence[Any], names: Sequence[str] = ()) -> Labels:
         return number(cells, names)
     texts = [None if cell is None or str(cell).strip().lower() in MISSING else str(cell).strip() for cell in cells]
     whole = all(WHOLE.fullmatch(text) for text in texts if text)
-    return number([text and text.partition(".")[0] if whole else text for text in texts], names)
+    labels = number([text and text.partition(".")[0] if whole else text for text in texts], names)
+    return replace(labels, notes=(*labels.notes, *tags_note([text for text in texts if text])))
+
+
+def tags_note(texts: Sequence[str]) -> tuple[str, ...]:
+    """What to know where labels are lists of tags: fewer tags than combinations of them."""
+    for mark in TAG_MARKS:
+        several = [text for text in texts if mark in text]
+        tags, combinations = {tag.strip() for text in texts for tag in text.split(mark)}, len(set(texts))
+        if len(several) > SEVERAL_TAGS * len(texts) and len(tags) < combinations:
+            return (f"labels are lists of {len(tags):,} tags, such as {several[0]!r}: each of the {combinations:,} combinations counts as a class",)
+    return ()
 
 
 def sort_names(names: set[str]) -> tuple[str, ...]:
