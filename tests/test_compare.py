@@ -22,7 +22,7 @@ from leaven.data import open_data
 from leaven.data.batch import Batch
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.comparison import Comparison, magnitude
-from leaven.evaluation.intervals import seeds_interval
+from leaven.evaluation.intervals import seeds_interval, variance_of
 from leaven.evaluation.results import DIED, FINISHED, STOPPED, Cell, difference, over_seeds
 from leaven.experiments import grid
 from leaven.experiments.cell import Scoring, Source, pace, train_and_score
@@ -46,8 +46,8 @@ def score(accuracy, spread=0.02):
     return {"accuracy": accuracy, "interval": [accuracy - spread, accuracy + spread]}
 
 
-def cell(method, seed, accuracy, fresh=0.5, **more):
-    scores, floors = {"linear": score(accuracy)}, {"input": {"linear": score(0.4)}, "untrained": {"linear": score(fresh)}}
+def cell(method, seed, accuracy, fresh=0.5, spread=0.02, **more):
+    scores, floors = {"linear": score(accuracy, spread)}, {"input": {"linear": score(0.4)}, "untrained": {"linear": score(fresh)}}
     cost = {"steps": 10, "seconds": 2.0, "samples_per_second": 50.0, "cpu_seconds": 3.0, "peak_memory": 10**9, "flops_per_second": 2e9}
     values = {"encoder": "convnet", "scores": scores, "floors": floors, "time_split": {"views": 1.0, "data": 1.0}, **cost, **more}
     return Cell(method, seed, FINISHED, Run(f"{method}/{seed}"), **values)
@@ -60,12 +60,13 @@ def comparison(cells, seeds=3, **more):
 # --- statistics ---
 
 
-def test_scores_over_seeds_are_means_with_student_intervals():
+def test_scores_over_seeds_are_means_with_intervals_over_seeds_and_test_samples():
     accuracies = [0.7, 0.72, 0.77]
     found = comparison([cell("a", seed, accuracy) for seed, accuracy in enumerate(accuracies)]).scores("a")["linear"]
     assert found["accuracy"] == pytest.approx(np.mean(accuracies))
-    assert found["interval"] == pytest.approx(seeds_interval(accuracies))
-    assert (found["interval_over"], found["seeds"]) == ("seeds", accuracies)
+    assert found["interval"] == pytest.approx(seeds_interval(accuracies, over_samples=variance_of(score(0.7)["interval"])))
+    assert found["interval"][0] < seeds_interval(accuracies)[0]
+    assert (found["interval_over"], found["seeds"]) == ("seeds and test samples", accuracies)
 
 
 def test_one_seed_and_what_seeds_do_not_change_keep_the_interval_over_samples():
@@ -79,7 +80,11 @@ def test_a_gain_is_paired_over_seeds():
     cells = [cell("a", seed, 0.5 + fresh, fresh=fresh) for seed, fresh in enumerate((0.1, 0.3, 0.45))]
     gain = comparison(cells).gains("a")["linear"]
     assert gain["accuracy"] == pytest.approx(0.5)
-    assert gain["interval"] == pytest.approx([0.5, 0.5])  # each seed gains the same, however far the seeds lie apart
+    apart = 0.02 * 2**0.5  # each seed gains the same, however far the seeds lie apart; what is left are the test samples
+    assert gain["interval"] == pytest.approx([0.5 - apart, 0.5 + apart])
+    for each in cells:
+        each.scores["linear"]["gains"] = {"untrained": {"difference": 0.5, "interval": [0.49, 0.51], "more_test_samples": None}}
+    assert comparison(cells).gains("a")["linear"]["interval"] == pytest.approx([0.49, 0.51])
     assert difference([(score(0.7), score(0.5))])["interval"] is None
 
 
@@ -94,6 +99,20 @@ def test_methods_are_ordered_by_score_and_the_sentence_says_what_cannot_be_told_
     assert told.endswith("With 3 seeds it cannot be told apart from b (71.3 %).")
 
 
+def test_the_more_methods_there_are_the_clearer_a_difference_must_be():
+    def found(others):
+        cells = [cell("best", seed, 0.72 + seed / 500, spread=0.009) for seed in range(3)]
+        cells += [cell(f"m{number}", seed, 0.704 + seed / 500, spread=0.009) for number in range(others) for seed in range(3)]
+        return comparison(cells).sentence()
+
+    assert "told apart" not in found(1) and "cannot be told apart from m0 (70.6 %), m1" in found(20)
+
+
+def test_two_seeds_that_agree_by_chance_do_not_hide_the_noise_of_few_test_samples():
+    cells = [cell(name, seed, accuracy, spread=0.08) for name, accuracy in (("a", 0.75), ("b", 0.72)) for seed in range(2)]
+    assert comparison(cells, seeds=2).sentence().endswith("With 2 seeds it cannot be told apart from b (72.0 %).")
+
+
 def test_where_labels_were_learned_from_the_sentence_names_the_best_without_them_as_well():
     cells = [cell(name, seed, best + seed / 500) for name, best in (("supcon", 0.78), ("simclr", 0.70), ("byol", 0.60)) for seed in range(3)]
     told = comparison(cells).sentence()
@@ -103,7 +122,7 @@ def test_where_labels_were_learned_from_the_sentence_names_the_best_without_them
 
 def test_the_sentence_does_not_hide_that_nothing_was_gained():
     found = comparison([cell("a", seed, 0.39 + accuracy, fresh=0.4) for seed, accuracy in enumerate((0.0, 0.02, -0.01))])
-    assert "not more than its untrained encoder" in found.sentence()
+    assert "not distinguishable from its untrained encoder (-0.7 points, " in found.sentence()
     assert "But the raw input gives 40.0 %" in found.sentence()
 
 
@@ -285,7 +304,7 @@ def compared(tmp_path_factory):
 def test_a_comparison_scores_every_method_beside_its_floors(compared):
     found, arguments, lines = compared
     told = found.to_dict()
-    assert set(told["scores"]) == {"simclr", "byol"} and set(told["floors"]) == {"input", "untrained mlp (width 16)"}
+    assert set(told["scores"]) == {"simclr", "byol"} and set(told["floors"]) == {"input", "majority", "untrained mlp (width 16)"}
     for scores in [*told["scores"].values(), *told["floors"].values()]:
         assert {"accuracy", "interval"} <= scores["knn"].keys() & scores["linear"].keys()
     assert all(told["gains"][name]["linear"]["interval"] is None for name in ("simclr", "byol"))

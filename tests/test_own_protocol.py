@@ -65,7 +65,7 @@ def test_a_protocol_in_a_file_of_ones_own_is_scored_listed_and_on_the_page(toy, 
     assert list(told["scores"]) == ["knn", "centroids"] and told["scores"]["centroids"]["power"] == 1.0
     assert told["floors"]["input"]["centroids"]["hits"] > 0.8 and told["floors"]["untrained"].keys() == {"knn", "centroids"}
     card = leaven.evaluate(digits_run, "demo:digits", protocols=("centroids",), report=True)
-    assert card.table()[1][0] == "nearest mean" and "(nearest mean)" in card.sentence()
+    assert card.table()[1][0] == "nearest mean" and card.sentence().endswith(", nearest mean.")
     page = (digits_run.path / "report.html").read_text()
     assert "nearest mean" in page and "Means of classes" in page
     listed = {protocol["name"]: protocol for protocol in leaven.list_protocols()}
@@ -92,7 +92,7 @@ def test_a_scorecard_of_a_protocol_that_is_not_there_still_reads():
     ours, raw = {"accuracy": 0.5, "interval": [0.4, 0.6]}, {"accuracy": 0.3, "interval": [0.2, 0.35]}
     card = Scorecard("m", "e", "d", {"gone": ours}, {"input": {"gone": raw}})
     assert card.table()[1] == ["gone", "50.0 % (40.0-60.0)", "30.0 % (20.0-35.0)"]
-    assert card.sentence() == "This pre-training is better than the raw input: 50.0 % against 30.0 % (gone)."
+    assert card.sentence() == "Pre-training is better than the raw input: 50.0 % against 30.0 %, gone."
 
 
 def test_protocols_are_listed_with_their_needs_and_options(command):

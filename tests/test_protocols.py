@@ -12,7 +12,15 @@ import leaven
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.frozen import Features
-from leaven.evaluation.intervals import bootstrap_interval, crossed_interval, seeds_interval
+from leaven.evaluation.intervals import (
+    bootstrap_interval,
+    chance,
+    crossed_interval,
+    holm,
+    paired_difference,
+    seeds_interval,
+    unpaired_difference,
+)
 from leaven.evaluation.knn import nearest_neighbours
 from leaven.evaluation.protocols.few_label import FewLabels, few_label_point, few_label_predictions, label_draws, labels_needed
 from leaven.evaluation.protocols.knn import NearestNeighbours
@@ -73,6 +81,96 @@ def test_crossed_interval_adds_draws_and_test_samples():
     samples = unlike.double().mean(0).var().item() / 10_000
     half = 4.302652729911275 * math.sqrt(0.02**2 / 3 + samples)
     assert (low, high) == (pytest.approx(0.52 - half), pytest.approx(0.52 + half))
+
+
+def test_groups_are_resampled_and_not_their_samples():
+    right = torch.tensor([0.4, 0.6, 0.8]).repeat_interleave(100) > torch.arange(100).repeat(3) / 100
+    groups = torch.arange(3).repeat_interleave(100)
+    samples, recordings = bootstrap_interval(right), bootstrap_interval(right, groups=groups)
+    assert samples[1] - samples[0] < 0.12
+    assert recordings == (pytest.approx(0.4), pytest.approx(0.8))  # of three, all resamples that there are
+    for one in (bootstrap_interval(right, groups=torch.zeros(300, dtype=torch.int64)), crossed_interval(torch.stack([right] * 2), groups=0 * groups)):
+        assert one == (0.0, 1.0)  # one recording says nothing about others
+    assert bootstrap_interval(torch.ones(300), groups=groups) == (pytest.approx(0.025 ** (1 / 3)), 1.0)
+    assert bootstrap_interval(right, groups=torch.full((300,), -1)) == samples
+    low, high = crossed_interval(torch.stack([right] * 5), groups=groups)
+    half = 4.302652729911275 * torch.tensor([0.4, 0.6, 0.8]).std().item() / math.sqrt(3)
+    assert (low, high) == (pytest.approx(max(0.0, 0.6 - half), abs=1e-3), pytest.approx(min(1.0, 0.6 + half), abs=1e-3))
+
+
+def test_intervals_over_many_groups_hold_their_mean_95_times_of_100():
+    draw, inside = torch.Generator().manual_seed(0), 0
+    groups = torch.arange(20).repeat_interleave(15)
+    for again in range(200):
+        chance = (0.6 + 0.15 * torch.randn(20, generator=draw)).clamp(0, 1)[groups]
+        low, high = bootstrap_interval(torch.rand(300, generator=draw) < chance, groups=groups, resamples=300, seed=again)
+        inside += low <= 0.6 <= high
+    assert 0.9 < inside / 200 <= 0.99
+
+
+def test_a_paired_difference_knows_that_the_samples_are_the_same():
+    ours, theirs = torch.arange(400) < 300, torch.arange(400) < 280
+    gain = paired_difference(ours, theirs)
+    center = 20 / 402  # Agresti and Min 2005: half a sample more in each cell
+    half = 1.959964 * math.sqrt((20 * (1 - center) ** 2 + 380 * center**2) * 400 / 399 + 1) / 402
+    assert gain["difference"] == pytest.approx(0.05) and gain["interval"] == pytest.approx([center - half, center + half], abs=1e-4)
+    assert gain["interval"][0] > 0 and gain["more_test_samples"] is None
+    unpaired = unpaired_difference(0.75, bootstrap_interval(ours), 0.70, bootstrap_interval(theirs))
+    assert unpaired["interval"][0] < 0 < unpaired["interval"][1]
+    same = paired_difference(ours, ours)
+    assert same["interval"] == pytest.approx([-1.96 / 402, 1.96 / 402], abs=1e-5) and same["more_test_samples"] is None
+    swapped = paired_difference(theirs, ours)
+    assert swapped["interval"] == pytest.approx([-bound for bound in gain["interval"][::-1]])
+
+
+def test_a_paired_difference_adds_draws_and_counts_groups_once():
+    draw = torch.Generator().manual_seed(0)
+    theirs = torch.rand(3, 200, generator=draw) < 0.5
+    ours = theirs | (torch.rand(3, 200, generator=draw) < torch.tensor([[0.05], [0.2], [0.5]]))
+    assert all(paired_difference(ours[draw], theirs[draw])["interval"][0] > 0 for draw in (1, 2))
+    together = paired_difference(ours, theirs)
+    assert together["interval"][0] < 0 and together["more_test_samples"] is None  # the draws differ, whatever the number of test samples
+    assert paired_difference(ours, theirs[:1])["interval"] != together["interval"]  # one draw of a floor stands for all
+    groups = torch.arange(4).repeat_interleave(50)
+    by_group = torch.tensor([0.0, 0.0, 0.0, 1.0])[groups] * (torch.arange(200) % 2)
+    assert (
+        paired_difference(by_group, torch.zeros(200))["interval"][0] > 0 > paired_difference(by_group, torch.zeros(200), groups=groups)["interval"][0]
+    )
+    assert paired_difference(by_group, torch.zeros(200), groups=0 * groups)["interval"] == [-1.0, 1.0]
+
+
+def test_so_many_more_test_samples_tell_four_times_of_five():
+    draw, told = torch.Generator().manual_seed(0), 0
+
+    def two(count):
+        kind = torch.rand(count, generator=draw)  # ours is right where theirs is wrong in 12 of 100, the other way round in 8
+        return kind < 0.62, (kind < 0.5) | ((kind >= 0.62) & (kind < 0.70))
+
+    needed = (2.8 / 0.04) ** 2 * (0.2 - 0.04**2)  # a difference of 0.04, whose variance is 0.2 - 0.04^2
+    ours, theirs = torch.arange(300) < 186, (torch.arange(300) < 150) | ((torch.arange(300) >= 186) & (torch.arange(300) < 210))
+    more = paired_difference(ours, theirs)["more_test_samples"]
+    assert more == pytest.approx(needed - 300, rel=0.05)
+    for _ in range(200):
+        told += paired_difference(*two(300 + more))["interval"][0] > 0
+    assert 0.7 < told / 200 < 0.9
+
+
+def test_seeds_and_test_samples_widen_an_interval_together():
+    alike = seeds_interval([0.7, 0.7], over_samples=0.02**2)
+    assert alike == (pytest.approx(0.7 - 1.96 * 0.02, abs=1e-4), pytest.approx(0.7 + 1.96 * 0.02, abs=1e-4))
+    seeds, both = seeds_interval([0.70, 0.72, 0.77]), seeds_interval([0.70, 0.72, 0.77], over_samples=0.02**2)
+    halves = [(high - low) / 2 for low, high in (seeds, both)]
+    assert halves[1] == pytest.approx(math.hypot(halves[0], 1.959964 * 0.02))
+    alone = seeds_interval([0.01, 0.05, 0.03])
+    assert (chance([0.01, 0.05, 0.03], over_samples=0.0) < 0.05) == (alone[0] > 0)
+    assert chance([0.05], over_samples=0.02**2) == pytest.approx(0.0124, abs=1e-3)
+    assert chance([0.0, 0.0], over_samples=0.0) == 1.0 and chance([0.1, 0.1], over_samples=0.0) < 1e-9
+
+
+def test_several_comparisons_are_corrected_by_holm():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]  # against 0.05 / 4, / 3, / 2, / 1: 0.03 stops it
+    assert holm([0.02, 0.02, 0.02]) == [False] * 3 and holm([0.02]) == [True]
+    assert holm([0.012, 0.06, 0.0001]) == [True, False, True] and holm([]) == []
 
 
 # ---- nearest neighbours
@@ -268,52 +366,6 @@ def test_labels_needed_is_linear_in_accuracy_over_log_labels():
     assert labels_needed(points, 0.2) == 1
     assert labels_needed(points, 0.9) == math.inf
     assert labels_needed({1: {"accuracy": 0.5}, 2: {"accuracy": 0.4}, 4: {"accuracy": 0.7}}, 0.6) == pytest.approx(math.sqrt(8))
-
-
-def test_sentence_tells_the_worth_in_labels():
-    alone = curve((1, 0.4), (10, 0.6), (100, 0.8))
-    assert (
-        card(curve((1, 0.5), (10, 0.7)), labels_only=alone).sentence() == "With this pre-training, 10 labels per class do as well as 32 without it."
-    )
-    assert card(curve((1, 0.5)), labels_only=alone).sentence() == "With this pre-training, 1 label per class does as well as 3 without it."
-
-
-def test_sentence_goes_back_to_a_count_that_can_be_read_or_says_more_than():
-    alone = curve((1, 0.4), (10, 0.6))
-    assert card(curve((1, 0.5), (10, 0.9)), labels_only=alone).sentence() == "With this pre-training, 1 label per class does as well as 3 without it."
-    told = card(curve((1, 0.7), (10, 0.9)), labels_only=alone).sentence()
-    assert told == "With this pre-training, 10 labels per class do as well as more than 10 without it: 90.0 % against 60.0 % with 10."
-
-
-def test_sentence_admits_noise_and_harm():
-    alone = curve((1, 0.4), (10, 0.6))
-    told = card(curve((1, 0.41), (10, 0.61)), labels_only=alone).sentence()
-    assert told == "Your labels alone do as well: 61.0 % against 60.0 % with 10 labels per class, within the noise."
-    told = card(curve((1, 0.3), (10, 0.5)), labels_only=alone).sentence()
-    assert told == "This pre-training is worse than your labels alone: 50.0 % against 60.0 % with 10 labels per class."
-    told = card(curve((1, 0.5), (10, 0.5)), labels_only=alone).sentence()
-    assert told.endswith("with 10 labels per class, though better with 1 label.")
-
-
-def test_sentence_falls_back_to_the_best_floor_and_names_a_floor_above():
-    raw, untrained = curve((1, 0.4), (10, 0.6), (100, 0.8)), curve((1, 0.2), (10, 0.3))
-    assert (
-        card(curve((10, 0.7)), input=raw, untrained=untrained).sentence()
-        == "With this pre-training, 10 labels per class do as well as 32 with the raw input."
-    )
-    told = card(curve((1, 0.3), (10, 0.5)), labels_only=curve((1, 0.2), (10, 0.3), (100, 0.9)), input=raw).sentence()
-    assert told.startswith("With this pre-training, 10 labels per class do as well as 22 without it.")
-    assert told.endswith("But the raw input gives more: 60.0 % against 50.0 % with 10 labels per class.")
-
-
-def test_sentence_without_curves_or_labels():
-    assert card(None).sentence().startswith("There are no labels")
-    score, low = {"accuracy": 0.9, "interval": [0.89, 0.91]}, {"accuracy": 0.8, "interval": [0.79, 0.81]}
-    told = Scorecard("m", "e", "d", {"linear": score}, {"input": {"linear": low}}).sentence()
-    assert told == "This pre-training is better than the raw input: 90.0 % against 80.0 % (linear probe)."
-    assert "worse than the raw input" in Scorecard("m", "e", "d", {"linear": low}, {"input": {"linear": score}}).sentence()
-    assert "no better than the raw input" in Scorecard("m", "e", "d", {"linear": low}, {"input": {"linear": low}}).sentence()
-    assert "no floor was measured" in Scorecard("m", "e", "d", {"knn": low}).sentence()
 
 
 def test_scorecard_survives_json_and_shows_floors_beside_scores():

@@ -530,7 +530,7 @@ def test_classes_of_texts_are_scored_beside_tf_idf_and_the_mean_of_word_vectors(
     labels = [int("cat" in text) for text in texts]
     run = leaven.pretrain(texts, method="masked_lm", steps=1, batch=8, out=tmp_path / "run", settings={f"encoder.{k}": v for k, v in SMALL.items()})
     card = leaven.evaluate(run, (texts, labels), protocols=("linear", "retrieval"))
-    assert set(card.floors) == {"input", "characters", "words", "untrained"}
+    assert set(card.floors) == {"input", "characters", "words", "untrained", "majority"}
     assert card.floors["words"]["linear"]["accuracy"] == 1.0  # whether a word stands in a text can be read off the mean
     best = {"characters": {"linear": {"accuracy": 0.9, "interval": [0.88, 0.92]}}}
     worse = Scorecard("masked_lm", "transformer", "texts", {"linear": {"accuracy": 0.5, "interval": [0.4, 0.6]}}, best)

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leaven.evaluation.intervals import chance, holm
 from leaven.evaluation.protocol import Scores
-from leaven.evaluation.protocols.few_label import labels_per_class
 from leaven.evaluation.registry import cell, headline, percent, protocol_title
-from leaven.evaluation.results import DIED, Cell, Results, by_title, difference, over_seeds, points
+from leaven.evaluation.results import DIED, Cell, Results, by_title, difference, over_seeds, points, variance_over_samples
 from leaven.evaluation.scorecard import aligned
+from leaven.evaluation.sentences import labels_per_class
 from leaven.methods.registry import registry
-from leaven.modalities.floor import floor_title
+from leaven.modalities.floor import floor_phrase, floor_title
 from leaven.run import named
 
 PASSES, SLOWER = "forward and backward", 0.7
-OF_INPUT = ("input", "characters")  # floors that no seed and no encoder changes
+OF_INPUT = ("input", "characters", "majority")  # floors that no seed and no encoder changes
 OF_ENCODER = {"words": "mean of word vectors, {}", "untrained": "untrained {}"}  # word vectors are as long as its features
 
 
@@ -62,12 +63,13 @@ class Comparison(Results):
 
     def gains(self, method: str) -> Scores:
         """What the method adds to its untrained encoder, in the shapes of `scores`, paired over seeds; one seed gives no interval."""
-        pairs = [(trained.scores, trained.floors["untrained"]) for trained in self.finished(method) if "untrained" in trained.floors]
-        return {
-            protocol: difference([(own[protocol], untrained[protocol]) for own, untrained in pairs])
-            for protocol in self.protocols
-            if protocol != "few-label" and pairs
-        }
+        cells = [(trained.scores, trained.floors["untrained"]) for trained in self.finished(method) if "untrained" in trained.floors]
+        gains: Scores = {}
+        for protocol in self.protocols:
+            if protocol != "few-label" and cells:
+                pairs = [(own[protocol], untrained[protocol]) for own, untrained in cells]
+                gains[protocol] = difference(pairs, over_samples=variance_over_samples(pairs, "untrained"))
+        return gains
 
     def costs(self, method: str) -> dict[str, Any]:
         """Means over the finished seeds (the most of any, for memory); none where nothing was measured."""
@@ -183,23 +185,28 @@ class Comparison(Results):
         if gain := self.gains(best).get(self.protocol):
             text += f", {over_untrained(gain)}"
         text += "."
-        close = [name for name in ranked[1:] if not self.differ(best, name)]
+        apart = self.told_apart(best, ranked[1:])
+        close = [name for name in ranked[1:] if name not in apart]
         if close:
             names = ", ".join(f"{name} ({percent(self.scores(name)[self.protocol])})" for name in close)
             text += f" With {seeds_in_words(self.seeds)} it cannot be told apart from {names}."
         floors = {name: point for name, scores in self.floors().items() if name in OF_INPUT and (point := scores.get(self.protocol))}
         highest = max(floors, key=lambda name: headline(floors[name]), default=None)
         if highest is not None and headline(floors[highest]) >= headline(score):
-            text += f" But {'the raw input' if highest == 'input' else floor_title(highest)} gives {percent(floors[highest])}."
+            text += f" But {floor_phrase(highest)} gives {percent(floors[highest])}."
         return text
 
-    def differ(self, better: str, other: str) -> bool:
-        """Whether two methods differ by more than chance: paired over seeds, or, with one seed, by intervals that do not touch."""
+    def told_apart(self, best: str, others: Sequence[str]) -> list[str]:
+        """The others that differ from the best by more than chance, corrected for their number (`holm`)."""
+        there = holm([self.chance(best, other) for other in others])
+        return [other for other, differs in zip(others, there, strict=True) if differs]
+
+    def chance(self, better: str, other: str) -> float:
+        """How likely so large a difference is by chance: paired over the seeds that both have, with the variance over test samples."""
         first, second = ({trained.seed: trained.scores[self.protocol] for trained in self.finished(method)} for method in (better, other))
-        shared = sorted(first.keys() & second.keys())
-        if len(shared) < 2:
-            return bool(self.scores(better)[self.protocol]["interval"][0] > self.scores(other)[self.protocol]["interval"][1])
-        return bool(difference([(first[seed], second[seed]) for seed in shared])["interval"][0] > 0)
+        pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+        pairs = pairs or [(self.scores(better)[self.protocol], self.scores(other)[self.protocol])]
+        return chance([headline(one) - headline(another) for one, another in pairs], over_samples=variance_over_samples(pairs))
 
 
 def learns_labels(method: str) -> bool:
@@ -221,7 +228,9 @@ def over_untrained(gain: Mapping[str, Any]) -> str:
     if interval is None:
         return f"{by} over its untrained encoder" if headline(gain) >= 0 else f"{by.removeprefix('-')} under its untrained encoder"
     bounds = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
-    return f"{by} over its untrained encoder ({bounds})" if interval[0] > 0 else f"not more than its untrained encoder ({by}, {bounds})"
+    if interval[0] <= 0 <= interval[1]:
+        return f"not distinguishable from its untrained encoder ({by}, {bounds})"
+    return f"{by.removeprefix('-')} {'over' if interval[0] > 0 else 'under'} its untrained encoder ({bounds})"
 
 
 def rate_of_passes(costs: Mapping[str, Any]) -> float:

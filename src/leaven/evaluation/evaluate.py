@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leaven.evaluation.frozen import FrozenProtocol, evaluate_frozen
+from leaven.evaluation.gains import add_gains
 from leaven.evaluation.protocol import Protocol, Trial
 from leaven.evaluation.registry import configured, registry
 from leaven.evaluation.scorecard import Scorecard
@@ -17,6 +18,8 @@ def evaluate_protocols(trial: Trial, names: Sequence[str | type[Protocol]] | Non
     frozen = [protocol for protocol in protocols if isinstance(protocol, FrozenProtocol)]
     results = [protocol.evaluate(trial) for protocol in protocols if protocol not in frozen]
     results += [evaluate_frozen(frozen, trial)] if frozen else []
+    for result in results:
+        add_gains(result.scores, result.floors)
     scores = {name: score for result in results for name, score in result.scores.items()}
     floors: dict[str, Any] = {}
     for name, measured in (floor for result in results for floor in result.floors.items()):

@@ -1,4 +1,4 @@
-"""What a score has to be compared with: the raw input, the untrained encoder, and the few labels alone."""
+"""What a score has to be compared with: the raw input, the untrained encoder, the commonest class, and the few labels alone."""
 
 import tempfile
 
@@ -21,6 +21,7 @@ from leaven.training.request import Request
 from leaven.training.tokenization import tokenized
 
 UNTRAINED = FloorName("untrained", "untrained encoder", "the untrained encoder")
+MAJORITY = FloorName("majority", "commonest class", "always naming the commonest class")
 LABELS_ONLY = FloorName("labels-only", "labels only", "your labels alone")
 
 

@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, isin
 
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
-from leaven.evaluation.floors import UNTRAINED, untrained
+from leaven.evaluation.floors import MAJORITY, UNTRAINED, untrained
+from leaven.evaluation.gains import PerSample
+from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.protocol import Protocol, Result, Scores, Trial
 from leaven.modalities.floor import INPUT, FloorName
 from leaven.training.precision import give_back_memory
@@ -20,7 +23,8 @@ LABEL_SOME = "label some samples of the training part and some of the test part"
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Features of one arm, with labels (-1 = none). groups: of the training samples, which a probe's own held-out part must not cut (None: none)."""
+    """Features of one arm, with labels (-1 = none). groups: of the training samples, which a probe's own held-out part must not cut (None: none);
+    test_groups: of the test samples, which are resampled as a whole."""
 
     train: Float[Tensor, "train dim"]
     train_labels: Int64[Tensor, " train"]
@@ -28,6 +32,7 @@ class Features:
     test_labels: Int64[Tensor, " test"]
     groups: Int64[Tensor, " train"] | None = None
     seed: int = 0
+    test_groups: Int64[Tensor, " test"] | None = None
 
     @property
     def classes(self) -> int:
@@ -38,8 +43,8 @@ class Features:
         train, test = self.train_labels >= 0, self.test_labels >= 0
         if not train.any() or not test.any():
             raise UserError("there are no labels to score with", hint=LABEL_SOME)
-        groups = None if self.groups is None else self.groups[train]
-        return type(self)(self.train[train], self.train_labels[train], self.test[test], self.test_labels[test], groups, self.seed)
+        groups, test_groups = (None if of is None else of[known] for of, known in ((self.groups, train), (self.test_groups, test)))
+        return type(self)(self.train[train], self.train_labels[train], self.test[test], self.test_labels[test], groups, self.seed, test_groups)
 
 
 class FrozenProtocol(Protocol):
@@ -53,7 +58,16 @@ class FrozenProtocol(Protocol):
 
     @abstractmethod
     def score(self, features: Features) -> Any:
-        """The score of one arm: a dict with the headline and "interval"."""
+        """The score of one arm: a dict with the headline and "interval". With "per_sample", its `PerSample`, the arms are compared sample by
+        sample."""
+
+    def majority(self, features: Features) -> Any:
+        """The score of always naming the commonest class of the training samples; None where the headline is no accuracy."""
+        if self.headline != "accuracy":
+            return None
+        known = features.labeled()
+        correct = known.test_labels == known.train_labels.bincount().argmax()
+        return mean_with_interval(correct, groups=known.test_groups) | {"per_sample": PerSample(correct, known.test_groups)}
 
     def trained_floors(self, trial: Trial, score: Any, train: Tensor, test: Tensor) -> tuple[dict[str, Any], list[str]]:
         """Floors that only this protocol has and that must be trained, as {name: score}, and notes. score: the encoder's own."""
@@ -72,16 +86,20 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     value = trial.value
     train, test, part, note = data.held_out()
     test = test[~isin(trial.hashes[test], trial.learned)]
-    labels, groups = data.rows.label, data.rows.group[train]
+    labels = data.rows.label
+    groups, test_groups = (group if (group >= 0).any() else None for group in (data.rows.group[train], data.rows.group[test]))
     if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
         raise UserError("labels are needed on the training side and on the test side", where=data.name, hint=LABEL_SOME)
     notes = [note] if note else []
     if overlap := data.overlap(train, test):
         notes.append(f"{overlap} of {len(test)} test samples are in the training part too")
 
+    def features(features_of: Callable[[Tensor], Tensor]) -> Features:
+        return Features(features_of(train), labels[train], features_of(test), labels[test], groups, seed, test_groups)
+
     def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
-        features = Features(features_of(train), labels[train], features_of(test), labels[test], groups if (groups >= 0).any() else None, seed)
-        return {protocol.name: protocol.score(features) for protocol in protocols}
+        known = features(features_of)
+        return {protocol.name: protocol.score(known) for protocol in protocols}
 
     def encoded(network: Any) -> Scores:
         return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))
@@ -92,11 +110,15 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     for name, (what, fit) in encoder.modality.floors(value, train, encoder.dim, seed).items():
         if name not in floors:
             trial.say(f"scoring {what}")
-            features = fit()
-            floors[name] = scores(lambda rows, features=features: features(value.take(rows)))  # type: ignore[misc]
+            fitted = fit()
+            floors[name] = scores(lambda rows, fitted=fitted: fitted(value.take(rows)))  # type: ignore[misc]
     if UNTRAINED.name not in floors:
         trial.say("scoring the untrained encoder")
         floors[UNTRAINED.name] = encoded(untrained(encoder, seed, value, train))
+    if MAJORITY.name not in floors:
+        known = features(lambda rows: torch.empty(len(rows), 0))
+        if majorities := {protocol.name: score for protocol in protocols if (score := protocol.majority(known)) is not None}:
+            floors[MAJORITY.name] = majorities
     if trial.linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
         trial.say("scoring a linear code of the input")
         name, code = encoder.modality.linear_code(value, train, encoder.dim, seed)

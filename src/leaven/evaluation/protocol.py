@@ -15,14 +15,14 @@ from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input
+from leaven.evaluation.sentences import Point, beside_floors, percent
 from leaven.modalities import Value
-from leaven.modalities.floor import FloorName, floor_phrase
+from leaven.modalities.floor import FloorName
 from leaven.run import Run
 from leaven.training.supervision import learned_hashes
 from leaven.training.trained import data_role
 
 Scores = dict[str, Any]
-Point = Mapping[str, Any]
 
 PROTOCOLS: dict[str, type[Protocol]] = {}
 """Every protocol by its name; each registers itself by being defined. Use `leaven.evaluation.registry`, which imports Leaven's own."""
@@ -153,6 +153,8 @@ class Protocol(ABC):
     """What stands beside its scores (those that the modality adds come on top)."""
     headline: ClassVar[str] = ""
     """The key of the number, a share, that sums a score up. "interval" is its interval. Empty: there is no single number."""
+    tested_on: ClassVar[str] = "labels"
+    """What more of would tell scores apart."""
     frozen: ClassVar[bool] = False
     """Whether it only needs features and labels, so that `compare` can use it."""
     arm: ClassVar[str] = "pre-trained"
@@ -190,26 +192,16 @@ class Protocol(ABC):
         """What the score means beside its floors, in one sentence; None where it says nothing."""
         if self.headline not in score:
             return None
-        own = percent(score[self.headline])
         floors = {name: floor for name, floor in floors.items() if self.headline in floor}
-        if not floors:
-            return f"{self.title.capitalize()}: {own}; no floor was measured, so what the pre-training adds is unknown."
-        best = max(floors, key=lambda name: floors[name][self.headline])
-        numbers = f"{own} against {percent(floors[best][self.headline])} ({self.title})"
-        if score["interval"][0] > floors[best]["interval"][1]:
-            return f"This pre-training is better than {floor_phrase(best)}: {numbers}."
-        if score["interval"][1] < floors[best]["interval"][0]:
-            return f"This pre-training is worse than {floor_phrase(best)}: {numbers}."
-        return f"This pre-training is no better than {floor_phrase(best)}: {numbers}, within the noise."
+        return beside_floors(score, floors, self.headline, self.title, self.tested_on)
+
+    def second_sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
+        """What follows the sentence that sums a scorecard up, whichever protocol that one is from."""
+        return None
 
     def figure(self, arms: Mapping[str, Any]) -> Chart | Matrix | None:
         """A figure for the page, where a table does not show enough. arms: title -> score, the encoder's first."""
         return None
-
-
-def percent(share: float) -> str:
-    """84.2 %, from 0.842."""
-    return f"{100 * share:.1f} %"
 
 
 def share_cell(point: Point | None, key: str) -> str:

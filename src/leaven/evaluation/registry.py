@@ -10,8 +10,9 @@ from typing import Any
 
 from leaven.errors import UserError, unknown_name
 from leaven.evaluation import protocols
-from leaven.evaluation.protocol import PROTOCOLS, Point, Protocol, Result, Trial, share_cell
-from leaven.evaluation.protocol import percent as share
+from leaven.evaluation.protocol import PROTOCOLS, Protocol, Result, Trial, share_cell
+from leaven.evaluation.sentences import Point
+from leaven.evaluation.sentences import percent as share
 from leaven.hyperparameters import replace_fields
 from leaven.plugin import from_file
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from leaven.evaluation.intervals import seeds_interval
-from leaven.evaluation.protocol import Point, Scores
-from leaven.evaluation.protocols.few_label import by_count, labels_per_class
+from leaven.evaluation.intervals import seeds_interval, variance_of
+from leaven.evaluation.protocol import Scores
+from leaven.evaluation.protocols.few_label import by_count
 from leaven.evaluation.registry import headline, measure_of, percent, protocol_title
+from leaven.evaluation.sentences import Point, labels_per_class
 from leaven.run import Run, named
 
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
@@ -83,7 +84,7 @@ class Results:
 
 
 def over_seeds(scores: Sequence[Scores]) -> Scores:
-    """Scores of several seeds as one: means, with a Student-t interval over seeds.
+    """Scores of several seeds as one: means, with an interval over seeds and test samples (`seeds_interval`).
 
     What a seed does not change (the raw input), and a single seed, keep the interval over test samples that they came with; `interval_over` says
     which it is.
@@ -104,19 +105,32 @@ def mean(scores: Sequence[Point]) -> dict[str, Any]:
     values, measure = [headline(score) for score in scores], str(measure_of(scores[0]))
     if len(set(values)) == 1 and len({tuple(score["interval"]) for score in scores}) == 1:
         return {measure: values[0], "interval": list(scores[0]["interval"]), "interval_over": "test samples", "seeds": values}
-    low, high = seeds_interval(values)
-    return {measure: statistics.fmean(values), "interval": [max(low, 0.0), min(high, 1.0)], "interval_over": "seeds", "seeds": values}
+    over_samples = statistics.fmean(variance_of(score["interval"]) for score in scores)
+    low, high = seeds_interval(values, over_samples=over_samples)
+    interval = [max(low, 0.0), min(high, 1.0)]
+    return {measure: statistics.fmean(values), "interval": interval, "interval_over": "seeds and test samples", "seeds": values}
 
 
-def difference(pairs: Sequence[tuple[Point, Point]]) -> dict[str, Any]:
-    """Mean of first - second over seeds, with a Student-t interval from two pairs on."""
-    gain = mean_of_numbers([headline(first) - headline(second) for first, second in pairs])
+def difference(pairs: Sequence[tuple[Point, Point]], *, over_samples: float = 0.0) -> dict[str, Any]:
+    """Mean of first - second over seeds, with a Student-t interval from two pairs on. over_samples: its variance over test samples (0: seeds
+    alone)."""
+    gain = mean_of_numbers([headline(first) - headline(second) for first, second in pairs], over_samples=over_samples)
     return {str(measure_of(pairs[0][0])): gain["mean"], "interval": gain["interval"], "seeds": gain["seeds"]}
 
 
-def mean_of_numbers(values: Sequence[float]) -> dict[str, Any]:
+def variance_over_samples(pairs: Sequence[tuple[Point, Point]], floor: str = "") -> float:
+    """Of the difference of scores on the same test samples: from the paired interval over this floor where the first ones have it, else as if the
+    samples were different, which is too much."""
+    paired = [first["gains"][floor]["interval"] for first, _ in pairs if floor in first.get("gains", {})]
+    if len(paired) == len(pairs):
+        return statistics.fmean(map(variance_of, paired))
+    return statistics.fmean(variance_of(first["interval"]) + variance_of(second["interval"]) for first, second in pairs)
+
+
+def mean_of_numbers(values: Sequence[float], *, over_samples: float = 0.0) -> dict[str, Any]:
     """{mean, interval, seeds} of numbers in any unit, one per seed; one seed gives no interval."""
-    return {"mean": statistics.fmean(values), "interval": list(seeds_interval(values)) if len(values) > 1 else None, "seeds": list(values)}
+    interval = list(seeds_interval(values, over_samples=over_samples)) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "interval": interval, "seeds": list(values)}
 
 
 def point_at(scores: Scores, count: int) -> Point | None:

@@ -49,13 +49,16 @@ class Scorecard:
     def sentence(self) -> str:
         """What the training is worth."""
         supplements = [protocol for name in self.scores if (protocol := protocol_of(name)).supplements]
-        main = next(filter(None, map(self.sentence_of, self.leading())), None)
+        main = next(filter(None, map(self.sentence_of, leading := self.leading())), None)
+        seconds = [protocol.second_sentence(self.scores[protocol.name], self.floors_of(protocol)) for protocol in leading]
         unknown = "There are no labels, so what this pre-training is worth is unknown; a few labels (--labels) are enough to measure it."
-        return " ".join(filter(None, [main, *map(self.sentence_of, supplements)])) or unknown
+        return " ".join(filter(None, [main, *seconds, *map(self.sentence_of, supplements)])) or unknown
 
     def sentence_of(self, protocol: Protocol) -> str | None:
-        floors = {name: scores[protocol.name] for name, scores in self.floors.items() if protocol.name in scores}
-        return protocol.sentence(self.scores[protocol.name], floors)
+        return protocol.sentence(self.scores[protocol.name], self.floors_of(protocol))
+
+    def floors_of(self, protocol: Protocol) -> dict[str, Any]:
+        return {name: scores[protocol.name] for name, scores in self.floors.items() if protocol.name in scores}
 
     def arms(self) -> dict[str, Scores]:
         """What a table shows side by side, by title: the scores, then each floor's."""

@@ -10,9 +10,9 @@ from typing import Any
 from leaven.data import DataSet
 from leaven.evaluation.comparison import Comparison, cost_cells, over_untrained, seeds_in_words
 from leaven.evaluation.features import encode
-from leaven.evaluation.protocols.few_label import labels_per_class
 from leaven.evaluation.registry import headline, measure_of, protocol_title
 from leaven.evaluation.results import DIED, FINISHED
+from leaven.evaluation.sentences import labels_per_class
 from leaven.modalities.content import spread
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described, idea

@@ -14,9 +14,11 @@ from leaven.evaluation.classifier import class_numbers, load_classifier, probabi
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import LABELS_ONLY, labels_only
 from leaven.evaluation.frozen import Features
-from leaven.evaluation.intervals import mean_with_interval
-from leaven.evaluation.protocol import Matrix, Protocol, Result, Scores, Trial, percent
+from leaven.evaluation.gains import PerSample
+from leaven.evaluation.intervals import Groups, mean_with_interval
+from leaven.evaluation.protocol import Matrix, Protocol, Result, Scores, Trial
 from leaven.evaluation.protocols.linear import linear_accuracy
+from leaven.evaluation.sentences import gain_over, percent
 from leaven.methods.registry import registry
 from leaven.modalities.floor import INPUT, FloorName, floor_phrase
 from leaven.run import Run
@@ -71,7 +73,7 @@ class Classifier(Protocol):
         trial.say("scoring the classifier")
         encoder, value, truth = trial.encoder, trial.value, labels[rows]
         predicted = torch.cat(list(probabilities(classifier, value, rows, device=device)))
-        scores, floors = {self.name: classifier_score(predicted, truth, classes, seed=seed)}, dict[str, Scores]()
+        scores, floors = {self.name: classifier_score(predicted, truth, classes, groups=group[rows], seed=seed)}, dict[str, Scores]()
         result = Result(scores, floors, f"{data.name} ({part}: {len(rows):,} samples)", notes)
         learned_rows = (known & (labels >= 0)).nonzero().flatten()
         if missing := len(learned.unique()) - len(trial.hashes[learned_rows].unique()):
@@ -79,7 +81,7 @@ class Classifier(Protocol):
             return result
 
         def probe(features_of: Callable[[Tensor], Tensor]) -> Scores:
-            features = Features(features_of(learned_rows), labels[learned_rows], features_of(rows), truth)
+            features = Features(features_of(learned_rows), labels[learned_rows], features_of(rows), truth, test_groups=group[rows])
             return {self.name: linear_accuracy(features, seed=seed)}
 
         trial.say("scoring the raw input with the same labels")
@@ -97,7 +99,8 @@ class Classifier(Protocol):
         trial.say("training from scratch on the same labels")
         samples = data if trial.data_role == "x" else data.with_role(trial.data_role, "x")
         correct = labels_only(encoder, samples, learned_rows, rows, seed=seed, steps=trained["steps"])
-        floors[LABELS_ONLY.name] = {self.name: {**mean_with_interval(correct, seed=seed), "samples": len(rows)}}
+        measured = mean_with_interval(correct, groups=group[rows], seed=seed)
+        floors[LABELS_ONLY.name] = {self.name: {**measured, "samples": len(rows), "per_sample": PerSample(correct, group[rows])}}
         return result
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
@@ -114,10 +117,11 @@ class Classifier(Protocol):
         phrases = {name: "training from scratch" if name == LABELS_ONLY.name else floor_phrase(name) for name in floors}
         verdict += "; the same labels give " + ", ".join(f"{percent(floor['accuracy'])} with {phrases[name]}" for name, floor in floors.items()) + "."
         best = max(floors, key=lambda name: floors[name]["accuracy"])
-        if floors[best]["interval"][0] > score["interval"][1]:
+        gain = gain_over(best, score, floors[best], self.headline)
+        if gain.worse:
             return f"{verdict} It is worse than {phrases[best]}."
-        clear = score["interval"][0] > floors[best]["interval"][1]
-        return verdict if clear else f"{verdict} The difference from the best of these is within the noise."
+        apart = f"It cannot be told apart from {phrases[best]} with these {self.tested_on}{gain.would_tell(self.tested_on)}."
+        return verdict if gain.better else f"{verdict} {apart}"
 
     def figure(self, arms: Mapping[str, Any]) -> Matrix | None:
         score = next(iter(arms.values()))
@@ -132,8 +136,10 @@ class Classifier(Protocol):
         )
 
 
-def classifier_score(predicted: Float[Tensor, "n classes"], labels: Int64[Tensor, n], classes: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
-    """{accuracy, interval, balanced_accuracy, calibration_error, samples, classes, confusion, confused}.
+def classifier_score(
+    predicted: Float[Tensor, "n classes"], labels: Int64[Tensor, n], classes: Sequence[str], *, groups: Groups = None, seed: int = 0
+) -> dict[str, Any]:
+    """{accuracy, interval, balanced_accuracy, calibration_error, samples, classes, confusion, confused, per_sample}.
 
     predicted: probabilities. balanced_accuracy: the mean over classes of the share that is named correctly. confusion: counts, a row per true class,
     a column per predicted one (up to 100 classes). confused: the commonest mistakes, as {label, predicted, count}.
@@ -146,7 +152,8 @@ def classifier_score(predicted: Float[Tensor, "n classes"], labels: Int64[Tensor
     commonest = mistakes.argsort(descending=True, stable=True)[:MISTAKES_KEPT].tolist()
     there = counts.sum(dim=1) > 0
     score = {
-        **mean_with_interval(named == labels, seed=seed),
+        **mean_with_interval(named == labels, groups=groups, seed=seed),
+        "per_sample": PerSample(named == labels, groups),
         "balanced_accuracy": (counts.diagonal()[there].double() / counts.sum(dim=1)[there]).mean().item(),
         "calibration_error": calibration_error(predicted, labels),
         "samples": len(labels),

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.evaluation.frozen import Features, FrozenProtocol
+from leaven.evaluation.intervals import Groups, percentile_interval, resampled
 from leaven.evaluation.knn import unit_rows
 
-STARTS, RESAMPLES = 5, 1000
+STARTS = 5
 
 
 class Clusters(FrozenProtocol):
@@ -19,13 +20,14 @@ class Clusters(FrozenProtocol):
     headline = "v_measure"
 
     def score(self, features: Features) -> Any:
-        return clusters(features.test, features.test_labels, seed=features.seed)
+        return clusters(features.test, features.test_labels, groups=features.test_groups, seed=features.seed)
 
 
-def clusters(features: Float[Tensor, "samples dim"], labels: Int64[Tensor, " samples"], *, seed: int = 0) -> dict[str, Any]:
+def clusters(features: Float[Tensor, "samples dim"], labels: Int64[Tensor, " samples"], *, groups: Groups = None, seed: int = 0) -> dict[str, Any]:
     """{v_measure, interval, clusters, samples} of k-means of the features at unit length; samples labeled -1 (none) are left out.
 
-    The best of five starts (by inertia) counts. Interval: bootstrap over samples, with the clusters kept. UserError for fewer than two classes.
+    The best of five starts (by inertia) counts. Interval: bootstrap over samples, or groups, with the clusters kept. UserError for fewer than two
+    classes.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics.cluster import contingency_matrix
@@ -36,10 +38,11 @@ def clusters(features: Float[Tensor, "samples dim"], labels: Int64[Tensor, " sam
     if count < 2:
         raise UserError("clusters are compared with classes, and there are fewer than two")
     assigned = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(rows)
-    table = contingency_matrix(classes, assigned)
-    resampled = np.random.default_rng(seed).multinomial(len(classes), table.ravel() / len(classes), size=RESAMPLES)
-    low, high = np.quantile([v_measure(counts.reshape(table.shape)) for counts in resampled], [0.025, 0.975])
-    return {"v_measure": v_measure(table), "interval": [float(low), float(high)], "clusters": count, "samples": len(classes)}
+    table, groups = contingency_matrix(classes, assigned), None if groups is None else groups[known]
+    cell = np.unique(classes, return_inverse=True)[1] * table.shape[1] + np.unique(assigned, return_inverse=True)[1]
+    tables = (np.bincount(cell, times, table.size).reshape(table.shape) for times in resampled(len(cell), groups=groups, seed=seed))
+    interval = percentile_interval([v_measure(counts) for counts in tables], groups=groups)
+    return {"v_measure": v_measure(table), "interval": list(interval), "clusters": count, "samples": len(classes)}
 
 
 def v_measure(table: np.ndarray) -> float:

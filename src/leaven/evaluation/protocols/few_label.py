@@ -10,12 +10,14 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from leaven.errors import UserError
-from leaven.evaluation.floors import LABELS_ONLY, UNTRAINED, labels_only
+from leaven.evaluation.floors import LABELS_ONLY, MAJORITY, UNTRAINED, labels_only
 from leaven.evaluation.frozen import Features, FrozenProtocol
-from leaven.evaluation.intervals import crossed_interval
-from leaven.evaluation.protocol import Chart, Point, Trial, percent
+from leaven.evaluation.gains import PerSample
+from leaven.evaluation.intervals import crossed_interval, unpaired_difference
+from leaven.evaluation.protocol import Chart, Trial
 from leaven.evaluation.protocols.linear import fit_logistic, standardisation
-from leaven.modalities.floor import INPUT, floor_phrase
+from leaven.evaluation.sentences import Point, about, beside_floors, gain_over, labels_per_class, percent
+from leaven.modalities.floor import INPUT
 
 Curve = dict[int, Point]
 PENALTY = 1.0
@@ -34,8 +36,8 @@ class FewLabels(FrozenProtocol):
 
     name = "few-label"
     title = "few labels"
-    floors = (INPUT, UNTRAINED, LABELS_ONLY)
-    rank = 3
+    floors = (INPUT, UNTRAINED, MAJORITY, LABELS_ONLY)
+    rank = 2
 
     counts: tuple[int, ...] = (1, 2, 5, 10)
     draws: int = 10
@@ -63,28 +65,34 @@ class FewLabels(FrozenProtocol):
             large = rows.shape[1] * train.shape[1] * features.classes > LARGE
             rows = rows[:DRAWS_OF_LARGE] if large else rows
             predictions = few_label_predictions(train[rows], features.train_labels[rows], test, classes=features.classes, exact=not large)
-            curve.append(few_label_point(predictions == known.test_labels, count, features.train_labels))
+            curve.append(few_label_point(predictions == known.test_labels, count, features.train_labels, known.test_groups))
             if len(rows) < self.draws:
                 few = f"{len(rows)} draws of {self.draws}: each takes seconds with {features.classes:,} classes"
                 curve[-1]["note"] = "; ".join(filter(None, [curve[-1].get("note"), few]))
         return curve
 
+    def majority(self, features: Features) -> Any:
+        return [{"labels_per_class": count, **super(FewLabels, self).majority(features)} for count in self.counts]
+
     def trained_floors(self, trial: Trial, score: Any, train: Tensor, test: Tensor) -> tuple[dict[str, Any], list[str]]:
         """The curve of training on the labels alone.
 
-        After the counts that were asked for it goes on, doubling, until it reaches the accuracy of pre-training: how many labels do the same work?
-        What does not fit the budget is left out and named: the first count by what a few of its steps take, the others by the time of the one before.
+        The largest count says the most and comes first. After the counts that were asked for it goes on, doubling, until it reaches the accuracy of
+        pre-training: how many labels do the same work? What does not fit the budget is left out and named: the first count by what a few of its steps
+        take, the others by the time that a step of the one before took.
         """
         if LABELS_ONLY.name in trial.known_floors or (trial.budget is not None and trial.budget <= 0):
             return {}, []
         trial.say("training on the labels alone")
         data = trial.data if trial.data_role == "x" else trial.data.with_role(trial.data_role, "x")
         labels, most = data.rows.label[train], max(self.counts)
+        reached = by_count(score)[most]["accuracy"]
         test = test[data.rows.label[test] >= 0]
+        groups = data.rows.group[test]
         largest_class = int(labels[labels >= 0].bincount().max())
         doubled = [most * 2**power for power in range(1, 32) if most * 2**power <= largest_class]
         curve: list[dict[str, Any]] = []
-        notes, started, spent = [], time.monotonic(), 0.0
+        notes, started, a_step = [], time.monotonic(), 0.0
 
         def train_on(rows: Tensor, number: int, steps: int) -> Tensor:
             return labels_only(trial.encoder, data, train[rows], test, seed=trial.seed + number, steps=steps)
@@ -97,22 +105,23 @@ class FewLabels(FrozenProtocol):
             begin, end = clock[1] - clock[0], clock[2] - clock[1]
             return begin + max(0.0, end - begin) / (TRIED_STEPS[1] - TRIED_STEPS[0]) * steps
 
-        for count in (*self.counts, *doubled):
-            if count > most and max(point["accuracy"] for point in curve) >= score[-1]["accuracy"]:
+        for count in (*sorted(self.counts, reverse=True), *doubled):
+            if count > most and max(point["accuracy"] for point in curve) >= reached:
                 break
             drawn = label_draws(labels, count, FLOOR_DRAWS, trial.seed)
             steps = FLOOR_STEPS * max(1, len(drawn[0]) // 1000)
             if trial.budget is not None and not curve:
-                spent = len(drawn) * seconds_of(drawn[0], steps)
+                a_step = seconds_of(drawn[0], steps) / steps
             begin = time.monotonic()
-            if trial.budget is not None and begin - started + spent > trial.budget:
-                left = "the counts that were asked for" if count <= most else "larger counts"
-                limit = f"{left} would exceed the budget of {trial.budget:.0f} seconds"
-                notes.append(f"the floor `labels only` stops before {count} labels per class: {limit}")
+            if trial.budget is not None and begin - started + len(drawn) * steps * a_step > trial.budget:
+                more = "more" if count > most else "fewer"
+                limit = f"that would exceed the budget of {trial.budget:.0f} seconds"
+                notes.append(f"the floor `labels only` is not measured with {labels_per_class(count)} or {more}: {limit}")
                 break
             correct = torch.stack([train_on(rows, number, steps) for number, rows in enumerate(drawn)])
-            curve.append(few_label_point(correct, count, labels))
-            spent = time.monotonic() - begin
+            curve.append(few_label_point(correct, count, labels, groups))
+            a_step = (time.monotonic() - begin) / len(drawn) / steps
+        curve.sort(key=lambda point: point["labels_per_class"])
         return ({LABELS_ONLY.name: curve} if curve else {}), notes
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
@@ -120,33 +129,37 @@ class FewLabels(FrozenProtocol):
         return [[labels_per_class(count), *(self.cell(curve.get(count)) for curve in curves)] for count in sorted(set().union(*curves))]
 
     def sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
-        """What the pre-training is worth in labels.
+        """At the largest count."""
+        last = max(ours := by_count(score))
+        others = {name: curve[last] for name, floor in floors.items() if last in (curve := by_count(floor))}
+        return beside_floors(ours[last], others, self.headline, labels_per_class(last))
 
-        The pre-trained curve is compared with that of the labels alone, else with the best floor. At the largest count at which the two intervals do
-        not touch, the other curve is read (log-linearly) where it reaches the same accuracy. Where that lies beyond the measured curve, a smaller
-        count is used; if none can be read, the sentence says "more than".
+    def second_sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
+        """What the pre-training is worth in labels, at the largest count: beside the curve of the labels alone.
+
+        Where the two can be told apart by an interval that is no wider than their difference, that curve is read (log-linearly) where it reaches the
+        same accuracy.
         """
-        ours, others = by_count(score), {name: curve for name, floor in floors.items() if (curve := by_count(floor))}
-        if not ours or not others:
+        ours, theirs = by_count(score), by_count(floors.get(LABELS_ONLY.name, []))
+        if not theirs:
             return None
-        reference = LABELS_ONLY.name
-        if reference not in others:
-            reference = max(others, key=lambda name: others[name][max(others[name])]["accuracy"])
-        theirs = others[reference]
-        shared = sorted(set(ours) & set(theirs))
-        if not shared:
-            return None
-        last, than = shared[-1], floor_phrase(reference)
-        better = [count for count in shared if ours[count]["interval"][0] > theirs[count]["interval"][1]]
-        if ours[last]["interval"][1] < theirs[last]["interval"][0]:
-            verdict = f"This pre-training is worse than {than}: {against(ours, theirs, last)}"
-            verdict += f", though better with {labels(better[-1])}." if better else "."
-        elif not better:
-            does = "do" if reference == LABELS_ONLY.name else "does"
-            verdict = f"{than[0].upper()}{than[1:]} {does} as well: {against(ours, theirs, last)}, within the noise."
-        else:
-            verdict = gain(ours, theirs, better, reference)
-        return verdict + floor_above(ours, {name: curve for name, curve in others.items() if name != reference})
+        last = max(ours)
+        if last not in theirs:
+            return f"What your labels alone give with {labels_per_class(last)} was not measured."
+        own, alone = ours[last], theirs[last]
+        gain, place = gain_over(LABELS_ONLY.name, own, alone, self.headline), f"With {labels_per_class(last)}"
+        own_share, their_share = percent(own["accuracy"]), percent(alone["accuracy"])
+        if gain.worse:
+            return f"{place} your labels alone do better: {their_share} against {own_share}."
+        if not gain.better:
+            return f"{place} it cannot be told apart from your labels alone ({own_share} against {their_share}){gain.would_tell(self.tested_on)}."
+        needed, most = labels_needed(theirs, own["accuracy"]), max(theirs)
+        if gain.sharp and math.isfinite(needed) and round(needed) > last:
+            return f"{place} it does as well as about {about(needed)} without it."
+        above = unpaired_difference(own["accuracy"], own["interval"], theirs[most]["accuracy"], theirs[most]["interval"])["interval"][0] > 0
+        if most > last and math.isinf(needed) and above:
+            return f"{place} it does better than {most} do without it: {own_share} against {percent(theirs[most]['accuracy'])}."
+        return f"{place} it does better than your labels alone: {own_share} against {their_share}."
 
     def figure(self, arms: Mapping[str, Any]) -> Chart:
         return Chart(
@@ -162,45 +175,6 @@ class FewLabels(FrozenProtocol):
 
 def by_count(score: Sequence[Point]) -> Curve:
     return {int(point["labels_per_class"]): point for point in score}
-
-
-def labels(count: int) -> str:
-    return "1 label" if count == 1 else f"{count} labels"
-
-
-def labels_per_class(count: int) -> str:
-    return f"{labels(count)} per class"
-
-
-def against(curve: Curve, other: Curve, count: int) -> str:
-    return f"{percent(curve[count]['accuracy'])} against {percent(other[count]['accuracy'])} with {labels_per_class(count)}"
-
-
-def gain(ours: Curve, theirs: Curve, better: Sequence[int], reference: str) -> str:
-    """better: the counts at which ours is above theirs."""
-    than = floor_phrase(reference)
-    without = "without it" if reference == LABELS_ONLY.name else f"with {than}"
-
-    def here(count: int) -> str:
-        return f"With this pre-training, {labels_per_class(count)} {'does' if count == 1 else 'do'}"
-
-    for count in reversed(better):
-        needed = labels_needed(theirs, ours[count]["accuracy"])
-        if math.isfinite(needed):
-            if round(needed) > count:
-                return f"{here(count)} as well as {round(needed)} {without}."
-            return f"This pre-training is a little better than {than}: {against(ours, theirs, count)}."
-    count, most = better[-1], max(theirs)
-    numbers = f"{percent(ours[count]['accuracy'])} against {percent(theirs[most]['accuracy'])} with {most}"
-    return f"{here(count)} as well as more than {most} {without}: {numbers}."
-
-
-def floor_above(ours: Curve, others: Mapping[str, Curve]) -> str:
-    """A sentence about the best other floor that beats the encoder at its largest count; empty where none does."""
-    last = max(ours)
-    above = [name for name, curve in others.items() if last in curve and curve[last]["interval"][0] > ours[last]["interval"][1]]
-    best = max(above, key=lambda name: others[name][last]["accuracy"], default=None)
-    return "" if best is None else f" But {floor_phrase(best)} gives more: {against(others[best], ours, last)}."
 
 
 def labels_needed(curve: Mapping[int, Point], accuracy: float) -> float:
@@ -265,10 +239,12 @@ def few_label_predictions(
     return torch.stack(predictions)
 
 
-def few_label_point(correct: Shaped[Tensor, "draws test"], labels_per_class: int, train_labels: Int64[Tensor, " train"]) -> dict[str, Any]:
-    """One point of a few-label curve from what each draw got right: {labels_per_class, accuracy, interval, draws}, perhaps a note."""
+def few_label_point(
+    correct: Shaped[Tensor, "draws test"], labels_per_class: int, train_labels: Int64[Tensor, " train"], groups: Int64[Tensor, " test"] | None = None
+) -> dict[str, Any]:
+    """One point of a few-label curve from what each draw got right: {labels_per_class, accuracy, interval, draws, per_sample}, perhaps a note."""
     point: dict[str, Any] = {"labels_per_class": labels_per_class, "accuracy": correct.double().mean().item()}
-    point |= {"interval": list(crossed_interval(correct)), "draws": len(correct)}
+    point |= {"interval": list(crossed_interval(correct, groups=groups)), "draws": len(correct), "per_sample": PerSample(correct, groups)}
     sizes = train_labels[train_labels >= 0].bincount()
     if short := int(((sizes > 0) & (sizes < labels_per_class)).sum()):
         point["note"] = f"{short} of {int((sizes > 0).sum())} classes have fewer than {labels_per_class} training samples and give what they have"

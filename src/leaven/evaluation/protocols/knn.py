@@ -6,9 +6,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.evaluation.floors import MAJORITY, UNTRAINED
 from leaven.evaluation.frozen import Features, FrozenProtocol
+from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.knn import nearest_neighbours
+from leaven.modalities.floor import INPUT
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class NearestNeighbours(FrozenProtocol):
     name = "knn"
     title = "nearest neighbours"
     rank = 1
+    floors = (INPUT, UNTRAINED, MAJORITY)
 
     k: int = 20
     temperature: float = 0.07
@@ -34,7 +38,8 @@ class NearestNeighbours(FrozenProtocol):
         known = features.labeled()
         correct = self.predict(known.train, known.train_labels, known.test) == known.test_labels
         used = min(self.k, len(known.train))
-        score = mean_with_interval(correct) | {"k": used, "samples": len(correct)}
+        score = mean_with_interval(correct, groups=known.test_groups) | {"k": used, "samples": len(correct)}
+        score["per_sample"] = PerSample(correct, known.test_groups)
         return score | ({"note": f"k = {used} instead of {self.k}: there are no more training samples"} if used < self.k else {})
 
     def predict(self, train: Float[Tensor, "train dim"], labels: Int64[Tensor, " train"], test: Float[Tensor, "test dim"]) -> Int64[Tensor, " test"]:

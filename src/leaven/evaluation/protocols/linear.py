@@ -8,8 +8,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.evaluation.floors import MAJORITY, UNTRAINED
 from leaven.evaluation.frozen import Features, FrozenProtocol
+from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import mean_with_interval
+from leaven.modalities.floor import INPUT
 from leaven.threads import one_thread
 
 L2_GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # on standardised features, against the mean cross-entropy; strong to weak, as the path is walked
@@ -46,18 +49,20 @@ class LinearProbe(FrozenProtocol):
 
     name = "linear"
     title = "linear probe"
-    rank = 2
+    rank = 3
+    floors = (INPUT, UNTRAINED, MAJORITY)
 
     def score(self, features: Features) -> Any:
         return linear_accuracy(features)
 
 
 def linear_accuracy(features: Features, *, seed: int = 0) -> dict[str, Any]:
-    """{accuracy, interval, l2, converged, samples} of a linear probe, and a note where one is due."""
+    """{accuracy, interval, l2, converged, samples, per_sample} of a linear probe, and a note where one is due."""
     known = features.labeled()
     probe = linear_probe(known, seed=seed)
-    score = mean_with_interval(probe.predictions == known.test_labels, seed=seed)
-    score |= {"l2": probe.l2, "converged": probe.converged, "samples": len(probe.predictions)}
+    correct = probe.predictions == known.test_labels
+    score = mean_with_interval(correct, groups=known.test_groups, seed=seed)
+    score |= {"l2": probe.l2, "converged": probe.converged, "samples": len(correct), "per_sample": PerSample(correct, known.test_groups)}
     return score | ({"note": "; ".join(probe.notes)} if probe.notes else {})
 
 

@@ -3,11 +3,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from leaven.data.batch import content_hashes
 from leaven.errors import UserError
 from leaven.evaluation.floors import UNTRAINED
+from leaven.evaluation.gains import PerSample
 from leaven.evaluation.pairing import Rows, evaluate_pairs, pair_of, similarities
 from leaven.evaluation.protocol import Protocol, Result, Trial
 from leaven.evaluation.protocols.retrieval import AT, Ranking, cuts, rank_samples, rows_among_first, summarize
@@ -28,6 +30,7 @@ class Pairs(Protocol):
     title = "pairs (mean reciprocal rank)"
     needs = "pairs: roles anchor and positive, a and b, or those of a run's two encoders"
     floors = (INPUT, UNTRAINED)
+    tested_on = "pairs"
     headline = "map"  # with one right partner, the average precision is the reciprocal rank
 
     roles: str = ""
@@ -51,9 +54,10 @@ class Pairs(Protocol):
                 ranking = rank_samples(similarities(sides[query], sides[partner]), content, content, at)
                 rankings[f"{roles[query]} to {roles[partner]}"] = ranking
             mean = Ranking(*(np.mean(columns, axis=0) for columns in zip(*rankings.values(), strict=True)))
-            score = summarize(mean, at, trial.seed)
+            groups = data.rows.group[rows]
+            score = summarize(mean, at, trial.seed, groups) | {"per_sample": PerSample(torch.from_numpy(mean.average), groups)}
             if len(rankings) > 1:
-                score["directions"] = {name: summarize(ranking, at, trial.seed) for name, ranking in rankings.items()}
+                score["directions"] = {name: summarize(ranking, at, trial.seed, groups) for name, ranking in rankings.items()}
             return score
 
         return evaluate_pairs(trial, self.name, roles, measure)

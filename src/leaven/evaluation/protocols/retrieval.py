@@ -9,7 +9,8 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.evaluation.frozen import Features, FrozenProtocol
-from leaven.evaluation.intervals import bootstrap_intervals
+from leaven.evaluation.gains import PerSample
+from leaven.evaluation.intervals import Groups, bootstrap_intervals
 from leaven.evaluation.knn import SIMILARITIES_AT_ONCE, unit_rows
 from leaven.evaluation.protocol import Chart, share_cell
 
@@ -61,7 +62,8 @@ class Retrieval(FrozenProtocol):
         at = cuts(self.at, len(known.train))
         train, queries = unit_rows(known.train), unit_rows(known.test[there])
         ranking = rank_samples(lambda rows: queries[rows] @ train.T, known.train_labels, known.test_labels[there], at)
-        score = summarize(ranking, at, features.seed)
+        groups = None if known.test_groups is None else known.test_groups[there]
+        score = summarize(ranking, at, features.seed, groups) | {"per_sample": PerSample(torch.from_numpy(ranking.average), groups)}
         if left_out := int((~there).sum()):
             score["note"] = f"queries left out, since no training sample is of their class: {left_out:,}"
         return score
@@ -86,10 +88,10 @@ def cuts(at: Sequence[int], count: int) -> list[int]:
     return [cut for cut in at if cut <= count]
 
 
-def summarize(ranking: Ranking, at: Sequence[int], seed: int) -> dict[str, Any]:
+def summarize(ranking: Ranking, at: Sequence[int], seed: int, groups: Groups = None) -> dict[str, Any]:
     """Means over queries with their intervals, in the shape of `Retrieval.score`. at: as it was for the ranking."""
     columns = np.column_stack([*ranking])
-    intervals = [list(interval) for interval in bootstrap_intervals(torch.from_numpy(columns), seed=seed)]
+    intervals = [list(interval) for interval in bootstrap_intervals(torch.from_numpy(columns), groups=groups, seed=seed)]
     means = zip(columns.mean(axis=0).tolist(), intervals, strict=True)
 
     def points(key: str, places: Sequence[float], name: str) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ from leaven.evaluation.abilities import new_samples, open_method
 from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
 from leaven.evaluation.features import check_input, encode
 from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, recognised
-from leaven.evaluation.intervals import mean_with_interval
-from leaven.evaluation.protocol import Protocol, Result, Trial, percent, share_cell
+from leaven.evaluation.intervals import Groups, mean_with_interval
+from leaven.evaluation.protocol import Protocol, Result, Trial, share_cell
+from leaven.evaluation.sentences import percent
 from leaven.methods.method import Method
 from leaven.modalities import Value, modality_of
 from leaven.modalities.content import spread
@@ -23,6 +24,7 @@ from leaven.run import Run
 from leaven.training.supervision import learned_hashes
 
 MOST, FITTED_ON = 10_000, 2000
+OF_REAL = ("recall", "coverage")  # measures with a value for each real sample
 REAL = FloorName("real", "real samples", "real samples")
 GAUSSIAN = FloorName("gaussian", "a Gaussian", "a Gaussian")
 ROWS = {
@@ -72,7 +74,7 @@ class Samples(Protocol):
         if count < 1:
             raise UserError(f"samples.count must be at least 1, not {count}")
         value = data.rows[role]
-        real, others = value[spread(test, count)], value[spread(train, count)]
+        real, others, groups = value[spread(test, count)], value[spread(train, count)], data.rows.group[spread(test, count)]
         requested, expected = requested_classes(trial.run, method, classes, count, judge)
 
         def judged(samples: Value) -> tuple[Tensor, Tensor]:
@@ -92,7 +94,7 @@ class Samples(Protocol):
             "judge": {"run": str(judge.path), "method": classifier.name, "encoder": classifier.encoder.name},
             "generated": count,
             "real": len(real),
-            **compared(features, new_features, seed),
+            **compared(features, new_features, seed, groups),
             "missing": [classes[number] for number in missing],
             "found": by_class(classes, ratios),
         }
@@ -101,17 +103,17 @@ class Samples(Protocol):
             named_so = mean_with_interval(new_predicted.argmax(1) == expected, "value", seed=seed)
             score["recognised"] = {**named_so, "by_class": by_class(classes, shares)}
         trial.say("scoring the ceiling and the floor")
-        ceiling = compared(features, judged(others)[0], seed)
+        ceiling = compared(features, judged(others)[0], seed, groups)
         notes = [note] if note else []
         labels = class_numbers(data, classes)[test]
         unlearned = (labels >= 0) & ~torch.isin(data.hashes_of(role)[test], learned_hashes(judge))
         if unlearned.any():
             named = torch.cat(list(probabilities(classifier, value, test[unlearned], device=device))).argmax(1)
-            ceiling["recognised"] = mean_with_interval(named == labels[unlearned], "value", seed=seed)
+            ceiling["recognised"] = mean_with_interval(named == labels[unlearned], "value", groups=data.rows.group[test[unlearned]], seed=seed)
         else:
             notes.append("How often the judge is right is unknown: no sample that is scored has a label that the judge has not learned from.")
         noise = gaussian(value[spread(train, FITTED_ON)], count, Draw("gaussian", seed))
-        floors = {REAL.name: {self.name: ceiling}, GAUSSIAN.name: {self.name: compared(features, judged(noise)[0], seed)}}
+        floors = {REAL.name: {self.name: ceiling}, GAUSSIAN.name: {self.name: compared(features, judged(noise)[0], seed, groups)}}
         return Result({self.name: score}, floors, f"{data.name} ({part}: {len(real):,} samples)", notes)
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
@@ -150,9 +152,12 @@ def by_class(classes: Sequence[str], values: Float[Tensor, " classes"]) -> dict[
     return {name: value for name, value in zip(classes, values.tolist(), strict=True) if not math.isnan(value)}
 
 
-def compared(real: Float[Tensor, "real dim"], new: Float[Tensor, "generated dim"], seed: int) -> dict[str, Any]:
-    """{precision, recall, density, coverage: {value, interval}, frechet_distance: {value}}."""
-    measures: dict[str, Any] = {name: mean_with_interval(values, "value", seed=seed) for name, values in likeness(real, new).items()}
+def compared(real: Float[Tensor, "real dim"], new: Float[Tensor, "generated dim"], seed: int, groups: Groups = None) -> dict[str, Any]:
+    """{precision, recall, density, coverage: {value, interval}, frechet_distance: {value}}. groups: of the real ones."""
+    measures: dict[str, Any] = {
+        name: mean_with_interval(values, "value", groups=groups if name in OF_REAL else None, seed=seed)
+        for name, values in likeness(real, new).items()
+    }
     return measures | {"frechet_distance": {"value": frechet_distance(real, new)}}
 
 

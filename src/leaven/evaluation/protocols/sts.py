@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 from leaven.errors import UserError
 from leaven.evaluation.floors import UNTRAINED
+from leaven.evaluation.intervals import Groups, percentile_interval, resampled
 from leaven.evaluation.pairing import Rows, cosines, evaluate_pairs, scored_pairs
 from leaven.evaluation.protocol import Protocol, Result, Trial
 from leaven.modalities.floor import INPUT
 from leaven.threads import one_thread
 
 ROLES = ("a", "b", "score")
-RESAMPLES = 1000
 FLAT = 1e-5  # of the widest direction: what lies along one so narrow is rounding
 
 
@@ -29,6 +29,7 @@ class Similarity(Protocol):
     needs = "pairs with a score: roles a, b and score"
     floors = (INPUT, UNTRAINED)
     headline = "spearman"
+    tested_on = "pairs"
 
     @classmethod
     def suits(cls, trial: Trial) -> int:
@@ -46,7 +47,7 @@ class Similarity(Protocol):
             raise UserError("all pairs have the same score", where=data.name)
 
         def measure(first: Rows, second: Rows, rows: Tensor) -> dict[str, Any]:
-            score = rank_correlation(cosines(first, second), scores, trial.seed)
+            score = rank_correlation(cosines(first, second), scores, trial.seed, data.rows.group[rows])
             return {**score, **shape(first, second, scores)} if isinstance(first, Tensor) and isinstance(second, Tensor) else score
 
         result = evaluate_pairs(trial, self.name, ("a", "b"), measure)
@@ -56,19 +57,18 @@ class Similarity(Protocol):
         return result
 
 
-def rank_correlation(cosine: Float[Tensor, " pairs"], scores: Float[Tensor, " pairs"], seed: int) -> dict[str, Any]:
-    """{spearman, interval, pairs}. Interval: 95 %, bootstrap over pairs. Ties share their mean rank."""
+def rank_correlation(cosine: Float[Tensor, " pairs"], scores: Float[Tensor, " pairs"], seed: int, groups: Groups = None) -> dict[str, Any]:
+    """{spearman, interval, pairs}. Interval: 95 %, bootstrap over pairs, or groups of them. Ties share their mean rank."""
     from scipy.stats import rankdata
 
     cosines, wanted = cosine.double().numpy(), scores.numpy()
-    draw = np.random.default_rng(seed)
-    resampled = []
+    statistics = []
     with np.errstate(invalid="ignore"):  # a resample of one pair alone has no ranks
-        for _ in range(RESAMPLES):
-            rows = draw.integers(len(wanted), size=len(wanted))
-            resampled.append(np.corrcoef(rankdata(cosines[rows]), rankdata(wanted[rows]))[0, 1])
-    low, high = np.nanquantile(resampled, [0.025, 0.975])
-    return {"spearman": correlation(cosine, scores), "interval": [float(low), float(high)], "pairs": len(wanted)}
+        for times in resampled(len(wanted), groups=groups, seed=seed):
+            rows = np.repeat(np.arange(len(wanted)), times)
+            statistics.append(np.corrcoef(rankdata(cosines[rows]), rankdata(wanted[rows]))[0, 1])
+    interval = percentile_interval(statistics, groups=groups, bounds=(-1.0, 1.0))
+    return {"spearman": correlation(cosine, scores), "interval": list(interval), "pairs": len(wanted)}
 
 
 def correlation(cosine: Float[Tensor, " pairs"], scores: Float[Tensor, " pairs"]) -> float:

@@ -1,0 +1,41 @@
+"""What a score has over each floor, from the same test samples."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from leaven.evaluation.intervals import paired_difference
+
+
+@dataclass(frozen=True, eq=False)
+class PerSample:
+    """The values (0-1) whose mean is a score, for each test sample, and for each draw of labels where there are some. groups: of the samples.
+
+    They are in memory only: a scorecard keeps what `add_gains` makes of them.
+    """
+
+    values: Shaped[Tensor, "*draws n"]
+    groups: Int64[Tensor, " n"] | None = None
+
+
+def add_gains(scores: Mapping[str, Any], floors: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give each score `gains`, {floor: `paired_difference`}, and take "per_sample" out of all of them. Floors that were measured elsewhere have none,
+    and give no gains."""
+    ours = {place: (point, point.pop("per_sample")) for place, point in measured(scores)}
+    for name, floor in floors.items():
+        for place, point in measured(floor):
+            theirs = point.pop("per_sample")
+            if place in ours:
+                own, values = ours[place]
+                own.setdefault("gains", {})[name] = paired_difference(values.values, theirs.values, groups=values.groups)
+
+
+def measured(scores: Mapping[str, Any]) -> Iterator[tuple[tuple[str, int | None], Any]]:
+    """(protocol, labels per class), and the score, wherever it has values per sample."""
+    for protocol, score in scores.items():
+        for point in score if isinstance(score, list) else [score]:
+            if "per_sample" in point:
+                yield (protocol, point.get("labels_per_class")), point
