@@ -407,6 +407,22 @@ def test_few_labels_of_many_classes_take_fewer_draws_and_say_so(monkeypatch):
     assert abs(large[0]["accuracy"] - whole[0]["accuracy"]) < 0.1
 
 
+def test_the_labels_alone_are_measured_with_the_most_labels_first(monkeypatch):
+    labeled = []
+
+    def all_right(encoder, data, rows, test, **_):
+        labeled.append(len(rows))
+        return torch.ones(len(test), dtype=torch.bool)
+
+    monkeypatch.setattr("leaven.evaluation.protocols.few_label.labels_only", all_right)
+    data = open_data((torch.randn(200, 4, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 2))
+    trial = Trial(data, {"x": build_encoder("mlp", data.spec.roles["x"], {"width": 8})}, "none", budget=None)
+    card = evaluate_protocols(trial, ("few-label",), {"few-label.counts": (1, 5, 2), "few-label.draws": 3})
+    assert labeled == [10] * 3 + [4] * 3 + [2] * 3
+    assert [point["labels_per_class"] for point in card.floors["labels-only"]["few-label"]] == [1, 2, 5]
+    assert "With 5 labels per class your labels alone do better: 100.0 % against" in card.sentence()
+
+
 def test_recordings_of_the_test_part_are_counted_once_each():
     generator = torch.Generator().manual_seed(0)
     group = torch.arange(24).repeat_interleave(20)

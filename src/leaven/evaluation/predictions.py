@@ -60,8 +60,8 @@ class Predictions:
 @dataclass(frozen=True, eq=False)
 class Likelihoods:
     """what: which number it is (a log-likelihood, a bound of one, an estimate). files: where each sample came from. nats: of each sample.
-    values: how many numbers a sample has, or, of texts, how many tokens each has. parts: rows of each split, where the data has some. groups: of the samples, -1 =
-    none."""
+    values: how many numbers a sample has, or, of texts, how many tokens each has. parts: rows of each split, where the data has some. groups: of the
+    samples, -1 = none."""
 
     what: str
     files: tuple[str, ...]
