@@ -84,7 +84,7 @@ def test_evaluate_on_a_folder_with_a_subfolder_a_class(command, tmp_path):
     assert status == 0
     assert {"accuracy", "interval"} <= told["scores"]["knn"].keys() and {"accuracy", "interval"} <= told["scores"]["linear"].keys()
     assert [point["labels_per_class"] for point in told["scores"]["few-label"]] == [1, 2]
-    assert {"input", "untrained", "labels-only"} == told["floors"].keys()
+    assert {"input", "untrained", "majority", "labels-only"} == told["floors"].keys()
     assert any("held out by content hash" in note for note in told["notes"])
     assert Scorecard.from_dict(json.loads((tmp_path / "run" / "scorecard.json").read_text())).scores == told["scores"]
 

@@ -1,5 +1,6 @@
 """The protocols against plain loops, scikit-learn and known distributions."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 import leaven
 from leaven.data import open_data
+from leaven.encoders import build_encoder
 from leaven.errors import UserError
+from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.intervals import (
     bootstrap_interval,
@@ -22,6 +25,7 @@ from leaven.evaluation.intervals import (
     unpaired_difference,
 )
 from leaven.evaluation.knn import nearest_neighbours
+from leaven.evaluation.protocol import Trial
 from leaven.evaluation.protocols.few_label import FewLabels, few_label_point, few_label_predictions, label_draws, labels_needed
 from leaven.evaluation.protocols.knn import NearestNeighbours
 from leaven.evaluation.protocols.linear import fit_logistic, held_out_fifth, linear_accuracy, linear_probe, standardisation
@@ -401,6 +405,49 @@ def test_few_labels_of_many_classes_take_fewer_draws_and_say_so(monkeypatch):
     large = FewLabels(counts=(2,)).score(known)
     assert large[0]["draws"] == 3 and "3 draws of 10" in large[0]["note"]
     assert abs(large[0]["accuracy"] - whole[0]["accuracy"]) < 0.1
+
+
+def test_the_labels_alone_are_measured_with_the_most_labels_first(monkeypatch):
+    labeled = []
+
+    def all_right(encoder, data, rows, test, **_):
+        labeled.append(len(rows))
+        return torch.ones(len(test), dtype=torch.bool)
+
+    monkeypatch.setattr("leaven.evaluation.protocols.few_label.labels_only", all_right)
+    data = open_data((torch.randn(200, 4, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 2))
+    trial = Trial(data, {"x": build_encoder("mlp", data.spec.roles["x"], {"width": 8})}, "none", budget=None)
+    card = evaluate_protocols(trial, ("few-label",), {"few-label.counts": (1, 5, 2), "few-label.draws": 3})
+    assert labeled == [10] * 3 + [4] * 3 + [2] * 3
+    assert [point["labels_per_class"] for point in card.floors["labels-only"]["few-label"]] == [1, 2, 5]
+    assert "With 5 labels per class your labels alone do better: 100.0 % against" in card.sentence()
+
+
+def test_recordings_of_the_test_part_are_counted_once_each():
+    generator = torch.Generator().manual_seed(0)
+    group = torch.arange(24).repeat_interleave(20)
+    labels = torch.randint(2, (480,), generator=generator)
+    x = torch.randn(480, 6, generator=generator) + labels[:, None] + 2 * torch.randn(24, 6, generator=generator)[group]
+    data = open_data({"x": x, "label": labels, "group": group})
+    encoder = build_encoder("mlp", data.spec.roles["x"], {"width": 8})
+    alone = open_data({"x": x, "label": labels})
+    alone = dataclasses.replace(alone, splits=dict(zip(("train", "test"), data.held_out()[:2], strict=True)))
+    settings = {"few-label.counts": (5,), "few-label.draws": 3}
+    protocols = ("knn", "linear", "few-label", "retrieval", "clusters")
+    cards = [evaluate_protocols(Trial(one, {"x": encoder}, "none", budget=0), protocols, settings) for one in (data, alone)]
+    widths = [[wide(point) for point in points_of(card)] for card in cards]
+    assert all(grouped > 1.2 * single for grouped, single in zip(*widths, strict=True)), widths
+    assert {"input", "untrained", "majority"} == cards[0].scores["linear"]["gains"].keys() == cards[0].scores["few-label"][0]["gains"].keys()
+    assert cards[0].floors["majority"]["knn"]["accuracy"] == cards[0].floors["majority"]["few-label"][0]["accuracy"]
+    assert "clusters" not in cards[0].floors["majority"]
+
+
+def points_of(card):
+    return [score[-1] if isinstance(score, list) else score for score in card.scores.values()]
+
+
+def wide(point):
+    return point["interval"][1] - point["interval"][0]
 
 
 def test_columns_of_very_different_scale_count_alike_in_the_raw_input():

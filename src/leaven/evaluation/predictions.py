@@ -60,22 +60,27 @@ class Predictions:
 @dataclass(frozen=True, eq=False)
 class Likelihoods:
     """what: which number it is (a log-likelihood, a bound of one, an estimate). files: where each sample came from. nats: of each sample.
-    values: how many numbers a sample has, or, of texts, how many tokens each has. parts: rows of each split, where the data has some."""
+    values: how many numbers a sample has, or, of texts, how many tokens each has. parts: rows of each split, where the data has some. groups: of the
+    samples, -1 = none."""
 
     what: str
     files: tuple[str, ...]
     nats: Float[np.ndarray, " samples"]
     values: int | np.ndarray
     parts: dict[str, np.ndarray]
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.nats)
 
     def mean(self, rows: np.ndarray | None = None) -> dict[str, Any]:
-        """{nats, interval (95 %, bootstrap over samples), bits_per_value, perplexity (per token, of texts), samples} of some rows, or of all."""
+        """{nats, interval (95 %, bootstrap over samples, or groups), bits_per_value, perplexity (per token, of texts), samples} of some
+        rows, or of all."""
         nats = self.nats if rows is None else self.nats[rows]
         values = self.values if rows is None or isinstance(self.values, int) else self.values[rows]
-        interval = bootstrap_interval(torch.from_numpy(nats)) if len(nats) > 1 else None
+        groups = np.full(len(nats), -1) if self.groups is None else self.groups if rows is None else self.groups[rows]
+        several = len(set(groups.tolist())) > 1 or (len(nats) > 1 and groups[0] < 0)
+        interval = bootstrap_interval(torch.from_numpy(nats), groups=torch.from_numpy(groups)) if several else None
         bits = -float(nats.mean()) / float(np.mean(values)) / math.log(2)
         tokens = {} if isinstance(self.values, int) else {"perplexity": 2**bits}
         return {"nats": float(nats.mean()), "interval": interval, "bits_per_value": bits, **tokens, "samples": len(nats)}

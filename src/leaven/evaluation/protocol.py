@@ -15,7 +15,8 @@ from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.features import check_input
-from leaven.evaluation.sentences import Point, beside_floors, percent
+from leaven.evaluation.floors import UNTRAINED
+from leaven.evaluation.sentences import Point, beside_floors, gain_over, percent
 from leaven.modalities import Value
 from leaven.modalities.floor import FloorName
 from leaven.run import Run
@@ -190,10 +191,20 @@ class Protocol(ABC):
 
     def sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
         """What the score means beside its floors, in one sentence; None where it says nothing."""
-        if self.headline not in score:
-            return None
-        floors = {name: floor for name, floor in floors.items() if self.headline in floor}
-        return beside_floors(score, floors, self.headline, self.title, self.tested_on)
+        own, beside, measured_by = self.summary(score, floors)
+        return beside_floors(own, beside, self.headline, measured_by, self.tested_on) if self.headline in own else None
+
+    def verdict(self, score: Any, floors: Mapping[str, Any]) -> int:
+        """1 where pre-training is better than the untrained encoder, -1 where it is worse, 0 where that is open."""
+        own, beside, _ = self.summary(score, floors)
+        if self.headline not in own or UNTRAINED.name not in beside:
+            return 0
+        gain = gain_over(UNTRAINED.name, own, beside[UNTRAINED.name], self.headline)
+        return int(gain.better) - int(gain.worse)
+
+    def summary(self, score: Any, floors: Mapping[str, Any]) -> tuple[Point, Mapping[str, Point], str]:
+        """The point that the sentence is about, those of the floors, and by what they were measured."""
+        return score, {name: floor for name, floor in floors.items() if self.headline in floor}, self.title
 
     def second_sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
         """What follows the sentence that sums a scorecard up, whichever protocol that one is from."""

@@ -47,12 +47,14 @@ class Scorecard:
         return sorted(protocols, key=lambda protocol: -protocol.rank)
 
     def sentence(self) -> str:
-        """What the training is worth."""
+        """What the training is worth: by the leading protocol; by the others, where these clearly say something else; and what follows."""
         supplements = [protocol for name in self.scores if (protocol := protocol_of(name)).supplements]
-        main = next(filter(None, map(self.sentence_of, leading := self.leading())), None)
+        leading = [protocol for protocol in self.leading() if self.sentence_of(protocol)]
+        verdicts = [protocol.verdict(self.scores[protocol.name], self.floors_of(protocol)) for protocol in leading]
+        said = [protocol for place, protocol in enumerate(leading) if place == 0 or verdicts[place] not in (0, verdicts[0])]
         seconds = [protocol.second_sentence(self.scores[protocol.name], self.floors_of(protocol)) for protocol in leading]
         unknown = "There are no labels, so what this pre-training is worth is unknown; a few labels (--labels) are enough to measure it."
-        return " ".join(filter(None, [main, *seconds, *map(self.sentence_of, supplements)])) or unknown
+        return " ".join(filter(None, [*map(self.sentence_of, said), *seconds, *map(self.sentence_of, supplements)])) or unknown
 
     def sentence_of(self, protocol: Protocol) -> str | None:
         return protocol.sentence(self.scores[protocol.name], self.floors_of(protocol))

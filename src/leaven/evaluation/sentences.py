@@ -8,7 +8,7 @@ from leaven.evaluation.intervals import unpaired_difference
 from leaven.modalities.floor import floor_phrase, floor_title
 
 Point = Mapping[str, Any]
-MOST_WANTED = 100_000  # test samples; nobody labels more of them to tell two scores apart
+MOST_WANTED = 10_000  # test samples; nobody labels more of them to tell two scores apart
 
 
 class Gain(NamedTuple):

@@ -16,7 +16,7 @@ from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import crossed_interval, unpaired_difference
 from leaven.evaluation.protocol import Chart, Trial
 from leaven.evaluation.protocols.linear import fit_logistic, standardisation
-from leaven.evaluation.sentences import Point, about, beside_floors, gain_over, labels_per_class, percent
+from leaven.evaluation.sentences import Point, about, gain_over, labels_per_class, percent
 from leaven.modalities.floor import INPUT
 
 Curve = dict[int, Point]
@@ -128,11 +128,10 @@ class FewLabels(FrozenProtocol):
         curves = [by_count(score or []) for score in arms]
         return [[labels_per_class(count), *(self.cell(curve.get(count)) for curve in curves)] for count in sorted(set().union(*curves))]
 
-    def sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
+    def summary(self, score: Any, floors: Mapping[str, Any]) -> tuple[Point, Mapping[str, Point], str]:
         """At the largest count."""
         last = max(ours := by_count(score))
-        others = {name: curve[last] for name, floor in floors.items() if last in (curve := by_count(floor))}
-        return beside_floors(ours[last], others, self.headline, labels_per_class(last))
+        return ours[last], {name: curve[last] for name, floor in floors.items() if last in (curve := by_count(floor))}, labels_per_class(last)
 
     def second_sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
         """What the pre-training is worth in labels, at the largest count: beside the curve of the labels alone.
