@@ -160,6 +160,10 @@ class Modality:
         """Samples as an encoder of this input shape takes them."""
         return value
 
+    def untokenized(self, value: Value, tokenizer: Any) -> Value:
+        """Samples in tokens as they were before; those of other kinds as they are."""
+        return value
+
     def statistics(self, spec: InputSpec) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation by which an encoder normalises, shaped to fit a batch."""
         channels = spec.shape[0] if spec.shape else 1

@@ -130,6 +130,9 @@ class TextModality(Modality):
         """Texts of any length are read."""
         return ""
 
+    def untokenized(self, value: Value, tokenizer: Any) -> Value:
+        return Text(Strings.of(tokenizer.decode(value))) if isinstance(value, Tokens) else value
+
     def statistics(self, spec: InputSpec) -> tuple[Tensor, Tensor]:
         return torch.zeros(1, 1), torch.ones(1, 1)
 
