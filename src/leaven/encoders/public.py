@@ -92,7 +92,7 @@ def timm_model(source: str, name: str, input: InputSpec, side: int | None) -> En
         raise unknown_name("timm model", plain, timm.list_models(pretrained=True), "timm.list_models(pretrained=True)")
     try:
         with torch.device("meta"):  # what it is, without memory for it
-            published: dict[str, Any] = timm.create_model(source, num_classes=0).pretrained_cfg
+            published: Any = timm.create_model(source, num_classes=0).pretrained_cfg
         side = side or published["input_size"][-1]
         model = Timm(dataclasses.replace(input, shape=(input.shape[0], side, side)), model=source, pretrained=True)
     except UserError:

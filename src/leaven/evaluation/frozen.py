@@ -3,11 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from jaxtyping import Float, Int64
 from torch import Tensor, isin
 
+from leaven.data import DataSet
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import UNTRAINED, untrained
@@ -63,6 +65,19 @@ class FrozenProtocol(Protocol):
         return evaluate_frozen([self], trial)
 
 
+def scorer(
+    protocols: Sequence[FrozenProtocol], data: DataSet, train: Tensor, test: Tensor, seed: int
+) -> Callable[[Callable[[Tensor], Tensor]], Scores]:
+    """What gives the scores of an arm by these protocols, from what gives the features of some rows."""
+    labels, groups = data.rows.label, data.rows.group[train]
+
+    def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
+        features = Features(features_of(train), labels[train], features_of(test), labels[test], groups if (groups >= 0).any() else None, seed)
+        return {protocol.name: protocol.score(features) for protocol in protocols}
+
+    return scores
+
+
 def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result:
     """The scores of several protocols, beside their floors. UserError without labels on both sides."""
     data, encoder, seed = trial.data, trial.encoder, trial.seed
@@ -72,16 +87,12 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     value = trial.value
     train, test, part, note = data.held_out()
     test = test[~isin(trial.hashes[test], trial.learned)]
-    labels, groups = data.rows.label, data.rows.group[train]
+    labels, scores = data.rows.label, scorer(protocols, data, train, test, seed)
     if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
         raise UserError("labels are needed on the training side and on the test side", where=data.name, hint=LABEL_SOME)
     notes = [note] if note else []
     if overlap := data.overlap(train, test):
         notes.append(f"{overlap} of {len(test)} test samples are in the training part too")
-
-    def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
-        features = Features(features_of(train), labels[train], features_of(test), labels[test], groups if (groups >= 0).any() else None, seed)
-        return {protocol.name: protocol.score(features) for protocol in protocols}
 
     def encoded(network: Any) -> Scores:
         return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))
@@ -106,5 +117,9 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
         notes += why
         for name, score in more.items():
             floors[name] = {**floors.get(name, {}), protocol.name: score}
+    beside: dict[str, Scores] = {}
+    for other in trial.beside:
+        trial.say(f"scoring {other.name}")
+        beside[other.name] = scores(partial(other.features, trial.data_role, device=trial.device, progress=trial.progress))
     give_back_memory()
-    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes)
+    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside)

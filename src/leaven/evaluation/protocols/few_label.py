@@ -148,6 +148,9 @@ class FewLabels(FrozenProtocol):
             verdict = gain(ours, theirs, better, reference)
         return verdict + floor_above(ours, {name: curve for name, curve in others.items() if name != reference})
 
+    def point(self, score: Any) -> Point | None:
+        return max(score, key=lambda point: point["labels_per_class"], default=None)
+
     def figure(self, arms: Mapping[str, Any]) -> Chart:
         return Chart(
             "Accuracy with few labels",

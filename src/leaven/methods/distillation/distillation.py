@@ -12,6 +12,8 @@ from leaven.methods import Encoder, Method, NonNegative, Outputs, Recipe
 from leaven.modalities.modality import fitted
 from leaven.vectors import weights_hash
 
+SMALL_VARIANCE = 1e-10  # of a feature; those of a network that ends in ReLU and a mean often vary by less than 0.01
+
 
 class Distillation(Method):
     """Predict the features that a trained model, the teacher, gives for the same view (Beyer et al. 2022; features instead of logits as in Romero et
@@ -41,7 +43,7 @@ class Distillation(Method):
         self.distance = mse if distance == "mse" else cosine
         self.heads, self.standardize = nn.ModuleDict(), nn.ModuleDict()
         for part, (own, theirs) in self.dims(places).items():
-            self.heads[part], self.standardize[part] = nn.Linear(own, theirs), nn.BatchNorm1d(theirs, affine=False)
+            self.heads[part], self.standardize[part] = nn.Linear(own, theirs), nn.BatchNorm1d(theirs, eps=SMALL_VARIANCE, affine=False)
         self.weights = {"features": 1.0, "places": places}
 
     @torch.no_grad()
