@@ -92,7 +92,7 @@ MethodName = Annotated["str | type[Method]", Option("A name from `leaven methods
 EncoderName = Annotated[
     "str | Path | Run | Mapping[str, str | Path | Run]",
     Option(
-        "auto, a name from `leaven encoders`, a timm or transformers model, or the folder of a run to start from; role=NAME,... for several roles.",
+        "auto, a name from `leaven encoders`, a timm or transformers model, or a run or trained model (as --beside) to start from; role=NAME,...",
         values=("auto",),
         names="encoders",
     ),
