@@ -52,7 +52,8 @@ ENCODERS = """\
 `--encoder NAME` chooses an encoder, `--set encoder.name=value` sets its arguments. With several inputs, name one encoder per role:
 `--encoder image=convnet,text=transformer`, `--set encoder.text.depth=2` ([several inputs](../several-inputs.md)). Every encoder takes raw input
 (pixels of 0-255 or 0-1) and contains its own normalisation, so you cannot feed it on the wrong scale. You can also name any picture model of
-[timm](https://github.com/huggingface/pytorch-image-models): `--encoder resnet18`, `--encoder vit_small_patch16_224`.
+[timm](https://github.com/huggingface/pytorch-image-models): `--encoder resnet18`, `--encoder vit_small_patch16_224`. To start from
+published weights, name a [trained model](../choosing-a-method.md#public-models): `--encoder timm:resnet18`, `--encoder hf:OWNER/NAME`.
 """
 
 AUTOMATIC = """

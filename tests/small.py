@@ -1,15 +1,21 @@
 """Every method at a size that trains in a moment, and data that it can be trained on."""
 
+import atexit
 import functools
+import shutil
+import tempfile
+from pathlib import Path
 
 import torch
 
 from leaven.data import open_data
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
+from leaven.encoders.store import save_encoder
 from leaven.methods.registry import build_method, find_method, provided_arguments, registry
 from leaven.modalities import InputSpec
 from leaven.modalities.tokenizer import Tokenizer, TokenizerChoice
+from leaven.run import Run
 from leaven.training.tokenization import text_roles, tokenized
 
 SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
@@ -54,6 +60,28 @@ MINIMAL_CONFIG = {
     "plan": {"steps": 1, "batch": 1, "budget": None, "changes": []},
 }  # fmt: skip
 """The config.json of a run of which only the encoder counts."""
+
+
+def teachers():
+    """The folder of a run with an encoder for each kind of data, the same in every process."""
+    run, words = (
+        Run(tempfile.mkdtemp(prefix="leaven-teachers-")),
+        Tokenizer.trained(["a cat sees the dog", "my house likes a tree"], TokenizerChoice("words")),
+    )
+    atexit.register(shutil.rmtree, run.path, ignore_errors=True)
+    run.write_config(MINIMAL_CONFIG)
+    inputs = {"pixels": SPEC, "grey": InputSpec("pixels", (1, 16, 16)), "vector": InputSpec("vector", (6,)), "counts": InputSpec("counts", (12,))}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for role, input in {**inputs, "text": words.input}.items():
+            name = "word_vectors" if role == "text" else "convnet" if len(input.shape) == 3 else "dense"
+            encoder = build_encoder(name, input, {"convnet": ENCODERS["convnet"], "word_vectors": {"width": 8}, "dense": {"widths": (8,)}}[name])
+            encoder.tokenizer = words if role == "text" else None
+            save_encoder(run.folder_of(role), encoder)
+    return Path(run.path)
+
+
+SETTINGS["distillation"] = {"teacher": str(teachers())}
 BEGINNING = [name for name, method in registry().items() if not method.continues]
 """Methods that `pretrain` begins with."""
 COLORED = ("cmc", "colorization")

@@ -213,7 +213,7 @@ def test_all_leaves_out_what_does_not_suit_the_data_and_says_why():
 def test_what_learns_from_labels_takes_part_where_the_test_labels_are_kept_from_it():
     found, left_out = entries("all", open_data("demo:digits"), "cpu", {}, encoder="auto", steps=1)
     assert {"supervised", "supcon"} <= {entry.name for entry in found}
-    assert [name for name in left_out if registry()[name].family != "text"] == ["cmc", "colorization", "finetune"]
+    assert [name for name in left_out if registry()[name].family != "text"] == ["cmc", "colorization", "distillation", "finetune"]
 
 
 def test_of_a_method_that_keeps_several_encoders_the_one_of_a_role_is_scored(tmp_path, monkeypatch):

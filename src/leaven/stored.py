@@ -113,6 +113,7 @@ class Asked(TypedDict):
     precision: str
     accumulate: Positive
     start: NotRequired[dict[str, Any] | None]
+    teacher: NotRequired[dict[str, str]]
     labels: NotRequired[dict[str, Any]]
     tokenizer: NotRequired[dict[str, Any]]
 

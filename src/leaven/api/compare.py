@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from leaven.api import options
-from leaven.api.open import describe_data, reading_of
+from leaven.api.open import beside_of, describe_data, reading_of
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
+from leaven.data.dataset import singly
 from leaven.errors import UserError
 from leaven.evaluation.comparison import Comparison
+from leaven.evaluation.frozen import FrozenProtocol, scorer
+from leaven.evaluation.gains import add_gains
 from leaven.evaluation.registry import address, find_protocol, frozen_protocols
 from leaven.experiments.cell import Scoring, Source
 from leaven.experiments.entries import entries
@@ -39,6 +42,7 @@ def compare(
     role: Annotated[options.Role, "The role whose encoder is scored, where a method keeps several."] = None,
     settings: Annotated[options.Settings, "A hyper-parameter: method:name=value, or name=value for all methods. May be repeated."] = None,
     protocols: options.FrozenProtocols = ("knn", "linear"),
+    beside: options.Beside = (),
     size: options.Size = None,
     precision: options.Precision = "auto",
     device: options.Device = "auto",
@@ -65,7 +69,8 @@ def compare(
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
     reading, rest = reading_of(settings)
-    samples = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=partial(progress, "decoded"))
+    opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    samples = opened(size=size, reading=reading)
     describe_data(samples, say)
     if samples.spec.classes < 2:
         hint = "say where they are with --labels COLUMN, FILE.csv or folder"
@@ -75,6 +80,8 @@ def compare(
         say(f"left out: {name}: {why}")
     if not arms:
         raise UserError("no method suits this data", where=samples.name, hint="name some with --methods to see why")
+    scored = role if role in samples.rows.roles else "x"
+    models = beside_of(beside, singly(samples, [scored]), lambda **needs: singly(opened(**needs), [scored]), arms[0].encoder["input"]["modality"])
     folder = Path(out or Path("leaven-runs") / f"compare-{Path(samples.name).name.replace(':', '-')}")
     asked = {
         "methods": [arm.name for arm in arms],
@@ -89,10 +96,16 @@ def compare(
     source = Source.of(data, samples, root=data_root, labels=labels, columns=columns, reading=reading)
     grid = Grid(folder, "comparison", asked, source, Scoring(tuple(map(address, chosen)), device, role))
     cells = grid.fill(arms, seeds, say, progress, jobs)
-    _, test, part, note = samples.held_out()
+    train, test, part, note = samples.held_out()
+    score = scorer([protocol() for protocol in chosen if issubclass(protocol, FrozenProtocol)], samples, train, test, 0)
     scored_on = f"{samples.name} ({part}: {len(test):,} samples)"
     notes = [*([note] if note else []), *grid.plan["notes"]]
-    comparison = Comparison(str(folder), scored_on, names, length, seeds, cells, left_out, grid.plan["machine"], notes, role)
+    others = {}
+    for model in models:
+        say(f"scoring {model.name}")
+        others[model.name] = score(partial(model.features, scored, device=device, progress=partial(progress, "encoded")))
+    add_gains({}, others)
+    comparison = Comparison(str(folder), scored_on, names, length, seeds, cells, left_out, grid.plan["machine"], notes, role, others)
     write_json(folder / "comparison.json", comparison.to_dict())
     report_comparison(comparison, samples, device=device)
     return comparison

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from leaven.api import options
+from leaven.api.open import beside_of, needs_of
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
-from leaven.encoders import Encoder
 from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.protocol import Trial
 from leaven.evaluation.scorecard import Scorecard
@@ -18,17 +18,6 @@ from leaven.report.story import report_run
 from leaven.run import Run, write_json
 from leaven.training.devices import choose_device
 from leaven.training.trained import load_encoders
-
-
-def needs_of(encoders: Iterable[Encoder]) -> dict[str, Any]:
-    """How data must be opened for several encoders; of tables, they read the columns of all."""
-    needs: dict[str, Any] = {}
-    reading: dict[str, Any] = {}
-    for encoder in encoders:
-        needs |= (options := encoder.modality.open_options(encoder.input))
-        for name, value in options.get("reading", {}).items():
-            reading[name] = [*reading.get(name, ()), *value] if name == "table" else value
-    return {**needs, "reading": reading}
 
 
 @options.documented
@@ -45,6 +34,7 @@ def evaluate(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     data_root: options.Root = None,
+    beside: options.Beside = (),
     known_floors: options.KnownFloors = None,
     report: options.Report = True,
     labels_per_class: Annotated[Sequence[int] | str | None, options.Option("The same as --set few-label.counts=...")] = None,
@@ -62,12 +52,14 @@ def evaluate(
     run = Run.open(run)
     encoders = load_encoders(run, role)
     needs = needs_of(encoders.values())
-    samples = open_data(data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **needs)
+    opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    samples = opened(**needs)
+    models = beside_of(beside, samples, opened, next(iter(encoders.values())).input.modality)
     method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)
     trial = Trial(
         samples, encoders, method, run, role, seconds(budget), seed, choose_device(device), known_floors or {},
-        kind is not None and kind.family == "latent", say, partial(progress, "encoded"),
+        kind is not None and kind.family == "latent", models, say, partial(progress, "encoded"),
     )  # fmt: skip
     settings = dict(settings or {})
     if labels_per_class is not None and (protocols is None or "few-label" in protocols):

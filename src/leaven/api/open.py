@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +14,8 @@ from torch import Tensor
 from leaven.console import Progress, Say, quiet
 from leaven.data import DataSet, open_data
 from leaven.encoders import Encoder, describe_encoder
+from leaven.encoders.public import load_model
+from leaven.evaluation.beside import Beside
 from leaven.evaluation.features import check_input
 from leaven.modalities import Value
 from leaven.modalities.decoding import Reading
@@ -71,6 +73,29 @@ def open_for(
     check_input(encoder, opened.spec.roles[read], where=opened.name)
     describe_unused(opened, say)
     return Opened(run, encoder, opened, read)
+
+
+def needs_of(encoders: Iterable[Encoder]) -> dict[str, Any]:
+    """How data must be opened for several encoders; of tables, they read the columns of all."""
+    needs: dict[str, Any] = {}
+    reading: dict[str, Any] = {}
+    for encoder in encoders:
+        needs |= (options := encoder.modality.open_options(encoder.input))
+        for name, value in options.get("reading", {}).items():
+            reading[name] = [*reading.get(name, ()), *value] if name == "table" else value
+    return {**needs, "reading": reading}
+
+
+def beside_of(names: Sequence[str | Path | Run], data: DataSet, opened: Callable[..., DataSet], modality: str) -> list[Beside]:
+    """Trained models and the samples of this data as each of them reads them. opened: opens the data anew. modality: of the samples that they read.
+
+    Raises UserError where a model is not there or does not read them.
+    """
+    input = next((spec for spec in data.spec.roles.values() if spec.modality == modality), None)
+    if input is None:  # which the run's own encoder does not read either
+        return []
+    models = {str(name.path if isinstance(name, Run) else name): load_model(name, input) for name in names}
+    return [Beside(name, model, data if model.modality.tokenized else opened(**needs_of([model]))) for name, model in models.items()]
 
 
 def reading_of(settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -92,7 +92,7 @@ MethodName = Annotated["str | type[Method]", Option("A name from `leaven methods
 EncoderName = Annotated[
     "str | Path | Run | Mapping[str, str | Path | Run]",
     Option(
-        "auto, a name from `leaven encoders`, a timm or transformers model, or the folder of a run to start from; role=NAME,... for several roles.",
+        "auto, a name from `leaven encoders`, a timm or transformers model, or a run or trained model (as --beside) to start from; role=NAME,...",
         values=("auto",),
         names="encoders",
     ),
@@ -140,6 +140,13 @@ Protocols = Annotated[
 FrozenProtocols = Annotated[Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class."]
 Judge = Annotated["Path | str | Run | None", Option("The same as --set samples.judge=...")]
 KnownFloors = Annotated[Mapping[str, Any] | None, "Floors of another scorecard of the same encoder, data and seed; they are not measured again."]
+Beside = Annotated[
+    "Sequence[str | Path | Run]",
+    Option(
+        "A trained model to score beside: timm:NAME, hf:NAME, or the folder of a run, an encoder, or a timm or transformers model. May be repeated.",
+        many=True,
+    ),
+]
 ProtocolSettings = Annotated[
     Mapping[str, Any] | None,
     Option("An option of a protocol (`leaven protocols`): few-label.counts=1,2,5. May be repeated.", flags=("--set",), many=True, read=assignments),

@@ -27,7 +27,17 @@ def pretrain(run: Any, options: Any) -> tuple[Any, str]:
         *verdict_lines(result),
         f"Next: {what_next(run, asked, options)}" + (f"; the report: {run.path / 'report.html'}" if (run.path / "report.html").exists() else ""),
     ]
+    if models := public_models(config):
+        lines.append(f"Public models to compare with: {models}")
     return content, "\n".join(lines)
+
+
+def public_models(config: dict[str, Any]) -> str:
+    """The usual ones for what the run read, and the command, in one line; empty where there are none."""
+    from leaven.modalities.modality import find_modality, to_compare
+
+    spec = next(iter(config["asked"]["data"]["spec"]["roles"].values()))
+    return to_compare(find_modality(spec["modality"]).usual_models(config["machine"]["device"]))
 
 
 def verdict_lines(result: dict[str, Any]) -> list[str]:

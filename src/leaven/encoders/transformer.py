@@ -227,6 +227,8 @@ class HuggingFaceText(TextEncoder):
                 )
             else:
                 architecture = AutoConfig.from_pretrained(model, trust_remote_code=False)
+            if not hasattr(architecture, "vocab_size"):
+                raise ValueError("it does not read text")
             network = bare_network(architecture, model if pretrained and config is None else None)
         except (OSError, ValueError) as error:
             raise UserError(

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leaven.evaluation.beside import standing
 from leaven.evaluation.intervals import chance, holm
 from leaven.evaluation.protocol import Scores
-from leaven.evaluation.registry import cell, headline, percent, protocol_title
+from leaven.evaluation.registry import cell, headline, percent, protocol_of, protocol_title
 from leaven.evaluation.results import DIED, Cell, Results, by_title, difference, over_seeds, points, variance_over_samples
 from leaven.evaluation.scorecard import aligned
 from leaven.evaluation.sentences import labels_per_class
@@ -27,7 +28,7 @@ class Comparison(Results):
     """What `leaven compare` measured: its cells, and the statistics over them.
 
     folder: where its runs are. length: {"budget": seconds} or {"steps": number}. left_out: {method: why the data or the encoder do not suit it}.
-    machine: as in plan.json. role: whose encoder was scored, where a method keeps several.
+    machine: as in plan.json. role: whose encoder was scored, where a method keeps several. beside: scores of trained models, by name.
     """
 
     folder: str
@@ -40,6 +41,7 @@ class Comparison(Results):
     machine: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     role: str | None = None
+    beside: dict[str, Scores] = field(default_factory=dict)
 
     @property
     def protocol(self) -> str:
@@ -124,6 +126,7 @@ class Comparison(Results):
             "seeds": self.seeds,
             "scores": {name: self.scores(name) for name in methods},
             "floors": self.floors(),
+            "beside": self.beside,
             "gains": {name: self.gains(name) for name in methods},
             "costs": {name: self.costs(name) for name in methods},
             "cells": [trained.to_dict() for trained in self.cells],
@@ -135,7 +138,7 @@ class Comparison(Results):
         }
 
     def table(self) -> list[list[str]]:
-        """Rows of text, the head first: methods best first, then the floors. Cells that were not measured are empty."""
+        """Rows of text, the head first: methods best first, then models beside, then floors. Cells that were not measured are empty."""
         counts = sorted({point["labels_per_class"] for trained in self.cells for point in trained.scores.get("few-label", [])})
         head = [*(protocol_title(protocol) for protocol in self.protocols if protocol != "few-label"), *map(labels_per_class, counts)]
         rows = [["", "encoder", *head, "over untrained", "steps", "samples/s", "CPU time", "memory", "FLOP/s", "health"]]
@@ -149,6 +152,7 @@ class Comparison(Results):
             gain, warnings = points(self.gains(method).get(self.protocol)), ", ".join(self.verdicts(method))
             costs = cost_cells(self.costs(method))
             rows.append([method, ", ".join(encoders), *scored(self.scores(method)), gain, *costs, warnings or "no warnings"])
+        rows += [[name, "frozen", *scored(scores), *[""] * 7] for name, scores in self.beside.items()]
         return rows + [[floor_title(name), "", *scored(scores), *[""] * 7] for name, scores in self.floors().items()]
 
     def text(self) -> str:
@@ -167,10 +171,20 @@ class Comparison(Results):
 
     def sentence(self) -> str:
         """Which method is best, by how much over its floor, and which others score as well within chance; where the best learned from labels, the
-        same of those that did not."""
+        same of those that did not; and how the models beside stand to it."""
         ranked = [name for name in self.methods() if self.protocol in self.scores(name)]
         if not ranked:
             return "No method has a score."
+        return " ".join([self.methods_in_words(ranked), *self.standings(ranked[0])])
+
+    def standings(self, best: str) -> list[str]:
+        """A sentence about each model beside."""
+        protocol = protocol_of(self.protocol)
+        own = protocol.point(self.scores(best)[self.protocol])
+        points = {name: protocol.point(scores[self.protocol]) for name, scores in self.beside.items()}
+        return [standing(name, own, other, protocol.headline, protocol.title, best) for name, other in points.items() if own and other]
+
+    def methods_in_words(self, ranked: Sequence[str]) -> str:
         unlabeled = [name for name in ranked if not learns_labels(name)]
         if unlabeled and unlabeled != ranked and ranked[0] != unlabeled[0]:
             return f"{self.best_of(ranked)} Of the methods without labels {self.best_of(unlabeled)}"

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leaven.errors import UserError
 from leaven.evaluation.frozen import FrozenProtocol, evaluate_frozen
 from leaven.evaluation.gains import add_gains
-from leaven.evaluation.protocol import Protocol, Trial
+from leaven.evaluation.protocol import Protocol, Scores, Trial
 from leaven.evaluation.registry import configured, registry
 from leaven.evaluation.scorecard import Scorecard
 
@@ -19,14 +20,19 @@ def evaluate_protocols(trial: Trial, names: Sequence[str | type[Protocol]] | Non
     results = [protocol.evaluate(trial) for protocol in protocols if protocol not in frozen]
     results += [evaluate_frozen(frozen, trial)] if frozen else []
     for result in results:
-        add_gains(result.scores, result.floors)
+        add_gains(result.scores, {**result.floors, **result.beside})
+    if trial.beside and not any(result.beside for result in results):
+        raise UserError(f"no other model is scored by {', '.join(protocol.name for protocol in protocols)}", hint="leave --beside out")
     scores = {name: score for result in results for name, score in result.scores.items()}
-    floors: dict[str, Any] = {}
-    for name, measured in (floor for result in results for floor in result.floors.items()):
-        floors[name] = {**floors.get(name, {}), **measured}
+    floors, beside = (together(arms) for arms in ([result.floors for result in results], [result.beside for result in results]))
     notes = list(dict.fromkeys(note for result in results for note in result.notes))
     in_order = {protocol.name: scores[protocol.name] for protocol in protocols}
-    return Scorecard(trial.method, trial.encoder_name, results[0].scored_on, in_order, floors, notes)
+    return Scorecard(trial.method, trial.encoder_name, results[0].scored_on, in_order, floors, notes, beside=beside)
+
+
+def together(parts: Sequence[Mapping[str, Scores]]) -> dict[str, Scores]:
+    """The scores of each arm by several protocols."""
+    return {name: {protocol: score for part in parts for protocol, score in part.get(name, {}).items()} for part in parts for name in part}
 
 
 def suited(trial: Trial) -> Sequence[str]:

@@ -3,12 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, isin
 
+from leaven.data import DataSet
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import MAJORITY, UNTRAINED, untrained
@@ -77,6 +79,30 @@ class FrozenProtocol(Protocol):
         return evaluate_frozen([self], trial)
 
 
+def features_by(data: DataSet, train: Tensor, test: Tensor, seed: int) -> Callable[[Callable[[Tensor], Tensor]], Features]:
+    """What gives the features of an arm, with their labels, from what gives those of some rows."""
+    labels = data.rows.label
+    groups, test_groups = (group if (group >= 0).any() else None for group in (data.rows.group[train], data.rows.group[test]))
+
+    def features(features_of: Callable[[Tensor], Tensor]) -> Features:
+        return Features(features_of(train), labels[train], features_of(test), labels[test], groups, seed, test_groups)
+
+    return features
+
+
+def scorer(
+    protocols: Sequence[FrozenProtocol], data: DataSet, train: Tensor, test: Tensor, seed: int
+) -> Callable[[Callable[[Tensor], Tensor]], Scores]:
+    """What gives the scores of an arm by these protocols, from what gives the features of some rows."""
+    features = features_by(data, train, test, seed)
+
+    def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
+        known = features(features_of)
+        return {protocol.name: protocol.score(known) for protocol in protocols}
+
+    return scores
+
+
 def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result:
     """The scores of several protocols, beside their floors. UserError without labels on both sides."""
     data, encoder, seed = trial.data, trial.encoder, trial.seed
@@ -87,19 +113,12 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     train, test, part, note = data.held_out()
     test = test[~isin(trial.hashes[test], trial.learned)]
     labels = data.rows.label
-    groups, test_groups = (group if (group >= 0).any() else None for group in (data.rows.group[train], data.rows.group[test]))
+    known_by, scores = features_by(data, train, test, seed), scorer(protocols, data, train, test, seed)
     if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
         raise UserError("labels are needed on the training side and on the test side", where=data.name, hint=LABEL_SOME)
     notes = [note] if note else []
     if overlap := data.overlap(train, test):
         notes.append(f"{overlap} of {len(test)} test samples are in the training part too")
-
-    def features(features_of: Callable[[Tensor], Tensor]) -> Features:
-        return Features(features_of(train), labels[train], features_of(test), labels[test], groups, seed, test_groups)
-
-    def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
-        known = features(features_of)
-        return {protocol.name: protocol.score(known) for protocol in protocols}
 
     def encoded(network: Any) -> Scores:
         return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))
@@ -116,7 +135,7 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
         trial.say("scoring the untrained encoder")
         floors[UNTRAINED.name] = encoded(untrained(encoder, seed, value, train))
     if MAJORITY.name not in floors:
-        known = features(lambda rows: torch.empty(len(rows), 0))
+        known = known_by(lambda rows: torch.empty(len(rows), 0))
         if majorities := {protocol.name: score for protocol in protocols if (score := protocol.majority(known)) is not None}:
             floors[MAJORITY.name] = majorities
     if trial.linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
@@ -128,5 +147,9 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
         notes += why
         for name, score in more.items():
             floors[name] = {**floors.get(name, {}), protocol.name: score}
+    beside: dict[str, Scores] = {}
+    for other in trial.beside:
+        trial.say(f"scoring {other.name}")
+        beside[other.name] = scores(partial(other.features, trial.data_role, device=trial.device, progress=trial.progress))
     give_back_memory()
-    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes)
+    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside)

@@ -70,10 +70,13 @@ def evaluate_pairs(trial: Trial, protocol: str, roles: tuple[str, str], measure:
                 floors[name] = {protocol: measure(features(a[test]), features(b[test]), test)}
     if UNTRAINED.name not in floors:
         trial.say("scoring the untrained encoder")
-        first = untrained(encoders[0], seed, a, train)
-        second = first if one else untrained(encoders[1], seed, b, train)
-        floors[UNTRAINED.name] = {protocol: encoded([first, second], seed)}
-    return Result({protocol: own}, floors, f"{data.name} ({part}: {len(test):,} pairs)", notes)
+        fresh = untrained(encoders[0], seed, a, train)
+        floors[UNTRAINED.name] = {protocol: encoded([fresh, fresh if one else untrained(encoders[1], seed, b, train)], seed)}
+    beside = {}
+    for other in trial.beside:
+        first, second = (other.features(role, test, device=trial.device, progress=trial.progress) for role in roles)
+        beside[other.name] = {protocol: measure(first, second, test)}
+    return Result({protocol: own}, floors, f"{data.name} ({part}: {len(test):,} pairs)", notes, beside)
 
 
 def similarities(first: Rows, second: Rows) -> Callable[[Tensor], Float[Tensor, "some pairs"]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.evaluation.beside import Beside
 from leaven.evaluation.features import check_input
 from leaven.evaluation.floors import UNTRAINED
 from leaven.evaluation.sentences import Point, beside_floors, gain_over, percent
@@ -35,7 +36,8 @@ class Trial:
 
     encoders: by the role that each was trained for. method: name of the method, for the scorecard. run: whose encoders these are, where they are a
     run's. budget: seconds for floors that must be trained (None: any). known_floors: measured before, by the same protocols on the same data; they
-    are not measured again. linear_floor: whether a linear code of the input, as long as the features, is a floor too.
+    are not measured again. linear_floor: whether a linear code of the input, as long as the features, is a floor too. beside: trained models that are
+    scored beside the encoder.
     """
 
     data: DataSet
@@ -48,6 +50,7 @@ class Trial:
     device: str = "cpu"
     known_floors: Mapping[str, Scores] = field(default_factory=dict)
     linear_floor: bool = False
+    beside: Sequence[Beside] = ()
     say: Callable[[str], None] = lambda line: None
     progress: Callable[[int, int], object] = lambda done, total: None
 
@@ -105,12 +108,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Result:
-    """What protocols measured: scores by protocol; floors by name, in the same shape; scored_on: the samples in words; notes for the reader."""
+    """What protocols measured: scores by protocol; floors, and models beside, by name, in the same shape; scored_on: the samples in words; notes for
+    the reader."""
 
     scores: Scores
     floors: dict[str, Scores]
     scored_on: str
     notes: list[str] = field(default_factory=list)
+    beside: dict[str, Scores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,10 @@ class Protocol(ABC):
         """Scores and floors. UserError where the run or the data does not offer what it needs."""
 
     # --- what people read ---
+
+    def point(self, score: Any) -> Point | None:
+        """The part of a score that holds its headline, by which models beside are compared; None where there is none."""
+        return score if self.headline and self.headline in score else None
 
     def cell(self, point: Point | None) -> str:
         """A number with its interval, as in 84.2 % (83.0-85.4)."""

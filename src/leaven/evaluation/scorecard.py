@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from leaven.errors import UserError
+from leaven.evaluation.beside import standing
 from leaven.evaluation.protocol import Chart, Matrix, Protocol, Scores
 from leaven.evaluation.registry import protocol_of
 from leaven.modalities.floor import FLOORS, floor_title
@@ -17,7 +18,7 @@ class Scorecard:
 
     scores: {protocol: {accuracy, interval: [low, high], ...}}; "few-label" is a list of {labels_per_class, accuracy, interval}. Fractions 0-1.
     floors: {"input" | "untrained" | "frozen" | "labels-only" | ...: the same shape as scores}; of samples, "gaussian", and their ceiling "real";
-    "pca N" or "lsa N", a linear code of N numbers. notes: what a reader of the numbers must know.
+    "pca N" or "lsa N", a linear code of N numbers. notes: what a reader of the numbers must know. beside: {model: the same shape as scores}.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Scorecard:
     floors: dict[str, Scores] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float | None = None
+    beside: dict[str, Scores] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the sentence beside them."""
@@ -54,7 +56,16 @@ class Scorecard:
         said = [protocol for place, protocol in enumerate(leading) if place == 0 or verdicts[place] not in (0, verdicts[0])]
         seconds = [protocol.second_sentence(self.scores[protocol.name], self.floors_of(protocol)) for protocol in leading]
         unknown = "There are no labels, so what this pre-training is worth is unknown; a few labels (--labels) are enough to measure it."
-        return " ".join(filter(None, [*map(self.sentence_of, said), *seconds, *map(self.sentence_of, supplements)])) or unknown
+        return " ".join(filter(None, [*map(self.sentence_of, said), *seconds, *map(self.sentence_of, supplements), *self.standings()])) or unknown
+
+    def standings(self) -> list[str]:
+        """A sentence about each model beside, by the leading protocol that gives a single number, else by the one with most labels per class."""
+        protocols = sorted(self.leading(), key=lambda protocol: isinstance(self.scores[protocol.name], list))
+        sentences = []
+        for name, scores in self.beside.items():
+            points = [(protocol, protocol.point(self.scores[protocol.name]), protocol.point(scores.get(protocol.name, {}))) for protocol in protocols]
+            sentences += [standing(name, own, other, protocol.headline, protocol.title) for protocol, own, other in points if own and other][:1]
+        return sentences
 
     def sentence_of(self, protocol: Protocol) -> str | None:
         return protocol.sentence(self.scores[protocol.name], self.floors_of(protocol))
@@ -68,7 +79,7 @@ class Scorecard:
         floors = sorted(self.floors, key=lambda name: order.index(name) if name in order else len(order))
         leading = self.leading()
         own = leading[0].arm if leading else next((protocol_of(name).arm for name in self.scores), Protocol.arm)
-        return {own: self.scores, **{floor_title(name): self.floors[name] for name in floors}}
+        return {own: self.scores, **{floor_title(name): self.floors[name] for name in floors}, **self.beside}
 
     def table(self) -> list[list[str]]:
         """Rows of text, the head first: what was measured, then the own score with its interval, and each floor's. Missing cells are empty."""

@@ -134,7 +134,7 @@ def score(request: Request, source: Source, run: Run, scoring: Scoring, known_fl
     data = data if scoring.role in data.rows.roles else singly(data, ["x"])
     latent = find_method(request.method).family == "latent"
     method = run.config["asked"]["method"]["name"]
-    trial = Trial(data, encoders, method, run, scoring.role, scoring.budget, request.seed, device, known_floors, latent, say)
+    trial = Trial(data, encoders, method, run, scoring.role, scoring.budget, request.seed, device, known_floors, latent, say=say)
     card = evaluate_protocols(trial, scoring.protocols, scoring.settings)
     write_json(run.scorecard_path, card.to_dict())
     if scoring.page:

@@ -123,7 +123,7 @@ class Grid:
         wanted = [(seed, entry) for seed in range(seeds) for entry in entries]
         to_make = [(seed, entry) for seed, entry in wanted if self.cell(entry, seed) is None]
         paces = [self.plan["methods"].get(entry.name) for _, entry in to_make]
-        if all(paces) and to_make:
+        if to_make and all(pace and "seconds_a_step" in pace for pace in paces):
             together = sum(pace["steps"] * pace["seconds_a_step"] for pace in paces) / jobs
             say(f"{len(to_make)} trainings, about {duration(together)} in all, and their scores beside it")
         started, made = time.monotonic(), 0

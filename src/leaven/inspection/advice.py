@@ -73,7 +73,8 @@ def roles_read(method: type[Method], data: DataSpec) -> list[str]:
 
 
 def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, Any], why_method: str) -> tuple[dict[str, Any], int]:
-    """method, encoder, batch, size, and one of budget, epochs and steps; why, for each; command. Beside them the steps that this comes to."""
+    """method, encoder, batch, size, and one of budget, epochs and steps; why, for each; beside, names of public models; command. With them the steps
+    that this comes to."""
     chosen = {choice["what"].partition(" ")[0]: choice["why"] for choice in pace.choices}  # of several encoders, the last one's
     given_length = next((kind for kind in ("budget", "epochs", "steps") if getattr(request, kind) is not None), None)
     kind, length, why = (given_length, getattr(request, given_length), "asked for") if given_length else choose_length(pace)
@@ -91,7 +92,7 @@ def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, An
     shown = written(length) if kind == "budget" else length
     if given.get("method") is None and pace.method != Request.method:
         given = {"data": given["data"], "method": pace.method, **{name: value for name, value in given.items() if name not in ("data", "method")}}
-    return {**advised, kind: shown, "why": reasons, "command": command({**given, kind: shown})}, steps
+    return {**advised, kind: shown, "why": reasons, "beside": modality.usual_models(pace.device), "command": command({**given, kind: shown})}, steps
 
 
 def command(given: Mapping[str, Any]) -> str:

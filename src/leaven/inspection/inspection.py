@@ -10,6 +10,7 @@ from typing import Any
 from leaven.inspection.advice import LEAST, duration
 from leaven.inspection.cautions import several
 from leaven.modalities import find_modality
+from leaven.modalities.modality import to_compare
 
 WIDTH = 12
 NAMED = 3  # broken files, classes, formats
@@ -28,7 +29,8 @@ class Inspection:
     alike}: pictures compared, those too flat for it, and the least similarity of near copies. overlap: {splits: list of {of, samples, in, exact,
     near}, against: {data, samples, exact, near, pairs} or None}. mirrored: how often mirrored pictures are told from
     originals, 0.5 by chance (see `mirrored_accuracy`). advice: {method, encoder, batch, size, budget, epochs, steps (two of these three
-    None), why, cautions, command}; cautions alone where there is nothing to train. estimate: see `Pace.to_dict`; None where nothing was trained.
+    None), why, beside (names of public models), cautions, command}; cautions alone where there is nothing to train. estimate: see `Pace.to_dict`;
+    None where nothing was trained.
     """
 
     data: str
@@ -77,6 +79,7 @@ class Inspection:
             chosen = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in chosen.items()}
             wide = max(map(len, chosen.values()))
             plan = {name: f"{value:<{wide}}  {advice['why'][name]}" for name, value in chosen.items()} | {"time": time_line(self.estimate)}
+            plan["beside"] = to_compare(advice["beside"])
         cautions = ["", *(f"  ! {line}" for line in advice["cautions"])] if advice["cautions"] else []
         without_advice = "more samples, and the same command again" if self.usable < LEAST else "the same command with --method or --columns"
         lines = [f"{self.data}: {title(self)}", "", *aligned(contents), "", *aligned(plan), *cautions, ""]

@@ -11,12 +11,13 @@ ALIASES = {
     "gated_pixelcnn": "causal_cnn", "bert": "masked_lm", "mlm": "masked_lm", "gpt": "causal_lm", "clm": "causal_lm", "skipgram": "word2vec",
     "skip_gram": "word2vec", "cbow": "word2vec", "sgns": "word2vec", "sbert": "sentence_bert", "unsupervised_simcse": "simcse",
     "spokencse": "spoken_cse", "fine_tune": "finetune", "fine_tuning": "finetune",
+    "knowledge_distillation": "distillation", "distill": "distillation",
 }  # fmt: skip
 """Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
 
 PLANNED = {
     "apc", "wav2vec", "wav2vec2", "hubert", "audio_mae", "clip", "siglip", "coca", "imagebind", "unclip", "noisy_student", "pseudo_label", "pi_model",
-    "mean_teacher", "mixmatch", "uda", "fixmatch", "flexmatch", "freematch", "label_propagation", "poisson_learning", "co_training", "distillation",
+    "mean_teacher", "mixmatch", "uda", "fixmatch", "flexmatch", "freematch", "label_propagation", "poisson_learning", "co_training",
     "dual_supervised", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
 }  # fmt: skip
 """Methods of the field that this version of Leaven does not have."""

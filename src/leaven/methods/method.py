@@ -261,6 +261,10 @@ class Method(nn.Module):
         """What is kept at the end, by name: one encoder, one a role, or none."""
         return {"encoder": self.encoder} if hasattr(self, "encoder") else {}
 
+    def teacher_weights(self) -> str | None:
+        """A hash of the weights of a model that it learns from but does not keep; a training that goes on must find the same."""
+        return None
+
     def shared_space(self) -> dict[str, nn.Module]:
         """By role, what takes the features of its encoder to a space in which those of all roles are compared; empty where there is none."""
         return {}

@@ -34,6 +34,13 @@ class DefaultEncoder(NamedTuple):
     largest: int = 10_000
 
 
+class PublicModel(NamedTuple):
+    """A usual model with public weights, to compare with. name: as --beside takes it. device: where it is usual, "cpu", "cuda" or "any"."""
+
+    name: str
+    device: str = "any"
+
+
 class Floor(NamedTuple):
     """What any encoder should beat: features that cost no training. what: its name for people. fit: learns from the training samples and returns what
     gives samples their features, (samples, dim)."""
@@ -64,6 +71,8 @@ class Modality:
     encoders: ClassVar[tuple[DefaultEncoder, ...]] = ()
     library: ClassVar[str] = ""
     """Whose models `--encoder NAME` may name: "timm" or "transformers"."""
+    public_models: ClassVar[tuple[PublicModel, ...]] = ()
+    """The usual ones, in the order in which they are named."""
     tokenized: ClassVar[bool] = False
     """Whether networks read its samples in tokens, by a tokeniser."""
     method: ClassVar[tuple[str, str]] = ("simclr", "it learns from any kind of data")
@@ -160,6 +169,10 @@ class Modality:
         """Samples as an encoder of this input shape takes them."""
         return value
 
+    def untokenized(self, value: Value, tokenizer: Any) -> Value:
+        """Samples in tokens as they were before; those of other kinds as they are."""
+        return value
+
     def statistics(self, spec: InputSpec) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation by which an encoder normalises, shaped to fit a batch."""
         channels = spec.shape[0] if spec.shape else 1
@@ -220,6 +233,10 @@ class Modality:
 
     # --- what people see and type ---
 
+    def usual_models(self, device: str) -> list[str]:
+        """The usual public models for a device, as --beside takes them."""
+        return [model.name for model in self.public_models if model.device in ("any", "cpu" if device == "cpu" else "cuda")]
+
     def pictures(self, value: Value) -> Tensor:
         """(samples, channels, height, width), uint8 or float 0-1: samples as pictures. Only where `visible`."""
         raise UserError(f"a sheet shows pictures, and this data is {self.name}", hint="leave the .png out")
@@ -269,6 +286,11 @@ class Modality:
     def dynamic_length(self, spec: InputSpec) -> int | None:
         """The largest length of a sample's first dimension, where lengths differ; None where they do not."""
         return None
+
+
+def to_compare(names: list[str]) -> str:
+    """How a run is compared with public models, in one line; empty where none is named."""
+    return f"{', '.join(names)} (leaven evaluate RUN DATA --beside {names[0]})" if names else ""
 
 
 def fitted(value: Value, shape: tuple[int, ...]) -> Value:

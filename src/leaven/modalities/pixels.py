@@ -17,7 +17,7 @@ from leaven.errors import UserError
 from leaven.modalities.content import CHUNK, evenly_spaced, moments
 from leaven.modalities.decoding import DEFAULT_SIZE, NATIVE_LIMIT, RANGED, RANGED_VALUES, Reading, common_range, decode, stored_form, stored_side
 from leaven.modalities.geometry import Geometry
-from leaven.modalities.modality import DefaultEncoder, Modality
+from leaven.modalities.modality import DefaultEncoder, Modality, PublicModel
 from leaven.modalities.picture_files import Unusable, channels_come_first, is_picture_file
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
@@ -60,6 +60,12 @@ class PixelsModality(Modality):
         DefaultEncoder("resnet50", "larger pictures on a GPU", device="cuda"),
     )
     library = "timm"
+    public_models = (
+        PublicModel("timm:tf_efficientnet_lite0", "cpu"),
+        PublicModel("timm:mobilenetv3_small_100", "cpu"),
+        PublicModel("timm:vit_small_patch14_dinov2.lvd142m@224", "cuda"),
+        PublicModel("timm:resnet50.a1_in1k", "cuda"),
+    )
     method = ("simclr", "the most accurate after a short training, of the methods measured on pictures")
     views = {
         # Chen et al. 2020, with its settings for small pictures.

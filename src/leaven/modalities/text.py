@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.modalities.floor import INPUT, FloorName
-from leaven.modalities.modality import DefaultEncoder, Floor, Modality
+from leaven.modalities.modality import DefaultEncoder, Floor, Modality, PublicModel
 from leaven.modalities.picture_files import extensions, is_picture_file
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import LazyTensor, Value
@@ -104,6 +104,7 @@ class TextModality(Modality):
         DefaultEncoder("transformer", "a small transformer for text"),
     )
     library, tokenized = "transformers", True
+    public_models = (PublicModel("hf:sentence-transformers/all-MiniLM-L6-v2"),)
     method = ("simcse", "made for finding texts that say the same")
     pair_method = ("supervised_simcse", "made for pairs of texts that say the same")
     views = {"contrast": {"kind": "text"}, "plain": {"kind": "text", "count": 1, "drop": 0}}
@@ -129,6 +130,9 @@ class TextModality(Modality):
     def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
         """Texts of any length are read."""
         return ""
+
+    def untokenized(self, value: Value, tokenizer: Any) -> Value:
+        return Text(Strings.of(tokenizer.decode(value))) if isinstance(value, Tokens) else value
 
     def statistics(self, spec: InputSpec) -> tuple[Tensor, Tensor]:
         return torch.zeros(1, 1), torch.ones(1, 1)

@@ -59,10 +59,11 @@ def report_comparison(comparison: Comparison, data: DataSet, *, device: str = "c
 
 
 def scores_figure(comparison: Comparison) -> str:
-    """A row for each arm, best on top, floors below: a dot for each protocol, with its interval."""
+    """A row for each arm, best on top, models beside and floors below: a dot for each protocol, with its interval."""
     import plotly.graph_objects as go
 
     arms = {method: comparison.scores(method) for method in comparison.methods()}
+    arms |= comparison.beside
     arms |= {floor_title(name): scores for name, scores in comparison.floors().items()}
     figure = go.Figure()
     for number, protocol in enumerate(comparison.protocols):

@@ -13,6 +13,7 @@ from leaven.data.spec import DataSpec
 from leaven.draw import seed_of
 from leaven.encoders.build import build_encoder, choose_encoder, describe_encoder, encoders_with
 from leaven.encoders.encoder import Encoder
+from leaven.encoders.public import is_model, load_model
 from leaven.errors import UserError
 from leaven.methods.method import Method, Recipe
 from leaven.methods.registry import build_method, find_method, provided_arguments
@@ -103,6 +104,8 @@ def encoder_for(
     chosen = None
     if make is not None:
         encoder = make()
+    elif is_model(source.name):
+        encoder = load_model(source.name, input, input.shape[-1], source.arguments)
     elif source.run is not None:
         encoder = load_encoder_of(source.run, source.role)
         modality = modality_of(input)

@@ -46,6 +46,7 @@ def describe(request: Request, parts: Parts, supervision: Supervision | None, pr
         "data": {"name": data.name, "fingerprint": data.fingerprint, "spec": parts.spec.to_dict()},
         **({"tokenizer": tokenizer} if tokenizer else {}),
         **({"start": start} if start else {}),
+        **({"teacher": {"weights": teacher}} if (teacher := method.teacher_weights()) else {}),
         **({"labels": {**supervision.to_dict(data), "patience": request.patience}} if supervision else {}),
         "length": {"budget": plan.budget, "steps": request.steps, "epochs": request.epochs, "batch": plan.batch},
         "seed": request.seed,

@@ -9,6 +9,7 @@ import torch
 
 from leaven.data.dataset import DataSet
 from leaven.encoders import OWN, Encoder
+from leaven.encoders.public import tokenizer_of
 from leaven.encoders.store import load_tokenizer
 from leaven.errors import UserError
 from leaven.hyperparameters import replace_fields
@@ -76,7 +77,7 @@ def chosen(data: DataSet, kind: type[Method], source: Source, role: str, names: 
         return kept.get(role) or kept[""], "as before"
     choice = replace_fields(kind.tokens, source.tokenizer, "tokenizer")
     if source.name != "auto" and source.name not in OWN:
-        return Tokenizer.of_model(source.name, choice.max_length), f"that of {source.name}"
+        return tokenizer_of(source.name, choice.max_length), f"that of {source.name}"
     members = data.train()
     rows = members[torch.from_numpy(evenly_spaced(len(members), TEXTS_FOR_TOKENS))]
     texts = [text for name, value in data.rows.roles.items() if name in names for text in value[rows].texts]  # type: ignore[attr-defined]

@@ -160,6 +160,9 @@ class FewLabels(FrozenProtocol):
             return f"{place} it does better than {most} do without it: {own_share} against {percent(theirs[most]['accuracy'])}."
         return f"{place} it does better than your labels alone: {own_share} against {their_share}."
 
+    def point(self, score: Any) -> Point | None:
+        return max(score, key=lambda point: point["labels_per_class"], default=None)
+
     def figure(self, arms: Mapping[str, Any]) -> Chart:
         return Chart(
             "Accuracy with few labels",
