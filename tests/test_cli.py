@@ -79,7 +79,7 @@ def test_what_pretrain_says_comes_next_asks_for_labels_where_there_are_none(comm
 def test_evaluate_on_a_folder_with_a_subfolder_a_class(command, tmp_path):
     data = folder_of_pictures(tmp_path / "data", count=60)
     assert command("pretrain", data, "--steps", 3, "--batch", 16, "--out", tmp_path / "run", *SMALL)[0] == 0
-    status, out, _ = command("evaluate", tmp_path / "run", data, "--json", "--labels-per-class", "1,2", "--budget", "20s")
+    status, out, _ = command("evaluate", tmp_path / "run", data, "--json", "--labels-per-class", "1,2", "--budget", "5m")
     told = json.loads(out)
     assert status == 0
     assert {"accuracy", "interval"} <= told["scores"]["knn"].keys() and {"accuracy", "interval"} <= told["scores"]["linear"].keys()

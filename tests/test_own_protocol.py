@@ -174,7 +174,8 @@ def test_one_encoder_reads_the_role_that_is_named(digits_run):
     run = leaven.pretrain(torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), encoder="mlp", settings={"encoder.width": 8}, steps=1,
                           out=digits_run.path.parent / "points", report=False)  # fmt: skip
     draw = torch.Generator().manual_seed(1)
-    data = {"left": torch.randn(60, 5, generator=draw), "right": torch.randn(60, 5, generator=draw), "label": torch.arange(60) % 2}
+    label = torch.arange(60) % 2
+    data = {"left": torch.randn(60, 5, generator=draw) + 3 * label[:, None], "right": torch.randn(60, 5, generator=draw), "label": label}
     with pytest.raises(leaven.UserError, match="left, right"):
         leaven.evaluate(run, data, protocols=("knn",), report=False)
     scores = [leaven.evaluate(run, data, protocols=("knn",), role=role, report=False).floors["input"] for role in ("left", "right")]

@@ -24,14 +24,17 @@ class RotationFewLabels(Claim):
         return {"rotation": Arm("rotation")}
 
     def decide(self, findings: Findings):
-        gains = {count: difference([(at(cell.scores, count), at(cell.floors["labels-only"], count)) for cell in findings.cells]) for count in COUNTS}
+        gains = {
+            count: difference([(at(cell.scores, count), at(cell.floors.get("labels-only", {}), count)) for cell in findings.cells])
+            for count in COUNTS
+        }
         contrasts = "; ".join(f"{count} labels per class: {points(gain)} points over training from scratch" for count, gain in gains.items())
         return Outcome(verdict_of(*(gains[count] for count in FEW)), f"{contrasts}.")
 
     def figure(self, findings: Findings):
         floors = {"training from scratch": "labels-only", "untrained encoder": "untrained", "raw pixels": "input"}
         curves = {"frozen rotation features": [cell.scores for cell in findings.cells]}
-        curves |= {name: [cell.floors[floor] for cell in findings.cells] for name, floor in floors.items()}
+        curves |= {name: [cell.floors.get(floor, {}) for cell in findings.cells] for name, floor in floors.items()}
         means = {name: [(count, mean([at(seed, count) for seed in scores])) for count in COUNTS] for name, scores in curves.items()}
         return line_figure(means, "labels per class", log=True)
 
