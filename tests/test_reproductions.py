@@ -72,7 +72,7 @@ PAIRS = {"a": WORDS, "b": WORDS[::-1], "score": [float(row % 6) for row in range
 def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monkeypatch):
     monkeypatch.setattr(augmentation_pairs, "NAMES", ("crop", "colour"))
     monkeypatch.setattr(claims()[name], "batch", 16)
-    monkeypatch.setattr(claims()[name], "floor_seconds", 0.1)
+    monkeypatch.setattr(claims()[name], "floor_seconds", 60.0)
     monkeypatch.setattr("leaven.evaluation.protocols.few_label.FLOOR_STEPS", 2)
     monkeypatch.setattr(claims()[name], "protocol_settings", dict.fromkeys(claims()[name].protocol_settings, (1,)))
     for counts in ("FEW", "COUNTS"):
