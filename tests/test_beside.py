@@ -19,6 +19,7 @@ from leaven.evaluation.beside import Beside, standing
 from leaven.evaluation.scorecard import Scorecard
 from leaven.modalities import MODALITIES, InputSpec, Strings, Text
 from leaven.training.checkpoint import load_state
+from leaven.training.trained import trained_method
 
 COLOURED = torch.arange(64) % 4
 SAMPLES = ((pictures(64) // 4) + (COLOURED * 45).to(torch.uint8)[:, None, None, None], COLOURED)
@@ -198,8 +199,9 @@ def test_a_training_goes_on_from_a_text_model_with_its_tokeniser(text_folder, tm
 # --- learning from a model ---
 
 
-def distilled(folder, teacher, steps=8, **more):
-    settings = {**SMALL, "teacher": str(teacher)}
+def distilled(folder, teacher, steps=8, checkpoint_seconds=60.0, on_step=lambda step: None, **settings):
+    settings = {**SMALL, "teacher": str(teacher), **settings}
+    more = {"checkpoint_seconds": checkpoint_seconds, "on_step": on_step}
     return leaven.pretrain(SAMPLES, method="distillation", steps=steps, batch=32, out=folder, settings=settings, report=False, **more)
 
 
@@ -240,6 +242,21 @@ def test_places_are_compared_where_both_encoders_have_them(teacher, tmp_path):
     assert terms.keys() == {"features", "places"} and 1.2 < method.chance(outputs) <= 1.5
     sum(terms.values()).backward()
     assert all(parameter.grad is not None for parameter in method.parameters())
+
+
+def test_places_need_pictures(tmp_path):
+    settings = {"teacher": str(teachers()), "places": 1}
+    with pytest.raises(leaven.UserError, match="places are compared in maps or tokens of pictures"):
+        leaven.pretrain(np.random.default_rng(0).random((32, 6)), method="distillation", steps=1, out=tmp_path / "run", settings=settings)
+
+
+@pytest.mark.parametrize("distance", ["mse", "cosine"])
+def test_the_encoder_comes_to_predict_most_of_what_the_teacher_sees(distance, tmp_path):
+    save_encoder(tmp_path / "teacher", build_encoder("convnet", SPEC, {"width": 8, "features": 24}))
+    run = distilled(tmp_path / "run", tmp_path / "teacher", steps=60, places=0.5, distance=distance)
+    first, last = run.metrics[0], run.metrics[-1]
+    assert last["features"] < 0.6 * first["features"] and last["places"] < 0.9 * first["places"]
+    assert trained_method(run).heads.keys() == {"features", "places"}
 
 
 def test_without_a_teacher_one_line_says_how_to_name_one(tmp_path):

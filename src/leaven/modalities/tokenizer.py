@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
@@ -186,6 +187,10 @@ class Tokenizer:
 
     def digest(self) -> str:
         """The same for the same tokeniser."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return hashlib.blake2b(self.inner.to_str().encode(), digest_size=16).hexdigest()
 
     def __call__(self, texts: Text | Sequence[str]) -> Tokens:

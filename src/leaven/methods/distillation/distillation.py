@@ -24,7 +24,7 @@ class Distillation(Method):
 
     teacher: timm:NAME, hf:NAME, a run, or the folder of an encoder or of a timm or transformers model; NAME@64 lets a timm model read pictures at
     this side. distance: "mse" is the share of the variance of the teacher's features that is not predicted, "cosine" 1 minus their cosine.
-    places: weight of the same distance at every place of the maps or tokens of both (0: none).
+    places: weight of the same distance at every place of the maps or tokens of both, on the coarser of the two grids (0: none).
     """
 
     paper = "Knowledge Distillation: A Good Teacher is Patient and Consistent (Beyer et al.)"
@@ -52,7 +52,10 @@ class Distillation(Method):
         dims = {"features": (self.encoder.dim, self._teacher[0].dim)}
         if places:
             networks = self.encoder.eval(), *self._teacher
-            dims["places"] = tuple(map_of(network, torch.zeros(1, *network.input.shape)).shape[1] for network in networks)
+            if not all(network.input.planar and {"maps", "tokens"} & set(network.offers) for network in networks):
+                raise UserError("places are compared in maps or tokens of pictures, which both encoders must have", hint="leave places out")
+            empty = [torch.zeros(1, *network.input.shape, device=network.scale.device) for network in networks]
+            dims["places"] = tuple(map_of(network, x).shape[1] for network, x in zip(networks, empty, strict=True))
             self.encoder.train()
         return dims
 
@@ -65,9 +68,10 @@ class Distillation(Method):
         predictions = {"features": self.heads["features"](features)}
         targets = {"features": self.taught(lambda teacher, seen: teacher(seen), view)}
         if "places" in self.heads:
-            own, theirs = map_of(self.encoder, view), self.taught(map_of, view)
-            own = F.interpolate(own, theirs.shape[2:], mode="bilinear", antialias=True)
-            predictions["places"], targets["places"] = self.heads["places"](own.flatten(2).mT).mT, theirs.flatten(2)
+            maps = map_of(self.encoder, view), self.taught(map_of, view)
+            coarser = tuple(map(min, *(map_.shape[2:] for map_ in maps)))
+            own, theirs = (F.adaptive_avg_pool2d(map_, coarser).flatten(2) for map_ in maps)
+            predictions["places"], targets["places"] = self.heads["places"](own.mT).mT, theirs
         targets = {part: self.standardize[part](target) for part, target in targets.items()}
         return Outputs(features=features, predictions=predictions, targets=targets)
 
