@@ -291,7 +291,7 @@ def test_inspect_and_pretrain_name_public_models_and_how_to_compare(command, tmp
     assert "hf:sentence-transformers/all-MiniLM-L6-v2" in texts.text()
 
 
-@pytest.mark.parametrize("modality", MODALITIES.values(), ids=str)
+@pytest.mark.parametrize("modality", MODALITIES.values(), ids=str, ids=list(MODALITIES))
 def test_the_public_models_that_are_named_exist_in_timm(modality):
     for name in (model.name for model in modality.public_models if model.name.startswith("timm:")):
         assert timm.models.is_model_pretrained(name.removeprefix("timm:").partition("@")[0])
@@ -305,3 +305,12 @@ def test_the_command_takes_several_models(run, timm_folder, tmp_path, command):
     assert list(json.loads(out)["beside"]) == [str(timm_folder), f"{timm_folder}@64"]
     status, _, err = command("evaluate", run.path, tmp_path / "data.npz", "--beside", "timm:resnet5O")
     assert status == 2 and "did you mean resnet50" in err and "Traceback" not in err
+
+
+def test_a_run_never_makes_its_teacher_load(tmp_path, monkeypatch):
+    run = distilled(tmp_path / "run", teachers(), steps=1)
+    monkeypatch.setattr("leaven.methods.distillation.distillation.load_model", lambda *_: pytest.fail("the teacher was loaded"))
+    for use in (lambda: leaven.sample(run, out=tmp_path / "made.png"), lambda: trained_method(run)):
+        with pytest.raises(leaven.UserError, match="does not keep with a run all"):
+            use()
+    assert len(leaven.embed(run, pictures().numpy()))

@@ -134,6 +134,8 @@ class Method(nn.Module):
     shapes_features: ClassVar[bool] = True
     """Whether the loss depends on the features that are kept. Where it does not (but on tokens, or on a discriminator's verdict), features that point
     one way for a while are no collapse."""
+    kept_whole: ClassVar[bool] = True
+    """Whether a run keeps all that the method is built from. Otherwise it names a model elsewhere, which is never loaded on the word of the run."""
     classifies: ClassVar[bool] = False
     """Whether it learns from labels to name classes: `classify` then gives logits."""
     learns_labels: bool = False

@@ -45,6 +45,9 @@ def rebuilt_method(folder: Run, method: str | type[Method] | None = None) -> Met
     """The same around the encoders that it was built with, with fresh weights."""
     asked = folder.config["asked"]
     kind = find_method(method) if method is not None else known_method(asked["method"]["name"], folder.path)
+    if method is None and not kind.kept_whole:
+        what = f"{kind.name} does not keep with a run all that it learned from: what is left of it is the encoder"
+        raise UserError(what, where=folder.path, hint="use the encoder, as `leaven embed` and `leaven evaluate` do")
 
     def around(described: dict[str, dict[str, Any]]) -> Method:
         encoders = {role: rebuild_encoder(one) for role, one in described.items()}

@@ -32,6 +32,7 @@ class Distillation(Method):
     recipe = Recipe(optimizer="muon", lr=2e-2, batch=256, weight_decay=0.05)
     purpose = "reconstruction"
     loss_over_batch = False
+    kept_whole = False
 
     def __init__(self, encoder: Encoder, *, teacher: str = "", distance: Literal["mse", "cosine"] = "mse", places: NonNegative = 0.0):
         super().__init__(encoder)
