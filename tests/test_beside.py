@@ -291,7 +291,7 @@ def test_inspect_and_pretrain_name_public_models_and_how_to_compare(command, tmp
     assert "hf:sentence-transformers/all-MiniLM-L6-v2" in texts.text()
 
 
-@pytest.mark.parametrize("modality", MODALITIES.values(), ids=str, ids=list(MODALITIES))
+@pytest.mark.parametrize("modality", MODALITIES.values(), ids=list(MODALITIES))
 def test_the_public_models_that_are_named_exist_in_timm(modality):
     for name in (model.name for model in modality.public_models if model.name.startswith("timm:")):
         assert timm.models.is_model_pretrained(name.removeprefix("timm:").partition("@")[0])
