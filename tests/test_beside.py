@@ -120,7 +120,10 @@ def test_models_beside_are_in_the_table_the_json_the_page_and_the_sentence(run, 
     card = leaven.evaluate(run, SAMPLES, protocols=("knn", "linear", "few-label"), budget=0.001, beside=(timm_folder, run.path / "encoder"))
     names = [str(timm_folder), str(run.path / "encoder")]
     assert list(card.beside) == names and all(scores.keys() == {"knn", "linear", "few-label"} for scores in card.beside.values())
-    assert card.beside[names[1]]["knn"] == card.scores["knn"] and card.beside[names[0]]["linear"] != card.scores["linear"]
+    assert (
+        card.beside[names[1]]["knn"] == {name: value for name, value in card.scores["knn"].items() if name != "gains"}
+        and card.beside[names[0]]["linear"] != card.scores["linear"]
+    )
     assert card.table()[0][-2:] == names and card.sentence().endswith(
         f"{names[1]}, frozen, gives {100 * card.scores['linear']['accuracy']:.1f} % (linear probe), which cannot be told apart from this run."
     )
@@ -252,11 +255,12 @@ def test_places_need_pictures(tmp_path):
 
 @pytest.mark.parametrize("distance", ["mse", "cosine"])
 def test_the_encoder_comes_to_predict_most_of_what_the_teacher_sees(distance, tmp_path):
+    torch.manual_seed(0)
     save_encoder(tmp_path / "teacher", build_encoder("convnet", SPEC, {"width": 8, "features": 24}))
-    run = distilled(tmp_path / "run", tmp_path / "teacher", steps=60, places=0.5, distance=distance)
+    run = distilled(tmp_path / "run", tmp_path / "teacher", steps=200, places=0.5, distance=distance)
     first, last = run.metrics[0], run.metrics[-1]
     assert last["features"] < 0.6 * first["features"] and last["places"] < 0.9 * first["places"]
-    assert trained_method(run).heads.keys() == {"features", "places"}
+    assert trained_method(run, "distillation").heads.keys() == {"features", "places"}
 
 
 def test_without_a_teacher_one_line_says_how_to_name_one(tmp_path):

@@ -87,7 +87,7 @@ def falls(parts):
 @pytest.mark.parametrize("name", BEGINNING)
 def test_the_kept_encoder_gives_the_features_of_the_trained_method(name, tmp_path):
     run = leaven.pretrain(samples_for(name), method=name, steps=2, batch=32, out=tmp_path / "run", precision="fp32", settings=small_settings(name))
-    method, kept = trained_method(run), leaven.load(run)
+    method, kept = trained_method(run, name), leaven.load(run)
     if reads_text(name):
         (_, texts), *_ = open_data(samples_for(name)).rows.roles.items()
         assert torch.equal(kept(texts), method.encoder(texts))
