@@ -42,7 +42,8 @@ def test_it_speaks_of_digits_and_not_of_photographs(data_root, name, told):
     assert bool(mirrored_line(mirrored_accuracy(open_data(data_root / name), "x"))) == told
 
 
-def test_inspect_and_pretrain_say_so_and_advise_without_mirroring(tmp_path, command, capsys):
+def test_inspect_and_pretrain_say_so_and_advise_without_mirroring(tmp_path, command, monkeypatch):
+    monkeypatch.setattr("leaven.api.pretrain.SHORT_STEPS", 1)
     for seed in range(120):
         (tmp_path / "pages").mkdir(exist_ok=True)
         Image.fromarray(page(seed)).save(tmp_path / "pages" / f"{seed}.png")

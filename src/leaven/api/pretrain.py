@@ -25,6 +25,7 @@ from leaven.training.distributed import rank
 from leaven.training.pretraining import train
 from leaven.training.request import Request
 
+SHORT, SHORT_STEPS = 120, 500  # seconds and steps of a trial, which is not held up by a look at the pictures
 MANY_COPIES = 0.1  # share of the samples from which a line says so
 
 
@@ -82,7 +83,7 @@ def pretrain(
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
         say(f"{kind.name} reads one text at a time: it reads all texts of {', '.join(opened.rows.roles)}")
         opened = pooled
-    shown = visible_role(opened)
+    shown = None if (steps or SHORT_STEPS) < SHORT_STEPS or (seconds(budget) or SHORT) < SHORT else visible_role(opened)
     if shown is not None and mirrors(kind, opened.spec.roles[shown].modality, settings) and (line := mirrored_line(mirrored_accuracy(opened, shown))):
         say(line)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
