@@ -4,8 +4,10 @@ import atexit
 import functools
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
+import pytest
 import torch
 
 from leaven.data import open_data
@@ -82,6 +84,19 @@ def teachers():
 
 
 SETTINGS["distillation"] = {"teacher": str(teachers())}
+
+
+def few_of_each_family(names, most=2):
+    """The same names; those beyond the first few methods of a family are slow, since they share what is tested."""
+    seen = Counter()
+    marked = []
+    for name in names:
+        family = registry()[name].family if name in registry() else name
+        seen[family] += 1
+        marked.append(name if seen[family] <= most else pytest.param(name, marks=pytest.mark.slow))
+    return marked
+
+
 BEGINNING = [name for name, method in registry().items() if not method.continues]
 """Methods that `pretrain` begins with."""
 COLORED = ("cmc", "colorization")
