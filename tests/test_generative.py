@@ -665,7 +665,7 @@ def test_samples_are_scored_beside_other_protocols_and_on_the_page(circle_runs, 
     page = (circle_runs["echo"].path / "report.html").read_text()
     assert "coverage" in page and "a Gaussian" in page
     both = leaven.evaluate(circle_runs["echo"], circle_runs["data"], protocols=("knn", "samples"), judge=circle_runs["judge"], count=50, report=False)
-    assert {"knn", "samples"} == set(both.scores) and "look real" in both.sentence() and "raw input" in both.sentence()
+    assert {"knn", "samples"} == set(both.scores) and "look real" in both.sentence() and "untrained encoder" in both.sentence()
     assert len({len(row) for row in both.table()}) == 1
     np.save(tmp_path / "points.npy", circle_runs["data"].rows["x"].numbers.numpy())
     status, _, err = command("evaluate", circle_runs["echo"].path, tmp_path / "points.npy", "--protocol", "samples", "--json")
