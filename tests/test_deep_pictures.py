@@ -114,8 +114,17 @@ def test_arrays_are_scaled_by_their_own_range_over_the_training_rows():
     for array in (pixels.astype(np.uint16), pixels.astype(np.int16), pixels, torch.from_numpy(pixels).float()):
         data = open_data(array)
         low, high = data.spec.roles["x"].reading["range"]
-        assert 0 <= low < 100 and 3500 < high <= 4095
+        assert 0 <= low < 100 and 3500 < high <= 4095 and "more than 8 bits" in " ".join(data.notes)
         np.testing.assert_allclose(data.rows["x"].pixels[:, 0], ((pixels - low) / (high - low)).clip(0, 1), atol=1e-6)
+
+
+def test_pictures_in_memory_are_scaled_alike_and_say_so():
+    pictures = [Image.fromarray(counts(seed).astype(np.uint16)) for seed in range(COUNT)]
+    data = open_data(pictures)
+    low, high = data.spec.roles["x"].reading["range"]
+    np.testing.assert_allclose(data.rows["x"].pixels[0, 0], ((counts(0) - low) / (high - low)).clip(0, 1), atol=1e-6)
+    assert "more than 8 bits" in " ".join(data.notes)
+    assert not open_data(pictures, reading={"range": (0, 4095)}).notes
 
 
 def test_pictures_of_8_bits_among_which_few_are_deeper_stay_at_8(tmp_path):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-RECENT = 20.0  # seconds by which rate and time left are told: a slow beginning does not count for ever
+RECENT = 20.0  # seconds: rate and time left are those of the last ones, so that a slow beginning is soon forgotten
 
 
 class Watch:

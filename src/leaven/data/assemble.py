@@ -21,11 +21,11 @@ from leaven.data.sources.arrays import as_value
 from leaven.data.sources.listing import Listing, Part
 from leaven.data.sources.numbers import Vectors
 from leaven.data.sources.text_files import encodes
-from leaven.data.splits import split_rows
+from leaven.data.splits import rows_to_train_on, split_rows
 from leaven.errors import UserError
 from leaven.modalities import Geometry, Strings, Text, Value, modality_of
 from leaven.modalities.content import content_hash, evenly_spaced
-from leaven.modalities.decoding import Reading, survey
+from leaven.modalities.decoding import Reading, range_note, survey
 from leaven.modalities.picture_files import Source
 
 
@@ -110,7 +110,7 @@ def assemble(
         files=None if names is None else [names[row] for row in kept],
         broken=[Broken("" if names is None else names[row], why[row]) for row in sorted(why)],
         unused=unused,
-        notes=tuple(dict.fromkeys([*notes, *notes_of(listings), *notes_of(parts), *labels.notes])),
+        notes=tuple(dict.fromkeys([*notes, *notes_of(listings), *notes_of(parts), *scaled(values, options), *labels.notes])),
         columns=columns,
         listing=first if first is not None and first.kind == "pictures" else None,
     )
@@ -118,7 +118,7 @@ def assemble(
 
 def as_values(name: str, roles: Mapping[str, Any], options: Options, splits: Sequence[str | None] | None) -> dict[str, Value]:
     """Typed values at the size asked for, inputs before targets; what lies in pictures that are resized moves along."""
-    train = None if splits is None else rows_to_train_on(splits)
+    train = None if splits is None else rows_to_train_on(split_rows(splits), len(splits))
     values: dict[str, Value] = {}
     geometry: Geometry | None = None
     for role, array in roles.items():
@@ -151,19 +151,19 @@ def part_of(listing: Listing, options: Options) -> Part:
     return Part(value, np.array(usable, np.int64), broken, content_hashes({"x": value}))
 
 
+def scaled(values: Mapping[str, Value], options: Options) -> list[str]:
+    """Notes about pictures in memory whose range was chosen for the user."""
+    edges = [getattr(value, "reading", {}).get("range") for value in values.values()]
+    return [] if options.reading.range else [range_note(*edge) for edge in edges if edge]
+
+
 def notes_of(parts: Mapping[str, Listing] | Mapping[str, Part]) -> list[str]:
     return [note for part in parts.values() for note in part.notes]
 
 
-def rows_to_train_on(splits: Sequence[str | None]) -> Tensor:
-    """The rows of the train split, else those of no split, else all."""
-    rows = split_rows(splits)
-    return next((rows[name] for name in ("train", "other") if name in rows), torch.arange(len(splits)))
-
-
 def to_train_on(listing: Listing, most: int) -> list[Source]:
     """About so many pictures to train on, evenly spaced."""
-    rows = rows_to_train_on(listing.splits())
+    rows = rows_to_train_on(split_rows(listing.splits()), len(listing.names))
     return list(listing.sample(most)) if len(rows) == len(listing.names) else listing.sources(rows[evenly_spaced(len(rows), most)].tolist())
 
 

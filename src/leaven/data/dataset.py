@@ -17,7 +17,7 @@ from leaven.data.label_files import chosen_labels
 from leaven.data.names import Names
 from leaven.data.sources.listing import Listing
 from leaven.data.spec import DataSpec
-from leaven.data.splits import hold_out
+from leaven.data.splits import hold_out, rows_to_train_on
 from leaven.errors import UserError
 from leaven.modalities import modality_of
 
@@ -115,12 +115,7 @@ class DataSet:
 
     def train(self) -> Tensor:
         """The rows to pre-train on: the train split, or all rows where there is none (but never a val or test split)."""
-        if "train" in self.splits:
-            return self.splits["train"]
-        rest = torch.ones(len(self), dtype=torch.bool)
-        for name in {"val", "test"} & self.splits.keys():
-            rest[self.splits[name]] = False
-        return rest.nonzero().flatten() if rest.any() else torch.arange(len(self))
+        return rows_to_train_on(self.splits, len(self))
 
     def held_out(self) -> tuple[Tensor, Tensor, str, str]:
         """(train rows, test rows, name of the test part, note): where probes learn and where they are scored.

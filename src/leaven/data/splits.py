@@ -1,7 +1,7 @@
 """Which samples are for learning and which for testing."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,16 @@ def split_rows(names: Sequence[str | None]) -> dict[str, Tensor]:
     column = np.array([name or "other" for name in known])
     present = [name for name in ("train", "val", "test", "other") if (column == name).any()]
     return {name: torch.from_numpy(np.flatnonzero(column == name)) for name in present}
+
+
+def rows_to_train_on(splits: Mapping[str, Tensor], count: int) -> Tensor:
+    """The rows of the train split, else those of neither val nor test, else all. count: of all rows."""
+    if "train" in splits:
+        return splits["train"]
+    rest = torch.ones(count, dtype=torch.bool)
+    for name in {"val", "test"} & splits.keys():
+        rest[splits[name]] = False
+    return rest.nonzero().flatten() if rest.any() else torch.arange(count)
 
 
 def hold_out(hashes: Tensor, groups: Tensor) -> Tensor:

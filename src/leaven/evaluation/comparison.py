@@ -171,7 +171,7 @@ class Comparison(Results):
 
     def sentence(self) -> str:
         """Which method is best, by how much over its floor, and which others score as well within chance; where the best learned from labels, the
-        same of those that did not; and how the models beside stand to it."""
+        same of those that did not; and how each model beside compares with it."""
         ranked = [name for name in self.methods() if self.protocol in self.scores(name)]
         if not ranked:
             return "No method has a score."

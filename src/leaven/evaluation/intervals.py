@@ -16,7 +16,7 @@ from leaven.errors import UserError
 Interval = tuple[float, float]
 Groups: TypeAlias = "Int64[Tensor, ' n'] | None"  # -1 (none) is a group of its own
 TAIL = (1 - 0.95) / 2
-LEAST = 1e-12  # chance that is told from none
+LEAST = 1e-12  # smaller chances count as 0
 TOLD = 0.8  # the chance with which as many test samples as are named would tell
 RESAMPLES = 1000
 

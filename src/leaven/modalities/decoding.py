@@ -37,7 +37,7 @@ class Reading:
 
     pages: of files with several: the "first" or the "middle" one, "all" as samples of their own, or all as the "channels" of one picture.
     background: what lies under transparent pictures. range: the numbers that become 0 and 1 in pictures of more than 8 bits.
-    What is not said is chosen from the data.
+    Where nothing is given, the data decides.
     """
 
     pages: Literal["auto", "first", "middle", "all", "channels"] = "auto"
@@ -83,7 +83,7 @@ class Stored:
 
 
 def stored_form(spec: InputSpec) -> Stored:
-    """The form of pictures that are known by their specification."""
+    """The form in which the pictures of this input are stored."""
     reading = Reading.of(spec.reading)
     return Stored(spec.shape[1], spec.shape[0], reading.range is not None, reading)
 
@@ -145,7 +145,7 @@ def _bands(values: np.ndarray, channels: int) -> list[np.ndarray]:
 
 
 def _plain(picture: Image.Image, stored: Stored) -> Image.Image:
-    """Without transparency, grey or in colour. What is transparent everywhere is no transparency."""
+    """Without transparency, grey or in colour. A picture that is transparent everywhere is shown as it is."""
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema() != (0, 0):
@@ -156,7 +156,7 @@ def _plain(picture: Image.Image, stored: Stored) -> Image.Image:
 
 
 def usual_range(values: np.ndarray) -> tuple[float, float]:
-    """What viewers show from black to white in a picture of more than 8 bits, where it stands alone among pictures of 8 bits."""
+    """The numbers that viewers show as black and white. Used for the few deep pictures of a data set of 8 bits."""
     low, high = (float(edge) for edge in (np.nanmin(values), np.nanmax(values)))
     if low >= 0 and high <= 65535:
         whole = [65535] if values.dtype == np.uint16 else [1, 255, 65535] if values.dtype.kind == "f" else [255, 65535]
@@ -280,8 +280,11 @@ def with_range(reading: Reading, train: Iterable[Source]) -> tuple[Reading, str]
     if not values.size:
         return reading, "more than 8 bits"
     low, high = common_range(values, kinds.most_common(1)[0][0])
-    note = f"more than 8 bits: {low:g} to {high:g} becomes 0 to 1 in all pictures (range=LOW,HIGH sets another)"
-    return dataclasses.replace(reading, range=(low, high)), note
+    return dataclasses.replace(reading, range=(low, high)), range_note(low, high)
+
+
+def range_note(low: float, high: float) -> str:
+    return f"more than 8 bits: {low:g} to {high:g} becomes 0 to 1 in all pictures (range=LOW,HIGH sets another)"
 
 
 def share(count: int, total: int) -> str:

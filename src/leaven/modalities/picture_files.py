@@ -1,10 +1,9 @@
-"""Picture files: which there are, and what is in them, page by page, before anything is resized."""
+"""What is in a picture file, page by page, before anything is resized."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import io
 import math
 import warnings
@@ -12,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leaven.errors import UserError
+from leaven.modalities.picture_formats import HEAD, formats, needed_package
 
-# Formats that Pillow decodes by itself; EPS and WMF would start other programs.
-FORMATS = (
-    *("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "PCX"),
-    *("TGA", "ICO", "ICNS", "SGI", "QOI", "DDS", "PSD", "SUN", "XBM", "XPM", "HEIF", "JXL"),
-)
-PLUGINS = {"heic": "pillow-heif", "heif": "pillow-heif", "hif": "pillow-heif", "jxl": "pillow-jxl-plugin"}
-MODULES = {"pillow-heif": "pillow_heif", "pillow-jxl-plugin": "pillow_jxl"}
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 STACKS = ("TIFF", "GIF", "WEBP", "PNG", "AVIF")  # whose pages or frames are samples of their own; in MPO or ICO they are previews
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by the orientation tag of TIFF
     2: np.fliplr,
@@ -40,7 +31,6 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by the orientation
     8: np.rot90,
 }
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-HEAD = 32  # bytes by which Pillow knows a format
 PIXEL_LIMIT = 64_000_000
 FLAT_TAIL = 1 / 4  # of the rows of a JPEG that ends too early: more than that is missing
 PASSING_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
@@ -59,48 +49,6 @@ Source = Path | bytes | Image.Image | Page
 
 class Unusable(Exception):
     """This picture cannot be used, and why."""
-
-
-@cache
-def formats() -> tuple[str, ...]:
-    """What can be read here: some builds of Pillow lack some, and MPO opens as JPEG. The plugins for HEIC and JPEG XL are used where they are."""
-    Image.init()
-    with contextlib.suppress(ImportError):
-        importlib.import_module("pillow_heif").register_heif_opener()
-    with contextlib.suppress(ImportError):
-        importlib.import_module("pillow_jxl")
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-@cache
-def extensions() -> frozenset[str]:
-    """Lower-case file endings, with the dot, that count as pictures."""
-    formats()
-    known = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
-    return frozenset(known | {f".{ending}" for ending in PLUGINS})
-
-
-def is_picture_file(path: object) -> bool:
-    """Whether this names an existing picture file."""
-    return isinstance(path, str | Path) and Path(path).suffix.lower() in extensions() and Path(path).expanduser().is_file()
-
-
-def looks_like_a_picture(file: Path) -> bool:
-    """Whether a file begins as pictures do, whatever its name is."""
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(HEAD)
-    except OSError:
-        return False
-    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
-        return True
-    for name in formats():
-        accept = Image.OPEN[name][1]
-        if accept is not None and name not in ("TGA", "PCX"):  # their beginnings say too little
-            with contextlib.suppress(Exception):  # fewer bytes than it looks at
-                if accept(head) is True:
-                    return True
-    return False
 
 
 class PictureFile(ABC):
@@ -226,7 +174,7 @@ class DeepPng(PictureFile):
 class ArrayFile(PictureFile):
     """A .npy file of one picture, (H, W), (H, W, bands) or (bands, H, W)."""
 
-    format, pages = "NPY", [0]
+    format = "NPY"
 
     def __init__(self, file: Path):
         values = np.load(file, mmap_mode="r")
@@ -235,7 +183,7 @@ class ArrayFile(PictureFile):
         if values.ndim == 3 and channels_come_first(values.shape):
             values = values.transpose(1, 2, 0)
         self.values = values[..., None] if values.ndim == 2 else values
-        self.size, self.bands = (values.shape[1], values.shape[0]), self.values.shape[2]
+        self.size, self.pages, self.bands = (values.shape[1], values.shape[0]), [0], self.values.shape[2]
         self.grey, self.deep = self.bands == 1, values.dtype.itemsize > 1
 
     def load(self, page: int, side: int) -> np.ndarray:
@@ -391,11 +339,7 @@ def _reason(error: Exception, source: Source) -> str:
         if where is not None and where.stat().st_size == 0:
             return "empty file"
         head = b"" if isinstance(source, Image.Image) else _head(source)
-        ending = "heic" if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS else "" if where is None else where.suffix.lower()[1:]
-        package = PLUGINS.get(ending)
-        if package and not importlib.util.find_spec(MODULES[package]):
-            return f"{ending.upper()} needs a package: pip install {package}"
-        return "not a picture that can be read"
+        return needed_package(head, "" if where is None else where.name) or "not a picture that can be read"
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than the limit of {PIXEL_LIMIT // 1_000_000} million"
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

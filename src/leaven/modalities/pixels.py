@@ -18,10 +18,12 @@ from leaven.modalities.content import CHUNK, evenly_spaced, moments
 from leaven.modalities.decoding import DEFAULT_SIZE, NATIVE_LIMIT, RANGED, RANGED_VALUES, Reading, common_range, decode, stored_form, stored_side
 from leaven.modalities.geometry import Geometry
 from leaven.modalities.modality import DefaultEncoder, Modality, PublicModel
-from leaven.modalities.picture_files import Unusable, channels_come_first, is_picture_file
+from leaven.modalities.picture_files import Unusable, channels_come_first
+from leaven.modalities.picture_formats import is_picture_file
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
 
+PLAIN = Reading()  # with everything to be chosen from the data
 LAYOUTS = "pictures are (N,H,W), (N,H,W,C) or (N,C,H,W), vectors (N,D)"
 COLOURS = {1: "grey", 3: "in colour"}
 LUMA = (0.2989, 0.587, 0.114)  # of red, green and blue in a grey picture, as torchvision has it
@@ -216,7 +218,7 @@ def grey_weights(channels: int, device: torch.device | str = "cpu", dtype: torch
     return torch.tensor(LUMA if channels == 3 else [1 / channels] * channels, device=device, dtype=dtype)
 
 
-def of_array(array: Tensor, where: str, reading: Reading = Reading(), train: Tensor | None = None) -> Pixels:  # noqa: B008
+def of_array(array: Tensor, where: str, reading: Reading = PLAIN, train: Tensor | None = None) -> Pixels:
     """(N, H, W), (N, H, W, C) or (N, C, H, W) of uint8, whole numbers in 0-255, or floats in 0-1. Other numbers are scaled by the reading's range, or
     by their own over the samples `train` (None: all). Raises UserError where the channels cannot be told."""
     return in_range(channels_first(array, where), reading, train)

@@ -15,7 +15,7 @@ from torch import Tensor
 from leaven.errors import UserError
 from leaven.modalities.floor import INPUT, FloorName
 from leaven.modalities.modality import DefaultEncoder, Floor, Modality, PublicModel
-from leaven.modalities.picture_files import extensions, is_picture_file
+from leaven.modalities.picture_formats import extensions, is_picture_file
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import LazyTensor, Value
 

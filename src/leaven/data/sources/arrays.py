@@ -42,7 +42,7 @@ def as_tensor(array: Any) -> Tensor:
         return torch.from_numpy(array)
 
 
-def as_value(array: Any, where: str, reading: Reading = Reading(), train: Tensor | None = None) -> Value:  # noqa: B008
+def as_value(array: Any, where: str, reading: Reading, train: Tensor | None) -> Value:
     """(N, D) -> Vector; (N, H, W), (N, H, W, C), (N, C, H, W) -> Pixels (see `of_array`); sparse matrices -> Counts.
 
     A Value stays what it is. Raises UserError for other shapes and ranges, and for values that are not finite.

@@ -202,7 +202,7 @@ class Columns(Listing):
         raise UserError("which column holds the text?", where=self.place, hint=f"say so with --columns x={texts[0]}, {pair_hint}; {hint}")
 
     def choices(self, roles: Mapping[str, str | tuple[str, ...]], label: str | None = None) -> list[str]:
-        """What is to be said of roles that nobody asked for."""
+        """Notes about roles that the user did not choose."""
         renamed = len(roles) > 1 and any(role != column for role, column in roles.items())
         notes = [", ".join(f"{role} is the column {column}" for role, column in roles.items())] if renamed else []
         if (labels := self.label_column()) not in (None, "label") and label is None:

@@ -22,7 +22,7 @@ JUDGED = 2**20  # bytes by which an encoding is judged
 LEAST_FOREIGN = 16  # bytes beyond ASCII, by fewer of which no other script can be recognised
 csv.field_size_limit(sys.maxsize)  # a cell may be a whole document
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-NONE = "\x1f"  # stands in no text
+NONE = "\x1f"  # a character that no text contains
 COMPARED = 200  # rows by which a delimiter is judged
 LONGEST_CELL = 1000  # lines
 END = "\0"

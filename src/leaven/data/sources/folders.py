@@ -21,7 +21,8 @@ from leaven.data.sources.listing import Listing
 from leaven.data.splits import canonical
 from leaven.errors import UserError
 from leaven.modalities.content import digest
-from leaven.modalities.picture_files import Page, Source, all_pages, extensions
+from leaven.modalities.picture_files import Page, Source, all_pages
+from leaven.modalities.picture_formats import extensions
 
 LISTED, LONGEST = 4, 100
 NESTED: dict[str, Callable[[tuple[str, ...]], str]] = {"folder": "/".join, "innermost": lambda parts: parts[-1], "outermost": lambda parts: parts[0]}

@@ -16,7 +16,8 @@ from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.data.splits import split_of
 from leaven.errors import UserError
 from leaven.modalities.content import evenly_spaced
-from leaven.modalities.picture_files import Unusable, looks_like_a_picture, opened
+from leaven.modalities.picture_files import Unusable, opened
+from leaven.modalities.picture_formats import looks_like_a_picture
 
 TABLES, ARRAYS = (".parquet", ".pq"), (".npy", ".npz")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma")

@@ -19,7 +19,7 @@ from leaven.data.batch import content_hashes
 from leaven.data.labels import MISSING, Labels, sort_names
 from leaven.data.sources.folders import listed
 from leaven.data.sources.listing import Listing, Part
-from leaven.data.splits import canonical
+from leaven.data.splits import rows_to_train_on, split_rows
 from leaven.errors import UserError
 from leaven.modalities import Vector
 
@@ -129,7 +129,7 @@ def are_categories(cells: Sequence[Any]) -> bool:
 
 
 def number_words(cells: Sequence[Any]) -> float:
-    """How many words a cell has: the median of those that are not empty; two characters of Chinese or Japanese count as a word."""
+    """The median number of words in the cells that are not empty. Two characters of Chinese or Japanese count as one word."""
     counts = [len(re.findall(r"[\u3040-\u9fff]{2}|\w+", cell)) for cell in cells if isinstance(cell, str) and cell.strip()]
     return float(np.median(counts)) if counts else 0.0
 
@@ -139,7 +139,7 @@ class Vectors(Listing):
     """Columns of a table side by side, each sample a vector.
 
     known: how each of the columns was read when an encoder was trained: {"column", and "median" (a number for each of its numbers) or "categories"}.
-    What is missing among numbers is replaced by the median of the training split; a missing or new category is none of the others.
+    What is missing among numbers is replaced by the median of the training split; a missing or new category is all zeros.
     """
 
     table: Columns
@@ -171,15 +171,15 @@ class Vectors(Listing):
 
     @cached_property
     def train(self) -> np.ndarray:
-        """(N,) bool: the rows of the training split that can be used; without one, those of neither val nor test."""
-        splits = np.array([canonical(split or "") or "" for split in self.splits()])
-        rows = splits == "train" if (splits == "train").any() else ~np.isin(splits, ("val", "test"))
+        """(N,) bool: the rows to train on that can be used."""
+        rows = np.zeros(len(self.names), bool)
+        rows[rows_to_train_on(split_rows(self.splits()), len(rows)).numpy()] = True
         rows[list(self.table.faults)] = False
         return rows if rows.any() else np.ones(len(rows), bool)
 
     @cached_property
     def read(self) -> tuple[Part, list[dict[str, Any]], tuple[str, ...]]:
-        """The samples; how each column was read, as in `known`; and what is to be said of it."""
+        """The samples; how each column was read, as in `known`; and notes for the user."""
         blocks, reading, present = [], [], np.zeros(len(self.names), bool)
         one_hot, filled, unknown = [], {}, {}
         for place, column in enumerate(self.columns):
@@ -240,7 +240,7 @@ class Vectors(Listing):
         return all(text is None or text.lower() in ABSENT for text in categories_of(self.table.values(column)))
 
     def fault(self, row: int) -> str:
-        """Why a row cannot be used, whose values are all missing."""
+        """Why a row without any value cannot be used."""
         if why := self.table.faults.get(row):
             return why
         if len(self.columns) > 1:
