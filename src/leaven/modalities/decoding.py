@@ -246,8 +246,8 @@ def pages_note(pages: str, counts: list[int]) -> str:
     read = {
         "first": "the first is read", "middle": "the middle one is read", "channels": "they are read as channels of one picture",
     }[pages]  # fmt: skip
-    others = ", ".join(name for name in ("first", "middle", "channels", "all") if name != pages)
-    return f"{held}: {read} (pages={others} reads them otherwise)"
+    others = "|".join(name for name in ("first", "middle", "channels", "all") if name != pages)
+    return f"{held}: {read} (--set pages={others} reads them otherwise)"
 
 
 def with_background(reading: Reading, transparent: list[Source]) -> tuple[Reading, str]:
@@ -284,7 +284,7 @@ def with_range(reading: Reading, train: Iterable[Source]) -> tuple[Reading, str]
 
 
 def range_note(low: float, high: float) -> str:
-    return f"more than 8 bits: {low:g} to {high:g} becomes 0 to 1 in all pictures (range=LOW,HIGH sets another)"
+    return f"more than 8 bits: {low:g} to {high:g} becomes 0 to 1 in all pictures (--set range=LOW,HIGH takes another)"
 
 
 def share(count: int, total: int) -> str:
