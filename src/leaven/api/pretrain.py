@@ -69,6 +69,10 @@ def pretrain(
     if kind.continues:
         raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
     reading, settings = reading_of(settings)
+    request = Request(
+        method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
+        accept_data, checkpoint_seconds, tuple(track),
+    )  # fmt: skip
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=partial(progress, "decoded"))
     describe_data(opened, say)
     copies = len(opened) - len(opened.hashes.unique())
@@ -83,14 +87,10 @@ def pretrain(
     if (pooled := singly(opened, kind.inputs(opened.spec))) is not opened:
         say(f"{kind.name} reads one text at a time: it reads all texts of {', '.join(opened.rows.roles)}")
         opened = pooled
-    shown = None if (steps or SHORT_STEPS) < SHORT_STEPS or (seconds(budget) or SHORT) < SHORT else visible_role(opened)
+    shown = None if (request.steps or SHORT_STEPS) < SHORT_STEPS or (request.budget or SHORT) < SHORT else visible_role(opened)
     if shown is not None and mirrors(kind, opened.spec.roles[shown].modality, settings) and (line := mirrored_line(mirrored_accuracy(opened, shown))):
         say(line)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
-    request = Request(
-        method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
-        accept_data, checkpoint_seconds, tuple(track),
-    )  # fmt: skip
     try:
         steps_done = partial(progress, "step")
         run = train(request, opened, folder, started=started, say=say, progress=steps_done, on_step=on_step)
