@@ -8,7 +8,7 @@ from typing import Annotated
 
 from leaven.api import options
 from leaven.api.open import beside_of, needs_of
-from leaven.console import Progress, Say, quiet, seconds
+from leaven.console import Progress, Say, begun, deadline, quiet, seconds
 from leaven.data import open_data
 from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.protocol import Trial
@@ -30,7 +30,10 @@ def evaluate(
     protocols: options.Protocols = None,
     settings: options.ProtocolSettings = None,
     role: options.Role = None,
-    budget: Annotated[options.Budget, "Time for floors that must be trained: the same encoder on the labels alone."] = "2m",
+    budget: Annotated[
+        options.Budget,
+        "Time for the whole command: 90s, 10m, 2h; floors that do not fit are left out (default: all floors, and 2m for labels alone).",
+    ] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     data_root: options.Root = None,
@@ -49,6 +52,7 @@ def evaluate(
     keeps several encoders, classifier for a run that learned classes, else knn, linear and few-label. No label that the run has learned from is
     tested on. Raises UserError where the run or the data does not offer what a protocol needs.
     """
+    begun_at = begun()
     run = Run.open(run)
     encoders = load_encoders(run, role)
     needs = needs_of(encoders.values())
@@ -58,8 +62,9 @@ def evaluate(
     method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)
     trial = Trial(
-        samples, encoders, method, run, role, seconds(budget), seed, choose_device(device), known_floors or {},
+        samples, encoders, method, run, role, Trial.budget, seed, choose_device(device), known_floors or {},
         kind is not None and kind.family == "latent", models, say, partial(progress, "encoded"),
+        deadline(begun_at, seconds(budget)),
     )  # fmt: skip
     settings = dict(settings or {})
     if labels_per_class is not None and (protocols is None or "few-label" in protocols):

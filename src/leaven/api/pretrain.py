@@ -13,6 +13,7 @@ from leaven.console import Progress, Say, begun, quiet, seconds
 from leaven.data import open_data
 from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped, UserError
+from leaven.inspection.advice import choose_method
 from leaven.inspection.cautions import constant_columns
 from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, mirrors
 from leaven.inspection.copies import visible_role
@@ -33,7 +34,7 @@ MANY_COPIES = 0.1  # share of the samples from which a line says so
 def pretrain(
     data: options.Data,
     *,
-    method: options.MethodName = "simclr",
+    method: options.MethodName = "auto",
     encoder: options.EncoderName = "auto",
     out: Annotated[options.OptionalPath, "The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped."] = None,
     budget: options.Budget = None,
@@ -65,9 +66,8 @@ def pretrain(
     methods. Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
     started = begun()
-    kind = find_method(method)
-    if kind.continues:
-        raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
+    if method != "auto" and (asked := find_method(method)).continues:
+        raise UserError(f"{asked.name} goes on from a trained encoder", hint=f"use `leaven {asked.name} RUN DATA`")
     reading, settings = reading_of(settings)
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
@@ -75,6 +75,13 @@ def pretrain(
     )  # fmt: skip
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=partial(progress, "decoded"))
     describe_data(opened, say)
+    if method == "auto":
+        chosen, why = choose_method(opened.spec, encoder)
+        if not chosen:
+            raise UserError(why, where=opened.name)
+        say(f"method: {chosen} ({why}; --method chooses another)")
+        request.method = chosen
+    kind = find_method(request.method)
     copies = len(opened) - len(opened.hashes.unique())
     if len(opened) > 1 and copies == len(opened) - 1:
         say(f"all {len(opened):,} samples are the same: no model can learn to tell them apart")

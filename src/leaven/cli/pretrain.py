@@ -21,9 +21,9 @@ def pretrain(run: Any, options: Any) -> tuple[Any, str]:
     }
     spent = sum(result["time_split"].values())
     split = ", ".join(f"{part} {100 * seconds / spent:.0f} %" for part, seconds in result["time_split"].items())
+    steps = f"{result['steps']} steps" if result["steps"] else "computed at once"
     lines = [
-        f"{run.path}: {result['steps']} steps, {result['samples']:,} samples, {result['seconds']:.0f} s, "
-        f"{result['samples_per_second']:.0f} samples/s ({split})",
+        f"{run.path}: {steps}, {result['samples']:,} samples, {result['seconds']:.0f} s, {result['samples_per_second']:.0f} samples/s ({split})",
         *verdict_lines(result),
         f"Next: {what_next(run, asked, options)}" + (f"; the report: {run.path / 'report.html'}" if (run.path / "report.html").exists() else ""),
     ]

@@ -1,5 +1,6 @@
 """Protocols that score frozen features with labels: each arm is encoded once for all of them."""
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -123,33 +124,42 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     def encoded(network: Any) -> Scores:
         return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))
 
-    trial.say("scoring the pre-trained encoder")
-    own = encoded(encoder)
-    floors = dict(trial.known_floors)
-    for name, (what, fit) in encoder.modality.floors(value, train, encoder.dim, seed).items():
-        if name not in floors:
+    def fits(what: str) -> bool:
+        """Whether an arm that takes as long as the encoder's own ends in time; what does not is left out, and named."""
+        if in_time := trial.deadline is None or time.monotonic() + an_arm <= trial.deadline:
             trial.say(f"scoring {what}")
+        else:
+            left_out.append(what)
+        return in_time
+
+    trial.say("scoring the pre-trained encoder")
+    began, left_out = time.monotonic(), list[str]()
+    own = encoded(encoder)
+    an_arm = time.monotonic() - began
+    floors = dict(trial.known_floors)
+    if UNTRAINED.name not in floors and fits("the untrained encoder"):
+        floors[UNTRAINED.name] = encoded(untrained(encoder, seed, value, train))
+    for name, (what, fit) in encoder.modality.floors(value, train, encoder.dim, seed).items():
+        if name not in floors and fits(what):
             fitted = fit()
             floors[name] = scores(lambda rows, fitted=fitted: fitted(value.take(rows)))  # type: ignore[misc]
-    if UNTRAINED.name not in floors:
-        trial.say("scoring the untrained encoder")
-        floors[UNTRAINED.name] = encoded(untrained(encoder, seed, value, train))
     if MAJORITY.name not in floors:
         known = known_by(lambda rows: torch.empty(len(rows), 0))
         if majorities := {protocol.name: score for protocol in protocols if (score := protocol.majority(known)) is not None}:
             floors[MAJORITY.name] = majorities
-    if trial.linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
-        trial.say("scoring a linear code of the input")
+    if trial.linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors) and fits("a linear code of the input"):
         name, code = encoder.modality.linear_code(value, train, encoder.dim, seed)
         floors[name] = scores(lambda rows: code(value.take(rows)))
+    beside: dict[str, Scores] = {}
+    for other in trial.beside:
+        if fits(other.name):
+            beside[other.name] = scores(partial(other.features, trial.data_role, device=trial.device, progress=trial.progress))
     for protocol in protocols:
         more, why = protocol.trained_floors(trial, own[protocol.name], train, test)
         notes += why
         for name, score in more.items():
             floors[name] = {**floors.get(name, {}), protocol.name: score}
-    beside: dict[str, Scores] = {}
-    for other in trial.beside:
-        trial.say(f"scoring {other.name}")
-        beside[other.name] = scores(partial(other.features, trial.data_role, device=trial.device, progress=trial.progress))
+    if left_out:
+        notes.append(f"{', '.join(left_out)}: not scored, since the budget ends before; give more time with --budget")
     give_back_memory()
     return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside)

@@ -32,7 +32,7 @@ def inspect_data(
     Raises UserError where the training that was asked for, or the second data set, does not fit the data.
     """
     device = choose_device(request.device)
-    method, why = (request.method, "asked for") if request.method != "auto" else choose_method(data.spec)
+    method, why = (request.method, "asked for") if request.method != "auto" else choose_method(data.spec, request.encoder)
     request = dataclasses.replace(request, method=method or request.method)
     pace, left_out = None, "" if method else why
     if len(data.train()) < LEAST:

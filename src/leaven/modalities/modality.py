@@ -77,6 +77,8 @@ class Modality:
     """Whether networks read its samples in tokens, by a tokeniser."""
     method: ClassVar[tuple[str, str]] = ("simclr", "it learns from any kind of data")
     """The method behind `--method auto`, and why."""
+    encoder_method: ClassVar[tuple[str, str] | None] = None
+    """The same where the user asks for an encoder, if the usual method reads by one of its own kind alone."""
     pair_method: ClassVar[tuple[str, str] | None] = None
     """The same for pairs of samples that mean the same, where one is usual."""
     views: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

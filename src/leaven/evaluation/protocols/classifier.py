@@ -93,8 +93,8 @@ class Classifier(Protocol):
         else:
             notes.append("No frozen floor: the run that it started from is gone, or another one is in its place.")
         trained = run.config["result"]
-        if trial.budget is not None and trained["seconds"] > trial.budget:
-            notes.append(f"No labels-only floor: it would take about {trained['seconds']:.0f} seconds, and the budget is {trial.budget:.0f}.")
+        if (budget := trial.left) is not None and trained["seconds"] > budget:
+            notes.append(f"No labels-only floor: it would take about {trained['seconds']:.0f} seconds, and {budget:.0f} are left of the budget.")
             return result
         trial.say("training from scratch on the same labels")
         samples = data if trial.data_role == "x" else data.with_role(trial.data_role, "x")
