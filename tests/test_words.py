@@ -80,3 +80,8 @@ def test_a_text_method_with_another_encoder_is_chosen_where_one_is_asked_for(tmp
 def test_text_without_words_to_compare_is_refused_in_words(tmp_path):
     with pytest.raises(leaven.UserError, match="fewer than two words"):
         leaven.pretrain(["hm " * count for count in range(1, 9)], method="ppmi_svd", out=tmp_path / "run")
+
+
+def test_vectors_of_words_leave_as_onnx_with_the_same_features(tmp_path):
+    run = leaven.pretrain(TEXTS, out=tmp_path / "run", report=False)
+    assert leaven.export(run, to="onnx", out=tmp_path / "words.onnx").difference.relative < 1e-4
