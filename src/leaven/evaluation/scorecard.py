@@ -66,7 +66,7 @@ class Scorecard:
         """A sentence about what a random split would have shown, by the leading protocol of which that is known."""
         for protocol in self.leading():
             own, other = (protocol.point(scores.get(protocol.name, {})) for scores in (self.scores, self.random_split))
-            if own and other:
+            if own and other and other[protocol.headline] > own[protocol.headline]:
                 shown = f"{percent(other[protocol.headline])} instead of {percent(own[protocol.headline])} ({protocol.title})"
                 return [f"A random split would show {shown}: it would test on samples whose neighbours in time were learned."]
         return []

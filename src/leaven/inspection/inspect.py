@@ -123,7 +123,8 @@ def order_of(data: DataSet) -> dict[str, Any] | None:
 
 def channels_of(data: DataSet) -> dict[str, Any]:
     """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split, and
-    how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample."""
+    how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample; of
+    numbers spikes and still (see `anomalies`)."""
     return {
         role: {
             "modality": spec.modality,
@@ -132,6 +133,7 @@ def channels_of(data: DataSet) -> dict[str, Any]:
             "std": list(spec.std),
             "constant": modality_of(spec).constant(data.rows[role], data.train()),
             **modality_of(spec).summary(data.rows[role]),
+            **modality_of(spec).anomalies(data.rows[role], data.files),
         }
         for role, spec in data.spec.roles.items()
     }
