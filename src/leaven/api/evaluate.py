@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from leaven.api import options
-from leaven.api.open import beside_of, needs_of
+from leaven.api.open import beside_of, needs_of, split_of
 from leaven.console import Progress, Say, begun, deadline, quiet, seconds
 from leaven.data import open_data
 from leaven.evaluation.evaluate import evaluate_protocols
@@ -55,9 +55,10 @@ def evaluate(
     begun_at = begun()
     run = Run.open(run)
     encoders = load_encoders(run, role)
+    split, settings = split_of(settings)
     needs = needs_of(encoders.values())
     opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
-    samples = opened(**needs)
+    samples = opened(**{**needs, "reading": {**needs["reading"], **split}})
     models = beside_of(beside, samples, opened, next(iter(encoders.values())).input.modality)
     method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)
@@ -66,7 +67,6 @@ def evaluate(
         kind is not None and kind.family == "latent", models, say, partial(progress, "encoded"),
         deadline(begun_at, seconds(budget)),
     )  # fmt: skip
-    settings = dict(settings or {})
     if labels_per_class is not None and (protocols is None or "few-label" in protocols):
         settings["few-label.counts"] = labels_per_class
     settings |= {name: value for name, value in (("samples.judge", judge), ("samples.count", count)) if value is not None}

@@ -23,6 +23,8 @@ from leaven.run import Run
 from leaven.training.trained import data_role, load_encoder_of
 from leaven.vectors import SHARD_BYTES, Origin, contents_hash, rows_in, weights_hash
 
+SPLIT = "split"
+
 
 @dataclass(frozen=True, eq=False)
 class Opened:
@@ -56,17 +58,20 @@ def open_for(
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
     data_root: str | Path | None = None,
+    split: Mapping[str, Any] | None = None,
     say: Say = quiet,
     progress: Progress = quiet,
 ) -> Opened:
     """A run's encoder and the data that it reads.
 
-    role: of one of several encoders, or, of a run that has one, the role of the data that it reads. encoder: where it is loaded already.
+    role: of one of several encoders, or, of a run that has one, the role of the data that it reads. encoder: where it is loaded already. split: the
+    first part of `split_of`.
     Raises UserError where they do not fit each other.
     """
     run = Run.open(run)
     encoder = encoder or load_encoder_of(run, role if run.roles else None)
     options = encoder.modality.open_options(encoder.input)
+    options["reading"] = {**options.get("reading", {}), **(split or {})}
     source = encoder.modality.in_memory(data)
     opened = open_data(source, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
     read = data_role(opened.spec, encoder, role)
@@ -99,10 +104,16 @@ def beside_of(names: Sequence[str | Path | Run], data: DataSet, opened: Callable
 
 
 def reading_of(settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Which settings say how files are read, and the others."""
-    names = {field.name for field in fields(Reading)}
+    """Which settings say how data is read and split, and the others."""
+    names = {*(field.name for field in fields(Reading)), SPLIT}
     parts = tuple({name: value for name, value in (settings or {}).items() if (name in names) == read} for read in (True, False))
     return parts[0], parts[1]
+
+
+def split_of(settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Which settings say how data is split, for data that is read as an encoder reads it; and the others."""
+    settings = dict(settings or {})
+    return {name: settings.pop(name) for name in (SPLIT,) if name in settings}, settings
 
 
 def describe_data(data: DataSet, say: Say) -> None:

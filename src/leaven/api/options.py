@@ -109,7 +109,8 @@ Batch = Annotated[int | None, Option("Samples per step, over all devices and mic
 Settings = Annotated[
     Mapping[str, Any] | None,
     Option(
-        "A hyper-parameter: name=value; views., recipe. and encoder. reach into parts; pages, background and range say how pictures are read.",
+        "A hyper-parameter: name=value; views., recipe. and encoder. reach into parts; pages, background and range say how pictures are read, "
+        "split (random, contiguous) how a test part is held out.",
         flags=("--set",),
         many=True,
         read=assignments,
@@ -149,7 +150,12 @@ Beside = Annotated[
 ]
 ProtocolSettings = Annotated[
     Mapping[str, Any] | None,
-    Option("An option of a protocol (`leaven protocols`): few-label.counts=1,2,5. May be repeated.", flags=("--set",), many=True, read=assignments),
+    Option(
+        "An option of a protocol (`leaven protocols`): few-label.counts=1,2,5; or split=random (contiguous): how a test part is held out.",
+        flags=("--set",),
+        many=True,
+        read=assignments,
+    ),
 ]
 
 # --- what is written ---

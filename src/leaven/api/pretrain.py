@@ -14,7 +14,7 @@ from leaven.data import open_data
 from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped, UserError
 from leaven.inspection.advice import choose_method
-from leaven.inspection.cautions import constant_columns
+from leaven.inspection.cautions import constant_columns, order_line
 from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, mirrors
 from leaven.inspection.copies import visible_role
 from leaven.methods.registry import find_method
@@ -96,6 +96,8 @@ def pretrain(
         opened = pooled
     shown = None if (request.steps or SHORT_STEPS) < SHORT_STEPS or (request.budget or SHORT) < SHORT else visible_role(opened)
     if shown is not None and mirrors(kind, opened.spec.roles[shown].modality, settings) and (line := mirrored_line(mirrored_accuracy(opened, shown))):
+        say(line)
+    if line := order_line(opened.order):
         say(line)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
     try:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from leaven.data.batch import Batch, content_hashes
 from leaven.data.label_files import chosen_labels
 from leaven.data.names import Names
+from leaven.data.order import Order, order_of
 from leaven.data.sources.listing import Listing
 from leaven.data.spec import DataSpec
 from leaven.data.splits import hold_out, rows_to_train_on
@@ -40,7 +42,8 @@ class DataSet:
     hashes: (N,) int64 content hashes of the stored inputs. files: where each row came from ("" for arrays).
     fingerprint: hex; the same for the same contents, labels and splits, wherever they lie.
     unused: what the source holds beyond the roles in use, one phrase per kind. notes: what is unusual about how it was read, one phrase each.
-    columns: all columns of the table from which the samples are.
+    columns: all columns of the table from which the samples are. split: how `held_out` parts data without a test split of its own: "random",
+    "contiguous" parts of its order, or "auto", which is contiguous where samples follow each other.
     listing: the pictures that were decoded, broken ones included; None where the samples came as arrays, or are some of another data set's.
     """
 
@@ -56,6 +59,7 @@ class DataSet:
     listing: Listing | None = None
     notes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    split: str = "auto"
 
     @staticmethod
     def of(
@@ -71,6 +75,7 @@ class DataSet:
         listing: Listing | None = None,
         notes: Sequence[str] = (),
         columns: Sequence[str] = (),
+        split: str = "auto",
     ) -> DataSet:
         """A data set from its rows (numbered anew from 0); what is left out is computed. Raises UserError when there are no rows."""
         count = len(rows)
@@ -84,7 +89,8 @@ class DataSet:
         spec = DataSpec(count, roles, len(class_names), int((rows.label >= 0).sum()), tuple(class_names))
         names = Names.of(("",) * count if files is None else files)
         fingerprint = _fingerprint(rows, spec, splits, hashes)
-        return DataSet(name, rows, spec, splits, hashes, names, tuple(broken), fingerprint, tuple(unused), listing, tuple(notes), tuple(columns))
+        read = (tuple(unused), listing, tuple(notes), tuple(columns))
+        return DataSet(name, rows, spec, splits, hashes, names, tuple(broken), fingerprint, *read, split)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,8 +102,21 @@ class DataSet:
 
     @property
     def groups(self) -> Tensor:
-        """(N,) int64: which samples belong together (one patient, one video), -1 = none."""
-        return self.rows.group
+        """(N,) int64: which samples belong together, -1 = none: those of the source (one patient, one video), else contiguous parts of the order."""
+        if self.order is None:
+            return self.rows.group
+        groups = torch.full((len(self),), -1, dtype=torch.int64)
+        groups[self.order.rows] = self.order.part
+        return groups
+
+    @cached_property
+    def order(self) -> Order | None:
+        """How the samples to train on follow each other; None where they do not, or where the source's own
+        split or groups decide what is held out."""
+        if self.split == "random" or (self.rows.group >= 0).any() or self.own_test() is not None:
+            return None
+        rows, role = self.train(), next(iter(self.spec.inputs))
+        return order_of(self.rows[role], rows, self.files.take(rows.numpy()), self.labels, asked=self.split == "contiguous")
 
     @property
     def undecoded(self) -> bool:
@@ -120,21 +139,33 @@ class DataSet:
     def held_out(self) -> tuple[Tensor, Tensor, str, str]:
         """(train rows, test rows, name of the test part, note): where probes learn and where they are scored.
 
-        The test split, else val (the one that has labels, if any do). Without either, a fifth of the rows by content hash, groups and identical
-        samples kept whole; the note then says what that means. The note is empty for the data set's own splits. Raises UserError when
+        The test split, else val (the one that has labels, if any do). Without either, contiguous parts of the order where samples follow
+        each other, with a gap beside them; else a fifth of the rows by content hash, groups kept whole. Identical samples stay on one side. The note
+        then says what that means. The note is empty for the data set's own splits. Raises UserError when
         nothing can be held out.
         """
         train = self.train()
+        if (name := self.own_test()) is not None:
+            return train, self.splits[name], name, ""
+        seen = "pre-training saw these test inputs, without labels"
+        if self.order is not None:
+            train, test = self.order.hold_out(self.hashes)
+            if not len(train) or not len(test):
+                raise UserError("the order is too short to hold out a part of it", where=self.name, hint="give a test split, or --set split=random")
+            return train, test, "held-out parts of the order", f"No labeled test split, and {self.order.note()}; {seen}."
+        held = hold_out(self.hashes[train], self.groups[train])
+        return train[~held], train[held], "held-out fifth", f"No labeled test split: a fifth was held out by content hash; {seen}."
+
+    def own_test(self) -> str | None:
+        """The split to test on: "test", else "val" (the one that has labels, if any do); None where there is none."""
         labeled = self.labels >= 0
         for name in ("test", "val"):
             test = self.splits.get(name)
-            if test is None or ("train" not in self.splits and len(train) == len(self)):
+            if test is None or ("train" not in self.splits and len(self.train()) == len(self)):
                 continue
             if labeled[test].any() or not labeled.any():
-                return train, test, name, ""
-        held = hold_out(self.hashes[train], self.groups[train])
-        note = "No labeled test split: a fifth was held out by content hash; pre-training saw these test inputs, without labels."
-        return train[~held], train[held], "held-out fifth", note
+                return name
+        return None
 
     def overlap(self, a_rows: Tensor, b_rows: Tensor) -> int:
         """How many samples of b have the same content as a sample of a."""
@@ -160,14 +191,16 @@ class DataSet:
             unused=self.unused,
             notes=self.notes,
             columns=self.columns,
+            split=self.split,
         )
 
     def with_role(self, role: str, named: str) -> DataSet:
         """What plays this role alone, under another name."""
         rows = dataclasses.replace(self.rows, roles={named: self.rows[role]})
         return DataSet.of(
-            self.name, rows, splits=self.splits, class_names=self.spec.class_names, hashes=self.hashes_of(role), files=self.files, broken=self.broken
-        )
+            self.name, rows, splits=self.splits, class_names=self.spec.class_names, hashes=self.hashes_of(role), files=self.files, broken=self.broken,
+            split="random" if self.order is None else "contiguous",
+        )  # fmt: skip
 
     def hashes_of(self, role: str) -> Tensor:
         """(N,) int64 content hashes of one role alone, without the other inputs of each sample."""
@@ -209,6 +242,7 @@ def stacked(name: str, parts: Mapping[str, DataSet]) -> DataSet:
         broken=[Broken(f"{broken.file}.{part}", broken.why) for part, data in parts.items() for broken in data.broken],
         unused=sets[0].unused,
         notes=sets[0].notes,
+        split=sets[0].split,
     )
 
 

@@ -5,7 +5,7 @@ import glob
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,7 +57,8 @@ def open_data(
         and "numbers" all of them. Default: x is the first column of pictures, else that of sentences, else "numbers"; columns that have the names of
         pairs are a and b (with a score or a label), or anchor and positive.
     reading: how files are read: of pictures `pages` (first, middle, all, channels), `background` (white, black, grey) and `range` (low, high), see
-        `Reading`; of columns of numbers `table`, which is how an encoder's were read. Default: chosen from the data, and said in its notes.
+        `Reading`; of columns of numbers `table`, which is how an encoder's were read. Default: chosen from the data, and said in its notes. `split`
+        (random, contiguous): how a test part is held out where the data has none; default: in contiguous parts where samples follow each other.
     cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
         larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
@@ -65,14 +66,16 @@ def open_data(
     nothing usable, or an option does not fit.
     """
     reading = dict(reading or {})
-    table = reading.pop("table", None)
+    table, split = reading.pop("table", None), convert(reading.pop("split", "auto"), Literal["auto", "random", "contiguous"], "split")
     size, channels = convert(size, Side | None, "size"), convert(channels, Count | None, "channels")
     options = Options(size, channels, labels, columns, Reading.of(reading), table, cache_dir, progress)
     if isinstance(source, DataSet):
-        return source if labels is None else source.with_labels(labels)
-    if isinstance(source, str | os.PathLike):
-        return _named_or_path(os.fspath(source), root, options)
-    return _in_memory(source, options)
+        opened = source if labels is None else source.with_labels(labels)
+    elif isinstance(source, str | os.PathLike):
+        opened = _named_or_path(os.fspath(source), root, options)
+    else:
+        opened = _in_memory(source, options)
+    return opened if split == "auto" else dataclasses.replace(opened, split=split)
 
 
 def _named_or_path(text: str, root: str | Path | None, options: Options) -> DataSet:

@@ -27,7 +27,8 @@ def evaluate_protocols(trial: Trial, names: Sequence[str | type[Protocol]] | Non
     floors, beside = (together(arms) for arms in ([result.floors for result in results], [result.beside for result in results]))
     notes = list(dict.fromkeys(note for result in results for note in result.notes))
     in_order = {protocol.name: scores[protocol.name] for protocol in protocols}
-    return Scorecard(trial.method, trial.encoder_name, results[0].scored_on, in_order, floors, notes, beside=beside)
+    mixed = {name: score for result in results for name, score in result.random_split.items()}
+    return Scorecard(trial.method, trial.encoder_name, results[0].scored_on, in_order, floors, notes, beside=beside, random_split=mixed)
 
 
 def together(parts: Sequence[Mapping[str, Scores]]) -> dict[str, Scores]:

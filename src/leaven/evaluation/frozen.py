@@ -12,10 +12,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, isin
 
 from leaven.data import DataSet
+from leaven.data.splits import hold_out
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import MAJORITY, UNTRAINED, untrained
-from leaven.evaluation.gains import PerSample
+from leaven.evaluation.gains import PerSample, without_samples
 from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.protocol import Protocol, Result, Scores, Trial
 from leaven.modalities.floor import INPUT, FloorName
@@ -83,7 +84,7 @@ class FrozenProtocol(Protocol):
 def features_by(data: DataSet, train: Tensor, test: Tensor, seed: int) -> Callable[[Callable[[Tensor], Tensor]], Features]:
     """What gives the features of an arm, with their labels, from what gives those of some rows."""
     labels = data.rows.label
-    groups, test_groups = (group if (group >= 0).any() else None for group in (data.rows.group[train], data.rows.group[test]))
+    groups, test_groups = (group if (group >= 0).any() else None for group in (data.groups[train], data.groups[test]))
 
     def features(features_of: Callable[[Tensor], Tensor]) -> Features:
         return Features(features_of(train), labels[train], features_of(test), labels[test], groups, seed, test_groups)
@@ -96,12 +97,20 @@ def scorer(
 ) -> Callable[[Callable[[Tensor], Tensor]], Scores]:
     """What gives the scores of an arm by these protocols, from what gives the features of some rows."""
     features = features_by(data, train, test, seed)
+    return lambda features_of: scored(protocols, features(features_of))
 
-    def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
-        known = features(features_of)
-        return {protocol.name: protocol.score(known) for protocol in protocols}
 
-    return scores
+def scored(protocols: Sequence[FrozenProtocol], features: Features) -> Scores:
+    return {protocol.name: protocol.score(features) for protocol in protocols}
+
+
+def by_random_split(protocols: Sequence[FrozenProtocol], features: Features, hashes: Tensor) -> Scores:
+    """What the accuracies would be if samples were held out one by one, whatever stands beside them. hashes: of the training samples, then the test
+    samples."""
+    held = hold_out(hashes, torch.full_like(hashes, -1))
+    inputs, labels = torch.cat([features.train, features.test]), torch.cat([features.train_labels, features.test_labels])
+    mixed = Features(inputs[~held], labels[~held], inputs[held], labels[held], seed=features.seed)
+    return without_samples(scored([protocol for protocol in protocols if protocol.headline == "accuracy"], mixed))
 
 
 def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result:
@@ -121,8 +130,8 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     if overlap := data.overlap(train, test):
         notes.append(f"{overlap} of {len(test)} test samples are in the training part too")
 
-    def encoded(network: Any) -> Scores:
-        return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))
+    def encoded(network: Any) -> Callable[[Tensor], Tensor]:
+        return lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress)
 
     def fits(what: str) -> bool:
         """Whether an arm that takes as long as the encoder's own ends in time; what does not is left out, and named."""
@@ -134,11 +143,15 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
 
     trial.say("scoring the pre-trained encoder")
     began, left_out = time.monotonic(), list[str]()
-    own = encoded(encoder)
+    features = known_by(encoded(encoder))
+    own = scored(protocols, features)
     an_arm = time.monotonic() - began
+    random_split = {}
+    if data.order is not None and fits("a random split as well, to show the difference"):
+        random_split = by_random_split(protocols, features, trial.hashes[torch.cat([train, test])])
     floors = dict(trial.known_floors)
     if UNTRAINED.name not in floors and fits("the untrained encoder"):
-        floors[UNTRAINED.name] = encoded(untrained(encoder, seed, value, train))
+        floors[UNTRAINED.name] = scores(encoded(untrained(encoder, seed, value, train)))
     for name, (what, fit) in encoder.modality.floors(value, train, encoder.dim, seed).items():
         if name not in floors and fits(what):
             fitted = fit()
@@ -162,4 +175,4 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     if left_out:
         notes.append(f"{', '.join(left_out)}: not scored, since the budget ends before; give more time with --budget")
     give_back_memory()
-    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside)
+    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside, random_split)

@@ -33,6 +33,13 @@ def add_gains(scores: Mapping[str, Any], floors: Mapping[str, Mapping[str, Any]]
                 own.setdefault("gains", {})[name] = paired_difference(values.values, theirs.values, groups=values.groups)
 
 
+def without_samples(scores: dict[str, Any]) -> dict[str, Any]:
+    """The scores without "per_sample", for those that are compared with nothing."""
+    for _, point in measured(scores):
+        del point["per_sample"]
+    return scores
+
+
 def measured(scores: Mapping[str, Any]) -> Iterator[tuple[tuple[str, int | None], Any]]:
     """(protocol, labels per class), and the score, wherever it has values per sample."""
     for protocol, score in scores.items():

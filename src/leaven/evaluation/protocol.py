@@ -117,13 +117,14 @@ class Trial:
 @dataclass(frozen=True)
 class Result:
     """What protocols measured: scores by protocol; floors, and models beside, by name, in the same shape; scored_on: the samples in words; notes for
-    the reader."""
+    the reader; random_split: what a random split would have shown, where samples follow each other and the scores are of contiguous parts."""
 
     scores: Scores
     floors: dict[str, Scores]
     scored_on: str
     notes: list[str] = field(default_factory=list)
     beside: dict[str, Scores] = field(default_factory=dict)
+    random_split: Scores = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from leaven.data.order import Order
 from leaven.modalities import find_modality
 
 FEW = 500  # samples
@@ -68,6 +69,13 @@ def about_labels(labels: Contents) -> Iterator[str]:
         yield f"{most} has {labels['imbalance']:.0f} times as many samples as {least}: read an accuracy beside {usual}"
     if missing := labels["not_trained"]:
         yield f"{several(len(missing), 'class', 'classes')} to test that nothing is trained on, such as {missing[0]}"
+
+
+def order_line(order: Order | None) -> str:
+    """What a random split of samples that follow each other does; empty where they do not."""
+    if order is None:
+        return ""
+    return f"{order.line()}: a random split would test on neighbours of what was learned, so `leaven evaluate` holds out contiguous parts"
 
 
 def constant_columns(count: int, columns: int) -> str:

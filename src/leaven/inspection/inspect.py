@@ -9,7 +9,7 @@ import torch
 from leaven.console import Say, quiet
 from leaven.data import DataSet
 from leaven.inspection.advice import LEAST, advise, choose_method
-from leaven.inspection.cautions import cautions, several
+from leaven.inspection.cautions import cautions, order_line, several
 from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, with_flip_off
 from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap, visible_role
 from leaven.inspection.estimate import BUSY, rehearse
@@ -59,6 +59,7 @@ def inspect_data(
         "channels": channels_of(data),
         "labels": labels_of(data),
         "groups": groups_of(data),
+        "order": order_of(data),
         "duplicates": [copies.to_dict(data) for copies in exact_copies(data)],
         "near_duplicates": None if near is None else [copies.to_dict(data) for copies in near.sets],
         "thumbnails": None if near is None else {"compared": near.compared, "flat": near.flat, "alike": round(near.alike, 4)},
@@ -77,7 +78,7 @@ def inspect_data(
         advice, steps = advise(request, pace, spec, given, why)
         decoding = decoding_seconds(files, len(data), stored_form(spec)) if files else 0.0
         estimate = pace.to_dict(steps, decoding, not data.undecoded)
-    warnings = [*cautions(contents), *filter(None, [mirrored_line(told)])]
+    warnings = [*cautions(contents), *filter(None, [order_line(data.order), mirrored_line(told)])]
     if pace is not None and before > BUSY:
         warnings.append(f"the machine was busy with {before:.1f} programs per core: without them training is faster than estimated")
     return Inspection(**contents, advice={**advice, "cautions": warnings}, estimate=estimate)
@@ -101,9 +102,10 @@ def labels_of(data: DataSet) -> dict[str, Any]:
 
 def groups_of(data: DataSet) -> dict[str, int]:
     """groups, grouped (samples that have one), largest, and across_splits: groups that lie in more than one split."""
-    grouped = data.groups >= 0
-    sizes = torch.unique(data.groups[grouped], return_counts=True)[1]
-    inside = [torch.unique(data.groups[rows][grouped[rows]]) for rows in data.splits.values()]
+    group = data.rows.group
+    grouped = group >= 0
+    sizes = torch.unique(group[grouped], return_counts=True)[1]
+    inside = [torch.unique(group[rows][grouped[rows]]) for rows in data.splits.values()]
     splits = torch.unique(torch.cat(inside), return_counts=True)[1] if inside else sizes[:0]
     return {
         "groups": len(sizes),
@@ -113,9 +115,16 @@ def groups_of(data: DataSet) -> dict[str, int]:
     }
 
 
+def order_of(data: DataSet) -> dict[str, Any] | None:
+    """Whether samples follow each other, where no split or group of the source keeps them apart: {by, explained, parts}; None where they do not."""
+    order = data.order
+    return None if order is None else {"by": order.by, "explained": round(order.explained, 4), "parts": int(order.part.max()) + 1}
+
+
 def channels_of(data: DataSet) -> dict[str, Any]:
     """By role: modality, shape of one sample as it is stored, mean and std of each channel (pixels, in 0-1) or dimension over the training split, and
-    how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample."""
+    how many columns of numbers or counts are constant there; of text {min, median, max} of the characters and the words of a sample; of
+    numbers spikes and still (see `anomalies`)."""
     return {
         role: {
             "modality": spec.modality,
@@ -124,6 +133,7 @@ def channels_of(data: DataSet) -> dict[str, Any]:
             "std": list(spec.std),
             "constant": modality_of(spec).constant(data.rows[role], data.train()),
             **modality_of(spec).summary(data.rows[role]),
+            **modality_of(spec).anomalies(data.rows[role], data.files),
         }
         for role, spec in data.spec.roles.items()
     }

@@ -23,8 +23,9 @@ class Inspection:
     samples: all of them, usable and broken; broken: list of {file, why}. unused: what else the source holds; notes: what is unusual about how it was
     read; both as phrases. splits: samples by name.
     formats, sizes: of the picture headers that were read: pictures by format; {read, width and height {min, median, max}}, None without files.
-    channels: {role: {modality, shape, mean, std, constant; of text characters and words, {min, median, max} each}}. labels, groups: see `labels_of`
-    and `groups_of`. duplicates: sets of equal samples, list of {rows, files, splits (where there are any), labels (where they differ)}.
+    channels: {role: {modality, shape, mean, std, constant; of text characters and words, {min, median, max} each}}. labels, groups, order: see
+    `labels_of`, `groups_of` and `order_of`. duplicates: sets of equal samples, list of {rows, files, splits (where there are any), labels (where
+    they differ)}.
     near_duplicates: the same, with the similarity of its first two, which are the most alike; None without pictures. thumbnails: {compared, flat,
     alike}: pictures compared, those too flat for it, and the least similarity of near copies. overlap: {splits: list of {of, samples, in, exact,
     near}, against: {data, samples, exact, near, pairs} or None}. mirrored: how often mirrored pictures are told from
@@ -45,6 +46,7 @@ class Inspection:
     channels: dict[str, Any]
     labels: dict[str, Any]
     groups: dict[str, int]
+    order: dict[str, Any] | None
     duplicates: list[dict[str, Any]]
     near_duplicates: list[dict[str, Any]] | None
     thumbnails: dict[str, Any] | None

@@ -62,7 +62,7 @@ def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping
         if enough:
             value, why = "on a fifth of the labels", "there are enough; --no-early-stopping learns from all"
         choices.append({"what": "early stopping", "value": value, "why": why})
-    held = held_out_labels(labels[rows], data.hashes[rows], data.rows.group[rows])
+    held = held_out_labels(labels[rows], data.hashes[rows], data.groups[rows])
     if early_stopping and not held.any():
         raise UserError(f"no class has {FIFTH} labels, so none can be held out", where=data.name, hint="leave --early-stopping out")
     if early_stopping or (early_stopping is None and enough):

@@ -18,7 +18,7 @@ from leaven.data.label_files import INDEX, LABEL_COLUMNS, is_labels_file, read_l
 from leaven.data.labels import Labels
 from leaven.data.sources.folders import NESTED, Folder, listed, pictures
 from leaven.data.sources.listing import Listing
-from leaven.data.sources.numbers import Vectors, are_categories, is_list_of_numbers, is_number, number_words, numbers_in, numbers_of
+from leaven.data.sources.numbers import Vectors, are_categories, are_dates, is_list_of_numbers, is_number, number_words, numbers_in, numbers_of
 from leaven.data.sources.pairs import pair_roles
 from leaven.data.splits import canonical, split_of
 from leaven.errors import UserError
@@ -92,7 +92,9 @@ class Columns(Listing):
         if is_bytes(kind):
             return "pictures"
         if is_text(kind):
-            return "pictures" if self.names_pictures(column) else "numbers" if self.writes_numbers(column) else "text"
+            if self.names_pictures(column):
+                return "pictures"
+            return "numbers" if self.writes_numbers(column) else "dates" if are_dates(self.first_values(column)) else "text"
         return "numbers" if is_number(kind) or is_list_of_numbers(kind) else "dates" if types.is_temporal(kind) else ""
 
     def writes_numbers(self, column: str) -> bool:

@@ -58,7 +58,7 @@ class Classifier(Protocol):
         labels, learned = class_numbers(data, classes), trial.learned
         _, test, part, note = data.held_out()
         known = torch.isin(trial.hashes, learned)
-        group = data.rows.group
+        group = data.groups
         rows = torch.arange(len(data)) if note else test
         rows = rows[(labels[rows] >= 0) & ~known[rows] & ~torch.isin(group[rows], group[known & (group >= 0)])]
         if not len(rows):

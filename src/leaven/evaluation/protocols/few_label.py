@@ -89,7 +89,7 @@ class FewLabels(FrozenProtocol):
         labels, most = data.rows.label[train], max(self.counts)
         reached = by_count(score)[most]["accuracy"]
         test = test[data.rows.label[test] >= 0]
-        groups = data.rows.group[test]
+        groups = data.groups[test]
         largest_class = int(labels[labels >= 0].bincount().max())
         doubled = [most * 2**power for power in range(1, 32) if most * 2**power <= largest_class]
         curve: list[dict[str, Any]] = []

@@ -74,7 +74,7 @@ class Samples(Protocol):
         if count < 1:
             raise UserError(f"samples.count must be at least 1, not {count}")
         value = data.rows[role]
-        real, others, groups = value[spread(test, count)], value[spread(train, count)], data.rows.group[spread(test, count)]
+        real, others, groups = value[spread(test, count)], value[spread(train, count)], data.groups[spread(test, count)]
         requested, expected = requested_classes(trial.run, method, classes, count, judge)
 
         def judged(samples: Value) -> tuple[Tensor, Tensor]:
@@ -109,7 +109,7 @@ class Samples(Protocol):
         unlearned = (labels >= 0) & ~torch.isin(data.hashes_of(role)[test], learned_hashes(judge))
         if unlearned.any():
             named = torch.cat(list(probabilities(classifier, value, test[unlearned], device=device))).argmax(1)
-            ceiling["recognised"] = mean_with_interval(named == labels[unlearned], "value", groups=data.rows.group[test[unlearned]], seed=seed)
+            ceiling["recognised"] = mean_with_interval(named == labels[unlearned], "value", groups=data.groups[test[unlearned]], seed=seed)
         else:
             notes.append("How often the judge is right is unknown: no sample that is scored has a label that the judge has not learned from.")
         noise = gaussian(value[spread(train, FITTED_ON)], count, Draw("gaussian", seed))
