@@ -19,6 +19,7 @@ from leaven.evaluation.registry import address, find_protocol, frozen_protocols
 from leaven.experiments.cell import Scoring, Source
 from leaven.experiments.entries import entries
 from leaven.experiments.grid import Grid
+from leaven.methods.registry import find_method
 from leaven.report.comparison import report_comparison
 from leaven.run import write_json
 from leaven.training.devices import choose_device
@@ -68,7 +69,8 @@ def compare(
     names = tuple(protocol.name for protocol in chosen)
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
-    reading, rest = reading_of(settings)
+    named = [name for name in (methods.split(",") if isinstance(methods, str) else methods) if name != "all"]
+    reading, rest = reading_of(settings, *map(find_method, named))
     opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
     samples = opened(size=size, reading=reading)
     describe_data(samples, say)

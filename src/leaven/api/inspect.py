@@ -14,6 +14,7 @@ from leaven.data import open_data
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
+from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.contact_sheet import copies_sheet
 from leaven.training.request import Request
@@ -47,7 +48,7 @@ def inspect(
     """
     check_suffix(sheet, ".png", "a contact sheet is", "--sheet")
     before, decoded = load(), partial(progress, "decoded")
-    reading, rest = reading_of(settings)
+    reading, rest = reading_of(settings, *([] if method == "auto" else [find_method(method)]))
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=decoded)
     spec = next(iter(opened.spec.roles.values()))
     other = None

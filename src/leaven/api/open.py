@@ -17,8 +17,11 @@ from leaven.encoders import Encoder, describe_encoder
 from leaven.encoders.public import load_model
 from leaven.evaluation.beside import Beside
 from leaven.evaluation.features import check_input
+from leaven.hyperparameters import hyperparameters
+from leaven.methods.method import Method
 from leaven.modalities import Value
 from leaven.modalities.decoding import Reading
+from leaven.modalities.recording_files import RecordingReading
 from leaven.run import Run
 from leaven.training.trained import data_role, load_encoder_of
 from leaven.vectors import SHARD_BYTES, Origin, contents_hash, rows_in, weights_hash
@@ -98,9 +101,10 @@ def beside_of(names: Sequence[str | Path | Run], data: DataSet, opened: Callable
     return [Beside(name, model, data if model.modality.tokenized else opened(**needs_of([model]))) for name, model in models.items()]
 
 
-def reading_of(settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Which settings say how files are read, and the others."""
-    names = {field.name for field in fields(Reading)}
+def reading_of(settings: Mapping[str, Any] | None, *methods: type[Method]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Which settings say how files are read, and the others. What one of the methods calls its own is one of the others."""
+    names = {field.name for kind in (Reading, RecordingReading) for field in fields(kind)}
+    names -= {name for method in methods for name in hyperparameters(method)}
     parts = tuple({name: value for name, value in (settings or {}).items() if (name in names) == read} for read in (True, False))
     return parts[0], parts[1]
 

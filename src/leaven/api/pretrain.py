@@ -68,7 +68,7 @@ def pretrain(
     kind = find_method(method)
     if kind.continues:
         raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
-    reading, settings = reading_of(settings)
+    reading, settings = reading_of(settings, kind)
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
         accept_data, checkpoint_seconds, tuple(track),

@@ -27,6 +27,8 @@ from leaven.modalities import Geometry, Strings, Text, Value, modality_of
 from leaven.modalities.content import content_hash, evenly_spaced
 from leaven.modalities.decoding import Reading, range_note, survey
 from leaven.modalities.picture_files import Source
+from leaven.modalities.recording_files import RecordingReading
+from leaven.modalities.resampling import resampled_length
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Options:
     labels: Any = None
     columns: Mapping[str, str] | None = None
     reading: Reading = field(default_factory=Reading)
+    recording: RecordingReading = field(default_factory=RecordingReading)
+    rate: float | None = None  # of arrays over time; the recording's is the rate at which they are wanted
     table: Sequence[Mapping[str, Any]] | None = None
     cache_dir: str | Path | None = None
     progress: Progress | None = None
@@ -122,11 +126,20 @@ def as_values(name: str, roles: Mapping[str, Any], options: Options, splits: Seq
     values: dict[str, Value] = {}
     geometry: Geometry | None = None
     for role, array in roles.items():
-        value = as_value(array, f"{name}, role {role}", options.reading, train)
+        value = at_rate(as_value(array, f"{name}, role {role}", options.reading, train, options.rate or options.recording.rate), options)
         values[role] = modality_of(value).resized(value, options.size, options.channels)
         geometry = geometry or modality_of(value).resizing(value, values[role])
     ordered = sorted(values.items(), key=lambda item: modality_of(item[1]).target)
     return {role: value if geometry is None else modality_of(value).moved(value, geometry) for role, value in ordered}
+
+
+def at_rate(value: Value, options: Options) -> Value:
+    """What lies over time at the rate that is asked for."""
+    rate, own = options.recording.rate, getattr(value, "rate", None)
+    if rate is None or own is None or rate == own:
+        return value
+    *channels, time = value.main.shape[1:]
+    return modality_of(value).fitted(value, (*channels, resampled_length(time, own, rate)), rate)
 
 
 def same_length(name: str, counts: Mapping[str, int]) -> None:

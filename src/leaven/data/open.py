@@ -23,10 +23,13 @@ from leaven.data.sources.kinds import ARRAYS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines, table_of
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
-from leaven.hyperparameters import Count, Side, convert
+from leaven.hyperparameters import Count, Positive, Side, convert
 from leaven.modalities import Value
 from leaven.modalities.counts import is_sparse
 from leaven.modalities.decoding import Reading
+from leaven.modalities.recording_files import RecordingReading
+
+OVER_TIME = {field.name for field in dataclasses.fields(RecordingReading)}
 
 
 def open_data(
@@ -66,8 +69,10 @@ def open_data(
     """
     reading = dict(reading or {})
     table = reading.pop("table", None)
+    over_time = {name: reading.pop(name) for name in sorted(OVER_TIME & reading.keys())}
     size, channels = convert(size, Side | None, "size"), convert(channels, Count | None, "channels")
-    options = Options(size, channels, labels, columns, Reading.of(reading), table, cache_dir, progress)
+    recording = RecordingReading.of(over_time)
+    options = Options(size, channels, labels, columns, Reading.of(reading), recording, None, table, cache_dir, progress)
     if isinstance(source, DataSet):
         return source if labels is None else source.with_labels(labels)
     if isinstance(source, str | os.PathLike):
@@ -208,7 +213,9 @@ def _in_memory(source: Any, options: Options) -> DataSet:
             what = f"a {type(source).__name__} can only be read in order" if streamed else f"a {type(source).__name__} cannot be opened"
             raise UserError(what, hint="give a path, a name, an array, (x, y), a dict of roles, or a data set with [row] and len()")
         source = {"x": source}
-    roles = {role: value for role, value in source.items() if role not in ("label", "group")}
+    if "rate" in source:
+        options = dataclasses.replace(options, rate=convert(source["rate"], Positive, "rate"))
+    roles = {role: value for role, value in source.items() if role not in ("label", "group", "rate")}
     if len(roles) == 1 and (table := table_of(next(iter(roles.values())))) is not None:
         labels = source.get("label")
         return _table("table", table, options if labels is None else dataclasses.replace(options, labels=labels), group=source.get("group"))
