@@ -40,6 +40,7 @@ def compare(
     ] = None,
     labels: options.Labels = None,
     columns: options.Columns = None,
+    groups: options.Groups = None,
     role: Annotated[options.Role, "The role whose encoder is scored, where a method keeps several."] = None,
     settings: Annotated[options.Settings, "A hyper-parameter: method:name=value, or name=value for all methods. May be repeated."] = None,
     protocols: options.FrozenProtocols = ("knn", "linear"),
@@ -71,7 +72,7 @@ def compare(
     device = choose_device(device)
     named = [name for name in (methods.split(",") if isinstance(methods, str) else methods) if name != "all"]
     reading, rest = reading_of(settings, *map(find_method, named))
-    opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"))
     samples = opened(size=size, reading=reading)
     describe_data(samples, say)
     if samples.spec.classes < 2:
@@ -95,7 +96,7 @@ def compare(
         "settings": {arm.name: arm.request.settings for arm in arms},
         "encoders": {arm.name: arm.encoder for arm in arms},
     }
-    source = Source.of(data, samples, root=data_root, labels=labels, columns=columns, reading=reading)
+    source = Source.of(data, samples, root=data_root, labels=labels, columns=columns, groups=groups, reading=reading)
     grid = Grid(folder, "comparison", asked, source, Scoring(tuple(map(address, chosen)), device, role))
     cells = grid.fill(arms, seeds, say, progress, jobs)
     train, test, part, note = samples.held_out()

@@ -58,6 +58,7 @@ def open_for(
     role: str | None = None,
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
+    groups: str | None = None,
     data_root: str | Path | None = None,
     say: Say = quiet,
     progress: Progress = quiet,
@@ -71,7 +72,7 @@ def open_for(
     encoder = encoder or load_encoder_of(run, role if run.roles else None)
     options = encoder.modality.open_options(encoder.input)
     source = encoder.modality.in_memory(data)
-    opened = open_data(source, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
+    opened = open_data(source, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"), **options)
     read = data_role(opened.spec, encoder, role)
     check_input(encoder, opened.spec.roles[read], where=opened.name)
     describe_unused(opened, say)

@@ -43,6 +43,7 @@ def pretrain(
     size: options.Size = None,
     labels: options.Labels = None,
     columns: options.Columns = None,
+    groups: options.Groups = None,
     settings: options.Settings = None,
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
@@ -73,7 +74,9 @@ def pretrain(
         method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
         accept_data, checkpoint_seconds, tuple(track),
     )  # fmt: skip
-    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=partial(progress, "decoded"))
+    opened = open_data(
+        data, root=data_root, size=size, labels=labels, columns=columns, groups=groups, reading=reading, progress=partial(progress, "decoded")
+    )
     describe_data(opened, say)
     copies = len(opened) - len(opened.hashes.unique())
     if len(opened) > 1 and copies == len(opened) - 1:

@@ -17,9 +17,10 @@ from leaven.data.cache import Progress
 from leaven.data.dataset import DataSet, stacked
 from leaven.data.sources import arrays, folders, named, samples
 from leaven.data.sources.columns import ABOUT, ALL_NUMBERS, CLASS_VALUES, Columns
+from leaven.data.sources.described import recordings
 from leaven.data.sources.folders import Folder
 from leaven.data.sources.huggingface import HuggingFace, is_from_the_library
-from leaven.data.sources.kinds import ARRAYS, TABLES, Kinds
+from leaven.data.sources.kinds import ARRAYS, SOUNDS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines, table_of
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
@@ -40,6 +41,7 @@ def open_data(
     channels: int | None = None,
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
+    groups: str | None = None,
     reading: Mapping[str, Any] | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
@@ -47,10 +49,11 @@ def open_data(
     """Open what the user has.
 
     source: a folder of pictures (nested; one subfolder per class; train / val / test subfolders), a glob or single picture; a folder or glob of text
-        documents, laid out alike; a .txt file with one text per line; parquet, .csv, .tsv or .jsonl files with columns of pictures (bytes, or names
-        of files beside the table), text or numbers, and where there are, label, split and group; a folder of MNIST-like idx files; .npy or .npz;
-        a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
-        `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label` and `group`; `Boxes` and `Mask` are targets); a list of
+        documents, sounds or recordings (.edf and others, .csv with a column of times, .npz with a rate), laid out alike, perhaps with a table that
+        says more of each file; a .txt file with one text per line; parquet, .csv, .tsv or .jsonl files with columns of pictures or sounds (bytes, or
+        names of files beside the table), text or numbers, and where there are, label, split and group; a folder of MNIST-like idx files; .npy or
+        .npz; a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
+        `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label`, `group`, and `rate` of what lies over time; `Boxes` and `Mask` are targets); a list of
         texts, paths or PIL pictures; a structured array or a data frame; a torch or Hugging Face data set; a Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
@@ -59,10 +62,14 @@ def open_data(
     columns: role -> column of a table; "first+second" takes the samples of both, "first:second" puts columns of numbers and categories side by side,
         and "numbers" all of them. Default: x is the first column of pictures, else that of sentences, else "numbers"; columns that have the names of
         pairs are a and b (with a score or a label), or anchor and positive.
+    groups: what belongs together, on one side of every split: a column, `folder` (`innermost`, `outermost`), `recording`, `subject` or `session`
+        where headers say it, several joined by `+`; or a pattern of file names, such as `{label}_{speaker}_{take}.wav`, whose `label` gives labels as
+        well. Default: a column called group; of recordings also one called subject, speaker, session or alike, and what is cut from one recording.
     reading: how files are read: of pictures `pages` (first, middle, all, channels), `background` (white, black, grey) and `range` (low, high), see
-        `Reading`; of columns of numbers `table`, which is how an encoder's were read. Default: chosen from the data, and said in its notes.
-    cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
-        larger data set are decoded when they are selected. progress(done, total) is called while decoding.
+        `Reading`; of sound and signals `rate`, `window`, `hop` and more, see `RecordingReading`; of columns of numbers `table`, which is how an
+        encoder's were read. Default: chosen from the data, and said in its notes.
+    cache_dir: where decoded pictures and recordings are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all;
+        those of a larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
     Broken pictures, empty texts, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds
     nothing usable, or an option does not fit.
@@ -72,7 +79,7 @@ def open_data(
     over_time = {name: reading.pop(name) for name in sorted(OVER_TIME & reading.keys())}
     size, channels = convert(size, Side | None, "size"), convert(channels, Count | None, "channels")
     recording = RecordingReading.of(over_time)
-    options = Options(size, channels, labels, columns, Reading.of(reading), recording, None, table, cache_dir, progress)
+    options = Options(size, channels, labels, columns, Reading.of(reading), recording, None, table, groups, cache_dir, progress)
     if isinstance(source, DataSet):
         return source if labels is None else source.with_labels(labels)
     if isinstance(source, str | os.PathLike):
@@ -94,7 +101,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
         return _path(path, options)
     if glob.has_magic(text):
         return _files(*folders.expand(str(path)), path.name, options)
-    if len(path.parts) != 1 or path.suffix.lower() in (*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *folders.extensions()):
+    if len(path.parts) != 1 or path.suffix.lower() in (*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *SOUNDS, *folders.extensions()):
         raise UserError("no such file or folder", where=path)
     place = named.data_root(root)
     folder = named.find_folder(text, place)
@@ -127,9 +134,17 @@ def _path(path: Path, options: Options) -> DataSet:
 
 
 def _files(root: Path, names: list[str], name: str, options: Options, passed_over: Sequence[str] = ()) -> DataSet:
-    """Pictures, tables, texts or an array file, whichever these files are; where pictures and tables lie together, the more numerous."""
+    """Sounds, signals, pictures, tables, texts or an array file, whichever these files are; where kinds lie together, the more numerous."""
     files = Kinds.of(root, names, passed_over)
-    files.check_sounds(root)
+    if files.are_sounds:
+        tables = [file for some in files.lines for file in some]
+        listing, used = recordings(root, files.sounds, "sounds", tables)
+        return assemble(name, {"x": listing}, options, unused=files.unused(used))
+    signals, layout = files.signals(root, options.recording.layout, options.recording.rate is not None, bool(options.columns))
+    if signals:
+        tables = [file for some in files.lines for file in some if file not in signals]
+        listing, used = recordings(root, signals, "signals", tables, layout)
+        return assemble(name, {"x": listing}, options, unused=files.unused(used))
     pictures = files.pictures or files.pictures_in_arrays(root)
     if len(pictures) > len(files.tables):
         if options.columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -35,14 +35,16 @@ class Event:
 class RecordingFile(ABC):
     """A recording that is open.
 
-    format: its name. rate: in Hz. length: samples in time. channels: their names. events: what happens in it. header: what it says of itself, such as
-    {"subject": ..., "session": ...}. notes: what is unusual about it. deep: whether its numbers have more than 16 bits.
+    format: its name. rate: in Hz, 0 where it does not say. length: samples in time. channels: their names. events: what happens in it. header: what
+    it says of itself, such as {"subject": ..., "session": ...}. breaks: places behind which something is missing. notes: what is unusual about it.
+    deep: whether its numbers have more than 16 bits.
     """
 
     format: str
     rate: float
     length: int
     channels: tuple[str, ...]
+    breaks: tuple[int, ...] = ()
     events: tuple[Event, ...] = ()
     header: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
@@ -50,7 +52,7 @@ class RecordingFile(ABC):
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
-        """(channels, stop - start) float32 of these samples. Raises Unusable where they cannot be read."""
+        """(channels, stop - start) float32 of these samples; fewer where the file ends before it should. Raises Unusable where it cannot be read."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -58,7 +60,7 @@ class RecordingFile(ABC):
 
 def part_of(file: RecordingFile, rate: float, start: int, stop: int) -> np.ndarray:
     """(channels, stop - start) float32 of a recording at another rate: the same numbers, whichever part is read."""
-    up, down = ratio(file.rate, rate)
+    up, down = ratio(file.rate or rate, rate)
     if up == down:
         return file.read(start, min(stop, file.length))
     around = margin(file.rate, rate)
@@ -68,12 +70,17 @@ def part_of(file: RecordingFile, rate: float, start: int, stop: int) -> np.ndarr
     return resampled(file.read(first, last), file.rate, rate)[:, left : left + stop - start]
 
 
-def blocks_of(file: RecordingFile, rate: float) -> Any:
-    """A whole recording at a rate, a block (channels, time) at a time."""
-    length = resampled_length(file.length, file.rate, rate)
+def blocks_of(file: RecordingFile, rate: float) -> Iterator[np.ndarray]:
+    """A whole recording at a rate, a block (channels, time) at a time, as far as it goes."""
+    length = resampled_length(file.length, file.rate or rate, rate)
     step = max(1, BLOCK // len(file.channels))
     for start in range(0, length, step):
-        yield part_of(file, rate, start, min(start + step, length))
+        stop = min(start + step, length)
+        block = part_of(file, rate, start, stop)
+        if block.size:
+            yield block
+        if block.shape[1] < stop - start:
+            return
 
 
 def middle_of(file: RecordingFile, rate: float, most: int) -> np.ndarray:

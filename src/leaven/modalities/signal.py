@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from leaven.errors import UserError
 from leaven.modalities.modality import Modality
+from leaven.modalities.quality import extent, qualities, quality_cautions, spoken
 from leaven.modalities.resampling import resampled_length, resampled_tensor
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.timeline import at_a_time, beginnings, masked_moments, middle
@@ -78,6 +79,21 @@ class SignalModality(Modality):
         if value.lazy:  # its reader has looked
             return None
         return ~value.mask.any(1) | ~value.samples.isfinite().all(2).all(1), "no samples, or some that are not finite"
+
+    def summary(self, value: Any) -> dict[str, Any]:
+        """rate, seconds {min, median, max}, the names of the channels, and `qualities`."""
+        names = value.reading.get("channels") or [f"channel {number}" for number in range(1, value.samples.shape[1] + 1)]
+        lengths = torch.cat([value.mask[rows].sum(1) for rows in torch.arange(len(value)).split(at_a_time(value.samples))])
+        found = qualities(value.samples, lambda rows: value.mask[rows], value.rate, names, full_scale=None)
+        return {"rate": value.rate, "seconds": extent(lengths / value.rate), "names": list(names), "count": len(value), **found}
+
+    def title(self, count: int, described: dict[str, Any]) -> str:
+        channels = described["shape"][0]
+        signals = f"{count:,} {self.noun if count == 1 else self.plural} of {channels} channel{'s' * (channels > 1)}"
+        return f"{signals}, {spoken(described['seconds'])} at {described['rate']:g} Hz"
+
+    def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
+        return quality_cautions(described, self.plural)
 
     def open_options(self, spec: InputSpec) -> dict[str, Any]:
         return {"reading": {**spec.reading, "rate": spec.rate}}

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from leaven.errors import UserError, not_installed
-from leaven.modalities.recording_files import RecordingFile, Unusable
+from leaven.modalities.recording_files import BLOCK, RecordingFile, Unusable
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd", ".w64", ".caf", ".rf64")
 UNREAD_SOUNDS = (".m4a", ".aac", ".wma", ".amr", ".ape", ".mka", ".ra", ".mp4", ".wv")
+SHOULD_BE = re.compile(r"data *: *(\d+) *\(should be (\d+)\)")  # as libsndfile notes a header that does not fit the file
+OVERSHOOT = 2.0  # up to which floats are taken for sound that a decoder or a mixer made a little too loud
+SCALES = (2**7, 2**15, 2**23, 2**31)  # of whole numbers that were saved as floats
 SHALLOW = {"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "VORBIS", "OPUS", "IMA_ADPCM", "MS_ADPCM", "GSM610", "ALAC_16"}
 
 
 def is_sound_file(name: Any) -> bool:
     """By its ending."""
     return isinstance(name, str | Path) and str(name).lower().endswith(SOUNDS)
+
+
+def begins_as_sound(content: bytes) -> bool:
+    """By its first bytes: RIFF, FLAC, Ogg, AIFF, MP3."""
+    head = content[:12]
+    return head[:4] in (b"fLaC", b"OggS", b"RF64") or (head[:4] in (b"RIFF", b"FORM") and head[8:] in (b"WAVE", b"AIFF", b"AIFC")) or (
+        head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2)
+    )  # fmt: skip
 
 
 class SoundFile(RecordingFile):
@@ -31,14 +44,24 @@ class SoundFile(RecordingFile):
         self.format, self.rate, self.length = file.format, float(file.samplerate), file.frames
         self.channels = tuple(f"channel {number}" for number in range(1, file.channels + 1))
         self.deep = file.subtype not in SHALLOW and not file.subtype.startswith("MPEG")
+        if cut := SHOULD_BE.search(file.extra_info):
+            self.notes = (f"its header says {int(cut[2]):,} bytes of sound, and {int(cut[1]):,} are there",)
+
+    @cached_property
+    def scale(self) -> float:
+        """What its loudest becomes 1 by: whole numbers that were saved as floats have another scale than sound."""
+        if self.file.subtype not in ("FLOAT", "DOUBLE"):
+            return 1.0
+        self.file.seek(0)
+        peaks = [np.abs(np.nan_to_num(block, nan=0, posinf=0, neginf=0)).max() for block in self.file.blocks(BLOCK, dtype="float32") if block.size]
+        peak = float(max(peaks, default=0.0))
+        return 1.0 if peak <= OVERSHOOT else next((float(scale) for scale in SCALES if peak <= scale), peak)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         if self.file.tell() != start:
             self.file.seek(start)
         samples: np.ndarray = self.file.read(stop - start, dtype="float32", always_2d=True)
-        if len(samples) < stop - start:
-            raise Unusable(f"it ends after {(start + len(samples)) / self.rate:.2f} s of {self.length / self.rate:.2f}")
-        return samples.T
+        return (samples if self.scale == 1 else samples / self.scale).clip(-1, 1).T
 
     def close(self) -> None:
         self.file.close()

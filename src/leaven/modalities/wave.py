@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,15 @@ from torch import Tensor
 from leaven.errors import UserError
 from leaven.modalities.mel import frame_counts, log_mel, sizes
 from leaven.modalities.modality import Modality
+from leaven.modalities.quality import extent, qualities, quality_cautions, spoken
 from leaven.modalities.recording_files import Unusable, middle_of
 from leaven.modalities.resampling import resampled_length, resampled_tensor
-from leaven.modalities.sound_files import is_sound_file, opened_sound
+from leaven.modalities.sound_files import OVERSHOOT, SCALES, is_sound_file, opened_sound
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.timeline import at_a_time, beginnings, masked_moments, middle
 from leaven.modalities.value import Value
 
 LOUDEST = {torch.uint8: 2**7, torch.int16: 2**15, torch.int32: 2**31}
-OVERSHOOT = 2.0  # up to which floats are taken for sound that a decoder or a mixer made a little too loud
-SCALES = (2**7, 2**15, 2**23, 2**31)  # of whole numbers that were saved as floats
 BANDS = 40
 PICTURE_BANDS, PICTURE_FRAMES, RANGE = 64, 96, 8.0  # of a picture; its darkest is e^8 (35 dB) below its brightest
 HINT = "give a sound file, an array of samples, or a row such as #17"
@@ -89,6 +89,18 @@ class WaveModality(Modality):
         if not value.lazy:
             unusable = unusable | ~value.samples.isfinite().all(1)
         return unusable, "no samples, or some that are not finite"
+
+    def summary(self, value: Any) -> dict[str, Any]:
+        """rate, seconds {min, median, max}, and `qualities`."""
+        mask = partial(beginnings, time=value.samples.shape[1])
+        found = qualities(value.samples, lambda rows: mask(value.lengths[rows]), value.rate, ("mono",), full_scale=1.0)
+        return {"rate": value.rate, "seconds": extent(value.lengths / value.rate), "count": len(value), **found}
+
+    def title(self, count: int, described: dict[str, Any]) -> str:
+        return f"{count:,} {self.noun if count == 1 else self.plural}, {spoken(described['seconds'])} at {described['rate']:g} Hz"
+
+    def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
+        return quality_cautions(described, self.plural)
 
     def open_options(self, spec: InputSpec) -> dict[str, Any]:
         return {"reading": {**spec.reading, "rate": spec.rate}}
