@@ -118,7 +118,7 @@ def describe_data(data: DataSet, say: Say) -> None:
     say(f"{data.name}: {len(data):,} samples ({splits}), {inputs}, {labels}")
     describe_unused(data, say)
     if data.undecoded:
-        say("The cache cannot hold all pictures (LEAVEN_CACHE_LIMIT): they are decoded whenever they are needed, which is slower.")
+        say("The cache cannot hold all samples (LEAVEN_CACHE_LIMIT): they are decoded whenever they are needed, which is slower.")
     if data.broken:
         first = data.broken[0]
         say(f"{len(data.broken)} broken set aside; the first: {first.file} ({first.why})")

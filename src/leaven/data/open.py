@@ -53,8 +53,8 @@ def open_data(
         says more of each file; a .txt file with one text per line; parquet, .csv, .tsv or .jsonl files with columns of pictures or sounds (bytes, or
         names of files beside the table), text or numbers, and where there are, label, split and group; a folder of MNIST-like idx files; .npy or
         .npz; a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
-        `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label`, `group`, and `rate` of what lies over time; `Boxes` and `Mask` are targets); a list of
-        texts, paths or PIL pictures; a structured array or a data frame; a torch or Hugging Face data set; a Value, Batch or DataSet.
+        `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label`, `group`, and the `rate` of what lies over time; `Boxes`
+        and `Mask` are targets); a list of texts, paths or PIL pictures; a structured array or a data frame; a torch or Hugging Face data set; a Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: of pictures. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3; or as many as most of them have.

@@ -21,14 +21,14 @@ from leaven.data.cache import FORMAT, Entry, Progress, cache_folder, cache_limit
 from leaven.data.sources.listing import Listing
 from leaven.errors import DAMAGED_ARRAY, UserError
 from leaven.modalities.content import digest
-from leaven.modalities.picture_files import quiet
 from leaven.modalities.recording_files import Event, RecordingFile, RecordingReading, Unusable, blocks_of, part_of
-from leaven.modalities.recording_formats import opened_recording
+from leaven.modalities.recording_formats import opened_recording, quiet
 from leaven.modalities.recording_survey import Form, Head, survey
 from leaven.modalities.resampling import resampled_length
 
 TOGETHER, SMALL = 32, 2**21  # recordings that are decoded by one task, and the numbers that they may have in all
 LOUD = 2**15
+NAMED = 3  # files that are called by their names
 
 
 class Store(ABC):
@@ -151,7 +151,7 @@ class RecordingEntry(Entry[Store]):
                 return None
             if not self.keep:
                 return Undecoded(self.listing, meta)
-            return Mapped(self.listing, meta, np.load(self.folder / "samples.npy", mmap_mode="r"))
+            return Mapped(self.listing, meta, np.load(self.folder / "samples.npy", mmap_mode="r").view(np.ndarray))
         except (*DAMAGED_ARRAY, TypeError):
             return None
 
@@ -284,8 +284,5 @@ def rewind(stream: BinaryIO, place: int, keep: bool) -> None:
 
 
 def notes_about(files: Sequence[str]) -> tuple[str, ...]:
-    if not files:
-        return ()
-    return (
-        f"not as their headers say, and read as far as they go: {', '.join(files[:3])}" + (f" and {len(files) - 3:,} more" if len(files) > 3 else ""),
-    )
+    more = f" and {len(files) - NAMED:,} more" if len(files) > NAMED else ""
+    return (f"{len(files):,} unusual: {', '.join(files[:NAMED])}{more}",) if files else ()

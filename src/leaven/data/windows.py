@@ -198,7 +198,9 @@ class Windows(Listing):
             part = samples[start : start + step].numpy()
             for number, (sample, length) in enumerate(zip(part, samples.length[start : start + step].tolist(), strict=True), start):
                 real = sample[..., :length]
-                hashes.append(content_hash(real.tobytes()))
+                silence = real.size and real.min() == real.max()  # says nothing, and must not hold the recordings together in which it occurs
+                name = self.listing.names[int(self.place[number])] if silence and len(self.store.kept) > 1 else ""
+                hashes.append(content_hash(real.tobytes(), name.encode(errors="surrogateescape")))
                 if not np.isfinite(real).all():
                     bad = np.flatnonzero(~np.isfinite(np.atleast_2d(real)).all(1))
                     names = [self.store.form.channels[channel] for channel in bad]
@@ -312,5 +314,5 @@ def at_events(store: Store, reading: RecordingReading, events: Sequence[Sequence
     counts = Counter(names)
     listed = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(6)) + (" and more" if len(counts) > 6 else "")
     notes = [f"a window of {window:g} s at each of {len(start):,} events ({listed}); --set windows=all cuts whole recordings, events=A,B takes some"]
-    notes += [f"{left:,} events too near to an end or a break are left out"] if left else []
+    notes += [f"{left:,} event{'s' * (left > 1)} too near to an end or a break {'are' if left > 1 else 'is'} left out"] if left else []
     return Plan(*placed(recording, start, length), list(names), time, replace(reading, window=window), tuple(notes))

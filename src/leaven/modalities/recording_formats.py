@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from leaven.modalities.recording_files import RecordingFile
 from leaven.modalities.signal_arrays import ArrayFile
-from leaven.modalities.signal_files import EDF, OF_MNE, opened_signal
+from leaven.modalities.signal_files import opened_signal
 from leaven.modalities.sound_files import SOUNDS, opened_sound
 
 ARRAYS = (".npy", ".npz")
@@ -46,6 +47,9 @@ def opened_recording(source: RecordingSource) -> Iterator[RecordingFile]:
             yield signal
 
 
-def is_signal_file(name: str) -> bool:
-    """By its ending alone: tables and arrays may hold anything."""
-    return name.lower().endswith((*EDF, *OF_MNE))
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What readers print about damaged files is kept from the user, who is told by us. Not for several threads at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -20,6 +20,7 @@ UNREAD_SOUNDS = (".m4a", ".aac", ".wma", ".amr", ".ape", ".mka", ".ra", ".mp4", 
 SHOULD_BE = re.compile(r"data *: *(\d+) *\(should be (\d+)\)")  # as libsndfile notes a header that does not fit the file
 OVERSHOOT = 2.0  # up to which floats are taken for sound that a decoder or a mixer made a little too loud
 SCALES = (2**7, 2**15, 2**23, 2**31)  # of whole numbers that were saved as floats
+PIECE = 4096  # samples that are decoded together where a file is damaged
 SHALLOW = {"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "VORBIS", "OPUS", "IMA_ADPCM", "MS_ADPCM", "GSM610", "ALAC_16"}
 
 
@@ -45,7 +46,7 @@ class SoundFile(RecordingFile):
         self.channels = tuple(f"channel {number}" for number in range(1, file.channels + 1))
         self.deep = file.subtype not in SHALLOW and not file.subtype.startswith("MPEG")
         if cut := SHOULD_BE.search(file.extra_info):
-            self.notes = (f"its header says {int(cut[2]):,} bytes of sound, and {int(cut[1]):,} are there",)
+            self.notes = (f"its header says {int(cut[1]):,} bytes of sound, and {int(cut[2]):,} are there",)
 
     @cached_property
     def scale(self) -> float:
@@ -60,8 +61,22 @@ class SoundFile(RecordingFile):
     def read(self, start: int, stop: int) -> np.ndarray:
         if self.file.tell() != start:
             self.file.seek(start)
-        samples: np.ndarray = self.file.read(stop - start, dtype="float32", always_2d=True)
+        try:
+            samples: np.ndarray = self.file.read(stop - start, dtype="float32", always_2d=True)
+        except RuntimeError:  # of libsndfile, where a compressed file ends too early
+            samples = self.as_far_as_it_goes(start, stop)
         return (samples if self.scale == 1 else samples / self.scale).clip(-1, 1).T
+
+    def as_far_as_it_goes(self, start: int, stop: int) -> np.ndarray:
+        """(time, channels) float32 up to what cannot be decoded."""
+        parts = []
+        for place in range(start, stop, PIECE):
+            try:
+                self.file.seek(place)
+                parts.append(self.file.read(min(PIECE, stop - place), dtype="float32", always_2d=True))
+            except RuntimeError:
+                break
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.channels)), np.float32)
 
     def close(self) -> None:
         self.file.close()

@@ -103,7 +103,8 @@ class Kinds:
 
         rated: whether the user gave a rate, so that arrays are signals. columns: whether the user named columns, so that tables are tables.
         """
-        arrays = self.arrays if self.arrays and (rated or all(says_its_rate(root / name) for name in self.arrays[:LOOKED_AT])) else ()
+        arrays = self.arrays if rated else tuple(name for name in self.arrays if says_its_rate(root / name))
+        arrays = arrays if 2 * len(arrays) > len(self.arrays) else ()
         tables = () if columns else next((lines for lines in self.lines if lines and lines[0].lower().endswith(OVER_TIME)), ())
         tables = tuple(name for name in tables if is_time_table(root / name)) if len(tables) <= MOST_TABLES else tables
         most = max((self.recorded, arrays, tables), key=len)
