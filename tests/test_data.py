@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from leaven.data import Batch, DataSet, open_data
+from leaven.data import Batch, DataSet, open_data, picture_cache
 from leaven.data import cache as caching
 from leaven.data.labels import number
 from leaven.data.splits import hold_out, split_rows
@@ -340,7 +340,7 @@ def test_the_second_time_nothing_is_decoded(tmp_path, monkeypatch):
     steps: list[tuple[int, int]] = []
     first = open_data(tmp_path, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(2, 2)]
-    monkeypatch.setattr(caching, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(picture_cache, "decode", lambda *_: pytest.fail("decoded again"))
     second = open_data(tmp_path)
     assert second.fingerprint == first.fingerprint
     assert torch.equal(second.rows["x"].pixels, first.rows["x"].pixels)
@@ -403,7 +403,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, own_cache, monkeyp
     if when == "before":
         monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
     else:
-        monkeypatch.setattr(caching, "_write_header", full)
+        monkeypatch.setattr(picture_cache, "write_header", full)
     with pytest.raises(UserError, match="disk is full") as caught:
         open_data(write(tmp_path, some("1.png")))
     assert "LEAVEN_CACHE" in caught.value.hint

@@ -90,7 +90,8 @@ def stop_at(samples):
 def test_array_shards_and_memory_hold_what_the_encoder_gives_in_the_order_of_the_data(run, pictures, tmp_path):
     data = open_data(pictures, size=16, channels=3)
     with torch.no_grad():
-        expected = leaven.load(run)(fitted(data.rows["x"], (3, 16, 16))).numpy()
+        encoder = leaven.load(run)
+        expected = encoder(fitted(data.rows["x"], encoder.input)).numpy()
     kept = leaven.embed(run, pictures)
     array = leaven.embed(run, pictures, out=tmp_path / "v.npy")
     shards = leaven.embed(run, pictures, out=tmp_path / "v", shard_size=8)

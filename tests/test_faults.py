@@ -138,7 +138,7 @@ def test_a_folder_without_pictures_is_one_line(command, tmp_path):
     (tmp_path / "data").mkdir()
     status, _, err = command("pretrain", tmp_path / "data", "--out", tmp_path / "run")
     assert status == 2
-    assert "no pictures, tables or texts here" in one_line(err) and "no files" in err
+    assert "no pictures, sounds, tables or texts here" in one_line(err) and "no files" in err
     assert not (tmp_path / "run").exists()
 
 
@@ -521,7 +521,7 @@ def test_sigterm_outside_training_is_one_line_and_leaves_nothing_behind(work, ve
     handler = signal.getsignal(signal.SIGTERM)
     if work == "decoding":
         data = folder_of_pictures(tmp_path / "data")
-        stop_in(sys.modules["leaven.data.cache"], "decode", monkeypatch)
+        stop_in(sys.modules["leaven.data.picture_cache"], "decode", monkeypatch)
         words = ["pretrain", data, "--steps", 2, "--out", tmp_path / "run"]
     else:
         np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32), y=np.arange(60) % 2)

@@ -19,6 +19,7 @@ from leaven.evaluation.registry import address, find_protocol, frozen_protocols
 from leaven.experiments.cell import Scoring, Source
 from leaven.experiments.entries import entries
 from leaven.experiments.grid import Grid
+from leaven.methods.registry import find_method
 from leaven.report.comparison import report_comparison
 from leaven.run import write_json
 from leaven.training.devices import choose_device
@@ -39,6 +40,7 @@ def compare(
     ] = None,
     labels: options.Labels = None,
     columns: options.Columns = None,
+    groups: options.Groups = None,
     role: Annotated[options.Role, "The role whose encoder is scored, where a method keeps several."] = None,
     settings: Annotated[options.Settings, "A hyper-parameter: method:name=value, or name=value for all methods. May be repeated."] = None,
     protocols: options.FrozenProtocols = ("knn", "linear"),
@@ -68,8 +70,9 @@ def compare(
     names = tuple(protocol.name for protocol in chosen)
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
-    reading, rest = reading_of(settings)
-    opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    named = [name for name in (methods.split(",") if isinstance(methods, str) else methods) if name != "all"]
+    reading, rest = reading_of(settings, *map(find_method, named))
+    opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"))
     samples = opened(size=size, reading=reading)
     describe_data(samples, say)
     if samples.spec.classes < 2:
@@ -93,7 +96,7 @@ def compare(
         "settings": {arm.name: arm.request.settings for arm in arms},
         "encoders": {arm.name: arm.encoder for arm in arms},
     }
-    source = Source.of(data, samples, root=data_root, labels=labels, columns=columns, reading=reading)
+    source = Source.of(data, samples, root=data_root, labels=labels, columns=columns, groups=groups, reading=reading)
     grid = Grid(folder, "comparison", asked, source, Scoring(tuple(map(address, chosen)), device, role))
     cells = grid.fill(arms, seeds, say, progress, jobs)
     train, test, part, note = samples.held_out()

@@ -27,6 +27,7 @@ def evaluate(
     *,
     labels: options.Labels = None,
     columns: options.Columns = None,
+    groups: options.Groups = None,
     protocols: options.Protocols = None,
     settings: options.ProtocolSettings = None,
     role: options.Role = None,
@@ -57,7 +58,7 @@ def evaluate(
     encoders = load_encoders(run, role)
     split, settings = split_of(settings)
     needs = needs_of(encoders.values())
-    opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"))
     samples = opened(**{**needs, "reading": {**needs["reading"], **split}})
     models = beside_of(beside, samples, opened, next(iter(encoders.values())).input.modality)
     method = run.config["asked"]["method"]["name"]

@@ -46,6 +46,7 @@ def finetune(
     patience: Annotated[int, options.Option("End after this many looks at held-out labels without gain.", least=1)] = 10,
     role: options.Role = None,
     columns: options.Columns = None,
+    groups: options.Groups = None,
     settings: Annotated[options.Settings, "A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts."] = None,
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
@@ -67,7 +68,7 @@ def finetune(
     """
     started = time.monotonic()
     split, settings = split_of(settings)
-    opened = open_for(run, data, role=role, labels=labels, columns=columns, data_root=data_root, split=split, progress=progress)
+    opened = open_for(run, data, role=role, labels=labels, columns=columns, groups=groups, data_root=data_root, split=split, progress=progress)
     describe_data(opened.data, say)
     samples = opened.data if list(opened.data.spec.roles) == ["x"] else opened.data.with_role(opened.role, "x")
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)

@@ -14,6 +14,7 @@ from leaven.data import open_data
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
+from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.contact_sheet import copies_sheet
 from leaven.training.request import Request
@@ -34,6 +35,7 @@ def inspect(
     size: options.Size = None,
     labels: options.Labels = None,
     columns: options.Columns = None,
+    groups: options.Groups = None,
     settings: Annotated[options.Settings, "A hyper-parameter of the training to estimate: name=value."] = None,
     device: options.Device = "auto",
     data_root: options.Root = None,
@@ -47,15 +49,16 @@ def inspect(
     """
     check_suffix(sheet, ".png", "a contact sheet is", "--sheet")
     before, decoded = load(), partial(progress, "decoded")
-    reading, rest = reading_of(settings)
-    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=decoded)
+    reading, rest = reading_of(settings, *([] if method == "auto" else [find_method(method)]))
+    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, groups=groups, reading=reading, progress=decoded)
     spec = next(iter(opened.spec.roles.values()))
     other = None
     if against is not None:
         other = open_data(against, root=data_root, progress=decoded, **{**modality_of(spec).open_options(spec), "size": size})
     given = {
         "data": data, "method": None if method == "auto" else method, "encoder": None if encoder == "auto" else encoder, "batch": batch, "size": size,
-        "labels": labels, "columns": columns, "settings": settings or None, "device": None if device == "auto" else device, "data_root": data_root,
+        "labels": labels, "columns": columns, "groups": groups, "settings": settings or None,
+        "device": None if device == "auto" else device, "data_root": data_root,
     }  # fmt: skip
     request = Request(method, encoder, seconds(budget), epochs, steps, batch, size, rest, device=device)
     inspection = inspect_data(opened, request, given=given, against=other, before=before, say=say)

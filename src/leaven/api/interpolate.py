@@ -49,7 +49,7 @@ def interpolate(
     ends = [end_of(sample, opened, encoder) for sample in (a, b)]
     model.to(chosen_device)
     with torch.no_grad():
-        first, last = (model.encoder(fitted(end.to(chosen_device), encoder.input.shape)).float() for end in ends)
+        first, last = (model.encoder(fitted(end.to(chosen_device), encoder.input)).float() for end in ends)
         share = torch.linspace(0, 1, steps, device=chosen_device)[:, None]
         decoded = model.decode(first + share * (last - first)).to("cpu")
     return write_samples(place, [decoded], model, columns=steps)

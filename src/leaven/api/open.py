@@ -17,8 +17,11 @@ from leaven.encoders import Encoder, describe_encoder
 from leaven.encoders.public import load_model
 from leaven.evaluation.beside import Beside
 from leaven.evaluation.features import check_input
+from leaven.hyperparameters import hyperparameters
+from leaven.methods.method import Method
 from leaven.modalities import Value
 from leaven.modalities.decoding import Reading
+from leaven.modalities.recording_files import RecordingReading
 from leaven.run import Run
 from leaven.training.trained import data_role, load_encoder_of
 from leaven.vectors import SHARD_BYTES, Origin, contents_hash, rows_in, weights_hash
@@ -57,6 +60,7 @@ def open_for(
     role: str | None = None,
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
+    groups: str | None = None,
     data_root: str | Path | None = None,
     split: Mapping[str, Any] | None = None,
     say: Say = quiet,
@@ -73,7 +77,7 @@ def open_for(
     options = encoder.modality.open_options(encoder.input)
     options["reading"] = {**options.get("reading", {}), **(split or {})}
     source = encoder.modality.in_memory(data)
-    opened = open_data(source, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"), **options)
+    opened = open_data(source, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"), **options)
     read = data_role(opened.spec, encoder, role)
     check_input(encoder, opened.spec.roles[read], where=opened.name)
     describe_unused(opened, say)
@@ -103,9 +107,10 @@ def beside_of(names: Sequence[str | Path | Run], data: DataSet, opened: Callable
     return [Beside(name, model, data if model.modality.tokenized else opened(**needs_of([model]))) for name, model in models.items()]
 
 
-def reading_of(settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Which settings say how data is read and split, and the others."""
-    names = {*(field.name for field in fields(Reading)), SPLIT}
+def reading_of(settings: Mapping[str, Any] | None, *methods: type[Method]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Which settings say how data is read and split, and the others. What one of the methods calls its own is one of the others."""
+    names = {SPLIT, *(field.name for kind in (Reading, RecordingReading) for field in fields(kind))}
+    names -= {name for method in methods for name in hyperparameters(method)}
     parts = tuple({name: value for name, value in (settings or {}).items() if (name in names) == read} for read in (True, False))
     return parts[0], parts[1]
 
@@ -124,7 +129,7 @@ def describe_data(data: DataSet, say: Say) -> None:
     say(f"{data.name}: {len(data):,} samples ({splits}), {inputs}, {labels}")
     describe_unused(data, say)
     if data.undecoded:
-        say("The cache cannot hold all pictures (LEAVEN_CACHE_LIMIT): they are decoded whenever they are needed, which is slower.")
+        say("The cache cannot hold all samples (LEAVEN_CACHE_LIMIT): they are decoded whenever they are needed, which is slower.")
     if data.broken:
         first = data.broken[0]
         say(f"{len(data.broken)} broken set aside; the first: {first.file} ({first.why})")

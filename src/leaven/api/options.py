@@ -82,6 +82,12 @@ OwnMethod = Annotated[
 Role = Annotated[str | None, Option("Which of the run's encoders, where it has several.")]
 Columns = Annotated[Mapping[str, str] | None, Option("Which column plays which role: role=column,...", read=columns_of)]
 Labels = Annotated[Any, Option("Where labels are: a column, a FILE.csv (file,label) or `folder` (`innermost`, `outermost` of several levels).")]
+Groups = Annotated[
+    str | None,
+    Option(
+        "What belongs together, on one side of every split: a column, recording, folder, or a pattern of file names: '{label}_{speaker}_{take}.wav'."
+    ),
+]
 Root = Annotated[Path | str | None, Option("The folder of named data sets.", flags=("--data-root",), environment="LEAVEN_DATA")]
 Size = Annotated[int | None, Option("Side of training pictures in pixels.", least=1, most=10_000)]
 RewriterName = Annotated["Path | str | Rewriter", Option("A file of synonyms, or file.py:function, which takes a list of texts and returns as many.")]
@@ -110,7 +116,7 @@ Settings = Annotated[
     Mapping[str, Any] | None,
     Option(
         "A hyper-parameter: name=value; views., recipe. and encoder. reach into parts; pages, background and range say how pictures are read, "
-        "split (random, contiguous) how a test part is held out.",
+        "rate, window, hop and channels how recordings are, split (random, contiguous) how a test part is held out.",
         flags=("--set",),
         many=True,
         read=assignments,

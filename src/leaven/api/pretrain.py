@@ -44,6 +44,7 @@ def pretrain(
     size: options.Size = None,
     labels: options.Labels = None,
     columns: options.Columns = None,
+    groups: options.Groups = None,
     settings: options.Settings = None,
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
@@ -66,14 +67,18 @@ def pretrain(
     methods. Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
     started = begun()
-    if method != "auto" and (asked := find_method(method)).continues:
-        raise UserError(f"{asked.name} goes on from a trained encoder", hint=f"use `leaven {asked.name} RUN DATA`")
-    reading, settings = reading_of(settings)
+    kinds = [] if method == "auto" else [find_method(method)]
+    for kind in kinds:
+        if kind.continues:
+            raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
+    reading, settings = reading_of(settings, *kinds)
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
         accept_data, checkpoint_seconds, tuple(track),
     )  # fmt: skip
-    opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, reading=reading, progress=partial(progress, "decoded"))
+    opened = open_data(
+        data, root=data_root, size=size, labels=labels, columns=columns, groups=groups, reading=reading, progress=partial(progress, "decoded")
+    )
     describe_data(opened, say)
     if method == "auto":
         chosen, why = choose_method(opened.spec, encoder)

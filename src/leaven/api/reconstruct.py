@@ -89,7 +89,7 @@ def reconstruct(
     opened = open_for(run, data, role=role, columns=columns, data_root=data_root, progress=progress)
     encoder, samples = opened.encoder, opened.data
     pairs: list[tuple[Value, Value]] = []
-    for pair in reconstructed(model, opened.samples, encoder.input.shape, device=choose_device(device)):
+    for pair in reconstructed(model, opened.samples, encoder.input, device=choose_device(device)):
         pairs.append(pair)
         progress("reconstructed", sum(len(original) for original, _ in pairs), len(samples))
     before, after = zip(*pairs, strict=True)
@@ -107,7 +107,8 @@ def of_numbers(
     numbers = again.view(len(again), *encoder.input.shape)
     if place is not None and place.suffix.lower() == ".png":
         shown = rows[:20]
-        picture_grid(place, [encoder.modality.of_numbers(part.view(-1, *encoder.input.shape)[shown]) for part in (x, numbers)], columns=10)
+        both = [part.view(-1, *encoder.input.shape)[shown] for part in (x, numbers)]
+        picture_grid(place, [encoder.modality.of_numbers(part, encoder.input) for part in both], columns=10)
     elif place is not None:
         write_npy(place, numbers)
     return Reconstruction(numbers.numpy(), error, floor, len(rows))

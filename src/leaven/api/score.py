@@ -44,7 +44,7 @@ def score(
     model = open_method(run, "log_prob", method)
     opened = open_for(run, data, role=role, columns=columns, data_root=data_root, progress=progress)
     encoder, samples, value = opened.encoder, opened.data, opened.samples
-    blocks = log_probs(model, value, encoder.input.shape, seed=seed, device=choose_device(device))
+    blocks = log_probs(model, value, encoder.input, seed=seed, device=choose_device(device))
     nats = torch.cat(list(counted(blocks, len(samples), progress, "scored"))).numpy()
     files = tuple(file or str(row) for row, file in enumerate(samples.files))
     parts = {name: rows.numpy() for name, rows in samples.splits.items()}
@@ -54,7 +54,7 @@ def score(
     if picture is not None:
         order, shown = likelihoods.ranked(), min(20, len(samples))
         ends = [order[:shown], order[len(order) - shown :][::-1]]
-        picture_grid(picture, [fitted(value[torch.from_numpy(rows.copy())], encoder.input.shape) for rows in ends], columns=10)
+        picture_grid(picture, [fitted(value[torch.from_numpy(rows.copy())], encoder.input) for rows in ends], columns=10)
     return likelihoods
 
 

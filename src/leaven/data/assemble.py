@@ -13,20 +13,26 @@ from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.batch import Batch, content_hashes
-from leaven.data.cache import Progress, stored
+from leaven.data.cache import Progress
 from leaven.data.dataset import Broken, DataSet
+from leaven.data.groups import groups_by, labels_by_pattern
 from leaven.data.label_files import chosen_labels
 from leaven.data.labels import Labels
+from leaven.data.picture_cache import stored
+from leaven.data.recording_cache import stored_recordings
 from leaven.data.sources.arrays import as_value
 from leaven.data.sources.listing import Listing, Part
 from leaven.data.sources.numbers import Vectors
 from leaven.data.sources.text_files import encodes
 from leaven.data.splits import rows_to_train_on, split_rows
+from leaven.data.windows import Windows, windows_of
 from leaven.errors import UserError
 from leaven.modalities import Geometry, Strings, Text, Value, modality_of
 from leaven.modalities.content import content_hash, evenly_spaced
 from leaven.modalities.decoding import Reading, range_note, survey
 from leaven.modalities.picture_files import Source
+from leaven.modalities.recording_files import RecordingReading
+from leaven.modalities.resampling import resampled_length
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,10 @@ class Options:
     labels: Any = None
     columns: Mapping[str, str] | None = None
     reading: Reading = field(default_factory=Reading)
+    recording: RecordingReading = field(default_factory=RecordingReading)
+    rate: float | None = None  # of arrays over time; the recording's is the rate at which they are wanted
     table: Sequence[Mapping[str, Any]] | None = None
+    groups: str | None = None
     cache_dir: str | Path | None = None
     progress: Progress | None = None
 
@@ -63,11 +72,14 @@ def assemble(
     labels, group, splits and names are of all rows, those set aside included. Where there are listings, those of the first listing of pictures, else
     of the first one, stand in for them. broken: rows that the arrays lack, and why. columns: all of the table from which the samples are.
     """
+    roles = {role: cut(listing, options, len(roles) == 1) if isinstance(listing, Listing) else listing for role, listing in roles.items()}
     listings = {role: listing for role, listing in roles.items() if isinstance(listing, Listing)}
-    first = next((listing for listing in listings.values() if listing.kind == "pictures"), next(iter(listings.values()), None))
+    first = next((listing for listing in listings.values() if listing.kind in ("pictures", "windows")), next(iter(listings.values()), None))
     values = as_values(name, {role: array for role, array in roles.items() if role not in listings}, options, splits)
     from_source = first is not None and (options.labels is None or isinstance(options.labels, str | Path))
     if first is None:
+        if options.groups is not None:
+            raise UserError("groups of arrays come with them", where=name, hint='give a dict: {"x": samples, "group": groups}')
         if options.columns:
             raise UserError("columns are for tables; these are arrays", where=name, hint="give a dict of role -> array")
         labels = None if labels is None else labeling.number(labels, class_names)
@@ -76,8 +88,12 @@ def assemble(
         same_length(name, counts | ({} if group is None else {"group": len(group)}))
     else:
         names, splits = first.names, first.splits()
-        if group is None and not (from_source and str(options.labels) == "group"):  # a column of classes keeps no samples together
+        if options.groups is not None:
+            group, more = groups_by(options.groups, first)
+            notes = [*notes, *more]
+        elif group is None and not (from_source and str(options.labels) == "group"):  # a column of classes keeps no samples together
             group = first.groups()
+            notes = [*notes, *(first.chosen_groups[1] if isinstance(first, Windows) else ())]
         if first.kind == "pictures" and (placed := [role for role, value in values.items() if modality_of(value).placed]):
             hint = "pictures from files are resized as they are decoded; give them as an array, so that what lies in them moves along"
             raise UserError(f"{placed[0]} cannot stand beside picture files", where=name, hint=hint)
@@ -85,7 +101,8 @@ def assemble(
     parts = {role: part_of(listings[role], options) if role in listings else Part.of_array(values[role], broken) for role in order}
     total = next(iter(parts.values())).total
     if first is not None and from_source:
-        labels = first.labels(options.labels)
+        by_pattern = labels_by_pattern(options.groups, first) if options.labels is None else None
+        labels = by_pattern or first.labels(options.labels)
     elif options.labels is not None:
         labels = chosen_labels(options.labels, names or ("",) * total, name)
     labels = labels or Labels.none(total)
@@ -122,11 +139,28 @@ def as_values(name: str, roles: Mapping[str, Any], options: Options, splits: Seq
     values: dict[str, Value] = {}
     geometry: Geometry | None = None
     for role, array in roles.items():
-        value = as_value(array, f"{name}, role {role}", options.reading, train)
+        value = at_rate(as_value(array, f"{name}, role {role}", options.reading, train, options.rate or options.recording.rate), options)
         values[role] = modality_of(value).resized(value, options.size, options.channels)
         geometry = geometry or modality_of(value).resizing(value, values[role])
     ordered = sorted(values.items(), key=lambda item: modality_of(item[1]).target)
     return {role: value if geometry is None else modality_of(value).moved(value, geometry) for role, value in ordered}
+
+
+def at_rate(value: Value, options: Options) -> Value:
+    """What lies over time at the rate that is asked for."""
+    rate, own = options.recording.rate, getattr(value, "rate", None)
+    if rate is None or own is None or rate == own:
+        return value
+    *channels, time = value.main.shape[1:]
+    return modality_of(value).fitted(value, (*channels, resampled_length(time, own, rate)), rate)
+
+
+def cut(listing: Listing, options: Options, alone: bool) -> Listing:
+    """Recordings as the samples into which they are cut; other listings as they are. alone: whether a recording may be several samples."""
+    if listing.kind not in ("sounds", "signals"):
+        return listing
+    store = stored_recordings(listing, options.recording, cache_dir=options.cache_dir, progress=options.progress)
+    return Windows(listing, store, windows_of(store, options.recording, alone))
 
 
 def same_length(name: str, counts: Mapping[str, int]) -> None:
@@ -143,6 +177,8 @@ def part_of(listing: Listing, options: Options) -> Part:
         return replace(stored(listing, form, cache_dir=options.cache_dir, progress=options.progress), notes=tuple(notes))
     if isinstance(listing, Vectors):
         return listing.read[0]
+    if isinstance(listing, Windows):
+        return listing.part
     cells = listing.contents()
     faults = [listing.faults.get(row) or fault_of_text(cell) for row, cell in enumerate(cells)]
     usable = [row for row, fault in enumerate(faults) if not fault]

@@ -42,6 +42,11 @@ class Batch:
         roles = {role: value[index] for role, value in self.roles.items()}
         return Batch(roles, self.label[index], self.index[index], self.group[index])
 
+    def take(self, index: Tensor) -> Batch:
+        """The same on the CPU; what is computed when it is selected stays so."""
+        roles = {role: value.take(index) for role, value in self.roles.items()}
+        return Batch(roles, self.label[index], self.index[index], self.group[index])
+
     def to(self, device: torch.device | str) -> Batch:
         roles = {role: value.to(device) for role, value in self.roles.items()}
         return Batch(roles, self.label.to(device), self.index.to(device), self.group.to(device))

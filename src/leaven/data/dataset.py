@@ -182,7 +182,7 @@ class DataSet:
         splits = {name: kept[kept >= 0] for name, part in self.splits.items() for kept in [place[part]]}
         return DataSet.of(
             self.name,
-            self.select(rows),
+            self.rows.take(rows),
             splits=splits,
             class_names=self.spec.class_names,
             hashes=self.hashes[rows],

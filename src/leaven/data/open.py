@@ -17,16 +17,20 @@ from leaven.data.cache import Progress
 from leaven.data.dataset import DataSet, stacked
 from leaven.data.sources import arrays, folders, named, samples
 from leaven.data.sources.columns import ABOUT, ALL_NUMBERS, CLASS_VALUES, Columns
+from leaven.data.sources.described import recordings
 from leaven.data.sources.folders import Folder
 from leaven.data.sources.huggingface import HuggingFace, is_from_the_library
-from leaven.data.sources.kinds import ARRAYS, TABLES, Kinds
+from leaven.data.sources.kinds import ARRAYS, SOUNDS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines, table_of
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
-from leaven.hyperparameters import Count, Side, convert
+from leaven.hyperparameters import Count, Positive, Side, convert
 from leaven.modalities import Value
 from leaven.modalities.counts import is_sparse
 from leaven.modalities.decoding import Reading
+from leaven.modalities.recording_files import RecordingReading
+
+OVER_TIME = {field.name for field in dataclasses.fields(RecordingReading)}
 
 
 def open_data(
@@ -37,6 +41,7 @@ def open_data(
     channels: int | None = None,
     labels: Any = None,
     columns: Mapping[str, str] | None = None,
+    groups: str | None = None,
     reading: Mapping[str, Any] | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
@@ -44,11 +49,13 @@ def open_data(
     """Open what the user has.
 
     source: a folder of pictures (nested; one subfolder per class; train / val / test subfolders), a glob or single picture; a folder or glob of text
-        documents, laid out alike; a .txt file with one text per line; parquet, .csv, .tsv or .jsonl files with columns of pictures (bytes, or names
-        of files beside the table), text or numbers, and where there are, label, split and group; a folder of MNIST-like idx files; .npy or .npz;
-        a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
-        `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label` and `group`; `Boxes` and `Mask` are targets); a list of
-        texts, paths or PIL pictures; a structured array or a data frame; a torch or Hugging Face data set; a Value, Batch or DataSet.
+        documents, sounds or recordings (.edf and others, .csv with a column of times, .npz with a rate), laid out alike, perhaps with a table that
+        says more of each file; a .txt file with one text per line; parquet, .csv, .tsv or .jsonl files with columns of pictures or sounds (bytes, or
+        names of files beside the table), text or numbers, and where there are, label, split and group; a folder of MNIST-like idx files; .npy or
+        .npz; a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
+        `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label`, `group`, and the `rate` of what lies over time; `Boxes`
+        and `Mask` are targets); a list of texts, paths or PIL pictures; a structured array or a data frame; a torch or Hugging Face data set; a
+        Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: of pictures. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3; or as many as most of them have.
@@ -56,19 +63,25 @@ def open_data(
     columns: role -> column of a table; "first+second" takes the samples of both, "first:second" puts columns of numbers and categories side by side,
         and "numbers" all of them. Default: x is the first column of pictures, else that of sentences, else "numbers"; columns that have the names of
         pairs are a and b (with a score or a label), or anchor and positive.
+    groups: what belongs together, on one side of every split: a column, `folder` (`innermost`, `outermost`), `recording`, `subject` or `session`
+        where headers say it, several joined by `+`; or a pattern of file names, such as `{label}_{speaker}_{take}.wav`, whose `label` gives labels as
+        well. Default: a column called group; of recordings also one called subject, speaker, session or alike, and what is cut from one recording.
     reading: how files are read: of pictures `pages` (first, middle, all, channels), `background` (white, black, grey) and `range` (low, high), see
-        `Reading`; of columns of numbers `table`, which is how an encoder's were read. Default: chosen from the data, and said in its notes. `split`
-        (random, contiguous): how a test part is held out where the data has none; default: in contiguous parts where samples follow each other.
-    cache_dir: where decoded pictures are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all; those of a
-        larger data set are decoded when they are selected. progress(done, total) is called while decoding.
+        `Reading`; of sound and signals `rate`, `window`, `hop` and more, see `RecordingReading`; of columns of numbers `table`, which is how an
+        encoder's were read. Default: chosen from the data, and said in its notes. `split` (random, contiguous): how a test part is held out where the
+        data has none; default: in contiguous parts where samples follow each other.
+    cache_dir: where decoded pictures and recordings are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all;
+        those of a larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
     Broken pictures, empty texts, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds
     nothing usable, or an option does not fit.
     """
     reading = dict(reading or {})
     table, split = reading.pop("table", None), convert(reading.pop("split", "auto"), Literal["auto", "random", "contiguous"], "split")
+    over_time = {name: reading.pop(name) for name in sorted(OVER_TIME & reading.keys())}
     size, channels = convert(size, Side | None, "size"), convert(channels, Count | None, "channels")
-    options = Options(size, channels, labels, columns, Reading.of(reading), table, cache_dir, progress)
+    recording = RecordingReading.of(over_time)
+    options = Options(size, channels, labels, columns, Reading.of(reading), recording, None, table, groups, cache_dir, progress)
     if isinstance(source, DataSet):
         opened = source if labels is None else source.with_labels(labels)
     elif isinstance(source, str | os.PathLike):
@@ -92,7 +105,7 @@ def _named_or_path(text: str, root: str | Path | None, options: Options) -> Data
         return _path(path, options)
     if glob.has_magic(text):
         return _files(*folders.expand(str(path)), path.name, options)
-    if len(path.parts) != 1 or path.suffix.lower() in (*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *folders.extensions()):
+    if len(path.parts) != 1 or path.suffix.lower() in (*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *SOUNDS, *folders.extensions()):
         raise UserError("no such file or folder", where=path)
     place = named.data_root(root)
     folder = named.find_folder(text, place)
@@ -125,9 +138,17 @@ def _path(path: Path, options: Options) -> DataSet:
 
 
 def _files(root: Path, names: list[str], name: str, options: Options, passed_over: Sequence[str] = ()) -> DataSet:
-    """Pictures, tables, texts or an array file, whichever these files are; where pictures and tables lie together, the more numerous."""
+    """Sounds, signals, pictures, tables, texts or an array file, whichever these files are; where kinds lie together, the more numerous."""
     files = Kinds.of(root, names, passed_over)
-    files.check_sounds(root)
+    if files.are_sounds:
+        tables = [file for some in files.lines for file in some]
+        listing, used = recordings(root, files.sounds, "sounds", tables)
+        return assemble(name, {"x": listing}, options, unused=files.unused(used))
+    signals, layout = files.signals(root, options.recording.layout, options.recording.rate is not None, bool(options.columns))
+    if signals:
+        tables = [file for some in files.lines for file in some if file not in signals]
+        listing, used = recordings(root, signals, "signals", tables, layout)
+        return assemble(name, {"x": listing}, options, unused=files.unused(used))
     pictures = files.pictures or files.pictures_in_arrays(root)
     if len(pictures) > len(files.tables):
         if options.columns:
@@ -211,7 +232,9 @@ def _in_memory(source: Any, options: Options) -> DataSet:
             what = f"a {type(source).__name__} can only be read in order" if streamed else f"a {type(source).__name__} cannot be opened"
             raise UserError(what, hint="give a path, a name, an array, (x, y), a dict of roles, or a data set with [row] and len()")
         source = {"x": source}
-    roles = {role: value for role, value in source.items() if role not in ("label", "group")}
+    if "rate" in source:
+        options = dataclasses.replace(options, rate=convert(source["rate"], Positive, "rate"))
+    roles = {role: value for role, value in source.items() if role not in ("label", "group", "rate")}
     if len(roles) == 1 and (table := table_of(next(iter(roles.values())))) is not None:
         labels = source.get("label")
         return _table("table", table, options if labels is None else dataclasses.replace(options, labels=labels), group=source.get("group"))

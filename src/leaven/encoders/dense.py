@@ -49,7 +49,7 @@ class Dense(Encoder):
         """The inverse of `values`: pictures clamped to 0-1, plain numbers, or counts of a text of the data's mean length."""
         numbers = values.unflatten(1, self.input.shape)
         if self.raw:
-            return self.modality.of_numbers(numbers)
+            return self.modality.of_numbers(numbers, self.input)
         return self.modality.of_standardized(numbers, self.input, self.scale, self.shift)
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:

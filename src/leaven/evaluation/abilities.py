@@ -1,6 +1,6 @@
 """What trained methods do beside giving features."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
-from leaven.modalities import Value
+from leaven.modalities import InputSpec, Value
 from leaven.modalities.modality import fitted
 from leaven.run import Run
 from leaven.training.trained import trained_method
@@ -40,18 +40,18 @@ def new_samples(method: Method, count: int, labels: Int64[Tensor, " count"] | No
 
 
 @torch.no_grad()
-def log_probs(method: Method, value: Value, shape: Sequence[int], *, seed: int = 0, device: str = "cpu") -> Iterator[Float[Tensor, " block"]]:
+def log_probs(method: Method, value: Value, input: InputSpec, *, seed: int = 0, device: str = "cpu") -> Iterator[Float[Tensor, " block"]]:
     """`log_prob` of every sample, block by block, in order, on the CPU. The same seed draws the same."""
     method = method.to(device).eval()
     for number, rows in enumerate(torch.arange(len(value)).split(AT_ONCE)):
-        block = fitted(value[rows].to(device), tuple(shape))
+        block = fitted(value[rows].to(device), input)
         yield method.log_prob(block, Draw("log_prob", seed, number, device=device)).double().cpu()
 
 
 @torch.no_grad()
-def reconstructed(method: Method, value: Value, shape: Sequence[int], *, device: str = "cpu") -> Iterator[tuple[Value, Value]]:
+def reconstructed(method: Method, value: Value, input: InputSpec, *, device: str = "cpu") -> Iterator[tuple[Value, Value]]:
     """Each block of samples as the encoder reads it, and what is decoded from its features of it; both on the CPU."""
     method = method.to(device).eval()
     for rows in torch.arange(len(value)).split(AT_ONCE):
-        block = fitted(value[rows].to(device), tuple(shape))
+        block = fitted(value[rows].to(device), input)
         yield block.to("cpu"), method.decode(method.encoder(block).float()).to("cpu")

@@ -34,7 +34,7 @@ def encoded(
     for part in rows.split(batch or batch_of(encoder.input.shape)):
         # not across the yield: these would reach the caller
         with fast_products(device, precision), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-            features = encoder(fitted(value[part].to(device), encoder.input.shape))
+            features = encoder(fitted(value[part].to(device), encoder.input))
         yield features.float().cpu()
 
 

@@ -39,6 +39,7 @@ class Source:
     root: str | Path | None = None
     labels: Any = None
     columns: Mapping[str, str] | None = None
+    groups: str | None = None
     reading: Mapping[str, Any] | None = None
     rows: Tensor | None = None
 
@@ -51,15 +52,16 @@ class Source:
         root: str | Path | None,
         labels: Any,
         columns: Mapping[str, str] | None,
+        groups: str | None = None,
         reading: Mapping[str, Any] | None = None,
     ) -> Source:
         """What a user gave by name or as a list goes to the processes as it is; anything else, as it was opened."""
-        return cls(data, root, labels, columns, reading) if isinstance(data, str | os.PathLike | list | tuple) else cls(opened)
+        return cls(data, root, labels, columns, groups, reading) if isinstance(data, str | os.PathLike | list | tuple) else cls(opened)
 
     def open(self, **options: Any) -> DataSet:
         """options: further arguments of `open_data`."""
         reading = {**(self.reading or {}), **options.pop("reading", {})}
-        opened = open_data(self.data, root=self.root, labels=self.labels, columns=self.columns, reading=reading, **options)
+        opened = open_data(self.data, root=self.root, labels=self.labels, columns=self.columns, groups=self.groups, reading=reading, **options)
         return opened if self.rows is None else opened.subset(self.rows)
 
 

@@ -11,6 +11,7 @@ from leaven.errors import UserError
 from leaven.inspection.estimate import Pace
 from leaven.methods.method import Method
 from leaven.methods.registry import find_method, registry
+from leaven.methods.support import supported
 from leaven.modalities import InputSpec, modality_of
 from leaven.training.request import Request
 
@@ -51,7 +52,8 @@ def choose_method(data: DataSpec, encoder: Any = "auto") -> tuple[str, str]:
     modality = modality_of(next(iter(inputs.values())))
     single = modality.encoder_method if modality.encoder_method and encoder != "auto" else modality.method
     if len(inputs) == 1 or "x" in inputs:
-        return single
+        name, why = single
+        return (name, why) if supported(find_method(name), modality.name) else ("", f"no method of this version learns from {modality.plural}")
     usual = modality.pair_method
     if usual is not None and roles_read(find_method(usual[0]), data):
         return usual

@@ -38,7 +38,7 @@ def mirrored_accuracy(data: DataSet, role: str) -> tuple[float, float] | None:
         return None
     chosen = value[train[torch.from_numpy(evenly_spaced(len(train), LOOKED_AT))]]
     spec = modality_of(value).training_input(data.spec.roles[role], min(SIDE, *data.spec.roles[role].shape[1:]))
-    pixels = modality_of(value).numbers(fitted(chosen, spec.shape))
+    pixels = modality_of(value).numbers(fitted(chosen, spec))
     with one_thread(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(0, "chirality"))
         network = build_encoder("convnet", spec).eval()

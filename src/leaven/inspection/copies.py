@@ -64,8 +64,8 @@ def exact_copies(data: DataSet) -> list[Copies]:
 
 
 def visible_role(data: DataSet) -> str | None:
-    """The first role whose samples can be seen."""
-    return next((role for role, spec in data.spec.roles.items() if modality_of(spec).visible), None)
+    """The first role whose samples are pictures themselves."""
+    return next((role for role, spec in data.spec.roles.items() if modality_of(spec).visible and spec.planar), None)
 
 
 def pictures_of(data: DataSet) -> Value | None:

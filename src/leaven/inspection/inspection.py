@@ -14,6 +14,7 @@ from leaven.modalities.modality import to_compare
 
 WIDTH = 12
 NAMED = 3  # broken files, classes, formats
+PLANAR = 3  # sizes of a picture: channels, height and width
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def files_line(inspection: Inspection) -> str:
 
 
 def channels_line(specs: dict[str, Any]) -> str:
-    """Mean and deviation of the first role that can be seen."""
-    spec = next((spec for spec in specs.values() if find_modality(spec["modality"]).visible), None)
+    """Mean and deviation of the first role whose samples are pictures."""
+    spec = next((spec for spec in specs.values() if find_modality(spec["modality"]).visible and len(spec["shape"]) == PLANAR), None)
     if spec is None:
         return ""
     mean, deviation = (" ".join(f"{value:.3f}" for value in spec[name]) for name in ("mean", "std"))

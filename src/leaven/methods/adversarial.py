@@ -79,7 +79,8 @@ class Adversarial(Method):
         if self.learns_labels and label is None:
             label = self.labels(count, draw.child("labels"))
         noise = draw.normal(count, self.generator.noise).to(self.generator.center)
-        return self.encoder.modality.of_numbers(self.average(noise) if label is None else self.average(noise, label))
+        numbers = self.average(noise) if label is None else self.average(noise, label)
+        return self.encoder.modality.of_numbers(numbers, self.encoder.input)
 
     def examine(self, views):
         """How generated samples compare with the data: the share that the discriminator judges rightly, their spread and their distance relative to

@@ -56,7 +56,7 @@ class Machines(Method):
 
     def numbers(self, x):
         """The numbers that the visible units stand for."""
-        return self.encoder.values(fitted(x, self.encoder.input.shape))
+        return self.encoder.values(fitted(x, self.encoder.input))
 
     def views(self, batch, draw):
         (x,) = self.augment(batch["x"], draw)

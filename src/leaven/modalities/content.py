@@ -35,8 +35,9 @@ def digest(parts: Iterable[object]) -> str:
 
 def tensor_bytes(tensor: Tensor | LazyTensor) -> Iterable[bytes]:
     """The bytes of each sample. The layout in memory does not matter."""
-    for start in range(0, len(tensor), CHUNK):
-        for sample in tensor[start : start + CHUNK].contiguous().numpy():
+    at_once = max(1, min(CHUNK, STATISTICS_VALUES // max(1, tensor.shape[1:].numel())))
+    for start in range(0, len(tensor), at_once):
+        for sample in tensor[start : start + at_once].contiguous().numpy():
             yield sample.tobytes()
 
 

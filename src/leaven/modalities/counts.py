@@ -102,7 +102,7 @@ class CountsModality(Modality):
         """Counts of a text of the data's mean length."""
         return Counts(numbers.clamp(min=0).square() * (spec.words / numbers.shape[1]))
 
-    def of_numbers(self, numbers: Tensor, *, whole: bool = False) -> Value:
+    def of_numbers(self, numbers: Tensor, spec: InputSpec, *, whole: bool = False) -> Value:
         return Counts((numbers.round() if whole else numbers).clamp(min=0))
 
     def modeled(self, numbers: Tensor, spec: InputSpec) -> Tensor:

@@ -171,8 +171,8 @@ class Modality:
         sizes = [" x ".join(map(str, input.shape)) for input in (wanted, spec)]
         return f"this encoder reads {sizes[0]} numbers per sample, and the data has {sizes[1]}"
 
-    def fitted(self, value: Value, shape: tuple[int, ...]) -> Value:
-        """Samples as an encoder of this input shape takes them."""
+    def fitted(self, value: Value, shape: tuple[int, ...], rate: float | None = None) -> Value:
+        """Samples as an encoder of this input shape takes them. rate: in Hz, of what lies over time (None: their own)."""
         return value
 
     def untokenized(self, value: Value, tokenizer: Any) -> Value:
@@ -196,7 +196,7 @@ class Modality:
         """As people know them: pixels in 0-1, plain numbers, counts."""
         return value.main.float()
 
-    def of_numbers(self, numbers: Tensor, *, whole: bool = False) -> Value:
+    def of_numbers(self, numbers: Tensor, spec: InputSpec, *, whole: bool = False) -> Value:
         """The inverse of `numbers`, cut to the range that samples have. whole: rounded, where samples hold whole numbers."""
         return self.values[0](numbers)  # type: ignore[call-arg]
 
@@ -206,7 +206,7 @@ class Modality:
 
     def of_standardized(self, numbers: Tensor, spec: InputSpec, scale: Tensor, shift: Tensor) -> Value:
         """The inverse of `standardized`."""
-        return self.of_numbers((numbers - shift) / scale)
+        return self.of_numbers((numbers - shift) / scale, spec)
 
     def compared(self, value: Value) -> Float[Tensor, "samples values"]:
         """What a reconstruction is measured by."""
@@ -274,8 +274,8 @@ class Modality:
             return "array", self.checked(self.of_array(torch.as_tensor(query)[None]), "the query")
         raise UserError(f"the data is {self.name}, and a query for it is a row such as #17, or an array in Python", where=query)
 
-    def of_array(self, array: Tensor) -> Value:
-        """An array (samples, ...) that a user calls this modality."""
+    def of_array(self, array: Tensor, rate: float | None = None) -> Value:
+        """An array (samples, ...) that a user calls this modality. rate: in Hz, of what lies over time."""
         return self.values[0](array)  # type: ignore[call-arg]
 
     # --- other programs ---
@@ -299,9 +299,9 @@ def to_compare(names: list[str]) -> str:
     return f"{', '.join(names)} (leaven evaluate RUN DATA --beside {names[0]})" if names else ""
 
 
-def fitted(value: Value, shape: tuple[int, ...]) -> Value:
-    """Samples as an encoder of this input shape takes them."""
-    return modality_of(value).fitted(value, shape)
+def fitted(value: Value, input: InputSpec) -> Value:
+    """Samples as an encoder of this input takes them."""
+    return modality_of(value).fitted(value, input.shape, input.rate)
 
 
 def find_modality(name: str) -> Modality:

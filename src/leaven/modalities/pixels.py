@@ -146,7 +146,7 @@ class PixelsModality(Modality):
             return ""
         return f"this encoder reads pictures of {wanted.shape[0]} channels, and the data has {spec.shape[0]}"
 
-    def fitted(self, value: Any, shape: tuple[int, ...]) -> Value:
+    def fitted(self, value: Any, shape: tuple[int, ...], rate: float | None = None) -> Value:
         if value.pixels.shape[2:] == tuple(shape[1:]):
             return value
         return Pixels(F.interpolate(value.unit(), shape[1:], mode="bilinear", antialias=True).clamp(0, 1))
@@ -158,7 +158,7 @@ class PixelsModality(Modality):
     def numbers(self, value: Any) -> Float[Tensor, "samples channels height width"]:
         return value.unit()
 
-    def of_numbers(self, numbers: Tensor, *, whole: bool = False) -> Value:
+    def of_numbers(self, numbers: Tensor, spec: InputSpec, *, whole: bool = False) -> Value:
         return Pixels(numbers.clamp(0, 1))
 
     def raw_features(self, value: Any, train: Tensor) -> Callable[[Value], Float[Tensor, "samples dim"]]:
@@ -196,7 +196,7 @@ class PixelsModality(Modality):
             raise UserError(f"the query cannot be used: {reason}", where=name, hint=HINT) from None
         return name, Pixels(torch.from_numpy(pixels.copy())[None], spec.reading)
 
-    def of_array(self, array: Tensor) -> Value:
+    def of_array(self, array: Tensor, rate: float | None = None) -> Value:
         return of_array(array, "the array")
 
     def example(self, spec: InputSpec, count: int, generator: torch.Generator) -> Tensor:

@@ -63,7 +63,7 @@ class Likelihood(nn.Module):
 
     def value(self, target: Float[Tensor, "batch values"]) -> Value:
         """Targets as samples of the input's modality."""
-        return self.modality.of_numbers(target.unflatten(1, self.input.shape))
+        return self.modality.of_numbers(target.unflatten(1, self.input.shape), self.input)
 
     def numbers(self, x: Value) -> Float[Tensor, "batch values"]:
         """Samples as people know them, such as pixels in 0-1."""

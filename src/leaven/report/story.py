@@ -128,7 +128,7 @@ def generated(run: Run, data: DataSet, *, device: str) -> dict[str, Any]:
         blocks = list(new_samples(method, NEW if modality.visible else NEW_TEXTS, device=device))
         payload["made"] = shown(blocks[0].cat(blocks))
     if "decode" in kind.abilities() and (parts := held_out(data)):
-        ((before, after),) = reconstructed(method, value[spread(parts[1], SHOWN)], encoder.input.shape, device=device)
+        ((before, after),) = reconstructed(method, value[spread(parts[1], SHOWN)], encoder.input, device=device)
         if modality.visible:
             payload["rebuilt"] = {"originals": shown(before), "views": [shown(after)]}
         else:

@@ -150,7 +150,7 @@ class Monitor:
             encoder.eval()
             with self.autocast():
                 parts = (self.probe[role][start : start + 256] for start in range(0, len(self.probe), 256))
-                features = torch.cat([encoder(fitted(part, encoder.input.shape) if isinstance(encoder, Encoder) else part) for part in parts]).float()
+                features = torch.cat([encoder(fitted(part, encoder.input) if isinstance(encoder, Encoder) else part) for part in parts]).float()
             self.method.train(was_training)  # not the encoder: a method may keep parts of it in eval mode
             if not features.isfinite().all():
                 continue

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leaven.errors import DAMAGED_ARRAY, UserError
-from leaven.modalities import Value, Vector, modality_of
+from leaven.modalities import Value, Vector, find_modality, modality_of
 from leaven.modalities.content import check_finite
 from leaven.modalities.counts import is_sparse, of_sparse
 from leaven.modalities.decoding import Reading
@@ -23,6 +23,8 @@ IDX_PARTS = ("train", "t10k")
 ARRAY_NAMES: tuple[tuple[str, ...], ...] = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"), ("x",))
 SPARSE_FIELDS = {"format", "shape", "data"}  # of what scipy.sparse.save_npz writes, beside those of its format
 LEAST_REFUSED, MOST_EXPANDED = 2**28, 100  # bytes, and times its size on the disk: what an archive may expand to
+SOUND = 4000.0  # Hz from which one channel over time is taken for sound
+RATE_HINT = "sound is (N,T) and signals are (N,C,T), at their rate"
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
@@ -42,8 +44,10 @@ def as_tensor(array: Any) -> Tensor:
         return torch.from_numpy(array)
 
 
-def as_value(array: Any, where: str, reading: Reading, train: Tensor | None) -> Value:
+def as_value(array: Any, where: str, reading: Reading, train: Tensor | None, rate: float | None = None) -> Value:
     """(N, D) -> Vector; (N, H, W), (N, H, W, C), (N, C, H, W) -> Pixels (see `of_array`); sparse matrices -> Counts.
+
+    rate: Hz, of samples over time: (N, T) -> Wave from 4 kHz, else Signal; (N, C, T) -> Signal.
 
     A Value stays what it is. Raises UserError for other shapes and ranges, and for values that are not finite.
     """
@@ -54,8 +58,18 @@ def as_value(array: Any, where: str, reading: Reading, train: Tensor | None) -> 
     tensor = as_tensor(array)
     if not 2 <= tensor.ndim <= 4 or 0 in tensor.shape:
         raise UserError(f"an array of shape {tuple(tensor.shape)} is neither pictures nor vectors", where=where, hint=LAYOUTS)
+    if rate is not None:
+        return over_time(tensor, rate, where)
     check_finite(tensor, where)
     return Vector(tensor.float()) if tensor.ndim == 2 else of_array(tensor, where, reading, train)
+
+
+def over_time(tensor: Tensor, rate: float, where: str) -> Value:
+    """Sound or signals. Raises UserError for other shapes."""
+    if tensor.ndim > 3:
+        raise UserError(f"an array of shape {tuple(tensor.shape)} with a rate is neither sound nor signals", where=where, hint=RATE_HINT)
+    modality = find_modality("wave" if tensor.ndim == 2 and rate >= SOUND else "signal")
+    return modality.checked(modality.of_array(tensor, rate), where)
 
 
 def read_arrays(path: Path) -> tuple[Any, Any, list[str] | None, list[str]]:

@@ -20,8 +20,10 @@ from leaven.data.sources.folders import NESTED, Folder, listed, pictures
 from leaven.data.sources.listing import Listing
 from leaven.data.sources.numbers import Vectors, are_categories, are_dates, is_list_of_numbers, is_number, number_words, numbers_in, numbers_of
 from leaven.data.sources.pairs import pair_roles
+from leaven.data.sources.recordings import Recordings
 from leaven.data.splits import canonical, split_of
 from leaven.errors import UserError
+from leaven.modalities.sound_files import begins_as_sound, is_sound_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 TEXTS = ("text", "sentence", "document", "content", "body", "question", "utterance", "query", "review", "abstract", "title")  # one plays x
 ABOUT = ("label", "labels", "split", "group", "id", "index", "file", "path", "filename")  # columns that describe samples
+FILES = ("pictures", "sounds")  # what columns of files hold
 FIRST = 20  # values by which a column's kind is judged where reading all would take long
 CLASS_VALUES = 100_000  # values of a column by which it is judged, at most
 LABELS = (*LABEL_COLUMNS, "is_duplicate", "gold_label")
@@ -81,19 +84,19 @@ class Columns(Listing):
         return [f"{part}#{row}" for part, count in self.parts.items() for row in range(count)]
 
     def holds(self, column: str) -> str:
-        """What samples a column makes: "pictures" (their bytes, or names of files), "text" or "numbers" (also truth values, and lists of numbers); of
-        others "dates", or empty."""
+        """What samples a column makes: "pictures" or "sounds" (their bytes, or names of files), "text" or "numbers" (also truth values, and lists of
+        numbers); of others "dates", or empty."""
         import pyarrow.types as types
 
         kind = self.arrow_type(column)
         kind = kind.value_type if types.is_dictionary(kind) else kind
         if types.is_struct(kind):
-            return "pictures" if any(field.name == "bytes" and is_bytes(field.type) for field in kind) else ""
+            return self.bytes_hold(column) if any(field.name == "bytes" and is_bytes(field.type) for field in kind) else ""
         if is_bytes(kind):
-            return "pictures"
+            return self.bytes_hold(column)
         if is_text(kind):
-            if self.names_pictures(column):
-                return "pictures"
+            if files := self.names_files(column):
+                return files
             return "numbers" if self.writes_numbers(column) else "dates" if are_dates(self.first_values(column)) else "text"
         return "numbers" if is_number(kind) or is_list_of_numbers(kind) else "dates" if types.is_temporal(kind) else ""
 
@@ -130,16 +133,30 @@ class Columns(Listing):
             return bool(known) and all(float(value).is_integer() for value in known)
         return types.is_integer(kind) or types.is_boolean(kind) or is_text(kind)
 
-    def names_pictures(self, column: str) -> bool:
-        """Whether most of a column's first values name picture files, relative to where the table lies."""
+    def bytes_hold(self, column: str) -> str:
+        """Whether files in a column are sounds, by how they begin, or pictures."""
+        if column not in self.contained:
+            cells = [cell.get("bytes") if isinstance(cell, Mapping) else cell for cell in self.first_values(column)]
+            known = [cell for cell in cells if cell]
+            self.contained[column] = "sounds" if known and 2 * sum(map(begins_as_sound, known)) > len(known) else "pictures"
+        return self.contained[column]
+
+    @cached_property
+    def contained(self) -> dict[str, str]:
+        """What columns of files hold."""
+        return {}
+
+    def names_files(self, column: str) -> str:
+        """ "pictures" or "sounds" where most of a column's first values name such files, relative to where the table lies; else empty."""
         if not isinstance(self.root, Path) or not is_text(self.arrow_type(column)):
-            return False
+            return ""
         files = [str(value).strip() for value in self.first_values(column) if value]
-        return 2 * len(pictures(files)) > len(files)
+        counts = {"pictures": len(pictures(files)), "sounds": sum(map(is_sound_file, files))}
+        return next((kind for kind, count in counts.items() if 2 * count > len(files)), "")
 
     def have_files(self, column: str) -> bool:
         """Whether pictures are there: their bytes, or some of the files that a column names."""
-        if column == "file" or not self.names_pictures(column):
+        if column == "file" or not self.names_files(column):
             return True
         return any((Path(self.root) / str(file).strip()).exists() for file in self.first_values(column) if file)
 
@@ -154,11 +171,14 @@ class Columns(Listing):
             if name not in self.column_names():
                 raise self.no_column(name)
         if not isinstance(column, tuple) and (kind := self.holds(column)) != "numbers":
-            if kind not in ("pictures", "text"):
+            if kind not in (*FILES, "text"):
                 raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, neither pictures nor text nor numbers", where=self.place)
-            if kind == "text" or not self.names_pictures(column):
+            if kind == "text" or not self.names_files(column):
                 return dataclasses.replace(self, column=column)  # type: ignore[type-var]
-            return ListedFiles(Path(self.root), tuple(str(value or "").strip().replace("\\", "/") for value in self.values(column)), self)
+            files = tuple(str(value or "").strip().replace("\\", "/") for value in self.values(column))
+            if kind == "sounds":
+                return Recordings(Path(self.root), files, table=self, table_rows=tuple(range(len(files))))
+            return ListedFiles(Path(self.root), files, self)
         read = {entry["column"]: entry for entry in known or ()}
         entries = [read[name] for name in columns] if read.keys() >= set(columns) else list(read.values()) if len(read) == len(columns) else None
         return Vectors(self, columns, entries)
@@ -171,11 +191,11 @@ class Columns(Listing):
         return self.values(self.column)
 
     def usual_roles(self, label: str | None = None) -> dict[str, str | tuple[str, ...]]:
-        """x is the first column of pictures. Without one: two or three columns of texts by their names; or x, the column of sentences, or all columns
-        of numbers and categories side by side. label: the column that holds the labels, where it is known."""
+        """x is the first column of pictures or sounds. Without one: two or three columns of texts by their names; or x, the column of sentences, or
+        all columns of numbers and categories side by side. label: the column that holds the labels, where it is known."""
         names = self.column_names()
         held = {column: self.holds(column) for column in names}
-        if shown := [column for column in names if held[column] == "pictures" and self.have_files(column)]:
+        if shown := [column for column in names if held[column] in FILES and self.have_files(column)]:
             return {"x": shown[0]}
         label = label or self.label_column()
         texts = [column for column in names if held[column] == "text" and column.lower() not in ABOUT and column != label]
@@ -286,6 +306,12 @@ class Columns(Listing):
         """By the column `group`, if there is one that holds classes."""
         return self.classes("group").ids if self.tells("group") else super().groups()
 
+    def column_of(self, name: str) -> list[Any] | None:
+        return self.values(name) if self.tells(name) else None
+
+    def known_names(self) -> list[str]:
+        return self.column_names()
+
     def unused(self, used: Collection[str]) -> list[str]:
         """The columns of text, pictures and numbers that are not among those used."""
         rest: dict[str, list[str]] = {}
@@ -336,3 +362,9 @@ class ListedFiles(Folder):
 
     def groups(self) -> Tensor:
         return self.table.groups()
+
+    def column_of(self, name: str) -> list[Any] | None:
+        return self.table.column_of(name)
+
+    def known_names(self) -> list[str]:
+        return [*super().known_names(), *self.table.column_names()]

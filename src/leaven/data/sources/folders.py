@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -66,8 +66,23 @@ class Folder(Listing):
         """The pages of one file belong together."""
         return labeling.number(self.files).ids if self.pages else super().groups()
 
+    def files_of_samples(self) -> Sequence[str]:
+        return self.files
+
+    def about(self, name: str) -> list[Any] | None:
+        if name in NESTED:
+            return [NESTED[name](parts) if (parts := tuple(file.split("/")[:-1])) else None for file in self.files]
+        return super().about(name)
+
+    def known_names(self) -> list[str]:
+        return [*super().known_names(), *NESTED]
+
     def splits(self) -> list[str | None]:
-        """Each picture's split by the outermost folder's name; all None unless one of these folders is a train folder."""
+        """Each file's split by the outermost folder's name; all None unless one of these folders is a train folder."""
+        return self.splits_by_folder
+
+    @cached_property
+    def splits_by_folder(self) -> list[str | None]:
         tops = [name.split("/", 1)[0] if "/" in name else "" for name in self.files]
         if not any(canonical(top) == "train" for top in set(tops)):
             return [None] * len(tops)
@@ -76,7 +91,7 @@ class Folder(Listing):
     def labels(self, spec: str | Path | None) -> Labels:
         """None: one folder per class, if that is how the pictures lie; "folder": the folder in any case, "innermost" or "outermost" one of several
         levels; a labels file."""
-        splits = self.splits()
+        splits = self.splits_by_folder
         inside = [tuple(name.split("/")[:-1])[1 if split else 0 :] for name, split in zip(self.files, splits, strict=True)]
         if all(parts[-1:] == ("images",) for parts in inside):  # class/images/001.jpg, as Tiny ImageNet lies
             inside = [parts[:-1] for parts in inside]

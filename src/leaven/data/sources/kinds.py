@@ -18,15 +18,19 @@ from leaven.errors import UserError
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.picture_files import Unusable, opened
 from leaven.modalities.picture_formats import looks_like_a_picture
+from leaven.modalities.signal_arrays import says_its_rate
+from leaven.modalities.signal_files import EDF, OF_MNE, is_time_table
+from leaven.modalities.signal_files import TABLES as OVER_TIME
+from leaven.modalities.sound_files import SOUNDS, UNREAD_SOUNDS
 
 TABLES, ARRAYS = (".parquet", ".pq"), (".npy", ".npz")
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma")
 UNREAD = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".svg", ".svgz", ".pdf", ".eps", ".ai"),
     *(".dcm", ".nii", ".nii.gz", ".nd2", ".czi", ".lif", ".vsi", ".svs", ".ndpi", ".mrxs", ".scn", ".h5", ".hdf5", ".zarr", ".fits", ".exr", ".hdr"),
 )
 NOTES = {"readme", "license", "licence", "copying", "notice", "changelog", "authors", "contributing", "citation", "requirements"}
 MOST_PARTS, LOOKED_AT, MOST_BANDS = 7, 32, 1024  # x and y of three splits are six files
+MOST_TABLES = 2000  # whose beginnings are looked at
 NAMED = 3  # files that are called by their names where there are no more of a kind
 
 
@@ -42,6 +46,7 @@ class Kinds:
     lines: tuple[tuple[str, ...], ...]
     documents: tuple[str, ...]
     sounds: tuple[str, ...]
+    recorded: tuple[str, ...]
     passed_over: tuple[str, ...] = ()
 
     @classmethod
@@ -53,14 +58,15 @@ class Kinds:
 
         documents = tuple(name for name in ending(*DOCUMENTS) if len(names) == 1 or PurePosixPath(name).stem.lower() not in NOTES)
         lines = tuple(ending(suffix) for suffix in LINES)
-        known = {*pictures(names), *ending(*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *SOUNDS, *UNREAD)}
+        known = {*pictures(names), *ending(*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *SOUNDS, *UNREAD_SOUNDS, *UNREAD, *EDF, *OF_MNE)}
         shown = tuple(name for name in names if (name in known and pictures([name])) or (name not in known and looks_like_a_picture(root / name)))
-        return cls(tuple(names), shown, ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS), tuple(passed_over))
+        kept = (ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS), ending(*EDF, *OF_MNE))
+        return cls(tuple(names), shown, *kept, tuple(passed_over))
 
     @property
     def usable(self) -> int:
         """How many files can be read."""
-        return sum(map(len, (self.pictures, self.tables, self.arrays, *self.lines, self.documents)))
+        return sum(map(len, (self.pictures, self.tables, self.arrays, *self.lines, self.documents, self.sounds, self.recorded)))
 
     def table(self, root: Path) -> Columns | None:
         """The table that these files hold: parquet, delimited files, or lines of text; None where there is none."""
@@ -84,19 +90,38 @@ class Kinds:
                 return ()
         return self.arrays if len(bands) == 1 and 0 not in bands else ()
 
-    def check_sounds(self, root: Path) -> None:
-        """Raises UserError where the folder is one of sounds."""
-        if self.sounds and len(self.sounds) >= self.usable:
-            first = next((files[0] for files in (self.pictures, self.tables, self.arrays, *self.lines, self.documents) if files), None)
-            hint = None if first is None else f"give what lies beside them by itself, such as {root / first}"
-            raise UserError(f"{counted(self.sounds, 'sound')}; Leaven does not read sound yet", where=root, hint=hint)
+    @property
+    def are_sounds(self) -> bool:
+        """Whether these are sounds, perhaps with texts of the same names, and tables, beside them."""
+        stems = {stem(name) for name in self.sounds}
+        texts = [name for name in self.documents if stem(name) not in stems]
+        others = (texts, self.pictures, self.tables, self.arrays, self.recorded, *self.lines)
+        return bool(self.sounds) and len(self.sounds) >= max(map(len, others))
+
+    def signals(self, root: Path, layout: str, rated: bool, columns: bool) -> tuple[tuple[str, ...], str | None]:
+        """The files of signals, and how arrays among them are laid out (None: they are no arrays); none where other files are more numerous.
+
+        rated: whether the user gave a rate, so that arrays are signals. columns: whether the user named columns, so that tables are tables.
+        """
+        arrays = self.arrays if rated else tuple(name for name in self.arrays if says_its_rate(root / name))
+        arrays = arrays if 2 * len(arrays) > len(self.arrays) else ()
+        tables = () if columns else next((lines for lines in self.lines if lines and lines[0].lower().endswith(OVER_TIME)), ())
+        tables = tuple(name for name in tables if is_time_table(root / name)) if len(tables) <= MOST_TABLES else tables
+        most = max((self.recorded, arrays, tables), key=len)
+        others = (self.pictures, self.tables, *(tuple(name for name in lines if name not in tables) for lines in self.lines))
+        if not most or len(most) < max(map(len, others)):
+            return (), None
+        return most, layout if most is arrays else None
 
     def nothing_usable(self, root: Path) -> UserError:
+        if any(name.lower().endswith(UNREAD_SOUNDS) for name in self.names):
+            hint = f"found {kinds(list(self.names))}; convert them, as with `ffmpeg -i in.m4a out.wav` for each"
+            return UserError("these sounds are in formats that Leaven does not read", where=root, hint=hint)
         if any(name.lower().endswith(UNREAD) for name in self.names):
             hint = f"found {kinds(list(self.names))}; save them as TIFF, PNG or .npy"
             return UserError("these are in formats that Leaven does not read", where=root, hint=hint)
-        readable = "pictures, .parquet, .csv, .tsv, .jsonl, .txt, .npy, .npz and MNIST-like idx files can be read"
-        return UserError("no pictures, tables or texts here", where=root, hint=f"found {kinds(list(self.names))}; {readable}")
+        readable = "pictures, sounds, .edf, .parquet, .csv, .tsv, .jsonl, .txt, .npy, .npz and MNIST-like idx files can be read"
+        return UserError("no pictures, sounds, tables or texts here", where=root, hint=f"found {kinds(list(self.names))}; {readable}")
 
     def unused(self, used: Collection[str]) -> list[str]:
         """What lies beside the files in use, an entry for each kind."""
@@ -109,6 +134,10 @@ class Kinds:
             "picture": self.pictures,
             "table": (*self.tables, *(name for files in self.lines for name in files)),
             "array file": self.arrays,
+            "recording": self.recorded,
+            "sound in a format that Leaven does not read, but ffmpeg converts": tuple(
+                name for name in self.names if name.lower().endswith(UNREAD_SOUNDS)
+            ),
             "picture in a format that Leaven does not read": tuple(name for name in self.names if name.lower().endswith(UNREAD)),
             "other file": self.names,
         }

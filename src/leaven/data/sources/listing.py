@@ -23,8 +23,8 @@ from leaven.modalities.picture_files import Source
 class Listing(ABC):
     """Samples in a fixed order: pictures, which are read when they are needed, or texts or numbers.
 
-    root: where they lie, for messages. names: one per sample. kind: "pictures", "text" or "numbers". faults: row -> why it cannot be used, as far as
-    that is known before the samples are read. notes: what is unusual about how they are read.
+    root: where they lie, for messages. names: one per sample. kind: "pictures", "text", "numbers", "sounds" or "signals". faults: row -> why it
+    cannot be used, as far as that is known before the samples are read. notes: what is unusual about how they are read.
     """
 
     root: Path | str
@@ -45,6 +45,22 @@ class Listing(ABC):
         """(N,) int64: which samples belong together (one patient, one video), -1 = none."""
         return Labels.none(len(self.names)).ids
 
+    def files_of_samples(self) -> Sequence[str]:
+        """The file in which each sample is."""
+        return self.names
+
+    def column_of(self, name: str) -> list[Any] | None:
+        """A column that says something of each sample; None where there is none."""
+        return None
+
+    def about(self, name: str) -> list[Any] | None:
+        """What is known of each sample by this name: in a column, by the folders, or the file itself."""
+        return list(self.files_of_samples()) if name in ("file", "recording") else self.column_of(name)
+
+    def known_names(self) -> list[str]:
+        """The names that `about` takes."""
+        return ["file"]
+
     def contents(self) -> list[Any]:
         """All texts or numbers, in order."""
         raise NotImplementedError
@@ -53,8 +69,8 @@ class Listing(ABC):
         """A text that changes with the pictures."""
         raise NotImplementedError
 
-    def sources(self, rows: Sequence[int]) -> list[Source]:
-        """The pictures of these rows."""
+    def sources(self, rows: Sequence[int]) -> list[Any]:
+        """The pictures or recordings of these rows: files, or what they hold."""
         raise NotImplementedError
 
     def chunks(self, size: int) -> Iterator[list[Source]]:

@@ -182,4 +182,4 @@ def gaussian(samples: Value, count: int, draw: Draw) -> Value:
         return (flat.mean(0) + weights @ (flat - flat.mean(0))).unflatten(1, numbers.shape[1:])
 
     modality = modality_of(samples)
-    return modality.of_numbers(mixed(modality.numbers(samples)), whole=True)
+    return modality.of_numbers(mixed(modality.numbers(samples)), modality.spec(samples, torch.arange(1)), whole=True)

@@ -39,6 +39,6 @@ class DeepAutoencoderPca(Claim):
 
     def measure_run(self, run, samples, seed):
         method, (_, test) = trained_method(run), train_and_test(samples)
-        pairs = reconstructed(method, test, method.encoder.input.shape)
+        pairs = reconstructed(method, test, method.encoder.input)
         before, after = map(torch.cat, zip(*([modality_of(part).compared(part) for part in pair] for pair in pairs), strict=True))
         return {ERROR: (before - after).square().mean().item()}

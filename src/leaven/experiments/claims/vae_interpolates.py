@@ -40,7 +40,7 @@ class VaeInterpolates(Claim):
         for arm in (VAE, PLAIN):
             method = trained_method(runs[arm])
             with torch.no_grad():
-                codes = method.encoder(fitted(test, method.encoder.input.shape))
+                codes = method.encoder(fitted(test, method.encoder.input))
                 halfway = (codes[:half] + codes[-half:]) / 2
                 noise = Draw(seed, "codes").normal(len(test), codes.shape[1])
                 spread = torch.linalg.cholesky(codes.T.cov() + 1e-6 * torch.eye(codes.shape[1]))

@@ -81,7 +81,7 @@ class Distillation(Method):
         teacher = self._teacher[0].to(self.heads["features"].weight)
         if teacher.tokenizer is not None and (own := self.encoder.tokenizer) is not None and own.digest() != teacher.tokenizer.digest():
             view = teacher.modality.untokenized(view, own)
-        return read(teacher, fitted(view, teacher.input.shape))
+        return read(teacher, fitted(view, teacher.input))
 
     def loss(self, outputs):
         return {part: self.weights[part] * self.distance(prediction, outputs.targets[part]) for part, prediction in outputs.predictions.items()}

@@ -66,7 +66,7 @@ class DeepAutoencoder(Reconstruction):
             downs[-1].bias.sub_(shift).div_(scale)
 
     def numbers(self, x):
-        return self.encoder.values(fitted(x, self.encoder.input.shape))
+        return self.encoder.values(fitted(x, self.encoder.input))
 
     def views(self, batch, draw):
         if self.unrolled:

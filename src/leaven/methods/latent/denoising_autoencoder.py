@@ -34,7 +34,7 @@ class DenoisingAutoencoder(Autoencoder):
     def corrupted(self, x, draw):
         modality = self.encoder.modality
         if modality.bounded or not modality.continuous:
-            return modality.of_numbers(corrupted(modality.numbers(x), self.noise, self.amount, draw))
+            return modality.of_numbers(corrupted(modality.numbers(x), self.noise, self.amount, draw), self.encoder.input)
         standardized = corrupted(self.encoder.normalize(x), self.noise, self.amount, draw, low=-2.0, high=2.0)
         return modality.of_standardized(standardized, self.encoder.input, self.encoder.scale, self.encoder.shift)
 

@@ -66,7 +66,7 @@ class Colorization(Method):
 
     def prepare(self, encode):
         """Measure how often each colour occurs, and weight each by that (eq. 4)."""
-        prior = encode(lambda batch: self.histogram(fitted(batch["x"], self.encoder.input.shape))).mean(dim=0)
+        prior = encode(lambda batch: self.histogram(fitted(batch["x"], self.encoder.input))).mean(dim=0)
         _, one_color = self.soft_encode(torch.zeros_like(self.soft_encode.bins[:1]))
         if prior.max() > 0.999 * one_color.max():
             raise UserError("these pictures have no colours to learn from")

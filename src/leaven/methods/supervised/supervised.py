@@ -87,7 +87,7 @@ class Supervised(Method):
         return math.log(self.classifier.out_features)
 
     def features(self, value):
-        return self.encoder(fitted(value, self.encoder.input.shape))
+        return self.encoder(fitted(value, self.encoder.input))
 
     def classify(self, value):
         return self.classifier(self.features(value)) / self.temperature
