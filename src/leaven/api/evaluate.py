@@ -7,9 +7,10 @@ from functools import partial
 from typing import Annotated
 
 from leaven.api import options
-from leaven.api.open import beside_of, needs_of
+from leaven.api.open import beside_of, needs_of, reading_of
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
+from leaven.data.labels import LabelReading
 from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.protocol import Trial
 from leaven.evaluation.scorecard import Scorecard
@@ -46,13 +47,16 @@ def evaluate(
     """Say what a run is worth, by scores of its features, its pairs, its classifier or its samples, beside their floors.
 
     It writes scorecard.json and report.html into the run's folder. Without `protocols`: sts or pairs for pairs without classes, pairs for a run that
-    keeps several encoders, classifier for a run that learned classes, else knn, linear and few-label. No label that the run has learned from is
+    keeps several encoders, classifier for a run that learned classes, tagger for one that learned tags, tags for samples with tags, else knn, linear
+    and few-label. No label that the run has learned from is
     tested on. Raises UserError where the run or the data does not offer what a protocol needs.
     """
     run = Run.open(run)
     encoders = load_encoders(run, role)
     needs = needs_of(encoders.values())
     opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, progress=partial(progress, "decoded"))
+    reading, settings = reading_of(settings, LabelReading)
+    needs["reading"] |= reading
     samples = opened(**needs)
     models = beside_of(beside, samples, opened, next(iter(encoders.values())).input.modality)
     method = run.config["asked"]["method"]["name"]
@@ -61,7 +65,6 @@ def evaluate(
         samples, encoders, method, run, role, seconds(budget), seed, choose_device(device), known_floors or {},
         kind is not None and kind.family == "latent", models, say, partial(progress, "encoded"),
     )  # fmt: skip
-    settings = dict(settings or {})
     if labels_per_class is not None and (protocols is None or "few-label" in protocols):
         settings["few-label.counts"] = labels_per_class
     settings |= {name: value for name, value in (("samples.judge", judge), ("samples.count", count)) if value is not None}

@@ -25,7 +25,7 @@ from leaven.report.page import write_report
 from leaven.run import Run
 from leaven.stored import read_json
 from leaven.training.trained import data_role, trained_method
-from leaven.vectors import class_of
+from leaven.vectors import label_of
 from leaven.views import Views
 
 SHOWN, MAPPED, SEARCHED = 8, 1000, 5000
@@ -147,10 +147,10 @@ def held_out(data: DataSet) -> tuple[Tensor, Tensor] | None:
 
 
 def line_of(data: DataSet, role: str, row: int) -> dict[str, str | None]:
-    """A sample as a line of text, and its class."""
+    """A sample as a line of text, and its class or tags."""
     value = data.rows[role][torch.tensor([row])]
     (line,) = modality_of(value).lines(value) or [""]
-    return {"text": line, "label": class_of(data, row)}
+    return {"text": line, "label": label_of(data, row)}
 
 
 def seen_views(run: Run, data: DataSet, count: int) -> dict[str, Any] | None:
