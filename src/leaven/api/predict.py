@@ -44,12 +44,9 @@ def predict(
     blocks = probabilities(classifier, opened.samples, torch.arange(len(samples)), device=choose_device(device))
     likely = torch.cat(list(counted(blocks, len(samples), progress, "predicted")))
     files = tuple(file or str(row) for row, file in enumerate(samples.files))
-    tags = opened.run.config["asked"]["data"]["spec"].get("tag_names")
-    predictions = (
-        TagPredictions(files, classes, likely.numpy(), float(classifier.get_buffer("threshold")))
-        if tags
-        else Predictions(files, classes, likely.numpy())
-    )
+    predictions = Predictions(files, classes, likely.numpy())
+    if opened.run.config["asked"]["data"]["spec"].get("tag_names"):
+        predictions = TagPredictions(files, classes, likely.numpy(), float(classifier.get_buffer("threshold")))
     predictions = predictions.uncertain_first() if uncertain_first else predictions
     if samples.spec.labeled:
         say(f"{samples.spec.labeled:,} of these {len(samples):,} samples have a label already; theirs is predicted as well")

@@ -61,8 +61,8 @@ def about_labels(labels: Contents) -> Iterator[str]:
     counts = {name: count for name, count in labels["counts"].items() if count}
     if labels["tags"]:
         if rare := sorted((name for name in counts if counts[name] < RARE), key=counts.__getitem__):
-            such = f"{rare[0]} ({counts[rare[0]]})"
-            yield f"{several(len(rare), 'tag')} of fewer than {RARE} samples, such as {such}: their scores are rough; --set fewest={RARE} leaves them out"
+            such = f"such as {rare[0]} ({counts[rare[0]]})"
+            yield f"{several(len(rare), 'tag')} of fewer than {RARE} samples, {such}: their scores are rough; --set fewest={RARE} leaves them out"
         if missing := labels["not_trained"]:
             yield f"{several(len(missing), 'tag')} to test that nothing is trained on, such as {missing[0]}"
         return
