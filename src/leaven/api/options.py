@@ -81,7 +81,9 @@ OwnMethod = Annotated[
 ]
 Role = Annotated[str | None, Option("Which of the run's encoders, where it has several.")]
 Columns = Annotated[Mapping[str, str] | None, Option("Which column plays which role: role=column,...", read=columns_of)]
-Labels = Annotated[Any, Option("Where labels are: a column, a FILE.csv (file,label) or `folder` (`innermost`, `outermost` of several levels).")]
+Labels = Annotated[
+    Any, Option("Where labels are: a column (or first:second of 0 and 1), FILE.csv (file,label), or `folder` (`innermost`, `outermost`).")
+]
 Root = Annotated[Path | str | None, Option("The folder of named data sets.", flags=("--data-root",), environment="LEAVEN_DATA")]
 Size = Annotated[int | None, Option("Side of training pictures in pixels.", least=1, most=10_000)]
 RewriterName = Annotated["Path | str | Rewriter", Option("A file of synonyms, or file.py:function, which takes a list of texts and returns as many.")]
@@ -109,7 +111,8 @@ Batch = Annotated[int | None, Option("Samples per step, over all devices and mic
 Settings = Annotated[
     Mapping[str, Any] | None,
     Option(
-        "A hyper-parameter: name=value; views., recipe. and encoder. reach into parts; pages, background and range say how pictures are read.",
+        "A hyper-parameter: name=value; views., recipe. and encoder. reach into parts; pages, background and range say how pictures are read, and "
+        "labels and fewest how labels are.",
         flags=("--set",),
         many=True,
         read=assignments,
@@ -137,7 +140,9 @@ Protocols = Annotated[
         names="protocols",
     ),
 ]
-FrozenProtocols = Annotated[Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class."]
+FrozenProtocols = Annotated[
+    Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class (default: knn and linear, or tags)."
+]
 Judge = Annotated["Path | str | Run | None", Option("The same as --set samples.judge=...")]
 KnownFloors = Annotated[Mapping[str, Any] | None, "Floors of another scorecard of the same encoder, data and seed; they are not measured again."]
 Beside = Annotated[
@@ -149,7 +154,12 @@ Beside = Annotated[
 ]
 ProtocolSettings = Annotated[
     Mapping[str, Any] | None,
-    Option("An option of a protocol (`leaven protocols`): few-label.counts=1,2,5. May be repeated.", flags=("--set",), many=True, read=assignments),
+    Option(
+        "An option of a protocol (`leaven protocols`): few-label.counts=1,2,5; or how labels are read: labels=tags. May be repeated.",
+        flags=("--set",),
+        many=True,
+        read=assignments,
+    ),
 ]
 
 # --- what is written ---

@@ -44,11 +44,13 @@ def fitting(protocols: Sequence[Protocol], data: DataSet) -> tuple[list[Protocol
     fit = [protocol for protocol in protocols if protocol not in unfit]
     if unfit and not fit and tags:
         hint = "score tags with --protocol tags or retrieval, or read each list of tags as a class with --set labels=classes"
-        raise UserError(f"{listed(unfit)} needs one class per sample, and these samples have tags", where=data.name, hint=hint)
+        raise UserError(f"one class per sample is needed ({listed(unfit)}), and these samples have tags", where=data.name, hint=hint)
     if unfit and not fit and data.spec.classes > 1:
-        raise UserError(f"{listed(unfit)} needs tags, and these samples have classes", where=data.name, hint="read them with --set labels=tags")
-    kinds = ("one class per sample", "tags") if tags else ("tags", "classes")
-    return fit, [f"Left out: {listed(unfit)}, which needs {kinds[0]}; these samples have {kinds[1]}."] if unfit else []
+        raise UserError(
+            f"tags are needed ({listed(unfit)}), and these samples have classes", where=data.name, hint="read them with --set labels=tags"
+        )
+    why = "these samples have tags, not one class each" if tags else "these samples have one class each, not tags"
+    return fit, [f"Left out, since {why}: {listed(unfit)}."] if unfit else []
 
 
 def listed(protocols: Sequence[Protocol]) -> str:

@@ -90,10 +90,19 @@ class FrozenProtocol(Protocol):
         return evaluate_frozen([self], trial)
 
 
+def check_labels(data: DataSet) -> None:
+    """Raises UserError unless samples have tags, or classes of which there are two at least."""
+    if data.spec.classes < 2 and not data.spec.tag_names:
+        hint = "say where they are with --labels COLUMN, FILE.csv or folder"
+        raise UserError("scores need labels of two classes or more", where=data.name, hint=hint)
+
+
 def features_by(data: DataSet, train: Tensor, test: Tensor, seed: int) -> Callable[[Callable[[Tensor], Tensor]], Features]:
     """What gives the features of an arm, with their labels, from what gives those of some rows."""
     labels = data.rows.named.main
     groups, test_groups = (group if (group >= 0).any() else None for group in (data.rows.group[train], data.rows.group[test]))
+    if groups is not None and test_groups is not None and torch.isin(test_groups[test_groups >= 0], groups).any():
+        groups = None  # the test samples are of these groups too, so a probe may be tuned on samples of groups that it has seen
 
     def features(features_of: Callable[[Tensor], Tensor]) -> Features:
         return Features(features_of(train), labels[train], features_of(test), labels[test], groups, seed, test_groups, data.spec.names)
@@ -117,9 +126,7 @@ def scorer(
 def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result:
     """The scores of several protocols, beside their floors. UserError without labels on both sides."""
     data, encoder, seed = trial.data, trial.encoder, trial.seed
-    if data.spec.classes < 2 and not data.spec.tag_names:
-        hint = "say where they are with --labels COLUMN, FILE.csv or folder"
-        raise UserError("scores need labels of two classes or more", where=data.name, hint=hint)
+    check_labels(data)
     value = trial.value
     train, test, part, note = data.held_out()
     test = test[~isin(trial.hashes[test], trial.learned)]

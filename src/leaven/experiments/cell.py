@@ -58,7 +58,8 @@ class Source:
 
     def open(self, **options: Any) -> DataSet:
         """options: further arguments of `open_data`."""
-        opened = open_data(self.data, root=self.root, labels=self.labels, columns=self.columns, **{"reading": self.reading, **options})
+        reading = {**(self.reading or {}), **options.pop("reading", {})}
+        opened = open_data(self.data, root=self.root, labels=self.labels, columns=self.columns, reading=reading, **options)
         return opened if self.rows is None else opened.subset(self.rows)
 
 

@@ -43,7 +43,7 @@ def about_copies(contents: Contents) -> Iterator[str]:
         yield f"{share(extra, usable)} of the samples repeat others: they weigh more in training, and contrast pushes copies apart"
     if contradicting := [copies for copies in sets if "labels" in copies]:
         files = list(zip(contradicting[0]["files"], contradicting[0]["labels"], strict=True))[:3]
-        example = ", ".join(f"{file}: {label}" for file, label in files)
+        example = ", ".join(f"{file}: {label or 'none'}" for file, label in files)
         yield f"copies with different labels ({len(contradicting):,} in all), such as {example}"
 
 

@@ -83,7 +83,7 @@ def features_of(encoder: Encoder, data: DataSet, role: str, device: str) -> dict
     features, searched = encode(encoder, value, test, device=device), encode(encoder, value, train, device=device)
     labels = data.rows.label if data.spec.classes else None
     shown: dict[str, Any] = {
-        "role": role if len(data.rows.roles) > 1 else "",
+        "role": role if len(data.rows.inputs) > 1 else "",
         "embedding": {"features": features, "labels": None if labels is None else labels[test], "classes": classes},
     }
     queries = spread(torch.arange(len(test)), SHOWN)
