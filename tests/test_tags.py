@@ -245,10 +245,10 @@ def test_tags_have_a_cross_entropy_of_their_own():
 
     target, logits = TagTarget(Spec()), torch.tensor([[0.0, 2.0], [-1.0, 0.0]])
     has = torch.tensor([[1, 0], [0, 1]])
-    by_hand = torch.tensor([[2.0, 2.0 + np.log1p(np.exp(-2.0)) / np.log(2)], [np.log1p(np.exp(-1.0)) / np.log(2), 2.0]])
     by_hand = torch.tensor([[np.log(2), np.log1p(np.exp(2.0))], [np.log1p(np.exp(-1.0)), np.log(2)]])
     assert torch.allclose(target.nats(logits, has, torch.ones(2)), by_hand.mean(1).float())
     assert torch.allclose(target.nats(logits, has, torch.tensor([3.0, 1.0]))[0], ((3 * by_hand[0, 0] + by_hand[0, 1]) / 2).float())
+    assert target.chance(has, torch.tensor([3.0, 1.0])) == pytest.approx(np.log(2) * (2 + 1) / 2)
     assert target.balanced(torch.tensor([[1, 0], [1, 0], [1, 0], [0, 1]])).tolist() == pytest.approx([1 / 3, 3])
     assert target.alike(torch.tensor([[1, 1], [1, 0], [0, 0]])).tolist() == [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 0]]
 
@@ -265,9 +265,9 @@ def tagger(comments, tmp_path_factory):
 def test_a_run_is_scored_by_tags_beside_its_floors(tagger, comments):
     card = leaven.evaluate(tagger[0], comments, labels="topics", columns=COLUMNS, report=False, budget="20s")
     score = card.scores["tags"]
-    assert list(card.scores) == ["tags"] and {"input", "untrained", "majority", "labels-only"} <= set(card.floors)
-    assert score["map"] > card.floors["majority"]["tags"]["map"] and score["interval"][0] < score["map"] < score["interval"][1]
-    assert set(score["gains"]) >= {"input", "untrained", "majority"} and json.loads(json.dumps(card.to_dict()))["scores"]
+    assert list(card.scores) == ["tags"] and {"input", "untrained", "prevalence", "labels-only"} <= set(card.floors)
+    assert score["map"] > card.floors["prevalence"]["tags"]["map"] and score["interval"][0] < score["map"] < score["interval"][1]
+    assert set(score["gains"]) >= {"input", "untrained", "prevalence"} and json.loads(json.dumps(card.to_dict()))["scores"]
     assert "not one class each: knn, linear, few-label" in card.notes[0] and "F1, macro" in card.text()
     assert "mean average precision over 3 tags" in card.sentence()
     both = leaven.evaluate(tagger[0], comments, labels="topics", columns=COLUMNS, protocols=["retrieval", "knn"], report=False)
@@ -329,6 +329,11 @@ def test_inspect_shows_tags_and_names_rare_ones(comments, command):
     labels = inspection.labels
     assert labels["tags"] == 3 and set(labels["counts"]) == {"rude", "loud", "long"} and labels["untagged"] > 0
     assert "3 tags, 240 labeled" in inspection.text() and "per sample" in inspection.text()
+    without = leaven.inspect(comments, columns=COLUMNS, steps=1, batch=8, settings={"encoder.width": 4})
+    assert without.labels["columns"] == ["rude:loud:long", "topics"] and "--labels rude:loud:long or --labels topics" in without.text()
+    tags = [["common"] * (row % 2) + ["rare"] * (row < 3) for row in range(60)]
+    rare = leaven.inspect((np.random.default_rng(0).normal(size=(60, 4)), tags), steps=1, batch=8, settings={"encoder.width": 4})
+    assert any("1 tag of fewer than 20 samples, such as rare (3)" in caution and "fewest=20" in caution for caution in rare.advice["cautions"])
 
 
 def test_the_next_command_names_the_columns_of_labels(comments, tmp_path, command):

@@ -22,6 +22,7 @@ from leaven.training.tokenization import tokenized
 
 UNTRAINED = FloorName("untrained", "untrained encoder", "the untrained encoder")
 MAJORITY = FloorName("majority", "commonest class", "always naming the commonest class")
+PREVALENCE = FloorName("prevalence", "how common tags are", "how common each tag is")
 LABELS_ONLY = FloorName("labels-only", "labels only", "your labels alone")
 
 

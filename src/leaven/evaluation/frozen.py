@@ -58,6 +58,8 @@ class FrozenProtocol(Protocol):
 
     needs = "labels of two classes or more"
     floors: ClassVar[tuple[FloorName, ...]] = (INPUT, UNTRAINED)
+    constant: ClassVar[FloorName] = MAJORITY
+    """What the floor is called that says the same of every sample."""
     headline = "accuracy"
     frozen = True
     of_classes: ClassVar[bool] = True
@@ -152,10 +154,11 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     if UNTRAINED.name not in floors:
         trial.say("scoring the untrained encoder")
         floors[UNTRAINED.name] = encoded(untrained(encoder, seed, value, train))
-    if MAJORITY.name not in floors:
-        known = known_by(lambda rows: torch.empty(len(rows), 0))
-        if majorities := {protocol.name: score for protocol in protocols if (score := protocol.majority(known)) is not None}:
-            floors[MAJORITY.name] = majorities
+    known = known_by(lambda rows: torch.empty(len(rows), 0))
+    for name in dict.fromkeys(protocol.constant.name for protocol in protocols if protocol.constant.name not in floors):
+        majorities = {protocol.name: protocol.majority(known) for protocol in protocols if protocol.constant.name == name}
+        if said := {protocol: score for protocol, score in majorities.items() if score is not None}:
+            floors[name] = said
     if trial.linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
         trial.say("scoring a linear code of the input")
         name, code = encoder.modality.linear_code(value, train, encoder.dim, seed)

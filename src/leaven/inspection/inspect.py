@@ -1,13 +1,16 @@
 """Look at a data set from all sides: what is in it, what stands in it twice, what to do with it and how long that takes."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from leaven.console import Say, quiet
 from leaven.data import DataSet
+from leaven.data.open import label_columns
 from leaven.inspection.advice import LEAST, advise, choose_method
 from leaven.inspection.cautions import cautions, several
 from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, with_flip_off
@@ -57,7 +60,7 @@ def inspect_data(
         "formats": formats,
         "sizes": sizes,
         "channels": channels_of(data),
-        "labels": labels_of(data),
+        "labels": labels_of(data) | {"columns": columns_of_labels(data, given)},
         "groups": groups_of(data),
         "duplicates": [copies.to_dict(data) for copies in exact_copies(data)],
         "near_duplicates": None if near is None else [copies.to_dict(data) for copies in near.sets],
@@ -99,6 +102,13 @@ def labels_of(data: DataSet) -> dict[str, Any]:
         "not_trained": [name for name, own, all_ in zip(spec.names, trained, counts, strict=True) if all_ and not own] if trained.any() else [],
         **tagged,
     }
+
+
+def columns_of_labels(data: DataSet, given: Mapping[str, Any]) -> list[str]:
+    """The columns of a table without labels that may hold some."""
+    if data.spec.names or not data.columns or not isinstance(given["data"], str | os.PathLike):
+        return []
+    return label_columns(Path(given["data"]).expanduser(), (given.get("columns") or {}).values())
 
 
 def groups_of(data: DataSet) -> dict[str, int]:

@@ -121,7 +121,8 @@ def channels_line(specs: dict[str, Any]) -> str:
 def labels_line(labels: dict[str, Any]) -> str:
     counts = {name: count for name, count in labels["counts"].items() if count}
     if not counts:
-        return "none"
+        named = " or ".join(f"--labels {column}" for column in labels["columns"][:NAMED])
+        return f"none asked for; columns that may hold some: {named}" if named else "none"
     labeled = f"{labels['labeled']:,} labeled"
     least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     if labels["tags"]:

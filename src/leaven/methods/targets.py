@@ -29,8 +29,8 @@ class ClassTarget:
         """(B,) cross-entropy. weights: of the names. smoothing: share of each target that is spread over all."""
         return weights[target] * F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
 
-    def chance(self) -> float:
-        """The same of a model that knows nothing."""
+    def chance(self, target: Tensor, weights: Tensor) -> float:
+        """The mean of the same over samples, of a model that knows nothing."""
         return math.log(self.names)
 
     def balanced(self, target: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ class TagTarget(ClassTarget):
         wanted = target.to(logits) * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights, reduction="none").mean(1)
 
-    def chance(self) -> float:
-        return math.log(2)
+    def chance(self, target: Tensor, weights: Tensor) -> float:
+        return self.nats(torch.zeros_like(target, dtype=weights.dtype), target, weights).mean().item()
 
     def balanced(self, target: Tensor) -> Tensor:
         """Weights of the samples that have a tag, by which they count as much as all others."""

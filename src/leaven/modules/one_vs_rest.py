@@ -38,16 +38,19 @@ def probe_tags(
     *,
     groups: Int64[Tensor, " n"] | None = None,
     balanced: bool = False,
+    one_scale: bool = False,
     seed: int = 0,
 ) -> TagProbe:
-    """A probe on features standardised by the training samples, all of which have labels.
+    """A probe on features standardised by the training samples, all of which have labels. one_scale: features are divided by their root mean
+    variance, and not each by its own deviation, which makes small weights of the features themselves.
 
     The L2 strength is the one of `L2_GRID` with the lowest cross-entropy on held-out samples, and the threshold the one with the highest micro F1
     there: a fifth of every stratum, or whole groups; of few samples each fifth in turn. balanced: samples that have a tag, and those that have not,
     count alike.
     """
-    scale, center = torch.std_mean(features.float(), dim=0, correction=0)
-    scale = torch.where(scale <= 1e-6 * torch.maximum(scale.max(), center.abs()), 1.0, scale)
+    spread, center = torch.std_mean(features.float(), dim=0, correction=0)
+    alone = torch.where(spread <= 1e-6 * torch.maximum(spread.max(), center.abs()), 1.0, spread)
+    scale = spread.square().mean().sqrt().clamp_min(1e-12).expand_as(spread) if one_scale else alone
     x, y = (features.float() - center) / scale, present.float()
     basis = None
     if x.shape[1] > len(x):  # all that a penalised fit can use lies in the span of the samples

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from leaven.errors import UserError
-from leaven.evaluation.floors import LABELS_ONLY, MAJORITY, UNTRAINED, trained_on_labels
+from leaven.evaluation.floors import LABELS_ONLY, PREVALENCE, UNTRAINED, trained_on_labels
 from leaven.evaluation.frozen import LABEL_SOME, Features, FrozenProtocol, features_by
 from leaven.evaluation.protocol import Trial, share_cell
 from leaven.evaluation.sentences import Point
@@ -29,7 +29,8 @@ class TagProbes(FrozenProtocol):
     name = "tags"
     title = "tags (mAP)"
     needs = "tags, of which a sample may have several"
-    floors = (INPUT, UNTRAINED, MAJORITY, LABELS_ONLY)
+    floors = (INPUT, UNTRAINED, PREVALENCE, LABELS_ONLY)
+    constant = PREVALENCE
     headline = "map"
     rank = 4
     of_classes, of_tags = False, True

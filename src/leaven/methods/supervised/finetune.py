@@ -103,7 +103,7 @@ class Finetune(Supervised):
     def fit_tags(self, features, label):
         """Logistic regression of each tag, and the threshold with the best F1 on samples that it was not fitted on."""
         strata = TagsModality().strata(label)
-        probe = probe_tags(features.float().cpu(), label.cpu() > 0, strata.cpu(), balanced=self.class_weights == "balanced")
+        probe = probe_tags(features.float().cpu(), label.cpu() > 0, strata.cpu(), balanced=self.class_weights == "balanced", one_scale=True)
         self.classifier.weight.copy_(probe.weight.T)
         self.classifier.bias.copy_(probe.bias)
         self.threshold.fill_(probe.threshold)

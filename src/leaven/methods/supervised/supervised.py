@@ -88,7 +88,7 @@ class Supervised(Method):
         return {"cross_entropy": (share * weighted(outputs.label) + (1 - share) * weighted(outputs.partner)).mean()}
 
     def chance(self, outputs):
-        return self.target.chance()
+        return self.target.chance(outputs.label, self.weights)
 
     def features(self, value):
         return self.encoder(fitted(value, self.encoder.input.shape))
