@@ -97,6 +97,10 @@ def test_no_label_is_told_apart_from_no_tag():
     assert open_data((x, ["a;b", "b", ";", ""] * 2)).rows.labeled.tolist() == [True, True, True, False] * 2
     assert data.fingerprint != open_data((x, [["a"], ["a", "b"], None, []] * 2)).fingerprint
     assert tags_of(data.subset(torch.arange(1, 4))) == [{"a", "b"}, set(), None] and tags_of(open_data(data.rows))[3] is None
+    one = open_data(data.subset(torch.tensor([0, 4])).rows)
+    assert one.spec.tag_names == ("0", "1") and tags_of(one) == [{"0"}, {"0"}]  # of tags that are given as such no classes are made
+    numbers = open_data((x, [3, 5, -1, 3] * 2), reading={"labels": "tags"})
+    assert numbers.spec.tag_names == ("3", "5") and open_data((x, [3, 5, -1, 3] * 2)).spec.class_names == ("3", "5")
     with pytest.raises(UserError, match="neither 0 nor 1"):
         open_data((x, np.full((8, 2), 3)))
 

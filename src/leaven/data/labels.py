@@ -97,18 +97,20 @@ def read(values: Any, names: Sequence[str] = (), how: LabelReading | None = None
     how = how or LabelReading()
     if isinstance(values, Labels):
         return values
+    if isinstance(values, Tags):
+        return of_matrix(values.main, names, how if how.labels else replace(how, labels="tags"))
     values = values.main if isinstance(values, Value) else values
-    if getattr(values, "ndim", 1) == 2 and values.shape[1] > 1:
-        return of_matrix(values, names, how)
-    if isinstance(values, Tensor) or getattr(getattr(values, "dtype", None), "kind", "O") in "biuf":
-        return number(values, names)
-    cells = list(values)
-    if any(isinstance(cell, list | tuple | set | frozenset) for cell in cells):
-        return of_lists(cells, names, how)
-    texts = [cell.strip() for cell in cells if isinstance(cell, str) and cell.strip()]
-    if texts and (mark := mark_between(texts, how)):
-        return of_lists([mark_split(cell, mark) if isinstance(cell, str) and cell.strip() else None for cell in cells], names, how, texts)
-    return number(values, names)
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    if getattr(array, "ndim", 1) == 2 and array.shape[1] > 1:
+        return of_matrix(array, names, how)
+    if how.labels == "tags" or not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        cells = [None if cell is None or (isinstance(cell, str) and not cell.strip()) else cell for cell in list(array)]
+        texts = [cell.strip() for cell in cells if isinstance(cell, str)]
+        if any(isinstance(cell, list | tuple | set | frozenset) for cell in cells):
+            return of_lists(cells, names, how)
+        if texts and (mark := mark_between(texts, how)):
+            return of_lists([None if cell is None else mark_split(str(cell), mark) for cell in cells], names, how, texts)
+    return single_tags(number(values, names)) if how.labels == "tags" else number(values, names)
 
 
 def number(values: Any, names: Sequence[str] = ()) -> Labels:
@@ -141,11 +143,7 @@ def of_cells(cells: Sequence[Any], names: Sequence[str] = (), how: LabelReading 
     if any(isinstance(cell, Collection) and not isinstance(cell, str) for cell in cells):
         return of_lists(cells, names, how)
     if not any(isinstance(cell, str) for cell in cells):
-        return (
-            of_lists([None if cell is None or cell != cell else [cell] for cell in cells], names, how)
-            if how.labels == "tags"
-            else number(cells, names)
-        )
+        return single_tags(number(cells, names)) if how.labels == "tags" else number(cells, names)
     texts = [None if cell is None or str(cell).strip().lower() in MISSING else str(cell).strip() for cell in cells]
     known = [text for text in texts if text]
     if mark := mark_between(known, how):
@@ -198,7 +196,7 @@ def of_lists(
 ) -> Labels:
     """Tags from a list for each sample; None where it has no label, an empty list where it has no tag. names: those that whole numbers stand for.
     texts: the labels before they were split."""
-    lists = [None if tags is None else [names[tag] if names and isinstance(tag, int) else str(tag).strip() for tag in tags] for tags in lists]
+    lists = [None if tags is None else [names[tag] if names and not isinstance(tag, str) else str(tag).strip() for tag in tags] for tags in lists]
     ordered = tuple(names) or sort_names({tag for tags in lists if tags for tag in tags if tag})
     if not ordered:
         return Labels.none(len(lists))
@@ -212,11 +210,18 @@ def of_lists(
         else:
             present[row, [place[tag] for tag in tags if tag]] = 1
     several = len(set(texts)) if texts else len({tuple(sorted(tags)) for tags in lists if tags})
-    example = next((text for text in texts if len(text) > len(text.strip(TAG_MARKS)) or any(mark in text for mark in TAG_MARKS)), "")
+    example = next((text for text in texts if any(mark in text for mark in TAG_MARKS)), "")
     such = f", such as {example!r}" if example else ""
     return Labels.of_tags(
         present, ordered, (f"labels are lists of {len(ordered):,} tags{such}; --set labels=classes makes each of {several:,} lists a class",)
     )
+
+
+def single_tags(labels: Labels) -> Labels:
+    """Classes as tags, of which each sample has one."""
+    present = (labels.ids[:, None] == torch.arange(len(labels.names))).char()
+    present[labels.ids < 0] = -1
+    return Labels.of_tags(present, labels.names, labels.notes)
 
 
 def of_columns(columns: Mapping[str, Sequence[Any]], how: LabelReading | None = None) -> Labels | None:
