@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, f1_score
 import leaven
 from leaven.data import open_data
 from leaven.errors import UserError
+from leaven.evaluation.classifier import in_terms_of
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.protocols.retrieval import Retrieval
 from leaven.evaluation.protocols.tags import TagProbes
@@ -157,6 +158,7 @@ def test_a_classes_csv_names_codes_only_where_it_fits(tmp_path):
         data = open_data(tmp_path / "pictures")
         assert data.spec.class_names == ("a cat", "a dog") and "n0 is a cat" in " ".join(data.notes) and not data.unused
         assert data.fingerprint == before.fingerprint and data.codes == before.spec.class_names
+        assert in_terms_of(data, ("n1", "n0")).tolist() == (1 - data.labels).tolist()  # of a run that learned the codes, before the file was there
         (place / "classes.csv").write_text("wnid,name\nn0,a cat\nn1,a cat\n")
         assert open_data(tmp_path / "pictures").spec.class_names == ("n0", "n1")
         (place / "classes.csv").write_text("wnid,name\nn0,a cat\n")

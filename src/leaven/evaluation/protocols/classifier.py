@@ -90,11 +90,15 @@ class Classifier(Protocol):
         known = torch.isin(trial.hashes, learned)
         group = data.rows.group
         rows = torch.arange(len(data)) if note else test
-        rows = rows[labeled[rows] & ~known[rows] & ~torch.isin(group[rows], group[known & (group >= 0)])]
+        rows = rows[labeled[rows] & ~known[rows]]
+        apart, notes = rows[~torch.isin(group[rows], group[known & (group >= 0)])], list[str]()
+        if not note and len(rows) and not len(apart):
+            notes.append("All test samples are of groups that it has learned from, which may flatter it.")
+        else:
+            rows = apart
         if not len(rows):
             hint = "label some more samples, or fine-tune without --all-labels"
             raise UserError("there is no label to test on that this classifier has not learned from", where=data.name, hint=hint)
-        notes = []
         if note:
             part = "labels that it has not learned from"
             notes.append(
