@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from leaven.api import options
-from leaven.api.open import beside_of, needs_of, split_of
+from leaven.api.open import beside_of, needs_of, reading_of
 from leaven.console import Progress, Say, begun, deadline, quiet, seconds
 from leaven.data import open_data
 from leaven.evaluation.evaluate import evaluate_protocols
@@ -50,16 +50,17 @@ def evaluate(
     """Say what a run is worth, by scores of its features, its pairs, its classifier or its samples, beside their floors.
 
     It writes scorecard.json and report.html into the run's folder. Without `protocols`: sts or pairs for pairs without classes, pairs for a run that
-    keeps several encoders, classifier for a run that learned classes, else knn, linear and few-label. No label that the run has learned from is
+    keeps several encoders, classifier for a run that learned classes, tagger for one that learned tags, tags for samples with tags, else knn, linear
+    and few-label. No label that the run has learned from is
     tested on. Raises UserError where the run or the data does not offer what a protocol needs.
     """
     begun_at = begun()
     run = Run.open(run)
     encoders = load_encoders(run, role)
-    split, settings = split_of(settings)
+    reading, settings = reading_of(settings, samples=False)
     needs = needs_of(encoders.values())
     opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"))
-    samples = opened(**{**needs, "reading": {**needs["reading"], **split}})
+    samples = opened(**{**needs, "reading": {**needs["reading"], **reading}})
     models = beside_of(beside, samples, opened, next(iter(encoders.values())).input.modality)
     method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)

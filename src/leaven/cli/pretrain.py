@@ -46,15 +46,21 @@ def verdict_lines(result: dict[str, Any]) -> list[str]:
 
 def what_next(run: Any, asked: dict[str, Any], options: Any) -> str:
     """The command that suits the data: `evaluate` where it has labels or pairs, else how to give labels, or what needs none."""
-    from leaven.data.open import class_columns
+    from leaven.data.open import label_columns
 
     source = f"{run.path} {source_of(options)}"
-    evaluate = f"leaven evaluate {source}" + (f" --labels {options.labels}" if options.labels else "")
-    if options.labels or asked["data"]["spec"]["classes"] > 1 or len(asked["data"]["spec"]["roles"]) > 1:
+    evaluate, spec = f"leaven evaluate {source}{labels_of(options)}", asked["data"]["spec"]
+    if options.labels or spec["classes"] > 1 or spec.get("tag_names") or len(spec["roles"]) > 1:
         return evaluate
-    if columns := class_columns(Path(options.data), (options.columns or {}).values()):
+    if columns := label_columns(Path(options.data), (options.columns or {}).values()):
         return " or ".join(f"{evaluate} --labels {column}" for column in columns[:2])
     return f"{evaluate} --labels FILE.csv (file,label of some), or leaven embed {source} --out vectors.npy"
+
+
+def labels_of(options: Any) -> str:
+    """Where the labels of a command are, and how they are read, as another command takes it."""
+    reading = " ".join(f"--set {name}={value}" for name, value in (options.settings or {}).items() if name in ("labels", "fewest"))
+    return (f" --labels {options.labels}" if options.labels else "") + (f" {reading}" if reading else "")
 
 
 def source_of(options: Any) -> str:

@@ -1,13 +1,16 @@
 """Look at a data set from all sides: what is in it, what stands in it twice, what to do with it and how long that takes."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from leaven.console import Say, quiet
 from leaven.data import DataSet
+from leaven.data.open import label_columns
 from leaven.inspection.advice import LEAST, advise, choose_method
 from leaven.inspection.cautions import cautions, order_line, several
 from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, with_flip_off
@@ -57,7 +60,7 @@ def inspect_data(
         "formats": formats,
         "sizes": sizes,
         "channels": channels_of(data),
-        "labels": labels_of(data),
+        "labels": labels_of(data) | {"columns": columns_of_labels(data, given)},
         "groups": groups_of(data),
         "order": order_of(data),
         "duplicates": [copies.to_dict(data) for copies in exact_copies(data)],
@@ -73,7 +76,7 @@ def inspect_data(
     if pace is None:
         advice, estimate = {"why": {"none": left_out}, "command": None}, None
     else:
-        spec = data.spec.roles[shown or next(iter(data.spec.roles))]
+        spec = data.spec.roles[shown or next(iter(data.spec.inputs))]
         given = {**given, "settings": with_flip_off(find_method(pace.method), spec.modality, given.get("settings"), told)}
         advice, steps = advise(request, pace, spec, given, why)
         decoding = decoding_seconds(files, len(data), stored_form(spec)) if files else 0.0
@@ -85,19 +88,28 @@ def inspect_data(
 
 
 def labels_of(data: DataSet) -> dict[str, Any]:
-    """classes, labeled, counts by class, imbalance (largest class over smallest that occurs), not_trained (classes of val or test alone)."""
-    spec, label = data.spec, data.labels
-    counts = torch.bincount(label[label >= 0], minlength=spec.classes)
-    train = label[data.train()]
-    trained = torch.bincount(train[train >= 0], minlength=spec.classes)
+    """classes, tags (how many there are), labeled, counts by class or tag, imbalance (largest class over smallest that occurs), not_trained (classes
+    or tags of val or test alone); of tags also untagged: labeled samples without any."""
+    spec, naming, target = data.spec, data.rows.naming, data.rows.named.main
+    counts, trained = (naming.counts(target[rows], len(spec.names)) for rows in (data.rows.index, data.train()))
     occurring = counts[counts > 0]
+    tagged = {"untagged": int((data.rows.labeled & ~(target > 0).any(1)).sum())} if spec.tag_names else {}
     return {
         "classes": spec.classes,
+        "tags": len(spec.tag_names),
         "labeled": spec.labeled,
-        "counts": dict(zip(spec.class_names, counts.tolist(), strict=True)),
+        "counts": dict(zip(spec.names, counts.tolist(), strict=True)),
         "imbalance": round((occurring.max() / occurring.min()).item(), 2) if len(occurring) else None,
-        "not_trained": [name for name, own, all_ in zip(spec.class_names, trained, counts, strict=True) if all_ and not own] if trained.any() else [],
+        "not_trained": [name for name, own, all_ in zip(spec.names, trained, counts, strict=True) if all_ and not own] if trained.any() else [],
+        **tagged,
     }
+
+
+def columns_of_labels(data: DataSet, given: Mapping[str, Any]) -> list[str]:
+    """The columns of a table without labels that may hold some."""
+    if data.spec.names or not data.columns or not isinstance(given["data"], str | os.PathLike):
+        return []
+    return label_columns(Path(given["data"]).expanduser(), (given.get("columns") or {}).values())
 
 
 def groups_of(data: DataSet) -> dict[str, int]:
@@ -135,5 +147,5 @@ def channels_of(data: DataSet) -> dict[str, Any]:
             **modality_of(spec).summary(data.rows[role]),
             **modality_of(spec).anomalies(data.rows[role], data.files),
         }
-        for role, spec in data.spec.roles.items()
+        for role, spec in data.spec.inputs.items()
     }

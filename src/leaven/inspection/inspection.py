@@ -124,9 +124,15 @@ def channels_line(specs: dict[str, Any]) -> str:
 def labels_line(labels: dict[str, Any]) -> str:
     counts = {name: count for name, count in labels["counts"].items() if count}
     if not counts:
-        return "none"
+        named = " or ".join(f"--labels {column}" for column in labels["columns"][:NAMED])
+        return f"none asked for; columns that may hold some: {named}" if named else "none"
     labeled = f"{labels['labeled']:,} labeled"
     least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if labels["tags"]:
+        per_sample = sum(counts.values()) / labels["labeled"]
+        listed = some([f"{name} {counts[name]:,}" for name in sorted(counts, key=lambda name: -counts[name])])
+        untagged = f", {labels['untagged']:,} of them with none" if labels["untagged"] else ""
+        return f"{len(counts):,} tags, {labeled}{untagged}, {per_sample:.1f} per sample: {listed}, down to {counts[least]:,} ({least})"
     if len(counts) == 1:
         return f"{labeled}, all {most}"
     spread = f"{counts[most]:,} each" if counts[least] == counts[most] else f"from {counts[least]:,} ({least}) to {counts[most]:,} ({most})"

@@ -199,8 +199,12 @@ class Method(nn.Module):
         return None
 
     def classify(self, value: Value) -> Tensor:
-        """(B, classes) logits, whose softmax are the probabilities of the classes."""
+        """(B, names) logits of the classes, or tags, of each sample."""
         raise NotImplementedError(f"{self.name} names no classes")
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of the classes, or tags, by their logits."""
+        return logits.softmax(1)
 
     def log_prob(self, value: Value, draw: Draw) -> Tensor:
         """(B,) nats of each sample, summed over its values: what `log_prob_is` says."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from leaven.data.batch import content_hashes
-from leaven.data.labels import MISSING, Labels, sort_names
+from leaven.data.labels import MISSING, LabelReading, Labels, sort_names
 from leaven.data.sources.folders import listed
 from leaven.data.sources.listing import Listing, Part
 from leaven.data.sources.time_columns import time_notes
@@ -169,8 +169,8 @@ class Vectors(Listing):
     def splits(self) -> list[str | None]:
         return self.table.splits()
 
-    def labels(self, spec: str | Path | None) -> Labels:
-        return self.table.labels(spec)
+    def labels(self, spec: str | Path | None, how: LabelReading | None = None) -> Labels:
+        return self.table.labels(spec, how)
 
     def groups(self) -> Tensor:
         return self.table.groups()

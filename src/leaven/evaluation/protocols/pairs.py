@@ -40,7 +40,7 @@ class Pairs(Protocol):
     def suits(cls, trial: Trial) -> int:
         if len(trial.encoders) > 1:
             return 3 if set(trial.encoders) <= set(trial.data.rows.roles) else 0
-        return 2 if trial.data.spec.classes < 2 and pair_of(trial.data) else 0
+        return 2 if len(trial.data.spec.names) < 2 and pair_of(trial.data) else 0
 
     def evaluate(self, trial: Trial) -> Result:
         data, roles = trial.data, self.pair(trial)

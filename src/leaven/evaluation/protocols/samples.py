@@ -10,7 +10,7 @@ from torch import Tensor
 from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.evaluation.abilities import new_samples, open_method
-from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
+from leaven.evaluation.classifier import in_terms_of, load_classifier, probabilities
 from leaven.evaluation.features import check_input, encode
 from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, recognised
 from leaven.evaluation.intervals import Groups, mean_with_interval
@@ -105,7 +105,7 @@ class Samples(Protocol):
         trial.say("scoring the ceiling and the floor")
         ceiling = compared(features, judged(others)[0], seed, groups)
         notes = [note] if note else []
-        labels = class_numbers(data, classes)[test]
+        labels = in_terms_of(data, classes)[test]
         unlearned = (labels >= 0) & ~torch.isin(data.hashes_of(role)[test], learned_hashes(judge))
         if unlearned.any():
             named = torch.cat(list(probabilities(classifier, value, test[unlearned], device=device))).argmax(1)
