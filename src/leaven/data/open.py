@@ -22,6 +22,7 @@ from leaven.data.sources.folders import Folder
 from leaven.data.sources.huggingface import HuggingFace, is_from_the_library
 from leaven.data.sources.kinds import ARRAYS, SOUNDS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines, table_of
+from leaven.data.sources.recordings import Recordings
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
 from leaven.hyperparameters import Count, Positive, Side, convert
@@ -29,6 +30,7 @@ from leaven.modalities import Value
 from leaven.modalities.counts import is_sparse
 from leaven.modalities.decoding import Reading
 from leaven.modalities.recording_files import RecordingReading
+from leaven.modalities.sound_files import is_sound_file
 
 OVER_TIME = {field.name for field in dataclasses.fields(RecordingReading)}
 
@@ -54,7 +56,8 @@ def open_data(
         names of files beside the table), text or numbers, and where there are, label, split and group; a folder of MNIST-like idx files; .npy or
         .npz; a data set's name (`cifar10`, `demo:digits`, `hf:owner/name`); arrays, tensors or sparse matrices (which are counts; .npz files of
         `scipy.sparse.save_npz` as well): x, (x, y), or a dict of roles (beside them `label`, `group`, and the `rate` of what lies over time; `Boxes`
-        and `Mask` are targets); a list of texts, paths or PIL pictures; a structured array or a data frame; a torch or Hugging Face data set; a Value, Batch or DataSet.
+        and `Mask` are targets); a list of texts, paths or PIL pictures; a structured array or a data frame; a torch or Hugging Face data set; a
+        Value, Batch or DataSet.
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: of pictures. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3; or as many as most of them have.
@@ -250,7 +253,7 @@ def _roles(roles: Mapping[str, Any], label: Any, group: Any, options: Options) -
         same_length(name, counts if groups is None else {**counts, "group": len(groups)})
         cells = {role: value.tolist() if hasattr(value, "tolist") else list(value) for role, value in columns.items()}
         table = Lines("texts", ("",), cells, tuple(map(len, cells.values()))[:1])
-        listings = {role: table.listing(role) for role in columns} | {role: Folder(Path(), tuple(map(os.fspath, files[role]))) for role in files}
+        listings = {role: table.listing(role) for role in columns} | {role: _listed(files[role]) for role in files}
         options = options if label is None else dataclasses.replace(options, labels=label)
         return assemble(name, {**roles, **listings}, options, group=groups)
     if len(roles) == 1:
@@ -258,6 +261,12 @@ def _roles(roles: Mapping[str, Any], label: Any, group: Any, options: Options) -
         if not _is_array(value) and not (isinstance(value, list | tuple) and (not value or isinstance(value[0], int | float | list | tuple))):
             return _samples(role, value, label, groups, options)
     return assemble("arrays", roles, options, labels=label, group=groups)
+
+
+def _listed(files: Sequence[Any]) -> Folder:
+    """Files that a list names."""
+    names = tuple(map(os.fspath, files))
+    return Recordings(Path(), names) if _are_sounds(names) else Folder(Path(), names)
 
 
 def _is_array(value: Any) -> bool:
@@ -274,8 +283,13 @@ def _is_column(value: Any) -> bool:
 
 
 def _are_texts(value: Any) -> bool:
-    """Whether it is a list of texts, and not of paths of pictures."""
-    return _is_list_of(value, str) and len(folders.pictures(value)) < len(value)
+    """Whether it is a list of texts, and not of paths of pictures or sounds."""
+    return _is_list_of(value, str) and len(folders.pictures(value)) < len(value) and not _are_sounds(value)
+
+
+def _are_sounds(value: Any) -> bool:
+    """Whether it is a list of the paths of sounds."""
+    return all(is_sound_file(os.fspath(item)) for item in value)
 
 
 def _samples(role: str, source: Any, label: Any, group: torch.Tensor | None, options: Options) -> DataSet:
