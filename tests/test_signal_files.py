@@ -134,6 +134,18 @@ def test_damaged_recordings_are_read_as_far_as_they_go_or_set_aside(tmp_path):
     assert any("cut.edf (its header says 8 records, and 4 are there)" in note for note in data.notes) and len(data) == 3 * 4 + 2
 
 
+def test_what_mne_reads_is_read_with_its_annotations(tmp_path):
+    mne = pytest.importorskip("mne", reason="mne is not installed")
+    x = noise(3, 20)
+    raw = mne.io.RawArray(x.astype(np.float64), mne.create_info(["C3", "C4", "STI"], RATE, ["eeg", "eeg", "stim"]), verbose="error")
+    raw.set_annotations(mne.Annotations([1, 6, 11], [2, 2, 2], ["left", "right", "left"]))
+    (tmp_path / "data").mkdir()
+    raw.save(tmp_path / "data" / "a_raw.fif", verbose="error")
+    data = open_data(tmp_path / "data")
+    assert data.spec.roles["x"].reading["channels"] == ["C3", "C4"] and data.spec.class_names == ("left", "right") and len(data) == 3
+    assert np.allclose(data.rows["x"].samples[:1][0].numpy(), x[:2, 100:300], atol=1e-4)
+
+
 def test_recordings_that_need_mne_say_so(tmp_path, monkeypatch):
     import sys
 

@@ -101,6 +101,17 @@ def test_bytes_in_a_parquet_column_are_sounds(folder, tmp_path):
     assert torch.equal(data.rows["x"].samples[:1], open_data(folder).rows["x"].samples[:1])
 
 
+def test_a_list_of_paths_and_a_hugging_face_data_set_are_sounds_as_well(folder):
+    import datasets
+
+    files = sorted(folder.rglob("*.wav"))
+    expected = open_data(folder).rows["x"].samples[:]
+    assert torch.equal(open_data({"x": list(map(str, files)), "label": [path.parent.name for path in files]}).rows["x"].samples[:], expected)
+    table = datasets.Dataset.from_dict({"audio": list(map(str, files)), "label": [path.parent.name for path in files]})
+    data = open_data(table.cast_column("audio", datasets.Audio()))
+    assert torch.equal(data.rows["x"].samples[:], expected) and data.spec.class_names == ("high", "low")
+
+
 # --- rates and channels ---
 
 
@@ -154,6 +165,14 @@ def test_long_recordings_are_cut_into_windows_that_stay_on_one_side_of_a_split(t
     assert set(overlapping.groups[train].tolist()).isdisjoint(overlapping.groups[test].tolist())
     value = overlapping.rows["x"]
     assert value.lazy and torch.equal(value.samples[torch.tensor([0])][0, 4000:], value.samples[1:2][0, :4000])
+
+
+def test_windows_of_a_recording_that_has_no_group_stay_together_as_well(tmp_path):
+    for name in ("ann_1.wav", "ann_2.wav", "strange.wav"):
+        write(tmp_path / "data" / name, tone(200 + len(name), 4))
+    data = open_data(tmp_path / "data", groups="{speaker}_{take}.wav", reading={"window": "1s"})
+    assert data.groups.tolist() == [0] * 8 + [data.groups[-1]] * 4 and data.groups[-1] > 0
+    assert any("1 file does not fit the pattern, such as strange.wav" in note for note in data.notes)
 
 
 def test_a_few_long_recordings_among_clips_lose_nothing_but_the_rest_of_their_last_piece(tmp_path):

@@ -416,21 +416,18 @@ def test_a_folder_of_sounds_is_not_its_readme(tmp_path, command):
     for number in range(3):
         (tmp_path / f"{number}.wav").write_bytes(b"RIFF")
     (tmp_path / "README.md").write_text("These are sounds.\nTen speakers.\n")
-    with pytest.raises(UserError, match=r"3 sounds \(0.wav, 1.wav, 2.wav\); Leaven does not read sound yet"):
-        open_data(tmp_path)
-    status, out, err = command("pretrain", tmp_path, "--steps", 1, "--out", tmp_path / "run")
-    assert status == 2 and not out and "does not read sound yet" in err.strip().splitlines()[-1]
     for name in ("list.csv", "1.txt", "LICENSE.txt"):
         (tmp_path / name).write_text("file,word\n0.wav,yes\n")
-    with pytest.raises(UserError, match=r"does not read sound yet.*give what lies beside them by itself, such as .*list.csv"):
-        open_data(tmp_path)
+    status, out, err = command("pretrain", tmp_path, "--steps", 1, "--out", tmp_path / "run")
+    last = err.strip().splitlines()[-1]
+    assert status == 2 and not out and "none of the 3 recordings can be used" in last and "not a whole sound file" in last
     assert open_data(tmp_path / "README.md").rows["x"].texts.tolist() == ["These are sounds.", "Ten speakers."]
 
 
 def test_a_readme_among_other_files_is_never_the_data(tmp_path):
     (tmp_path / "README.md").write_text("what this is\n")
-    (tmp_path / "signals.edf").write_bytes(b"0")
-    with pytest.raises(UserError, match=r"1 x \.edf"):
+    (tmp_path / "signals.xyz").write_bytes(b"0")
+    with pytest.raises(UserError, match=r"1 x \.xyz"):
         open_data(tmp_path)
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.txt").write_text(f"the text {name}")
@@ -453,8 +450,8 @@ def test_what_lies_beside_the_samples_is_said(tmp_path):
         "1 other file (README.md)",
     )
     assert data.subset(torch.arange(2)).unused == data.unused and open_data(tmp_path / "class0" / "000.png").unused == ()
-    np.savez(tmp_path / "arrays.npz", x=np.zeros((4, 3)), y=np.zeros(4, np.int64), rate=np.ones(1))
-    assert open_data(tmp_path / "arrays.npz").unused == ("the arrays rate",)
+    np.savez(tmp_path / "arrays.npz", x=np.zeros((4, 3)), y=np.zeros(4, np.int64), speed=np.ones(1))
+    assert open_data(tmp_path / "arrays.npz").unused == ("the arrays speed",)
 
 
 def test_names_of_samples_are_a_column_that_holds_any_file_name(tmp_path):

@@ -94,6 +94,7 @@ def assemble(
         names, splits = first.names, first.splits()
         if options.groups is not None:
             group, more = groups_by(options.groups, first)
+            group = first.kept_together(group) if isinstance(first, Windows) else group
             notes = [*notes, *more]
         elif group is None and not (from_source and str(options.labels) == "group"):  # a column of classes keeps no samples together
             group = first.groups()

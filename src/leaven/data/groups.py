@@ -83,7 +83,7 @@ def groups_by(spec: str, listing: Listing) -> tuple[Tensor, tuple[str, ...]]:
         groups = labeling.number(pattern.values(listing, chosen))
         unfit = pattern.unfit(listing)
         notes = [f"{len(groups.names):,} groups by {chosen}"]
-        notes += [f"{len(unfit):,} files do not fit the pattern, such as {unfit[0]}"] if unfit else []
+        notes += [f"{len(unfit):,} file{'s do' if len(unfit) > 1 else ' does'} not fit the pattern, such as {unfit[0]}"] if unfit else []
         return groups.ids, tuple(notes)
     names = [name.strip() for name in spec.split("+")]
     columns: list[Sequence[object]] = []

@@ -23,6 +23,7 @@ from leaven.data.sources.folders import Folder
 from leaven.data.sources.huggingface import HuggingFace, is_from_the_library
 from leaven.data.sources.kinds import ARRAYS, SOUNDS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines, table_of
+from leaven.data.sources.recordings import Recordings
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
 from leaven.hyperparameters import Count, Positive, Side, convert
@@ -30,6 +31,7 @@ from leaven.modalities import Tags, Value
 from leaven.modalities.counts import is_sparse
 from leaven.modalities.decoding import Reading
 from leaven.modalities.recording_files import RecordingReading
+from leaven.modalities.sound_files import is_sound_file
 
 OVER_TIME = {field.name for field in dataclasses.fields(RecordingReading)}
 
@@ -266,7 +268,7 @@ def _roles(roles: Mapping[str, Any], label: Any, group: Any, options: Options) -
         same_length(name, counts if groups is None else {**counts, "group": len(groups)})
         cells = {role: value.tolist() if hasattr(value, "tolist") else list(value) for role, value in columns.items()}
         table = Lines("texts", ("",), cells, tuple(map(len, cells.values()))[:1])
-        listings = {role: table.listing(role) for role in columns} | {role: Folder(Path(), tuple(map(os.fspath, files[role]))) for role in files}
+        listings = {role: table.listing(role) for role in columns} | {role: _listed(files[role]) for role in files}
         options = options if label is None else dataclasses.replace(options, labels=label)
         return assemble(name, {**roles, **listings}, options, group=groups)
     if len(roles) == 1:
@@ -274,6 +276,12 @@ def _roles(roles: Mapping[str, Any], label: Any, group: Any, options: Options) -
         if not _is_array(value) and not (isinstance(value, list | tuple) and (not value or isinstance(value[0], int | float | list | tuple))):
             return _samples(role, value, label, groups, options)
     return assemble("arrays", roles, options, labels=label, group=groups)
+
+
+def _listed(files: Sequence[Any]) -> Folder:
+    """Files that a list names."""
+    names = tuple(map(os.fspath, files))
+    return Recordings(Path(), names) if _are_sounds(names) else Folder(Path(), names)
 
 
 def _is_array(value: Any) -> bool:
@@ -290,8 +298,13 @@ def _is_column(value: Any) -> bool:
 
 
 def _are_texts(value: Any) -> bool:
-    """Whether it is a list of texts, and not of paths of pictures."""
-    return _is_list_of(value, str) and len(folders.pictures(value)) < len(value)
+    """Whether it is a list of texts, and not of paths of pictures or sounds."""
+    return _is_list_of(value, str) and len(folders.pictures(value)) < len(value) and not _are_sounds(value)
+
+
+def _are_sounds(value: Any) -> bool:
+    """Whether it is a list of the paths of sounds."""
+    return all(is_sound_file(os.fspath(item)) for item in value)
 
 
 def _samples(role: str, source: Any, label: Any, group: torch.Tensor | None, options: Options) -> DataSet:

@@ -162,9 +162,13 @@ class Windows(Listing):
         """By a column that is called as groups are, else by what the listing knows; samples of one recording always belong together."""
         groups, notes = usual_groups(self)
         groups = self.listing.groups()[torch.from_numpy(self.place)] if groups is None else groups
+        return self.kept_together(groups), notes
+
+    def kept_together(self, groups: Tensor) -> Tensor:
+        """The same groups, where samples of one recording that have none are one as well."""
         rows = torch.from_numpy(self.place)
         several = (rows.bincount(minlength=1) > 1)[rows]
-        return torch.where((groups < 0) & several, rows + (groups.max() + 1), groups), notes
+        return torch.where((groups < 0) & several, rows + (groups.max() + 1), groups)
 
     def groups(self) -> Tensor:
         return self.chosen_groups[0]

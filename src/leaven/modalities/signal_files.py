@@ -37,6 +37,7 @@ TIMES = (
 )
 MARKERS = re.compile(r"(marker|markers|trigger|trig|stim|sti ?\d+|status|event|events|annotation)\d*", re.IGNORECASE)
 STATES = ("label", "labels", "class", "activity", "state", "y", "target")  # columns that say what goes on at each time
+HEADER = 256  # bytes of EDF and BDF, at least
 GAP = 1.5  # steps between two rows from which something is missing between them
 REGULAR = 0.9  # share of the steps that must be nearly the usual one
 WITHIN = 0.5  # of a step: how far a step may be from it
@@ -46,7 +47,7 @@ UNKNOWN = ("", "x", "X", "unknown")
 
 @contextmanager
 def opened_signal(path: Path) -> Iterator[RecordingFile]:
-    """An open recording. Raises Unusable with the reason, also for whatever its reader raises while it is open; UserError where a package is
+    """An open recording. Raises Unusable with the reason, also for whatever its reader raises while it is open, and UserError where a package is
     missing."""
     file: RecordingFile | None = None
     try:
@@ -76,6 +77,8 @@ class EdfFile(RecordingFile):
         except ImportError:
             raise not_installed("edfio") or UserError("EDF needs the package edfio", hint="pip install edfio") from None
         self.format = path.suffix[1:].upper()
+        if path.stat().st_size < HEADER:
+            raise Unusable(f"it has {path.stat().st_size} bytes, fewer than a header")
         self.edf: Any = edfio.read_bdf(path) if path.suffix.lower() == ".bdf" else edfio.read_edf(path)
         with path.open("rb") as stream:
             said = int(stream.read(244)[236:].decode("ascii", "replace"))  # a field of the header that edfio corrects

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leaven.data.sources.columns import Columns
+from leaven.data.sources.columns import FIRST, Columns
 from leaven.data.sources.numbers import numbers_of_arrow
 from leaven.errors import UserError
 from leaven.modalities.content import digest
@@ -90,20 +90,31 @@ class HuggingFace(Columns):
         return part
 
     @cached_property
-    def pictures(self) -> datasets.Dataset:
-        """The pictures of all splits, as bytes and paths."""
+    def undecoded(self) -> datasets.Dataset:
+        """The pictures or sounds of all splits, as bytes and paths."""
         import datasets
 
         parts = [part.select_columns([self.column]) for part in self.sets.values()]
-        if isinstance(self.first.features[self.column], datasets.Image):
-            parts = [part.cast_column(self.column, datasets.Image(decode=False)) for part in parts]
+        for kind in (datasets.Image, datasets.Audio):
+            if isinstance(self.first.features[self.column], kind):
+                parts = [part.cast_column(self.column, kind(decode=False)) for part in parts]
         return datasets.concatenate_datasets(parts)
+
+    def bytes_hold(self, column: str) -> str:
+        import datasets
+
+        known = {datasets.Image: "pictures", datasets.Audio: "sounds"}
+        return next((holds for kind, holds in known.items() if isinstance(self.first.features[column], kind)), None) or super().bytes_hold(column)
+
+    def first_values(self, column: str) -> list[Any]:
+        values: list[Any] = self.first.select_columns([column]).with_format("arrow")[:FIRST].column(0).to_pylist()
+        return values
 
     def identity(self) -> str:
         return digest((self.root, self.column, *((split, len(part), part._fingerprint) for split, part in self.sets.items())))
 
     def sources(self, rows: Sequence[int]) -> list[Source]:
-        return [as_source(value) for value in self.pictures[list(rows)][self.column]]
+        return [as_source(value) for value in self.undecoded[list(rows)][self.column]]
 
     def column_names(self) -> list[str]:
         return list(self.first.column_names)
