@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -358,3 +359,13 @@ def test_wrong_input_is_one_line_and_status_2(run, pictures, command):
     assert status == 2 and not out and err == "leaven: k must be at least 1, not 0\n"
     status, out, _ = command("search", run.path, pictures, "--query", "none.png", "--json")
     assert status == 2 and json.loads(out)["error"].keys() == {"what", "where", "hint"}
+
+
+def test_search_and_embed_say_how_often_neighbours_agree_beside_the_raw_input(tmp_path):
+    run = leaven.pretrain("demo:digits", steps=2, batch=64, out=tmp_path / "run", settings={"encoder.width": 8}, report=False)
+    data, lines = open_data("demo:digits"), []
+    leaven.search(run, data, "#3", say=lines.append)
+    leaven.embed(run, data.rows["x"].main.numpy(), say=lines.append)
+    labeled, unlabeled = [line for line in lines if "nearest neighbours" in line]
+    assert re.match(r"[\d.]+ % of nearest neighbours have the same label, and [\d.]+ % by the raw input \(500 samples\)", labeled)
+    assert "are views of the same sample" in unlabeled

@@ -13,6 +13,7 @@ from leaven.api import options
 from leaven.api.open import open_for
 from leaven.console import Progress, Say, quiet
 from leaven.errors import UserError
+from leaven.evaluation.agreement import agreement
 from leaven.evaluation.features import encode, encoded
 from leaven.run import hold
 from leaven.training.devices import choose_device
@@ -66,6 +67,8 @@ def embed(
     chosen, why = choose_precision(precision, chosen_device)
     if precision == "auto":
         say(f"precision: {chosen} ({why})")
+    if line := agreement(encoder, samples, opened.samples, device=chosen_device):
+        say(line)
     if place is None:
         return encode(encoder, opened.samples, torch.arange(len(samples)), device=chosen_device, precision=chosen).numpy()
     features = partial(encoded, encoder, opened.samples, device=chosen_device, precision=chosen)

@@ -14,6 +14,7 @@ from leaven.api.write import check_suffix
 from leaven.console import Progress, Say, quiet
 from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.evaluation.agreement import agreement
 from leaven.evaluation.features import encode, encoded
 from leaven.evaluation.search import Query, check_vectors, neighbours, read_query, row_of
 from leaven.report.contact_sheet import search_sheet
@@ -78,6 +79,8 @@ def search(
     queries = [question for question, _ in questions]
     stored = counted(stored, len(opened.data), progress, "searched")
     answers = neighbours(opened.data, opened.samples, queries, torch.cat(features), stored, k)
+    if vectors is None and (line := agreement(opened.encoder, opened.data, opened.samples, device=chosen_device)):
+        say(line)
     if sheet is not None:
         search_sheet(sheet, opened.data, opened.samples, queries, answers)
     return answers if several else answers[0]

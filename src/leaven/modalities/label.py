@@ -28,5 +28,8 @@ class LabelModality(Naming):
     def counts(self, target: Tensor, names: int) -> Int64[Tensor, " names"]:
         return target[target >= 0].bincount(minlength=names)
 
+    def agree(self, target: Tensor, other: Tensor) -> Bool[Tensor, " samples"]:
+        return target == other
+
     def strata(self, target: Tensor) -> Int64[Tensor, " samples"]:
         return target

@@ -24,5 +24,9 @@ class Naming(Modality):
         """How many samples have each name."""
 
     @abstractmethod
+    def agree(self, target: Tensor, other: Tensor) -> Bool[Tensor, " samples"]:
+        """Which samples have a name in common with the other one in their place."""
+
+    @abstractmethod
     def strata(self, target: Tensor) -> Int64[Tensor, " samples"]:
         """A number for each sample; of samples with the same number a part is held out as of any other."""

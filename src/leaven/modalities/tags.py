@@ -41,6 +41,9 @@ class TagsModality(Naming):
     def counts(self, target: Tensor, names: int) -> Int64[Tensor, " names"]:
         return (target > 0).sum(0)
 
+    def agree(self, target: Tensor, other: Tensor) -> Bool[Tensor, " samples"]:
+        return ((target > 0) & (other > 0)).any(1)
+
     def strata(self, target: Tensor) -> Int64[Tensor, " samples"]:
         """The rarest tag of each sample, so that rare tags come on both sides."""
         present = target > 0
