@@ -18,5 +18,6 @@ def predict(predictions: Any, options: Any) -> tuple[Any, str]:
         "dim": len(predictions.classes),
         "classes": list(predictions.classes),
         "counts": counts,
+        "calibrated": predictions.calibrated,
     }
     return content, f"{options.out}: {len(predictions):,} labels: {', '.join(f'{count:,} {name}' for name, count in commonest)}{more}"

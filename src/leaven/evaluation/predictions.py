@@ -17,11 +17,13 @@ from leaven.run import write_whole
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """files: where each sample came from (its row number where there is no file). classes: names by number. probabilities: (samples, classes)."""
+    """files: where each sample came from (its row number where there is no file). classes: names by number. probabilities: (samples, classes).
+    calibrated: whether labels that were not learned from have set how sure they are."""
 
     files: tuple[str, ...]
     classes: tuple[str, ...]
     probabilities: Float[np.ndarray, "samples classes"]
+    calibrated: bool = True
 
     def __len__(self) -> int:
         return len(self.files)
@@ -50,7 +52,7 @@ class Predictions:
     def uncertain_first(self) -> Self:
         """The same predictions in the order of their margins, smallest first."""
         order: np.ndarray = self.margin.argsort(kind="stable")
-        return type(self)(tuple(self.files[row] for row in order), self.classes, self.probabilities[order])
+        return type(self)(tuple(self.files[row] for row in order), self.classes, self.probabilities[order], self.calibrated)
 
     def write(self, path: Path) -> None:
         """A csv file: file, label, probability."""

@@ -74,11 +74,11 @@ def ridge(features: Tensor, one_hot: Tensor, weights: Tensor, *, penalty: float)
     return Linear(weight, level - center @ weight)
 
 
-def logistic(features: Tensor, one_hot: Tensor, weights: Tensor) -> Linear:
-    """Summed cross-entropy + |weight|^2 / 2, bias free."""
+def logistic(features: Tensor, one_hot: Tensor, weights: Tensor, *, penalty: float = PENALTY) -> Linear:
+    """Summed cross-entropy + penalty * |weight|^2 / 2, bias free."""
     exact = features.dtype == torch.float64
     labels = one_hot.argmax(1).expand(features.shape[:-1])
-    classes, l2 = one_hot.shape[1], PENALTY / features.shape[-2]
+    classes, l2 = one_hot.shape[1], penalty / features.shape[-2]
     fit: LogisticFit = fit_logistic(features, labels, classes=classes, l2=l2, weights=weights, tolerance=1e-6 if exact else 1e-3)
     return Linear(fit.weight, fit.bias)
 

@@ -86,6 +86,11 @@ class Supervised(Method):
     def chance(self, outputs):
         return math.log(self.classifier.out_features)
 
+    @property
+    def calibrated(self):
+        """Whether labels that it has not learned from have set its temperature."""
+        return bool(self.temperature != 1)
+
     def features(self, value):
         return self.encoder(fitted(value, self.encoder.input.shape))
 
