@@ -821,6 +821,23 @@ def folder(root, count=60):
     return lines
 
 
+def test_the_next_command_tests_on_the_labels_of_the_split_that_there_is(command, picture_run, tmp_path):
+    from PIL import Image
+
+    for number, (pixels, label) in enumerate(zip(*pictures(60), strict=True)):
+        path = tmp_path / "data" / ("test" if number % 3 == 0 and number > 20 else "train") / ["red", "green", "blue"][label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+    trained = sorted((tmp_path / "data" / "train").rglob("*.png"))
+    (tmp_path / "some.csv").write_text("\n".join(["file,label", *(f"{path.relative_to(tmp_path / 'data')},{path.parent.name}" for path in trained)]))
+    words = [picture_run.path, tmp_path / "data", "--labels", tmp_path / "some.csv", "--steps", 2, "--out", tmp_path / "run"]
+    status, out, err = command("finetune", *words)
+    (line,) = [line for line in out.splitlines() if line.startswith("Next: ")]
+    assert status == 0 and line.startswith(f"Next: leaven evaluate {tmp_path / 'run'} {tmp_path / 'data'}, and")
+    status, out, err = command("evaluate", tmp_path / "run", tmp_path / "data", "--budget", "1s")
+    assert status == 0 and "(test:" in out
+
+
 def test_from_some_labels_to_all_of_them(command, picture_run, tmp_path):
     lines = folder(tmp_path / "data")
     (tmp_path / "some.csv").write_text("\n".join(lines[:46]))

@@ -11,6 +11,7 @@ from typing import Annotated
 from leaven.api import options
 from leaven.api.open import describe_data, open_for
 from leaven.console import Progress, Say, quiet, seconds
+from leaven.data import DataSet
 from leaven.methods.supervised.finetune import Finetune
 from leaven.report.story import report_run
 from leaven.run import Run
@@ -79,6 +80,11 @@ def finetune(
         length = steps or (epochs * len(used.members) / (batch or Finetune.recipe.batch) if epochs else None)
         settings["folds"], chosen = cross_validation(used, steps=length, budget=seconds(budget))
         used = replace(used, choices=[*used.choices, *chosen])
+    if labels is not None and not labels_to_test_on(samples):
+        own = open_for(run, data, role=role, columns=columns, data_root=data_root, progress=progress).data
+        same = labels_to_test_on(own) and set(own.spec.class_names) <= set(samples.spec.class_names)
+        choice = {"what": "test labels", "value": "the data's own" if same else "none", "why": "the labels that were given name no sample to test on"}
+        used = replace(used, choices=[*used.choices, choice])
     request = Request(
         "finetune", opened.run, budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings=settings,
         seed=seed, precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
@@ -88,3 +94,9 @@ def finetune(
     if rank() == 0:
         report_run(classifier, samples, device=choose_device(device))
     return classifier
+
+
+def labels_to_test_on(data: DataSet) -> bool:
+    """Whether samples of the val or test split have a label; true where there is no such split, and a part of the labels is kept."""
+    parts = [data.splits[name] for name in ("val", "test") if name in data.splits]
+    return not parts or any((data.rows.label[part] >= 0).any() for part in parts)

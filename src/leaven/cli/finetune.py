@@ -12,10 +12,12 @@ def finetune(run: Any, options: Any) -> tuple[Any, str]:
     learned, classes = asked["labels"]["learned"], asked["data"]["spec"]["class_names"]
     content = {"run": str(run.path), "start": str(options.run), "data": asked["data"]["name"], "classes": classes, "labels": learned, **result}
     source = f"{run.path} {source_of(options)}"
-    labels = f" --labels {options.labels}" if options.labels else ""
+    tested = next((choice["value"] for choice in run.config["choices"] if choice["what"] == "test labels"), "")
+    labels = f" --labels {options.labels}" if options.labels and not tested else ""
+    first = "label some of the val or test split, then " if tested == "none" else ""
     lines = [
         f"{run.path}: {len(classes)} classes from {learned:,} labels, {result['steps']} steps, {result['seconds']:.0f} s",
         *verdict_lines(result),
-        f"Next: leaven evaluate {source}{labels}, and leaven predict {source} --out predicted.csv",
+        f"Next: {first}leaven evaluate {source}{labels}, and leaven predict {source} --out predicted.csv",
     ]
     return content, "\n".join(lines)
