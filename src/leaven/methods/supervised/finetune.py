@@ -105,7 +105,7 @@ class Finetune(Supervised):
         """Begin a fold, or the training on all labels: from the same encoder, with a probe of these labels."""
         label, group = (encode(lambda batch, name=name: getattr(batch, name)).long() for name in ("label", "group"))
         if number == 0:
-            self.fold.copy_(folds_of(label, group, self.folds))
+            self.fold.copy_(folds_of(label.cpu(), group.cpu(), self.folds))
         else:
             self.finish()
             self.keep_left_out(1, number - 1, encode)
@@ -136,7 +136,7 @@ class Finetune(Supervised):
         return {"probabilities not calibrated": why}
 
     def others(self, number):
-        return (self.fold != number).nonzero()[:, 0]
+        return (self.fold != number).nonzero()[:, 0].cpu()
 
     def keep_left_out(self, which, number, encode):
         self.left_out[which, self.fold == number] = encode(lambda batch: self.classify(batch["x"]))[self.fold == number].to(self.left_out)
