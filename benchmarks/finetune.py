@@ -40,7 +40,7 @@ def only(data: DataSet, rows: torch.Tensor) -> DataSet:
     return data.with_labels(kept.tolist(), data.spec.class_names)
 
 
-def cell(run: leaven.Run, data: DataSet, count: int, number: int, out: Path) -> dict[str, object]:
+def cell(run: leaven.Run, data: DataSet, count: int, number: int, out: Path, *, scratch: bool, uneven: bool) -> dict[str, object]:
     """Which test samples each arm gets right with one draw of labels, kept in `out`."""
     place = out / f"{count}-{number}.json"
     if place.is_file():
@@ -51,6 +51,8 @@ def cell(run: leaven.Run, data: DataSet, count: int, number: int, out: Path) -> 
     labels, value = data.rows.label, data.rows["x"]
     test = test[labels[test] >= 0]
     rows = train[label_draws(labels[train], count, number + 1)[number]]
+    if uneven:
+        rows = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(number))[: len(rows)]]
     tuned = leaven.finetune(run, only(data, rows), out=out / f"{count}-{number}", seed=number)
     classifier, _ = load_classifier(tuned)
     given = torch.cat(list(probabilities(classifier, value, test)))
@@ -59,13 +61,16 @@ def cell(run: leaven.Run, data: DataSet, count: int, number: int, out: Path) -> 
     found = {
         "fine-tuned": given.argmax(1) == labels[test],
         "frozen probe": linear_probe(Features(features, labels[rows], asked, labels[test])).predictions == labels[test],
-        "from scratch": labels_only(encoder, data, rows, test, seed=number, steps=steps),
-        f"from scratch, {MORE} times as long": labels_only(encoder, data, rows, test, seed=number, steps=MORE * steps),
     }
+    if scratch:
+        found["from scratch"] = labels_only(encoder, data, rows, test, seed=number, steps=steps)
+        found[f"from scratch, {MORE} times as long"] = labels_only(encoder, data, rows, test, seed=number, steps=MORE * steps)
     result = {
         "steps": steps,
         "seconds": tuned.config["result"]["seconds"],
         "calibration_error": calibration_error(given, labels[test]),
+        "mean_probability": given.max(1).values.mean().item(),
+        "kept": next((choice["value"] for choice in tuned.config["choices"] if choice["what"] == "kept"), "not compared"),
         "correct": {name: "".join(map(str, right.int().tolist())) for name, right in found.items()},
     }
     write_json(place, result)
@@ -80,13 +85,16 @@ def main():
     parser.add_argument("--labels-per-class", default="10")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--no-scratch", action="store_true", help="leave the trainings from scratch out")
+    parser.add_argument("--uneven", action="store_true", help="as many labels, but at random, so that classes are as common as in the data")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     run = leaven.Run.open(arguments.run)
     data = open_data(arguments.data, root=arguments.data_root, **(encoder := leaven.load(run)).modality.open_options(encoder.input))
     data = tuning_split(data) if arguments.tune else data
     for count in map(int, arguments.labels_per_class.split(",")):
-        cells = [cell(run, data, count, number, arguments.out) for number in range(arguments.draws)]
+        how = {"scratch": not arguments.no_scratch, "uneven": arguments.uneven}
+        cells = [cell(run, data, count, number, arguments.out, **how) for number in range(arguments.draws)]
         arms = {name: torch.tensor([list(map(int, found["correct"][name])) for found in cells]) for name in cells[0]["correct"]}
         print(f"\n{count} labels per class, {arguments.draws} draws, {cells[0]['steps']} steps\n")
         print("| arm | accuracy | fine-tuned is better by |\n|---|---|---|")
@@ -98,7 +106,11 @@ def main():
             print(f"| {name} | {100 * right.double().mean():.1f} ({low:.1f}-{high:.1f}) | {more} |")
         errors = ", ".join(f"{100 * found['calibration_error']:.1f}" for found in cells)
         seconds = ", ".join(f"{found['seconds']:.0f}" for found in cells)
-        print(f"\nexpected calibration error of the fine-tuned classifiers: {errors} %; seconds of fine-tuning: {seconds}")
+        sure = ", ".join(f"{100 * found['mean_probability']:.1f}" for found in cells)
+        print(
+            f"\nexpected calibration error of the fine-tuned classifiers: {errors} %; mean probability: {sure} %; seconds of fine-tuning: {seconds}"
+        )
+        print("kept: " + ", ".join(found["kept"] for found in cells))
 
 
 if __name__ == "__main__":

@@ -20,15 +20,16 @@ from leaven.evaluation.predictions import Predictions
 from leaven.evaluation.protocol import Matrix
 from leaven.evaluation.protocols.classifier import calibration_error, classifier_score
 from leaven.methods.registry import build_method, find_method
-from leaven.methods.supervised.finetune import trained_blocks
+from leaven.methods.supervised.finetune import folds_of, trained_blocks
 from leaven.methods.supervised.supervised import beta
 from leaven.methods.targets import balanced
 from leaven.modalities import InputSpec
 from leaven.modules.calibration import best_temperature
+from leaven.modules.probes import LINEAR, choose_probe
 from leaven.report.figures import matrix_figure
 from leaven.training.loop import Training
 from leaven.training.optimizers import parameter_groups
-from leaven.training.supervision import FIFTH, EarlyStopping, held_out_labels, learned_hashes, supervision
+from leaven.training.supervision import FIFTH, EarlyStopping, cross_validation, held_out_labels, learned_hashes, supervision
 
 ENCODERS = [("convnet", {"width": 8, "features": 24}), ("vit", {"width": 24, "depth": 3, "heads": 2}), ("resnet18", {}), ("convnext_atto", {})]
 ENCODERS += [("vit_tiny_patch16_224", {}), ("mlp", {"width": 8, "depth": 3})]
@@ -130,7 +131,8 @@ def test_parts_that_there_are_not_are_refused(train):
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
-def test_the_classifier_starts_as_logistic_regression_on_the_frozen_features(weights):
+def test_the_classifier_starts_as_logistic_regression_on_many_frozen_features(weights, monkeypatch):
+    monkeypatch.setattr("leaven.methods.supervised.finetune.LARGE", 0)
     x, y = points()
     y = torch.where(torch.arange(len(y)) < 120, y, 0)
     data = open_data((x, y))
@@ -143,11 +145,26 @@ def test_the_classifier_starts_as_logistic_regression_on_the_frozen_features(wei
         found = method.classify(data.rows["x"]).softmax(1)
     z = (features - features.mean(0)) / features.var(0, correction=0).mean().sqrt()
     theirs = (
-        LogisticRegression(C=1 / 9, class_weight=None if weights == "none" else weights, max_iter=1000)
+        LogisticRegression(C=1 / 9, class_weight=None if weights == "none" else weights, tol=1e-8, max_iter=1000)
         .fit(z.numpy(), y.numpy())
         .predict_proba(z.numpy())
     )
     assert np.allclose(found.numpy(), theirs, atol=1e-4)
+
+
+def test_the_classifier_starts_as_the_best_linear_probe_of_a_few_labels_as_sure_as_left_out_labels_allow():
+    x, y = points(60)
+    data = open_data((x, y))
+    encoder = build_encoder("mlp", data.spec.roles["x"], {"width": 16})
+    method, _ = build_method(find_method("finetune"), data.spec, {"x": encoder}, {})
+    with torch.no_grad():
+        method.eval().prepare(lambda function: function(data.rows))
+        features, logits = method.encoder(x).double(), method.classify(data.rows["x"])
+    z = ((features - features.mean(0)) / features.var(0, correction=0).mean().sqrt())[None]
+    choice = choose_probe(z.float(), y, classes=3, probes=LINEAR)
+    assert choice.probe.tolist() == [0]
+    fit = LINEAR["ridge"](z, F.one_hot(y).double(), torch.ones(1, 60).double())
+    assert torch.allclose(logits, (fit.scores(z)[0] / best_temperature(choice.scores[0, 0], y)).float(), atol=1e-4)
 
 
 def test_the_classifier_of_two_classes_and_of_a_class_without_labels_starts_well_too():
@@ -467,6 +484,130 @@ def test_enough_held_out_labels_set_the_temperature_and_too_few_leave_it(point_r
     assert load_classifier(many)[0].temperature.item() != 1.0 == load_classifier(few)[0].temperature.item()
 
 
+# --- the probe or the fine-tuned encoder
+
+
+def compared(point_run, out, count=160, **more):
+    settings = {"folds": 2, **more.pop("settings", {})}
+    arguments = {"steps": 80, "batch": 32, "all_labels": True, "precision": "fp32", "settings": settings}
+    return leaven.finetune(point_run, points(count), out=out, **{**arguments, **more})
+
+
+def kept(run):
+    (choice,) = [choice for choice in run.config["choices"] if choice["what"] == "kept"]
+    return choice["value"]
+
+
+@pytest.fixture(scope="module")
+def kept_probe(point_run, tmp_path_factory):
+    """Of a fine-tuning that ruins the encoder: far too large a rate, and no way back."""
+    lines = []
+    out = tmp_path_factory.mktemp("kept") / "run"
+    return compared(point_run, out, settings={"recipe.lr": 3.0, "interpolation": 1.0}, keep_going=True, say=lines.append), lines
+
+
+def test_fine_tuning_that_is_worse_than_its_probe_keeps_the_probe_and_the_encoder_and_says_so(kept_probe, point_run):
+    run, lines = kept_probe
+    assert kept(run) == "the frozen probe" and sum("kept: the frozen probe" in line for line in lines) == 1
+    before, after = leaven.load(point_run).state_dict(), leaven.load(run).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert run.config["result"]["steps"] == 40  # the folds; nothing is left to train
+    classifier, _ = load_classifier(run)
+    x, y = points(300, seed=5)
+    assert (classifier.classify(open_data(x).rows["x"]).argmax(1) == y).float().mean() > 0.7
+
+
+def test_fine_tuning_that_is_better_is_kept(point_run, tmp_path):
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] * x[:, 1] > 0).long()  # no line parts these
+    arguments = {"steps": 240, "batch": 50, "all_labels": True, "settings": {"folds": 2, "interpolation": 1.0, "recipe.lr": 0.01}}
+    run = leaven.finetune(point_run, (x, y), out=tmp_path / "run", **arguments)
+    assert kept(run) == "the fine-tuned encoder" and run.config["result"]["steps"] == 240
+    before, after = leaven.load(point_run).state_dict(), leaven.load(run).state_dict()
+    assert not all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_left_out_labels_set_the_temperature_of_what_is_kept(kept_probe):
+    method, _ = load_classifier(kept_probe[0])
+    label = open_data(points(160)).rows.label
+    assert method.calibrated and method.temperature.item() == pytest.approx(best_temperature(method.left_out[0], label), rel=1e-4)
+    assert not kept_probe[0].health
+
+
+def test_folds_leave_out_the_same_share_of_every_class_and_whole_groups():
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 2])
+    fold = folds_of(labels, torch.full((9,), -1), 2)
+    assert all(abs(int((fold[labels == label] == 0).sum()) * 2 - int((labels == label).sum())) <= 1 for label in range(3))
+    groups = torch.tensor([4, 4, 7, 7, 7, 1, 1, 2, 2])
+    fold = folds_of(labels, groups, 2)
+    assert set(fold.tolist()) == {0, 1} and all(len(fold[groups == group].unique()) == 1 for group in groups.unique())
+
+
+def test_a_comparison_that_was_cut_off_ends_as_if_nothing_had_happened(point_run, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    whole = compared(point_run, tmp_path / "whole")
+    cuts, one_step = [5, 20, 33], Training._one_step
+
+    def cut(training):
+        one_step(training)
+        if cuts and training.step >= cuts[0]:
+            cuts.pop(0)
+            raise Killed
+
+    monkeypatch.setattr(Training, "_one_step", cut)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            compared(point_run, tmp_path / "cut", checkpoint_seconds=0)
+    again = compared(point_run, tmp_path / "cut", checkpoint_seconds=0)
+    assert_identical(final_state(again), final_state(whole))
+    assert kept(again) == kept(whole)
+
+
+@pytest.mark.parametrize(("count", "more", "folds"), [(120, {}, 2), (90, {}, 0), (120, {"steps": 100}, 0), (120, {"budget": 30.0}, 0)])
+def test_few_labels_and_short_trainings_are_not_compared_and_that_is_said(count, more, folds):
+    used = supervision(open_data(points(count)), all_labels=True)
+    number, ((choice),) = cross_validation(used, **{"steps": None, "budget": None, **more})
+    assert number == folds and choice["value"] == ("2 folds" if folds else "none")
+    assert cross_validation(supervision(open_data(points(count)), all_labels=True, early_stopping=True), steps=None, budget=None) == (0, [])
+
+
+def test_the_default_length_leaves_the_last_stage_as_long_as_before(point_run, tmp_path):
+    steps = []
+    leaven.finetune(point_run, points(120), all_labels=True, out=tmp_path / "run", say=steps.append)
+    run = leaven.Run(tmp_path / "run")
+    assert run.config["plan"]["steps"] == 400 and any("cross-validation: 2 folds" in line for line in steps)
+    assert load_classifier(run)[0].calibrated
+
+
+def test_probabilities_that_could_not_be_calibrated_are_said_to_be_so(point_run, tmp_path):
+    run = leaven.finetune(point_run, points(60), steps=4, out=tmp_path / "run")
+    assert [verdict["verdict"] for verdict in run.health] == ["probabilities not calibrated"]
+    lines = []
+    predictions = leaven.predict(run, points(60)[0], say=lines.append)
+    assert not predictions.calibrated and any("not calibrated" in line for line in lines)
+
+
+def test_where_no_look_is_better_than_the_start_the_probe_is_kept(point_run, tmp_path):
+    run = overfitting(point_run, tmp_path / "run", settings={"recipe.lr": 30.0, "interpolation": 1.0, "recipe.warmup": 0.0}, keep_going=True)
+    assert run.config["result"]["early_stopping"]["best_step"] == 0 and kept(run) == "the frozen probe"
+    before, after = leaven.load(point_run).state_dict(), leaven.load(run).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_of_an_earlier_version_without_folds_is_the_same_run(point_run, tmp_path):
+    arguments = {"steps": 220, "all_labels": True, "precision": "fp32", "out": tmp_path / "run"}
+    run = leaven.finetune(point_run, points(120), settings={"folds": 0}, **arguments)
+    config = run.config
+    del config["asked"]["method"]["hyperparameters"]["folds"]
+    run.write_config(config)
+    lines = []
+    leaven.finetune(point_run, points(120), say=lines.append, **arguments)
+    assert any("already finished" in line for line in lines)
+    assert not load_classifier(run)[0].calibrated
+
+
 # --- scores
 
 
@@ -679,6 +820,23 @@ def folder(root, count=60):
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
         lines.append(f"{path.relative_to(root)},{['red', 'green', 'blue'][label]}")
     return lines
+
+
+def test_the_next_command_tests_on_the_labels_of_the_split_that_there_is(command, picture_run, tmp_path):
+    from PIL import Image
+
+    for number, (pixels, label) in enumerate(zip(*pictures(60), strict=True)):
+        path = tmp_path / "data" / ("test" if number % 3 == 0 and number > 20 else "train") / ["red", "green", "blue"][label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+    trained = sorted((tmp_path / "data" / "train").rglob("*.png"))
+    (tmp_path / "some.csv").write_text("\n".join(["file,label", *(f"{path.relative_to(tmp_path / 'data')},{path.parent.name}" for path in trained)]))
+    words = [picture_run.path, tmp_path / "data", "--labels", tmp_path / "some.csv", "--steps", 2, "--out", tmp_path / "run"]
+    status, out, err = command("finetune", *words)
+    (line,) = [line for line in out.splitlines() if line.startswith("Next: ")]
+    assert status == 0 and line.startswith(f"Next: leaven evaluate {tmp_path / 'run'} {tmp_path / 'data'}, and")
+    status, out, _ = command("evaluate", tmp_path / "run", tmp_path / "data", "--budget", "1s")
+    assert status == 0 and "(test:" in out
 
 
 def test_from_some_labels_to_all_of_them(command, picture_run, tmp_path):

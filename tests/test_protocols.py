@@ -28,9 +28,11 @@ from leaven.evaluation.knn import nearest_neighbours
 from leaven.evaluation.protocol import Trial
 from leaven.evaluation.protocols.few_label import FewLabels, few_label_point, few_label_predictions, label_draws, labels_needed
 from leaven.evaluation.protocols.knn import NearestNeighbours
-from leaven.evaluation.protocols.linear import fit_logistic, held_out_fifth, linear_accuracy, linear_probe, standardisation
+from leaven.evaluation.protocols.linear import held_out_fifth, linear_accuracy, linear_probe, standardisation
 from leaven.evaluation.scorecard import Scorecard
 from leaven.modalities import modality_of
+from leaven.modules.logistic import fit_logistic
+from leaven.modules.probes import PROBES, choose_probe
 
 
 @pytest.fixture(scope="module")
@@ -335,14 +337,18 @@ def test_few_label_curve_of_raw_digits(digits):
         assert point["draws"] == 10
 
 
-def test_few_label_fit_is_that_of_scikit_learn_at_c_1(digits):
+def test_the_few_label_probe_is_chosen_in_each_draw_by_its_labels_alone(digits):
     x, y, test, _ = digits
     z, z_test = (x - x.mean(0)) / 5, (test - x.mean(0)) / 5
-    rows = torch.stack(label_draws(y, 3, 2))
-    ours = few_label_predictions(z[rows], y[rows], z_test, classes=10)
-    for row, draw in enumerate(rows):
-        theirs = LogisticRegression(C=1.0, tol=1e-8, max_iter=5000).fit(z[draw].double().numpy(), y[draw].numpy()).predict(z_test.double().numpy())
-        assert (ours[row].numpy() == theirs).mean() > 0.996
+    rows = torch.stack(label_draws(y, 10, 4))
+    ours, names = few_label_predictions(z[rows], y[rows[0]], z_test, classes=10)
+    for place, draw in enumerate(rows):
+        (alone,), (name,) = few_label_predictions(z[draw][None], y[draw], z_test, classes=10)
+        assert torch.equal(alone, ours[place]) and name == names[place]
+        choice = choose_probe(z[draw][None], y[draw], classes=10)
+        assert name == list(PROBES)[choice.probe[0]]
+    point = FewLabels(counts=(1, 10), draws=4).score(Features(*digits))
+    assert point[0]["probe"] == {"ridge": 4} and sum(point[1]["probe"].values()) == 4 and set(point[1]["probe"]) <= set(PROBES)
 
 
 def test_classes_with_too_few_samples_are_told():
@@ -395,7 +401,7 @@ def test_a_floor_that_does_not_fit_the_budget_is_left_out_and_named(tmp_path):
     assert "labels only" not in card.floors and any("labels only" in note and "budget" in note for note in card.notes)
 
 
-def test_few_labels_of_many_classes_take_fewer_draws_and_say_so(monkeypatch):
+def test_few_labels_of_many_classes_are_fitted_by_one_probe_and_that_is_said(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     centers, labels = torch.randn(6, 12, generator=generator), torch.arange(180) % 6
     features = centers[labels] + 0.4 * torch.randn(180, 12, generator=generator)
@@ -403,7 +409,7 @@ def test_few_labels_of_many_classes_take_fewer_draws_and_say_so(monkeypatch):
     whole = FewLabels(counts=(2,)).score(known)
     monkeypatch.setattr("leaven.evaluation.protocols.few_label.LARGE", 1)
     large = FewLabels(counts=(2,)).score(known)
-    assert large[0]["draws"] == 3 and "3 draws of 10" in large[0]["note"]
+    assert large[0]["draws"] == 10 and large[0]["probe"] == {"ridge": 10} and "not compared with other probes" in large[0]["note"]
     assert abs(large[0]["accuracy"] - whole[0]["accuracy"]) < 0.1
 
 

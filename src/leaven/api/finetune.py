@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +11,15 @@ from typing import Annotated
 from leaven.api import options
 from leaven.api.open import describe_data, open_for, reading_of
 from leaven.console import Progress, Say, quiet, seconds
+from leaven.data import DataSet
+from leaven.methods.supervised.finetune import Finetune
 from leaven.report.story import report_run
 from leaven.run import Run
 from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
 from leaven.training.pretraining import train as train_run
 from leaven.training.request import Request
-from leaven.training.supervision import supervision
+from leaven.training.supervision import cross_validation, supervision
 
 
 @options.documented
@@ -73,8 +76,19 @@ def finetune(
     samples = opened.data if list(opened.data.spec.inputs) == ["x"] else opened.data.with_role(opened.role, "x")
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
     folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
+    settings = {"train": train, **(settings or {})}
+    earlier = folder.config["asked"]["method"]["hyperparameters"] if folder.config_path.is_file() else {"folds": None}
+    if not {"folds", "probe_first"} & settings.keys() and "folds" in earlier and not samples.spec.tag_names:  # runs of earlier versions have none
+        length = steps or (epochs * len(used.members) / (batch or Finetune.recipe.batch) if epochs else None)
+        settings["folds"], chosen = cross_validation(used, steps=length, budget=seconds(budget))
+        used = replace(used, choices=[*used.choices, *chosen])
+    if labels is not None and not labels_to_test_on(samples):
+        own = open_for(run, data, role=role, columns=columns, groups=groups, data_root=data_root, progress=progress).data
+        same = labels_to_test_on(own) and set(own.spec.names) <= set(samples.spec.names)
+        choice = {"what": "test labels", "value": "the data's own" if same else "none", "why": "the labels that were given name no sample to test on"}
+        used = replace(used, choices=[*used.choices, choice])
     request = Request(
-        "finetune", opened.run, budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **settings},
+        "finetune", opened.run, budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings=settings,
         seed=seed, precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
         checkpoint_seconds=checkpoint_seconds, track=tuple(track), start_role=opened.encoder.role, patience=patience,
     )  # fmt: skip
@@ -82,3 +96,9 @@ def finetune(
     if rank() == 0:
         report_run(classifier, samples, device=choose_device(device))
     return classifier
+
+
+def labels_to_test_on(data: DataSet) -> bool:
+    """Whether samples of the val or test split have a label; true where there is no such split, and a part of the labels is kept."""
+    parts = [data.splits[name] for name in ("val", "test") if name in data.splits]
+    return not parts or any(data.rows.labeled[part].any() for part in parts)

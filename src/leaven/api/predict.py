@@ -44,12 +44,15 @@ def predict(
     blocks = probabilities(classifier, opened.samples, torch.arange(len(samples)), device=choose_device(device))
     likely = torch.cat(list(counted(blocks, len(samples), progress, "predicted")))
     files = tuple(file or str(row) for row, file in enumerate(samples.files))
-    predictions = Predictions(files, classes, likely.numpy())
     if opened.run.config["asked"]["data"]["spec"].get("tag_names"):
-        predictions = TagPredictions(files, classes, likely.numpy(), float(classifier.get_buffer("threshold")))
+        predictions: Predictions = TagPredictions(files, classes, likely.numpy(), False, float(classifier.get_buffer("threshold")))
+    else:
+        predictions = Predictions(files, classes, likely.numpy(), getattr(classifier, "calibrated", False))
     predictions = predictions.uncertain_first() if uncertain_first else predictions
     if samples.spec.labeled:
         say(f"{samples.spec.labeled:,} of these {len(samples):,} samples have a label already; theirs is predicted as well")
+    if not predictions.calibrated:
+        say("these probabilities are not calibrated: they can be too sure, and say only which labels to check first")
     if place is not None:
         predictions.write(place)
     return predictions

@@ -20,6 +20,7 @@ def predict(predictions: Any, options: Any) -> tuple[Any, str]:
         "classes": list(predictions.classes),
         "counts": counts,
         **({"threshold": predictions.threshold} if tags else {}),
+        "calibrated": predictions.calibrated,
     }
     what = f"samples, tags from a probability of {predictions.threshold:.2f} on" if tags else "labels"
     return content, f"{options.out}: {len(predictions):,} {what}: {', '.join(f'{count:,} {name}' for name, count in commonest)}{more}"

@@ -18,11 +18,13 @@ from leaven.run import write_whole
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """files: where each sample came from (its row number where there is no file). classes: names by number. probabilities: (samples, classes)."""
+    """files: where each sample came from (its row number where there is no file). classes: names by number. probabilities: (samples, classes).
+    calibrated: whether labels that were not learned from have set how sure they are."""
 
     files: tuple[str, ...]
     classes: tuple[str, ...]
     probabilities: Float[np.ndarray, "samples classes"]
+    calibrated: bool = True
 
     def __len__(self) -> int:
         return len(self.files)

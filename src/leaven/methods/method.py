@@ -243,8 +243,21 @@ class Method(nn.Module):
         """
         raise UserError(f"{self.name} cannot score held-out samples", hint="train without early stopping")
 
+    @property
+    def settled(self) -> bool:
+        """Whether the current stage has nothing left to train."""
+        return False
+
     def finish(self) -> None:
         """Called once when training has ended, in the state that is kept."""
+
+    def concluded(self) -> list[dict[str, Any]]:
+        """What the training decided by itself, as {what, value, why}, after `finish`."""
+        return []
+
+    def cautions(self) -> dict[str, str]:
+        """What a user of the finished run must know: verdict -> why."""
+        return {}
 
     def after_step(self, outputs: Outputs, progress: float) -> None:
         """Called after each optimiser step: teachers move here. `outputs` are those that `loss` saw last, detached: of the global batch if

@@ -93,7 +93,7 @@ def build_training(
     described = {role: describe_encoder(encoder) for role, encoder in encoders.items()}
     method, recipe = build_method(kind, spec, encoders, settings)
     attach(tokenizers, method)
-    plan, planned = plan_of(request, recipe, len(members), device)
+    plan, planned = plan_of(request, recipe, len(members), device, last=list(method.stages())[-1].share)
     return Parts(method, recipe, plan, data, members, spec, origins, described, tokenizers, choices + planned)
 
 
@@ -130,8 +130,9 @@ def input_of(spec: InputSpec, size: int | None) -> InputSpec:
     return modality_of(spec).training_input(spec, size)
 
 
-def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tuple[Plan, list[dict[str, Any]]]:
-    """The length in steps where it is known, else with its budget; and the choices made."""
+def plan_of(request: Request, recipe: Recipe, samples: int, device: str, last: float = 1.0) -> tuple[Plan, list[dict[str, Any]]]:
+    """The length in steps where it is known, else with its budget; and the choices made. last: the last stage's share, which a recipe's usual number
+    of steps is about."""
     choices = []
     parts = processes() * request.accumulate
     batch = request.batch or recipe.batch
@@ -151,7 +152,7 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
     budget, epochs, steps = request.budget, request.epochs, request.steps
     if budget is None and epochs is None and steps is None:
         if recipe.steps is not None:
-            steps = max(recipe.steps, math.ceil(USUAL_PASSES * samples / batch))
+            steps = math.ceil(max(recipe.steps, math.ceil(USUAL_PASSES * samples / batch)) / last - 1e-9)
             length, why = f"{steps} steps", f"and there are {samples:,} samples"
         elif device == "cpu":
             budget, length, why = DEFAULT_BUDGET, "10 minutes", "on a CPU"

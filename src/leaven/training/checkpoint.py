@@ -17,7 +17,9 @@ from torch import Tensor
 
 from leaven.console import Say
 from leaven.errors import Interrupted, UserError
+from leaven.hyperparameters import hyperparameters
 from leaven.methods.method import Method
+from leaven.methods.registry import find_method
 from leaven.modalities.tokenizer import typed_settings
 from leaven.run import FORMAT, Run, write_whole
 from leaven.stored import State, checked, read_json
@@ -218,6 +220,10 @@ def agree_with_earlier(folder: Run, asked: dict[str, Any], hashes: Tensor, reque
     before, now = comparable(config["asked"]), comparable(json.loads(json.dumps(asked)))
     if "given" not in before:  # earlier versions did not keep it
         del now["given"]
+    known, current = before["method"]["hyperparameters"], now["method"]["hyperparameters"]
+    defaults = {name: parameter.default for name, parameter in hyperparameters(find_method(request.method)).items()}
+    for name in [name for name, value in current.items() if name not in known and name in defaults and value == defaults[name]]:
+        del current[name]  # of a later version than the run's
     different = [line for line in differences(before, now) if not MEASURED.match(line)]
     split = [line for line in different if line.startswith("accumulate ")]
     changed_data = []

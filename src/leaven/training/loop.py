@@ -123,7 +123,7 @@ class Training:
             self.processor_start = processor_seconds()
             while not self.stages.ended:
                 end = self.stages.end()
-                while self.plan.progress(self.step) < end - 1e-9 and not (self.stopping and self.stopping.ended):
+                while self.plan.progress(self.step) < end - 1e-9 and not (self.stopping and self.stopping.ended) and not self.method.settled:
                     self._one_step()
                 self.stages.number += 1
                 if not self.stages.ended:
@@ -133,6 +133,7 @@ class Training:
                     if self.stopping is not None:
                         self.stopping.restore(self.method)
                     self.method.finish()
+                    self._conclude()
                 self._checkpoint()
         seconds = sum(self.times.values())
         return {
@@ -145,7 +146,23 @@ class Training:
             "peak_memory": peak_memory(self.device),
             "health": [verdict.to_dict() for verdict in self.monitor.verdicts],
             **({"early_stopping": self.stopping.summary()} if self.stopping else {}),
+            **({"concluded": concluded} if (concluded := self._concluded()) else {}),
         }
+
+    def _concluded(self) -> list[dict[str, Any]]:
+        """What the training decided by itself, as {what, value, why}."""
+        if self.stopping is None or self.stopping.step > 0:
+            return self.method.concluded()
+        value = "the frozen probe" if self.method.continues else "the start"
+        why = f"no later state was better on {len(self.stopping.held_out):,} held-out labels"
+        return [{"what": "kept", "value": value, "why": why}, *self.method.concluded()]
+
+    def _conclude(self) -> None:
+        """Say what the training decided by itself, and what a user of the run must know."""
+        for choice in self._concluded():
+            self.say(f"{choice['what']}: {choice['value']} ({choice['why']})")
+        for verdict, why in self.method.cautions().items():
+            self.monitor.give(Verdict(verdict, self.step, why))
 
     def _one_step(self) -> None:
         terms, norm, outputs = self._update()
@@ -227,6 +244,7 @@ class Training:
             self.stages.begin(self.step)
         if self.watch:
             self.monitor.look(0, Outputs())
+            self._look_at_held_out()  # of the start, which is kept where training does not improve on it
         self._checkpoint()
 
     # --- metrics and health ---
@@ -242,10 +260,7 @@ class Training:
         row |= self.window.take_means()
         if self.step % self.plan.look_every == 0 or progress >= 1:
             row |= self.monitor.look(self.step, outputs)
-            if self.stopping is not None:
-                held_out = self.stopping.batches
-                measures = self.method.held_out(lambda function: self.stages.encode(function, held_out()))
-                row |= self.stopping.look(self.step, self.method, measures)
+            row |= self._look_at_held_out()
         if (chance := self.method.chance(outputs)) is not None:
             row["chance"] = chance
         self.monitor.judge_loss(self.step, self.stages.progress(self.step), row["loss"], chance)
@@ -256,6 +271,12 @@ class Training:
             self.trackers.row(row)
             self.report_progress(self.step, self.plan.total, row["loss"])
         self._stop_if_fatal()
+
+    def _look_at_held_out(self) -> dict[str, float]:
+        """Measures of held-out labels, where they tell when to end."""
+        if (stopping := self.stopping) is None:
+            return {}
+        return stopping.look(self.step, self.method, self.method.held_out(lambda function: self.stages.encode(function, stopping.batches())))
 
     def _give(self, verdict: Verdict) -> None:
         self.say(verdict.line())

@@ -143,7 +143,8 @@ def train(
             encoders = method.encoders()
             for name, encoder in encoders.items():
                 save_encoder(folder.folder_of(name if len(encoders) > 1 else None), encoder.float() if precision == "fp64" else encoder)
-            folder.update_config(asked=asked, plan=plan.to_dict(), result=result)
+            choices = [*folder.config["choices"], *result.pop("concluded", [])]
+            folder.update_config(asked=asked, plan=plan.to_dict(), choices=choices, result=result)
         fabric.barrier()
     return folder
 

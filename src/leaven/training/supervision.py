@@ -21,6 +21,7 @@ from leaven.vectors import label_of
 FEWEST_TO_TEST = 5  # labels per class that must be left to learn from before any are kept for a test
 FEWEST_TO_STOP = 400  # labels per class; with fewer, holding a fifth out costs accuracy: a point at 100, one or two at 10
 FIFTH, MOST_HELD_OUT = 5, 5000
+FOLDS, FEWEST_TO_COMPARE, FEWEST_STEPS, LEAST_BUDGET = 2, 100, 200, 60.0  # labels, steps and seconds from which cross-validation says something
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,26 @@ def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping
     if early_stopping or (early_stopping is None and enough):
         return Supervision(rows[~held], rows[held], choices)
     return Supervision(rows, rows[:0], choices)
+
+
+def cross_validation(used: Supervision, *, steps: float | None, budget: float | None) -> tuple[int, list[dict[str, Any]]]:
+    """In how many folds fine-tuning is compared with its probe by the same labels, and the choice for the user.
+
+    0 where that would say nothing, and where held-out labels decide. steps, budget: of the whole training, cross-validation included, where they are
+    known.
+    """
+    if len(used.held_out):
+        return 0, []
+    labels = len(used.members)
+    why = ""
+    if labels < FEWEST_TO_COMPARE:
+        why = f"{labels} labels are too few to compare fine-tuning with its probe and to calibrate probabilities; {FEWEST_TO_COMPARE} are enough"
+    elif (steps is not None and steps < FEWEST_STEPS) or (budget is not None and budget < LEAST_BUDGET):
+        why = f"too short for it; {FEWEST_STEPS} steps or {LEAST_BUDGET:.0f} seconds are enough"
+    if why:
+        return 0, [{"what": "cross-validation", "value": "none", "why": why}]
+    why = "half of the time goes into comparing fine-tuning with its probe and into calibrating probabilities; --set folds=0 leaves it out"
+    return FOLDS, [{"what": "cross-validation", "value": f"{FOLDS} folds", "why": why}]
 
 
 def labeled(data: DataSet, rows: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
@@ -15,21 +17,21 @@ from leaven.evaluation.frozen import Features, FrozenProtocol
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import crossed_interval, unpaired_difference
 from leaven.evaluation.protocol import Chart, Trial
-from leaven.evaluation.protocols.linear import fit_logistic, standardisation
+from leaven.evaluation.protocols.linear import standardisation
 from leaven.evaluation.sentences import Point, about, gain_over, labels_per_class, percent
 from leaven.modalities.floor import INPUT
+from leaven.modules.probes import FIRST, PROBES, Fit, choose_probe
 
 Curve = dict[int, Point]
-PENALTY = 1.0
 NUMBERS_AT_ONCE = 2**24  # of the labeled features of all draws together, in float64
-LARGE, DRAWS_OF_LARGE = 2**28, 3  # numbers times classes from which a fit takes seconds, and the draws that are made then
+LARGE = 2**26  # of these numbers times classes of one draw, from which the choice of a probe takes seconds
 FLOOR_DRAWS, FLOOR_STEPS = 3, 200
 TRIED_STEPS = 1, 9  # by which the time of a floor is known beforehand
 
 
 @dataclass(frozen=True)
 class FewLabels(FrozenProtocol):
-    """Accuracy of a probe that sees only a few labels per class, beside the same encoder trained on these labels alone.
+    """Accuracy of the best probe for a few labels per class, beside the same encoder trained on these labels alone.
 
     counts: labels per class. draws: how many times labels are drawn for each count.
     """
@@ -47,13 +49,13 @@ class FewLabels(FrozenProtocol):
             raise UserError(f"few-label needs counts and draws from 1 to 1,000,000, not counts {list(self.counts)} and {self.draws} draws")
 
     def score(self, features: Features) -> Any:
-        """[{labels_per_class, accuracy, interval, draws}] with a note where a class had fewer samples, or fewer draws were made.
+        """[{labels_per_class, accuracy, interval, draws, probe}], with a note where a class had fewer samples, or one probe alone was fitted.
 
-        For each draw the labeled samples of `label_draws` are fitted by logistic regression and all test samples are scored. Arms with the same
-        labels and seed see the same draws, so their differences are paired. Features are centred by the mean of all training samples, labeled or not,
-        and divided by one number, their root mean variance: a user who has few labels has the other inputs too. (Each feature by its own deviation
-        blows up rare pixels: raw 8x8 digits then reach 62 % with one label per class instead of 65 %.) Nothing is tuned, since one label leaves
-        nothing to tune on.
+        For each draw the labeled samples of `label_draws` are fitted by the best of several probes, chosen by cross-validation on these labels, and
+        all test samples are scored. probe: in how many draws each was chosen; with one label per class nothing can be cross-validated, and the first
+        probe is used. Arms with the same labels and seed see the same draws, so their differences are paired. Features are centred by the mean of all
+        training samples, labeled or not, and divided by one number, their root mean variance: a user who has few labels has the other inputs too.
+        (Each feature by its own deviation blows up rare pixels: raw 8x8 digits then reach 62 % with one label per class instead of 65 %.)
         """
         known = features.labeled()
         center, deviation = standardisation(features.train)
@@ -63,12 +65,19 @@ class FewLabels(FrozenProtocol):
         for count in self.counts:
             rows = torch.stack(label_draws(features.train_labels, count, self.draws, features.seed))
             large = rows.shape[1] * train.shape[1] * features.classes > LARGE
-            rows = rows[:DRAWS_OF_LARGE] if large else rows
-            predictions = few_label_predictions(train[rows], features.train_labels[rows], test, classes=features.classes, exact=not large)
-            curve.append(few_label_point(predictions == known.test_labels, count, features.train_labels, known.test_groups))
-            if len(rows) < self.draws:
-                few = f"{len(rows)} draws of {self.draws}: each takes seconds with {features.classes:,} classes"
-                curve[-1]["note"] = "; ".join(filter(None, [curve[-1].get("note"), few]))
+            predictions, probes = few_label_predictions(
+                train[rows],
+                features.train_labels[rows[0]],
+                test,
+                classes=features.classes,
+                probes=FIRST if large else PROBES,
+                groups=None if features.groups is None else features.groups[rows],
+            )
+            point = few_label_point(predictions == known.test_labels, count, features.train_labels, known.test_groups)
+            if large:
+                why = f"{next(iter(FIRST))} was not compared with other probes: that takes seconds with {features.classes:,} classes"
+                point["note"] = "; ".join(filter(None, [point.get("note"), why]))
+            curve.append({**point, "probe": dict(Counter(probes).most_common())})
         return curve
 
     def majority(self, features: Features) -> Any:
@@ -223,28 +232,32 @@ def label_draws(labels: Int64[Tensor, "n"], labels_per_class: int, draws: int, s
 
 def few_label_predictions(
     features: Float[Tensor, "draws labeled dim"],
-    labels: Int64[Tensor, "draws labeled"],
+    labels: Int64[Tensor, " labeled"],
     test_features: Float[Tensor, "test dim"],
     *,
     classes: int,
-    exact: bool = True,
-) -> Int64[Tensor, "draws test"]:
-    """Logistic regression on each draw of standardised features; (draws, test) predicted classes on the CPU.
+    probes: Mapping[str, Fit] = PROBES,
+    groups: Int64[Tensor, "draws labeled"] | None = None,
+) -> tuple[Int64[Tensor, "draws test"], list[str]]:
+    """What the best of some probes predicts for the test samples in each draw, and the name of that probe. Draws have the same labels.
 
-    The objective is scikit-learn's at C = 1: summed cross-entropy + |weight|^2 / 2, bias free. Fitted in float64, in the space that the labeled
-    samples span (the solution has no part outside it), all draws by one L-BFGS; `exact` False: in float32, to a thousandth of the gradient.
+    `choose_probe` chooses in each draw by its labels alone. Fitted in the space that the labeled samples span (no solution has a part outside it),
+    many draws at once.
     """
     _, labeled, dim = features.shape
-    together = max(1, NUMBERS_AT_ONCE // (labeled * dim))
-    predictions = []
-    for x, y in zip(features.split(together), labels.split(together), strict=True):
-        basis, coordinates = torch.linalg.qr(x.to(torch.float64 if exact else torch.float32).mT)
-        tolerance = 1e-6 if exact else 1e-3
-        fit = fit_logistic(coordinates.mT.contiguous(), y, classes=classes, l2=PENALTY / labeled, tolerance=tolerance)
-        weight, bias = (basis @ fit.weight).float(), fit.bias.float()
-        for one_weight, one_bias in zip(weight, bias, strict=True):
-            predictions.append((test_features.float() @ one_weight + one_bias).argmax(dim=1))
-    return torch.stack(predictions)
+    one_hot, everyone = F.one_hot(labels, classes), torch.ones(1, labeled)
+    predictions, names = [], []
+    for place in torch.arange(len(features)).split(max(1, NUMBERS_AT_ONCE // (labeled * dim))):
+        basis, coordinates = torch.linalg.qr(features[place].double().mT)
+        x = coordinates.mT.contiguous()
+        choice = choose_probe(x.float(), labels, classes=classes, probes=probes, groups=None if groups is None else groups[place])
+        chosen = torch.zeros(len(place), dtype=torch.int64) if choice is None else choice.probe
+        for number, row in enumerate(chosen.tolist()):
+            name = list(probes)[row]
+            fit = probes[name](x[number : number + 1], one_hot.double(), everyone.double()).spread(basis[number : number + 1])
+            predictions.append(fit.scores(test_features)[0].argmax(dim=1))
+            names.append(name)
+    return torch.stack(predictions), names
 
 
 def few_label_point(

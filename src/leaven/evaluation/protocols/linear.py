@@ -1,7 +1,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -13,25 +12,10 @@ from leaven.evaluation.frozen import Features, FrozenProtocol
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import mean_with_interval
 from leaven.modalities.floor import INPUT
-from leaven.threads import one_thread
+from leaven.modules.logistic import LogisticFit, fit_logistic, second_moments
 
 L2_GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # on standardised features, against the mean cross-entropy; strong to weak, as the path is walked
 TUNED_ON = 20_000  # training samples on which the L2 strength is chosen, at most; the probe itself is fitted on all
-LARGEST_PRECONDITIONER = 4096  # features; beyond it a Cholesky factor costs more than the iterations that it saves
-SMALL = 2**25  # numbers times classes; beyond it several threads are faster
-
-
-@dataclass(frozen=True)
-class LogisticFit:
-    """logits = features @ weight + bias. One fit, or a batch of independent ones in the leading dimensions."""
-
-    weight: Float[Tensor, "*problems dim classes"]
-    bias: Float[Tensor, "*problems 1 classes"]
-    converged: bool
-    iterations: int
-
-    def logits(self, features: Float[Tensor, "n dim"]) -> Float[Tensor, "*problems n classes"]:
-        return features @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -76,7 +60,7 @@ def linear_probe(features: Features, *, seed: int = 0) -> Probe:
     """
     center, scale = standardisation(features.train)
     x, y, classes = (features.train.float() - center) / scale, features.train_labels, features.classes
-    covariance, notes = _covariance(x), []
+    covariance, notes = second_moments(x), []
     drawn = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:TUNED_ON].sort().values
     held = held_out_fifth(y[drawn], None if features.groups is None else features.groups[drawn], seed=seed)
     kept, judge, fit = drawn[~held], drawn[held], None
@@ -101,72 +85,6 @@ def linear_probe(features: Features, *, seed: int = 0) -> Probe:
         notes.append(f"the probe had not converged after {fit.iterations} iterations")
     predictions = torch.cat([fit.logits((part.float() - center) / scale).argmax(1) for part in features.test.split(16384)])
     return Probe(predictions, best, fit.converged, tuple(notes))
-
-
-def fit_logistic(
-    features: Float[Tensor, "*problems n dim"],
-    labels: Int64[Tensor, "*problems n"],
-    *,
-    classes: int,
-    l2: float,
-    start: LogisticFit | None = None,
-    covariance: Float[Tensor, "*problems dim dim"] | None = None,
-    tolerance: float = 1e-5,
-) -> LogisticFit:
-    """Minimise mean cross-entropy + l2 / 2 * |weight|^2, bias free, by L-BFGS; leading dimensions are separate problems.
-
-    Products with the features run in their precision, the walk itself (scipy) in float64. It goes through coordinates in which the loss is about
-    round: weight = R^-1 u with R^T R = covariance / classes + l2, the Hessian of a model that knows nothing, so correlated features cost no more
-    iterations. Converged when no component of the gradient in u exceeds `tolerance`, or the loss can fall no further in this precision.
-    """
-    from scipy.optimize import minimize
-
-    problems, (n, dim) = features.shape[:-2], features.shape[-2:]
-    root, inverse = _round_coordinates(_covariance(features) if covariance is None else covariance, classes, l2)
-    one_hot = F.one_hot(labels, classes).to(features.dtype)
-    sizes = [problems.numel() * dim * classes, problems.numel() * classes]
-
-    def parts(flat: np.ndarray) -> tuple[Tensor, Tensor]:
-        u, bias = torch.from_numpy(flat).to(features.device, features.dtype).split(sizes)
-        u = u.view(*problems, dim, classes)
-        return (u if inverse is None else inverse @ u), bias.view(*problems, 1, classes) * classes**0.5
-
-    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = parts(flat)
-        log_probability = F.log_softmax(features @ weight + bias, dim=-1)
-        loss = -(log_probability * one_hot).sum(dtype=torch.float64) / n + l2 / 2 * weight.square().sum(dtype=torch.float64)
-        residual = (log_probability.exp() - one_hot) / n
-        slope = features.mT @ residual + l2 * weight
-        slope = slope if inverse is None else inverse.mT @ slope
-        return loss.item(), torch.cat([slope.flatten(), residual.sum(-2).flatten() * classes**0.5]).double().cpu().numpy()
-
-    if start is None:
-        flat = np.zeros(sum(sizes))
-    else:
-        u = start.weight if root is None else root @ start.weight
-        flat = torch.cat([u.flatten(), start.bias.flatten() / classes**0.5]).double().cpu().numpy()
-    # A fall of the loss goes with the square of the gradient; below the rounding of a mean of many products nothing falls any more.
-    rounding = torch.finfo(features.dtype).eps
-    least_fall = max(rounding / 100, min(rounding / 4, tolerance**2 / 10))
-    stop = {"maxiter": 500, "maxfun": 1000, "gtol": tolerance, "ftol": least_fall, "maxcor": 20}
-    with torch.no_grad(), one_thread(features.numel() * classes < SMALL):
-        end = minimize(loss_and_gradient, flat, jac=True, method="L-BFGS-B", options=stop)
-        weight, bias = parts(end.x)
-    # Status 2 is a line search that finds nothing lower: the end of what this precision can tell.
-    return LogisticFit(weight, bias, end.status in (0, 2) and bool(np.isfinite(end.fun)), int(end.nit))
-
-
-def _round_coordinates(covariance: Tensor, classes: int, l2: float) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """R and its inverse for `fit_logistic`; none when there is no covariance, and then weight = u."""
-    dim = covariance.shape[-1]
-    if dim == 0:
-        return None, None
-    curvature = covariance.double() / classes
-    floor = max(l2, 1e-5 * curvature.diagonal(dim1=-2, dim2=-1).mean().item(), 1e-12)
-    unit = torch.eye(dim, dtype=torch.float64, device=covariance.device)
-    root = torch.linalg.cholesky(curvature + floor * unit).mT
-    inverse = torch.linalg.solve_triangular(root, unit.expand_as(root), upper=True)
-    return root.to(covariance.dtype), inverse.to(covariance.dtype)
 
 
 def standardisation(features: Float[Tensor, "n dim"]) -> tuple[Float[Tensor, "dim"], Float[Tensor, "dim"]]:
@@ -203,12 +121,3 @@ def held_out_fifth(labels: Int64[Tensor, "n"], groups: Int64[Tensor, "n"] | None
         if not chosen.any():
             chosen[sizes.argmin()] = True
     return chosen[member]
-
-
-def _covariance(features: Float[Tensor, "*problems n dim"]) -> Float[Tensor, "*problems dim dim"]:
-    """Second moments about 0 from at most 16,384 rows: they only shape the path of the optimiser, never its end."""
-    n, dim = features.shape[-2:]
-    if dim > LARGEST_PRECONDITIONER:
-        return features.new_zeros(*features.shape[:-2], 0, 0)
-    rows = features[..., :: max(1, n // 16384), :]
-    return rows.mT @ rows / rows.shape[-2]

@@ -1,4 +1,6 @@
 import copy
+from functools import partial
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -6,14 +8,18 @@ from torch.nn import functional as F
 
 from leaven.errors import UserError
 from leaven.losses import weighted_contrast
-from leaven.methods import DataSpec, Encoder, NonNegative, Outputs, PositiveShare, Recipe, Rule, Share
+from leaven.methods import DataSpec, Encoder, NonNegative, Outputs, PositiveShare, Range, Recipe, Rule, Share, Stage
 from leaven.methods.supervised.supervised import Supervised
+from leaven.methods.targets import balanced
 from leaven.modalities.tags import TagsModality
+from leaven.modules.calibration import best_temperature
 from leaven.modules.one_vs_rest import probe_tags
+from leaven.modules.probes import LINEAR, choose_probe, logistic, ranks
 
 CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 2022
 PROBED_ON = 10_000  # labeled samples, at most, that the classifier is first fitted on
 PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels per class on parts of the training splits of two data sets
+LARGE = 2**25  # numbers times classes, from which the choice of a probe takes seconds
 
 
 class Finetune(Supervised):
@@ -24,7 +30,8 @@ class Finetune(Supervised):
     probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: where the kept weights are on the
     line from that start (0) to the end of the training (1). contrast: weight of the agreement of features of one class (0: none; Khosla et al. 2020).
     distillation: weight of the distance of logits from those that a sample had when it was last seen, which then also say what is similar for the
-    contrast (0: none; Chang and Chen 2022).
+    contrast (0: none; Chang and Chen 2022). folds: in how many parts of the labels fine-tuning is first compared with its probe
+    by cross-validation; where fine-tuning is not better, the probe is kept. Left-out labels calibrate the probabilities (0: neither).
     """
 
     paper = "Robust Fine-Tuning of Zero-Shot Models (Wortsman et al.)"
@@ -33,6 +40,9 @@ class Finetune(Supervised):
     purpose = "labels"
     continues = True
     before: torch.Tensor
+    fold: torch.Tensor
+    left_out: torch.Tensor
+    measured: torch.Tensor
 
     def __init__(
         self,
@@ -45,9 +55,19 @@ class Finetune(Supervised):
         interpolation: Share = 0.5,
         contrast: NonNegative = 0.0,
         distillation: NonNegative = 0.0,
+        folds: Annotated[int, Range("0, or 2 and more", lambda number: number == 0 or number > 1)] = 0,
         **supervised,
     ):
         super().__init__(encoder, data, **supervised)
+        if folds and not probe_first:
+            raise UserError("folds compare fine-tuning with its probe, and probe_first is off", hint="give folds=0, or leave probe_first on")
+        if folds and data.tag_names:
+            raise UserError("folds compare classifiers of classes, and these samples have tags", hint="leave folds out")
+        self.folds = folds
+        if folds:
+            self.register_buffer("fold", torch.zeros(data.samples, dtype=torch.int64))
+            self.register_buffer("left_out", torch.zeros(2, data.samples, data.classes))  # logits of the probe and of the fine-tuned classifier
+            self.register_buffer("measured", torch.zeros(3, dtype=torch.float64))  # cross-entropies of both, and the labels
         self.probe_first, self.interpolation, self.contrast, self.distillation = probe_first, interpolation, contrast, distillation
         self.loss_over_batch = bool(contrast or distillation)  # type: ignore[misc]
         if distillation and data.tag_names:
@@ -71,6 +91,16 @@ class Finetune(Supervised):
                     module.eval()
         return self
 
+    def stages(self):
+        """The folds, then all labels; a fold takes as many steps for each label as the end does."""
+        if not self.folds:
+            return super().stages()
+        share = (self.folds - 1) / self.folds**2
+        folds = [
+            Stage(f"fold {number + 1}", share, partial(self.begin, number), members=partial(self.others, number)) for number in range(self.folds)
+        ]
+        return [*folds, Stage("all labels", 1 / self.folds, partial(self.begin, self.folds))]
+
     def prepare(self, encode):
         super().prepare(encode)
         if self.probe_first:
@@ -79,25 +109,86 @@ class Finetune(Supervised):
             fit(features[known], label[known])
         self.start["classifier"].load_state_dict(self.classifier.state_dict())
 
+    def begin(self, number, encode):
+        """Begin a fold, or the training on all labels: from the same encoder, with a probe of these labels."""
+        label, group = (encode(lambda batch, name=name: getattr(batch, name)).long() for name in ("label", "group"))
+        if number == 0:
+            self.fold.copy_(folds_of(label.cpu(), group.cpu(), self.folds))
+        else:
+            self.finish()
+            self.keep_left_out(1, number - 1, encode)
+        self.encoder.load_state_dict(self.start["encoder"].state_dict())
+        Supervised.prepare(self, encode)
+        seen = self.fold != number
+        self.fit_classifier(encode(lambda batch: self.features(batch["x"]))[seen], label[seen])
+        self.start["classifier"].load_state_dict(self.classifier.state_dict())
+        if self.distillation:
+            self.before.fill_(torch.nan)
+        if number < self.folds:
+            self.keep_left_out(0, number, encode)
+        else:
+            self.compare(label)
+
+    def concluded(self):
+        if not self.folds:
+            return []
+        probe, tuned, labels = self.measured.tolist()
+        value = "the frozen probe" if self.keeps_probe else "the fine-tuned encoder"
+        why = f"on labels that they had not seen, the probe had a cross-entropy of {probe:.2f} and fine-tuning {tuned:.2f}"
+        return [{"what": "kept", "value": value, "why": f"{why}, over {labels:.0f} labels in {self.folds} folds"}]
+
+    def cautions(self):
+        if self.calibrated:
+            return {}
+        why = "no labels were left out to compare them with, so probabilities can be too sure; their order still says which labels to check first"
+        return {"probabilities not calibrated": why}
+
+    def others(self, number):
+        return (self.fold != number).nonzero()[:, 0].cpu()
+
+    def keep_left_out(self, which, number, encode):
+        self.left_out[which, self.fold == number] = encode(lambda batch: self.classify(batch["x"]))[self.fold == number].to(self.left_out)
+
+    def compare(self, label):
+        """By the cross-entropy of left-out labels, each at its best temperature; the better one's is kept."""
+        known = label.bincount(minlength=len(self.weights))[label] > 1  # of other classes, no fold saw a label
+        temperatures = [best_temperature(logits[known], label[known]) for logits in self.left_out]
+        nats = [F.cross_entropy(logits[known] / by, label[known]).item() for logits, by in zip(self.left_out, temperatures, strict=True)]
+        self.measured.copy_(torch.tensor([*nats, int(known.sum())]))
+        self.temperature.fill_(temperatures[int(not self.keeps_probe)])
+
+    @property
+    def keeps_probe(self):
+        """Whether fine-tuning was not better than its probe; known when the folds are done."""
+        return bool(self.folds) and bool(self.measured[2] > 0) and bool(self.measured[0] <= self.measured[1])
+
+    @property
+    def settled(self):
+        return self.stage == self.folds and self.keeps_probe
+
     @torch.no_grad()
     def fit_classifier(self, features, label):
-        """Logistic regression on the features, centred and divided by one number, their root mean variance."""
-        from sklearn.linear_model import LogisticRegression
-
-        some = torch.linspace(0, len(label) - 1, min(len(label), PROBED_ON)).long()
-        x, y = features[some].double().cpu(), label[some].cpu()
+        """The best linear probe for these labels by cross-validation, its scores divided by their best temperature, on features that are centred and
+        divided by one number, their root mean variance. Logistic regression where nothing can be left out, or that would take long."""
+        some = torch.linspace(0, len(label) - 1, min(len(label), PROBED_ON)).long().to(label.device)
+        x = features[some].double().cpu()
+        there, y = label[some].cpu().unique(return_inverse=True)
         center, scale = x.mean(0), x.var(0, correction=0).mean().sqrt().clamp_min(1e-12)
-        counted = None if self.class_weights == "none" else self.class_weights
-        probe = LogisticRegression(C=1 / (PENALTY * len(self.weights)), class_weight=counted, max_iter=1000)
-        fit = probe.fit(((x - center) / scale).numpy(), y.numpy())
-        weight, bias = torch.from_numpy(fit.coef_) / scale, torch.from_numpy(fit.intercept_)
+        x = ((x - center) / scale)[None]
+        probes = {**LINEAR, "logistic": partial(logistic, penalty=PENALTY * len(self.weights))}
+        counts = balanced(y, len(there))[y] if self.class_weights == "balanced" else torch.ones(len(y))
+        choice = choose_probe(x.float(), y, classes=len(there), probes=probes, weights=counts) if x.numel() * len(there) <= LARGE else None
+        name, sharpness = "logistic", 1.0
+        if choice is not None:
+            place, known = int(choice.probe), choice.known[0]
+            name, sharpness = list(probes)[place], 1 / best_temperature(choice.scores[place, 0][known], y[known])
+        fit = probes[name](x, F.one_hot(y, len(there)).double(), counts[None].double())
+        weight, bias = sharpness * fit.weight[0].T / scale, sharpness * fit.bias[0, 0]
         bias = bias - weight @ center
-        if len(weight) == 1:  # two classes: scikit-learn gives the difference of their logits
-            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
         self.classifier.weight.zero_()
-        self.classifier.bias.fill_(bias.min())
-        self.classifier.weight[fit.classes_] = weight.to(self.classifier.weight)
-        self.classifier.bias[fit.classes_] = bias.to(self.classifier.bias)
+        self.classifier.bias.fill_((sharpness * fit.scores(x)).min())
+        self.classifier.weight[there] = weight.to(self.classifier.weight)
+        self.classifier.bias[there] = bias.to(self.classifier.bias)
 
     @torch.no_grad()
     def fit_tags(self, features, label):
@@ -144,10 +235,18 @@ class Finetune(Supervised):
     @torch.no_grad()
     def finish(self):
         for part in ("encoder", "classifier"):
-            start = self.start[part].state_dict()
-            for name, tensor in self.get_submodule(part).state_dict().items():
+            start, kept = self.start[part].state_dict(), self.get_submodule(part)
+            if self.keeps_probe:
+                kept.load_state_dict(start)
+                continue
+            for name, tensor in kept.state_dict().items():
                 if tensor.is_floating_point():
                     tensor.copy_(torch.lerp(start[name], tensor, self.interpolation))
+
+
+def folds_of(labels, groups, folds):
+    """(n,) int64, the fold that leaves each sample out: each leaves out the same share of every class, or of the groups where there are some."""
+    return ranks(labels) % folds if (groups < 0).any() else groups.unique(return_inverse=True)[1] % folds
 
 
 def softened_divergence(logits, before):

@@ -90,6 +90,11 @@ class Supervised(Method):
     def chance(self, outputs):
         return self.target.chance(outputs.label, self.weights)
 
+    @property
+    def calibrated(self):
+        """Whether labels that it has not learned from have set its temperature."""
+        return bool(self.temperature != 1)
+
     def features(self, value):
         return self.encoder(fitted(value, self.encoder.input))
 
