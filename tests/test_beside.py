@@ -117,7 +117,7 @@ def test_a_model_of_other_channels_or_another_kind_of_data_is_refused(tmp_path, 
 
 
 def test_models_beside_are_in_the_table_the_json_the_page_and_the_sentence(run, timm_folder):
-    card = leaven.evaluate(run, SAMPLES, protocols=("knn", "linear", "few-label"), budget=0.001, beside=(timm_folder, run.path / "encoder"))
+    card = leaven.evaluate(run, SAMPLES, protocols=("knn", "linear", "few-label"), labels_only=0.001, beside=(timm_folder, run.path / "encoder"))
     names = [str(timm_folder), str(run.path / "encoder")]
     assert list(card.beside) == names and all(scores.keys() == {"knn", "linear", "few-label"} for scores in card.beside.values())
     assert (

@@ -90,14 +90,14 @@ def test_evaluate_on_a_folder_with_a_subfolder_a_class(command, tmp_path):
 
 
 def test_evaluate_tells_what_pretraining_is_worth_for_people(command, digits_run):
-    status, out, err = command("evaluate", digits_run, "demo:digits", "--budget", "15s", "--labels-per-class", "1,10")
+    status, out, err = command("evaluate", digits_run, "demo:digits", "--labels-only", "15s", "--labels-per-class", "1,10")
     assert status == 0
     assert "pre-trained" in out and "raw input" in out and "untrained encoder" in out and "labels only" in out
     assert "report.html" in out and "scoring the pre-trained encoder" in err
 
 
 def test_pretraining_on_digits_beats_its_floors_with_few_labels(digits_run):
-    card = leaven.evaluate(digits_run, "demo:digits", protocols=("few-label",), budget=0.001)
+    card = leaven.evaluate(digits_run, "demo:digits", protocols=("few-label",), labels_only=0.001)
     ours, raw, fresh = (scores["few-label"] for scores in (card.scores, card.floors["input"], card.floors["untrained"]))
     assert ours[-1]["interval"][0] > fresh[-1]["interval"][1]
     assert ours[0]["accuracy"] > raw[0]["accuracy"] - 0.05
@@ -238,7 +238,7 @@ def test_a_run_made_with_arrays_is_evaluated_with_arrays(tmp_path):
     classes = torch.randint(3, (300,), generator=generator)
     points = torch.eye(3)[classes] * 3 + torch.randn(300, 3, generator=generator)
     run = leaven.pretrain(points, steps=20, batch=64, out=tmp_path / "run")
-    card = leaven.evaluate(run, (points, classes), labels_per_class=(1, 2), budget=10)
+    card = leaven.evaluate(run, (points, classes), labels_per_class=(1, 2), labels_only=10)
     assert 0.5 < card.scores["linear"]["accuracy"] <= 1.0
     assert leaven.embed(run, points).shape == (300, 256)
 

@@ -643,4 +643,4 @@ def test_what_supcon_learned_from_is_recorded_and_not_tested_on(tmp_path):
 
 def test_a_supcon_run_is_evaluated_as_an_encoder_and_not_as_a_classifier(tmp_path):
     run = leaven.pretrain("demo:digits", method="supcon", steps=2, batch=32, out=tmp_path / "run", settings={"encoder.width": 8})
-    assert set(leaven.evaluate(run, "demo:digits", budget="1s").scores) == {"knn", "linear", "few-label"}
+    assert set(leaven.evaluate(run, "demo:digits", labels_only="1s").scores) == {"knn", "linear", "few-label"}

@@ -169,7 +169,7 @@ def test_a_class_with_one_sample_is_scored_with_a_note(command, vector_run, tmp_
     labels = np.arange(60) % 2
     labels[7] = 2
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32), y=labels)
-    status, out, _ = command("evaluate", vector_run, tmp_path / "data.npz", "--json", "--budget", "1s", "--labels-per-class", "1,2")
+    status, out, _ = command("evaluate", vector_run, tmp_path / "data.npz", "--json", "--labels-only", "1s", "--labels-per-class", "1,2")
     assert status == 0
     assert 0 <= json.loads(out)["scores"]["linear"]["accuracy"] <= 1
 

@@ -674,13 +674,13 @@ def test_no_label_that_was_learned_from_is_tested_on(point_run, tmp_path):
     x, y = points(400)
     some = torch.where(torch.arange(400) < 200, y, -1)
     run = leaven.finetune(point_run, (x, some), steps=5, out=tmp_path / "run")
-    first = leaven.evaluate(run, (x, some), budget=20)
+    first = leaven.evaluate(run, (x, some), labels_only=20)
     learned = learned_hashes(run)
     data = open_data((x, y))
     fresh = ~torch.isin(data.hashes, learned)
     assert len(learned) == run.config["asked"]["labels"]["learned"] == 200 - int((fresh & (torch.arange(400) < 200)).sum())
     assert first.scores["classifier"]["samples"] == 200 - len(learned)
-    more = leaven.evaluate(run, (x, y), budget=20)
+    more = leaven.evaluate(run, (x, y), labels_only=20)
     assert more.scores["classifier"]["samples"] == int(fresh.sum()) == 400 - len(learned)
     assert {"input", "frozen", "labels-only"} == more.floors.keys()
     assert all(0 < floor["classifier"]["accuracy"] <= 1 for floor in more.floors.values())
@@ -693,7 +693,7 @@ def test_a_group_of_which_it_has_learned_a_sample_is_not_tested_on(point_run, tm
     run = leaven.finetune(point_run, {"x": x, "label": some, "group": group}, steps=2, out=tmp_path / "run")
     data = open_data({"x": x, "label": y, "group": group})
     learned = torch.isin(data.hashes, learned_hashes(run))
-    card = leaven.evaluate(run, {"x": x, "label": y, "group": group}, budget=0.001)
+    card = leaven.evaluate(run, {"x": x, "label": y, "group": group}, labels_only=0.001)
     untouched = ~torch.isin(group, group[learned])
     assert card.scores["classifier"]["samples"] == int(untouched.sum()) and untouched.any()
 
@@ -706,20 +706,20 @@ def test_a_classifier_of_all_labels_has_none_left_to_be_tested_on(point_run, tmp
 
 def test_floors_that_cannot_be_measured_are_named(point_run, tmp_path):
     run = leaven.finetune(point_run, points(200), steps=2, out=tmp_path / "run")
-    assert any("budget is 0" in note for note in leaven.evaluate(run, points(200), budget=0.001).notes)
+    assert any("budget is 0" in note for note in leaven.evaluate(run, points(200), labels_only=0.001).notes)
     elsewhere = leaven.evaluate(run, points(50, seed=9))
     assert elsewhere.floors == {} and any("No floors" in note for note in elsewhere.notes)
     assert "no floor was measured" in elsewhere.sentence()
     config = run.config
     run.write_config({**config, "start": str(tmp_path / "gone")})
-    again = leaven.evaluate(run, points(200), budget=0.001)
+    again = leaven.evaluate(run, points(200), labels_only=0.001)
     assert "frozen" not in again.floors and any("No frozen floor" in note for note in again.notes)
 
 
 def test_frozen_protocols_of_a_fine_tuned_run_leave_learned_labels_out_as_well(point_run, tmp_path):
     x, y = points(300)
     run = leaven.finetune(point_run, (x, y), steps=2, out=tmp_path / "run")
-    card = leaven.evaluate(run, (x, y), protocols=("classifier", "knn"), budget=0.001)
+    card = leaven.evaluate(run, (x, y), protocols=("classifier", "knn"), labels_only=0.001)
     assert card.scores["knn"]["samples"] == card.scores["classifier"]["samples"] == 300 - len(learned_hashes(run))
     assert card.floors["input"].keys() == {"classifier", "knn"}
 
@@ -730,7 +730,7 @@ def test_classes_are_matched_by_name(point_run, tmp_path):
     run = leaven.finetune(point_run, (x, names), steps=20, out=tmp_path / "run")
     later = names.copy()
     later[names == "ant"] = ""  # the others are then classes 0 and 1 of the data, and stay 1 and 2 of the classifier
-    a, b = (leaven.evaluate(run, (x, given), budget=0.001).scores["classifier"] for given in (names, later))
+    a, b = (leaven.evaluate(run, (x, given), labels_only=0.001).scores["classifier"] for given in (names, later))
     assert b["confusion"][1:] == a["confusion"][1:] and sum(b["confusion"][0]) == 0
     with pytest.raises(leaven.UserError, match="no class 'dog'"):
         leaven.evaluate(run, (x, np.where(names == "cat", "dog", names)))
@@ -832,10 +832,10 @@ def test_the_next_command_tests_on_the_labels_of_the_split_that_there_is(command
     trained = sorted((tmp_path / "data" / "train").rglob("*.png"))
     (tmp_path / "some.csv").write_text("\n".join(["file,label", *(f"{path.relative_to(tmp_path / 'data')},{path.parent.name}" for path in trained)]))
     words = [picture_run.path, tmp_path / "data", "--labels", tmp_path / "some.csv", "--steps", 2, "--out", tmp_path / "run"]
-    status, out, err = command("finetune", *words)
+    status, out, _ = command("finetune", *words)
     (line,) = [line for line in out.splitlines() if line.startswith("Next: ")]
     assert status == 0 and line.startswith(f"Next: leaven evaluate {tmp_path / 'run'} {tmp_path / 'data'}, and")
-    status, out, _ = command("evaluate", tmp_path / "run", tmp_path / "data", "--budget", "1s")
+    status, out, _ = command("evaluate", tmp_path / "run", tmp_path / "data", "--labels-only", "1s")
     assert status == 0 and "(test:" in out
 
 
@@ -853,7 +853,7 @@ def test_from_some_labels_to_all_of_them(command, picture_run, tmp_path):
     assert (status, told["count"], told["dim"]) == (0, 60, 3)
     found = list(csv.DictReader((tmp_path / "all.csv").open()))
     assert {line["file"] for line in found} == {line.split(",")[0] for line in lines[1:]}
-    status, out, err = command("evaluate", tmp_path / "run", tmp_path / "data", *labels, "--budget", "20s", "--json")
+    status, out, err = command("evaluate", tmp_path / "run", tmp_path / "data", *labels, "--labels-only", "20s", "--json")
     told = json.loads(out)
     assert status == 0, err
     score = told["scores"]["classifier"]
@@ -861,7 +861,7 @@ def test_from_some_labels_to_all_of_them(command, picture_run, tmp_path):
     assert {"input", "frozen", "labels-only"} == told["floors"].keys()
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Which classes are confused" in page and "fine-tuned" in page
-    status, out, _ = command("evaluate", tmp_path / "run", tmp_path / "data", *labels, "--budget", "1s")
+    status, out, _ = command("evaluate", tmp_path / "run", tmp_path / "data", *labels, "--labels-only", "1s")
     assert status == 0 and "calibration error" in out and "names" in out
 
 

@@ -113,7 +113,7 @@ def test_it_is_trained_by_methods_that_know_nothing_of_it(run, melodies, tmp_pat
 
 
 def test_it_is_scored_beside_its_floors(run, melodies):
-    card = leaven.evaluate(run, melodies, protocols=("knn", "linear", "few-label"), budget="20s")
+    card = leaven.evaluate(run, melodies, protocols=("knn", "linear", "few-label"), labels_only="20s")
     assert card.scores["linear"]["accuracy"] > 0.7 and card.floors["input"]["linear"]["accuracy"] > 0.7
     assert {"input", "untrained", "labels-only"} <= card.floors.keys()
     page = (run.path / "report.html").read_text()

@@ -119,8 +119,8 @@ def test_options_are_checked_and_old_arguments_mean_the_same(digits_run, command
     ):
         with pytest.raises(leaven.UserError, match=words):
             leaven.evaluate(run, "demo:digits", protocols=("knn",), settings=settings)
-    ours = leaven.evaluate(run, "demo:digits", protocols=("few-label",), settings={"few-label.counts": (1, 3)}, budget=0.001, report=False)
-    old = leaven.evaluate(run, "demo:digits", protocols=("few-label",), labels_per_class=(1, 3), budget=0.001, report=False)
+    ours = leaven.evaluate(run, "demo:digits", protocols=("few-label",), settings={"few-label.counts": (1, 3)}, labels_only=0.001, report=False)
+    old = leaven.evaluate(run, "demo:digits", protocols=("few-label",), labels_per_class=(1, 3), labels_only=0.001, report=False)
     assert ours.scores == old.scores and [point["labels_per_class"] for point in ours.scores["few-label"]] == [1, 3]
     card = leaven.evaluate(run, "demo:digits", protocols=("retrieval",), settings={"retrieval.at": "1,5"}, report=False)
     assert [point["at"] for point in card.scores["retrieval"]["recall"]] == [1, 5] and "precision at 5" in card.text()

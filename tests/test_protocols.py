@@ -397,7 +397,7 @@ def test_scorecard_survives_json_and_shows_floors_beside_scores():
 
 def test_a_floor_that_does_not_fit_the_budget_is_left_out_and_named(tmp_path):
     run = leaven.pretrain("demo:digits", out=tmp_path / "run", steps=1, batch=64, device="cpu", report=False)
-    card = leaven.evaluate(run, "demo:digits", protocols=("few-label",), budget=0.5, report=False)
+    card = leaven.evaluate(run, "demo:digits", protocols=("few-label",), labels_only=0.5, report=False)
     assert "labels only" not in card.floors and any("labels only" in note and "budget" in note for note in card.notes)
 
 
@@ -463,3 +463,12 @@ def test_columns_of_very_different_scale_count_alike_in_the_raw_input():
     data = open_data((numbers.numpy(), labels.numpy()))
     raw = modality_of(data.rows["x"]).raw_features(data.rows["x"], torch.arange(100))(data.rows["x"])
     assert torch.allclose(raw[:100].std(0, correction=0), torch.ones(2), atol=1e-4)
+
+
+def test_a_budget_holds_for_the_whole_command_and_names_the_floors_that_it_leaves_out(tmp_path):
+    run = leaven.pretrain("demo:digits", out=tmp_path / "run", steps=1, batch=64, device="cpu", report=False)
+    card = leaven.evaluate(run, "demo:digits", budget=0.5, report=False)
+    assert set(card.scores) == {"knn", "linear", "few-label"} and set(card.floors) == {"majority"}
+    (note,) = [note for note in card.notes if "since the budget ends before" in note]
+    assert note.startswith("the untrained encoder, the raw input: not scored")
+    assert card.sentence()

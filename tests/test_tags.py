@@ -269,7 +269,7 @@ def tagger(comments, tmp_path_factory):
 
 
 def test_a_run_is_scored_by_tags_beside_its_floors(tagger, comments):
-    card = leaven.evaluate(tagger[0], comments, labels="topics", columns=COLUMNS, report=False, budget="20s")
+    card = leaven.evaluate(tagger[0], comments, labels="topics", columns=COLUMNS, report=False, labels_only="20s")
     score = card.scores["tags"]
     assert list(card.scores) == ["tags"] and {"input", "untrained", "prevalence", "labels-only"} <= set(card.floors)
     assert score["map"] > card.floors["prevalence"]["tags"]["map"] and score["interval"][0] < score["map"] < score["interval"][1]

@@ -32,8 +32,10 @@ def evaluate(
     settings: options.ProtocolSettings = None,
     role: options.Role = None,
     budget: Annotated[
-        options.Budget,
-        "Time for the whole command: 90s, 10m, 2h; floors that do not fit are left out (default: all floors, and 2m for labels alone).",
+        options.Budget, "Time for the whole command: 90s, 10m, 2h; floors that do not fit are left out (default: as long as it takes)."
+    ] = None,
+    labels_only: Annotated[
+        options.Budget, "Time for training on the labels alone, as a floor (default: what --budget leaves, without it 2m)."
     ] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -64,8 +66,9 @@ def evaluate(
     models = beside_of(beside, samples, opened, next(iter(encoders.values())).input.modality)
     method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)
+    trained = Trial.budget if budget is None and labels_only is None else seconds(labels_only)
     trial = Trial(
-        samples, encoders, method, run, role, Trial.budget, seed, choose_device(device), known_floors or {},
+        samples, encoders, method, run, role, trained, seed, choose_device(device), known_floors or {},
         kind is not None and kind.family == "latent", models, say, partial(progress, "encoded"),
         deadline(begun_at, seconds(budget)),
     )  # fmt: skip

@@ -36,10 +36,9 @@ class Trial:
     """What protocols score: the encoders of a run, on a data set.
 
     encoders: by the role that each was trained for. method: name of the method, for the scorecard. run: whose encoders these are, where they are a
-    run's. budget: seconds for floors that must be trained (None: any). deadline: time.monotonic() after which no floor begins that would end later
-    (None: any); the floors that must be trained then have what is left. known_floors: measured before, by the same protocols on the same data; they
+    run's. budget: seconds for floors that must be trained (None: any). known_floors: measured before, by the same protocols on the same data; they
     are not measured again. linear_floor: whether a linear code of the input, as long as the features, is a floor too. beside: trained models that are
-    scored beside the encoder.
+    scored beside the encoder. deadline: time.monotonic() at which all of this ends; no floor is begun that would end later (None: any is).
     """
 
     data: DataSet
@@ -60,7 +59,8 @@ class Trial:
     @property
     def left(self) -> float | None:
         """Seconds for floors that must be trained from now on."""
-        return self.budget if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        limits = [] if self.deadline is None else [max(0.0, self.deadline - time.monotonic())]
+        return min([*limits, *([] if self.budget is None else [self.budget])], default=None)
 
     @property
     def encoder(self) -> Encoder:
