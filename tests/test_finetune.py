@@ -706,7 +706,7 @@ def test_a_classifier_of_all_labels_has_none_left_to_be_tested_on(point_run, tmp
 
 def test_floors_that_cannot_be_measured_are_named(point_run, tmp_path):
     run = leaven.finetune(point_run, points(200), steps=2, out=tmp_path / "run")
-    assert any("budget is 0" in note for note in leaven.evaluate(run, points(200), labels_only=0.001).notes)
+    assert any("left of the budget" in note for note in leaven.evaluate(run, points(200), labels_only=0.001).notes)
     elsewhere = leaven.evaluate(run, points(50, seed=9))
     assert elsewhere.floors == {} and any("No floors" in note for note in elsewhere.notes)
     assert "no floor was measured" in elsewhere.sentence()
