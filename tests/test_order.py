@@ -129,6 +129,24 @@ def test_what_is_merely_sorted_is_taken_for_no_recording():
     assert open_data((x[shuffled], label[shuffled])).order is None
 
 
+def test_folders_of_alike_files_and_small_classes_are_no_recording(tmp_path):
+    random = np.random.default_rng(0)
+    for folder in range(8):
+        colour = random.integers(0, 200, 3)
+        (tmp_path / str(folder)).mkdir()
+        for number in range(30):
+            pixels = (colour + random.integers(0, 50, (8, 8, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / str(folder) / f"{number}.png")
+    pictures = open_data(tmp_path)
+    assert pictures.order is None and pictures.with_labels(random.integers(0, 2, 240).tolist()).order is None
+    centers = 5 * random.normal(size=(200, 6)).repeat(3, 0)
+    assert open_data(((centers + random.normal(size=(600, 6))).astype(np.float32), np.arange(200).repeat(3))).order is None, "three of each class"
+
+
+def test_texts_without_words_have_no_order():
+    assert open_data(["!?", "...", "?!"] * 40).order is None
+
+
 def test_walks_and_slow_sensors_are_noticed_without_labels():
     random, time = np.random.default_rng(0), np.arange(1500) / 144 * 2 * np.pi
     assert open_data(random.normal(size=(1500, 4)).cumsum(0).astype(np.float32)).order is not None

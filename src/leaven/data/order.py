@@ -15,6 +15,7 @@ from leaven.modalities import Value, modality_of
 LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 LOOKED_AT, STRETCH, AT_ONCE, FEWEST = 2000, 100, 200, 60  # samples: in all, side by side, decoded at once, and needed to say anything
 PROJECTED, DIRECTIONS, FOLDS, RIDGE = 64, 16, 4, 0.01
+LARGE_ENOUGH = 20  # samples of a class in a series; of fewer, the mean itself ties each to the others
 ALIKE = 1 / 3  # of the variance, which neighbours must explain; writers of digits, who wrote them one after another, explain a quarter
 CLOSER = 0.6  # share of samples that are nearer to the next one than to one some way off, where all may come from sorting
 SOME_WAY = 5, 15
@@ -75,7 +76,8 @@ def order_of(value: Value, rows: Tensor, files: Sequence[str], labels: Tensor, *
     each other. rows: those to look at.
 
     How alike neighbours are is the share of the variance that a ridge regression on the two of them explains in stretches of the order that it has
-    not seen. Each class counts from its own mean, so that data sorted by class shows nothing. Where every class is one stretch, or none is known,
+    not seen. Each class in each series counts from its own mean, so that data sorted by class, or by folder, shows
+    nothing. Where every class is one stretch, or none is known,
     the data may be sorted by something else; then samples must be closer to the next one than to one a few places further as well.
     """
     if len(rows) < 2 or (len(rows) < FEWEST and not asked):
@@ -107,10 +109,12 @@ def neighbours_alike(value: Value, rows: Tensor, series: np.ndarray, label: np.n
     """The share of the variance within classes that neighbours explain, and the share of samples that are closer to the next one than to one some way
     off; 0 where too few have neighbours. All by their order."""
     place = looked_at(len(rows))
-    features = directions(value, rows[torch.from_numpy(place)], label[place])
     series = series[place]
+    alike, sizes = np.unique(np.stack([series, label[place]]), axis=1, return_inverse=True, return_counts=True)[1:]
+    alike = alike.ravel()
+    features = directions(value, rows[torch.from_numpy(place)], alike)
     follows = (np.diff(place) == 1) & (series[1:] == series[:-1])
-    middle = 1 + np.flatnonzero(follows[1:] & follows[:-1])
+    middle = 1 + np.flatnonzero(follows[1:] & follows[:-1] & (sizes[alike][1:-1] >= LARGE_ENOUGH))
     if len(middle) < FEWEST:
         return 0.0, 0.0
     explained = explained_variance(np.concatenate([features[middle - 1], features[middle + 1]], 1), features[middle])
@@ -135,17 +139,16 @@ def looked_at(count: int) -> np.ndarray:
     return np.unique(starts[:, None] + np.arange(STRETCH))
 
 
-def directions(value: Value, rows: Tensor, label: np.ndarray) -> np.ndarray:
-    """(rows, up to 16) the main directions of raw features without their extremes, each class about its own mean."""
-    raw = modality_of(value).raw_features(value.take(rows), torch.arange(len(rows)))
+def directions(value: Value, rows: Tensor, alike: np.ndarray) -> np.ndarray:
+    """(rows, up to 16) the main directions of raw features without their extremes, about the means of samples that are alike in class and series."""
+    raw = modality_of(value).order_features(value.take(rows))
     width = raw(value[rows[:1]]).flatten(1).shape[1]
     mixing = torch.randn(width, PROJECTED, generator=torch.Generator().manual_seed(0)) / width**0.5 if width > PROJECTED else torch.eye(width)
     features = torch.cat([raw(value[part]).float().flatten(1) @ mixing for part in rows.split(AT_ONCE)]).double().numpy()
     features = features.clip(*np.percentile(features, [1, 99], axis=0))
-    classes, of_class = np.unique(label, return_inverse=True)
-    sums = np.zeros((len(classes), features.shape[1]))
-    np.add.at(sums, of_class, features)
-    features -= (sums / np.bincount(of_class)[:, None])[of_class]
+    sums = np.zeros((alike.max() + 1, features.shape[1]))
+    np.add.at(sums, alike, features)
+    features -= (sums / np.bincount(alike)[:, None])[alike]
     deviation = features.std(0)
     features /= np.where(deviation > 1e-9 * np.abs(features).max(initial=1e-9), deviation, np.inf)
     left, scale, _ = np.linalg.svd(features, full_matrices=False)

@@ -218,6 +218,10 @@ class Modality:
         """What gives samples the input itself as a feature vector. train: the samples that it may learn from."""
         return lambda some: self.numbers(some).flatten(1)
 
+    def order_features(self, value: Value) -> Callable[[Value], Float[Tensor, "samples dim"]]:
+        """What gives samples the features by which it is measured whether they follow each other in time. value: all that are looked at."""
+        return self.raw_features(value, torch.arange(len(value)))
+
     def floors(self, value: Value, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
         """What stands beside an encoder with features of `dim` numbers: "input" always, and more by the name of a `FloorName`."""
         return {INPUT.name: Floor(INPUT.phrase, lambda: self.raw_features(value, train))}

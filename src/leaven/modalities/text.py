@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_WORDS = 5000  # as raw features; all of a large vocabulary would take gigabytes
+HASHED = 1024  # words, as features of order
 MOST_VECTORS = 30_000  # the most frequent words have a vector
 WORD, ANY = r"\w+", r"\S+"  # ANY where no text has a WORD
 WINDOW, SMOOTHING = 5, 0.75  # of the contexts of words
@@ -144,6 +145,19 @@ class TextModality(Modality):
         """tf-idf of the words (or of runs of characters) that occur in most training texts, at most 5,000."""
         transform = sparse_tf_idf(value[train].texts, analyzer, MOST_WORDS)
         return lambda some: torch.from_numpy(transform(some.texts).toarray()).float()  # type: ignore[attr-defined]
+
+    def order_features(self, value: Any) -> Callable[[Value], Float[Tensor, "samples dim"]]:
+        """Hashed words, of which a vocabulary need not exist; of tokens, how often each number occurs."""
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        words = HashingVectorizer(n_features=HASHED, token_pattern=WORD)
+
+        def features(some: Any) -> Tensor:
+            if isinstance(some, Tokens):
+                return torch.zeros(len(some), HASHED).scatter_add_(1, some.ids % HASHED, some.mask.float())
+            return torch.from_numpy(words.transform(some.texts).toarray()).float()
+
+        return features
 
     def floors(self, value: Any, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
         return {
