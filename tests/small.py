@@ -99,6 +99,8 @@ def few_of_each_family(names, most=2):
 
 BEGINNING = [name for name, method in registry().items() if not method.continues]
 """Methods that `pretrain` begins with."""
+STEPPING = [name for name, method in registry().items() if method.recipe.steps != 0]
+"""Methods that are trained by steps, and not computed at once."""
 COLORED = ("cmc", "colorization")
 
 

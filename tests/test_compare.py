@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from small import digits_for, in_tokens, small_settings
+from small import STEPPING, digits_for, in_tokens, small_settings
 
 import leaven
 from leaven import cli
@@ -178,7 +178,7 @@ def test_the_arithmetic_of_a_step_is_that_of_its_matrix_products():
     assert flops_a_step(method, data.rows, data.train(), 32) == sum(products) - first
 
 
-@pytest.mark.parametrize("name", list(registry()))
+@pytest.mark.parametrize("name", STEPPING)
 def test_every_method_has_a_count_of_its_arithmetic(name):
     data = in_tokens(open_data(digits_for(name)))
     method = build_training(Request(name, settings=small_settings(name)), data, "cpu").method

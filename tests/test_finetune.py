@@ -21,7 +21,8 @@ from leaven.evaluation.protocol import Matrix
 from leaven.evaluation.protocols.classifier import calibration_error, classifier_score
 from leaven.methods.registry import build_method, find_method
 from leaven.methods.supervised.finetune import trained_blocks
-from leaven.methods.supervised.supervised import balanced, beta
+from leaven.methods.supervised.supervised import beta
+from leaven.methods.targets import balanced
 from leaven.modalities import InputSpec
 from leaven.modules.calibration import best_temperature
 from leaven.report.figures import matrix_figure

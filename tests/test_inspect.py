@@ -39,7 +39,7 @@ from leaven.training.request import Request
 SMALL = {"encoder.width": 8, "encoder.features": 16}
 KEYS = {
     "data", "samples", "usable", "broken", "splits", "formats", "sizes", "channels", "labels", "groups", "duplicates", "near_duplicates",
-    "thumbnails", "overlap", "mirrored", "advice", "estimate", "unused", "notes",
+    "thumbnails", "overlap", "mirrored", "advice", "estimate", "unused", "notes", "order",
 }  # fmt: skip
 
 
@@ -295,9 +295,9 @@ def test_labels_are_counted_and_classes_that_are_never_trained_are_named():
     rows = Batch(pictures.rows.roles, label, torch.arange(10), torch.full((10,), -1))
     found = labels_of(DataSet.of("labels", rows, splits=splits, class_names=("cat", "dog", "eel", "fox")))
     assert found == {
-        "classes": 4, "labeled": 8, "counts": {"cat": 6, "dog": 1, "eel": 1, "fox": 0}, "imbalance": 6.0, "not_trained": ["eel"],
+        "classes": 4, "tags": 0, "labeled": 8, "counts": {"cat": 6, "dog": 1, "eel": 1, "fox": 0}, "imbalance": 6.0, "not_trained": ["eel"],
     }  # fmt: skip
-    assert labels_of(pictures) == {"classes": 0, "labeled": 0, "counts": {}, "imbalance": None, "not_trained": []}
+    assert labels_of(pictures) == {"classes": 0, "tags": 0, "labeled": 0, "counts": {}, "imbalance": None, "not_trained": []}
 
 
 def test_groups_are_counted_and_those_in_two_splits():

@@ -34,7 +34,8 @@ def data_of(modality, name):
 
 
 def train(name, modality, out):
-    encoder = {} if brings_networks(name) else ENCODERS[encoder_for(name)] if modality == "pixels" or name == "word2vec" else SMALL.get(modality, {})
+    own = modality == "pixels" or encoder_for(name) == "word_vectors"
+    encoder = {} if brings_networks(name) else ENCODERS[encoder_for(name)] if own else SMALL.get(modality, {})
     settings = {**SETTINGS.get(name, {}), **{f"encoder.{key}": value for key, value in encoder.items()}}
     return leaven.pretrain(data_of(modality, name), method=name, steps=1, batch=16, out=out, precision="fp32", settings=settings, report=False)
 

@@ -11,6 +11,7 @@ Progress = Annotated[Callable[..., object], "Called with what is counted, how ma
 
 
 LONGEST = 10 * 365 * 24 * 3600  # seconds
+LAST, LAST_SHARE = 12.0, 0.15  # seconds, and share of a budget, that are kept for saving and for the report
 
 
 _begun: list[float] = []
@@ -24,6 +25,11 @@ def command_begins() -> None:
 def begun() -> float:
     """time.monotonic() at which the command that runs began; in Python, now."""
     return _begun.pop() if _begun else time.monotonic()
+
+
+def deadline(began: float, budget: float | None) -> float | None:
+    """time.monotonic() at which the work of a command must end, so that all of it keeps a budget in seconds; None where there is none."""
+    return None if budget is None else began + budget - min(LAST, LAST_SHARE * budget)
 
 
 def quiet(*_: Any) -> None:

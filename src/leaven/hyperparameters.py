@@ -21,6 +21,7 @@ class Range:
     holds: Callable[[float], bool]
 
 
+Whole = Annotated[int, Range("0 or more", lambda number: number >= 0)]
 Count = Annotated[int, Range("1 or more", lambda number: number >= 1)]
 TwoOrMore = Annotated[int, Range("2 or more", lambda number: number >= 2)]
 Width = Annotated[int, Range("from 1 to 65,536", lambda number: 1 <= number <= 2**16)]

@@ -81,6 +81,7 @@ class Spec(TypedDict):
     classes: Count
     labeled: Count
     class_names: list[str]
+    tag_names: NotRequired[list[str]]
 
 
 class Data(TypedDict):

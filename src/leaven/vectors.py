@@ -87,10 +87,10 @@ def name_of(data: DataSet, row: int) -> str:
     return os.fsencode(data.files[row]).decode(errors="replace") or f"#{row}"
 
 
-def class_of(data: DataSet, row: int) -> str | None:
-    """The name of a sample's class; None where it has no label."""
-    label = int(data.rows.label[row])
-    return data.spec.class_names[label] if label >= 0 else None
+def label_of(data: DataSet, row: int) -> str | None:
+    """The name of a sample's class, or its tags; None where it has no label."""
+    names = data.names_of(row)
+    return None if names is None else "; ".join(names)
 
 
 def split_names(data: DataSet, rows: Tensor) -> list[str | None]:
@@ -157,8 +157,8 @@ def _write_shard(path: Path, data: DataSet, rows: Tensor, origin: Origin, encode
     }
     if set(data.splits) != {"all"}:
         columns["split"] = pa.array(split_names(data, rows), pa.string())
-    if data.spec.classes:
-        columns["label"] = pa.array([class_of(data, row) for row in rows.tolist()], pa.string())
+    if data.spec.names:
+        columns["label"] = pa.array([label_of(data, row) for row in rows.tolist()], pa.string())
     kind = pa.list_(pa.field("element", pa.float32(), nullable=False), origin.dim)
     columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=kind)
     table = pa.table(columns).replace_schema_metadata({"leaven": json.dumps({"format": FORMAT, **asdict(origin)})})

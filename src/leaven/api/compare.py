@@ -13,7 +13,8 @@ from leaven.data import open_data
 from leaven.data.dataset import singly
 from leaven.errors import UserError
 from leaven.evaluation.comparison import Comparison
-from leaven.evaluation.frozen import FrozenProtocol, scorer
+from leaven.evaluation.evaluate import fitting
+from leaven.evaluation.frozen import FrozenProtocol, check_labels, scorer
 from leaven.evaluation.gains import add_gains
 from leaven.evaluation.registry import address, find_protocol, frozen_protocols
 from leaven.experiments.cell import Scoring, Source
@@ -43,7 +44,7 @@ def compare(
     groups: options.Groups = None,
     role: Annotated[options.Role, "The role whose encoder is scored, where a method keeps several."] = None,
     settings: Annotated[options.Settings, "A hyper-parameter: method:name=value, or name=value for all methods. May be repeated."] = None,
-    protocols: options.FrozenProtocols = ("knn", "linear"),
+    protocols: options.FrozenProtocols = None,
     beside: options.Beside = (),
     size: options.Size = None,
     precision: options.Precision = "auto",
@@ -64,10 +65,9 @@ def compare(
         raise UserError("a comparison needs one seed and one step at least")
     if jobs < 1:
         raise UserError(f"a comparison makes one training at a time or more, not {jobs}")
-    chosen = [find_protocol(protocol) for protocol in protocols or ("knn", "linear")]
+    chosen = [find_protocol(protocol) for protocol in protocols or ()]
     if unsuited := [protocol.name for protocol in chosen if not protocol.frozen]:
         raise UserError(f"methods are not compared by {unsuited[0]!r}", hint=f"choose from {', '.join(frozen_protocols())}")
-    names = tuple(protocol.name for protocol in chosen)
     length: dict[str, Any] = {"budget": seconds("3m" if budget is None else budget)} if steps is None else {"steps": steps}
     device = choose_device(device)
     named = [name for name in (methods.split(",") if isinstance(methods, str) else methods) if name != "all"]
@@ -75,9 +75,11 @@ def compare(
     opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"))
     samples = opened(size=size, reading=reading)
     describe_data(samples, say)
-    if samples.spec.classes < 2:
-        hint = "say where they are with --labels COLUMN, FILE.csv or folder"
-        raise UserError("scores need labels of two classes or more", where=samples.name, hint=hint)
+    check_labels(samples)
+    chosen = chosen or [find_protocol(protocol) for protocol in (("tags",) if samples.spec.tag_names else ("knn", "linear"))]
+    kept, unfit = fitting([protocol() for protocol in chosen], samples)
+    chosen = [type(protocol) for protocol in kept]
+    names = tuple(protocol.name for protocol in chosen)
     arms, left_out = entries(methods, samples, device, rest, role, encoder=encoder, size=size, precision=precision, **length)
     for name, why in left_out.items():
         say(f"left out: {name}: {why}")
@@ -102,7 +104,7 @@ def compare(
     train, test, part, note = samples.held_out()
     score = scorer([protocol() for protocol in chosen if issubclass(protocol, FrozenProtocol)], samples, train, test, 0)
     scored_on = f"{samples.name} ({part}: {len(test):,} samples)"
-    notes = [*([note] if note else []), *grid.plan["notes"]]
+    notes = [*unfit, *([note] if note else []), *grid.plan["notes"]]
     others = {}
     for model in models:
         say(f"scoring {model.name}")

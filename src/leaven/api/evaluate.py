@@ -7,8 +7,8 @@ from functools import partial
 from typing import Annotated
 
 from leaven.api import options
-from leaven.api.open import beside_of, needs_of
-from leaven.console import Progress, Say, quiet, seconds
+from leaven.api.open import beside_of, needs_of, reading_of
+from leaven.console import Progress, Say, begun, deadline, quiet, seconds
 from leaven.data import open_data
 from leaven.evaluation.evaluate import evaluate_protocols
 from leaven.evaluation.protocol import Trial
@@ -31,7 +31,10 @@ def evaluate(
     protocols: options.Protocols = None,
     settings: options.ProtocolSettings = None,
     role: options.Role = None,
-    budget: Annotated[options.Budget, "Time for floors that must be trained: the same encoder on the labels alone."] = "2m",
+    budget: Annotated[
+        options.Budget,
+        "Time for the whole command: 90s, 10m, 2h; floors that do not fit are left out (default: all floors, and 2m for labels alone).",
+    ] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     data_root: options.Root = None,
@@ -47,22 +50,25 @@ def evaluate(
     """Say what a run is worth, by scores of its features, its pairs, its classifier or its samples, beside their floors.
 
     It writes scorecard.json and report.html into the run's folder. Without `protocols`: sts or pairs for pairs without classes, pairs for a run that
-    keeps several encoders, classifier for a run that learned classes, else knn, linear and few-label. No label that the run has learned from is
+    keeps several encoders, classifier for a run that learned classes, tagger for one that learned tags, tags for samples with tags, else knn, linear
+    and few-label. No label that the run has learned from is
     tested on. Raises UserError where the run or the data does not offer what a protocol needs.
     """
+    begun_at = begun()
     run = Run.open(run)
     encoders = load_encoders(run, role)
+    reading, settings = reading_of(settings, samples=False)
     needs = needs_of(encoders.values())
     opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"))
-    samples = opened(**needs)
+    samples = opened(**{**needs, "reading": {**needs["reading"], **reading}})
     models = beside_of(beside, samples, opened, next(iter(encoders.values())).input.modality)
     method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)
     trial = Trial(
-        samples, encoders, method, run, role, seconds(budget), seed, choose_device(device), known_floors or {},
+        samples, encoders, method, run, role, Trial.budget, seed, choose_device(device), known_floors or {},
         kind is not None and kind.family == "latent", models, say, partial(progress, "encoded"),
+        deadline(begun_at, seconds(budget)),
     )  # fmt: skip
-    settings = dict(settings or {})
     if labels_per_class is not None and (protocols is None or "few-label" in protocols):
         settings["few-label.counts"] = labels_per_class
     settings |= {name: value for name, value in (("samples.judge", judge), ("samples.count", count)) if value is not None}

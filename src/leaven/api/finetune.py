@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from leaven.api import options
-from leaven.api.open import describe_data, open_for
+from leaven.api.open import describe_data, open_for, reading_of
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.report.story import report_run
 from leaven.run import Run
@@ -67,13 +67,14 @@ def finetune(
     run as well. Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
     """
     started = time.monotonic()
-    opened = open_for(run, data, role=role, labels=labels, columns=columns, groups=groups, data_root=data_root, progress=progress)
+    reading, settings = reading_of(settings, samples=False)
+    opened = open_for(run, data, role=role, labels=labels, columns=columns, groups=groups, data_root=data_root, reading=reading, progress=progress)
     describe_data(opened.data, say)
-    samples = opened.data if list(opened.data.spec.roles) == ["x"] else opened.data.with_role(opened.role, "x")
+    samples = opened.data if list(opened.data.spec.inputs) == ["x"] else opened.data.with_role(opened.role, "x")
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
     folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
     request = Request(
-        "finetune", opened.run, budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **(settings or {})},
+        "finetune", opened.run, budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **settings},
         seed=seed, precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
         checkpoint_seconds=checkpoint_seconds, track=tuple(track), start_role=opened.encoder.role, patience=patience,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from leaven.console import Progress, Say, quiet
 from leaven.data import DataSet, open_data
+from leaven.data.labels import LabelReading
 from leaven.encoders import Encoder, describe_encoder
 from leaven.encoders.public import load_model
 from leaven.evaluation.beside import Beside
@@ -25,6 +26,8 @@ from leaven.modalities.recording_files import RecordingReading
 from leaven.run import Run
 from leaven.training.trained import data_role, load_encoder_of
 from leaven.vectors import SHARD_BYTES, Origin, contents_hash, rows_in, weights_hash
+
+SPLIT = "split"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +65,17 @@ def open_for(
     data_root: str | Path | None = None,
     say: Say = quiet,
     progress: Progress = quiet,
+    reading: Mapping[str, Any] | None = None,
 ) -> Opened:
     """A run's encoder and the data that it reads.
 
-    role: of one of several encoders, or, of a run that has one, the role of the data that it reads. encoder: where it is loaded already.
-    Raises UserError where they do not fit each other.
+    reading: of labels and splits (see `reading_of`); how samples are read is the encoder's. role: of one of several encoders, or, of a run that has
+    one, the role of the data that it reads. encoder: where it is loaded already. Raises UserError where they do not fit each other.
     """
     run = Run.open(run)
     encoder = encoder or load_encoder_of(run, role if run.roles else None)
     options = encoder.modality.open_options(encoder.input)
+    options = {**options, "reading": {**options.get("reading", {}), **(reading or {})}}
     source = encoder.modality.in_memory(data)
     opened = open_data(source, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"), **options)
     read = data_role(opened.spec, encoder, role)
@@ -102,9 +107,13 @@ def beside_of(names: Sequence[str | Path | Run], data: DataSet, opened: Callable
     return [Beside(name, model, data if model.modality.tokenized else opened(**needs_of([model]))) for name, model in models.items()]
 
 
-def reading_of(settings: Mapping[str, Any] | None, *methods: type[Method]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Which settings say how files are read, and the others. What one of the methods calls its own is one of the others."""
-    names = {field.name for kind in (Reading, RecordingReading) for field in fields(kind)}
+def reading_of(settings: Mapping[str, Any] | None, *methods: type[Method], samples: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Which settings say how data is read and split, and the others. What one of the methods calls its own is one of the others.
+
+    samples: False where an encoder says how samples are read, so that only labels and splits are left.
+    """
+    kinds = (Reading, RecordingReading, LabelReading) if samples else (LabelReading,)
+    names = {SPLIT, *(field.name for kind in kinds for field in fields(kind))}
     names -= {name for method in methods for name in hyperparameters(method)}
     parts = tuple({name: value for name, value in (settings or {}).items() if (name in names) == read} for read in (True, False))
     return parts[0], parts[1]
@@ -113,8 +122,9 @@ def reading_of(settings: Mapping[str, Any] | None, *methods: type[Method]) -> tu
 def describe_data(data: DataSet, say: Say) -> None:
     """Say what a data set holds, and what of it is not used."""
     splits = ", ".join(f"{len(rows):,} {name}" for name, rows in data.splits.items())
-    inputs = ", ".join(" ".join([spec.modality, "x".join(map(str, spec.shape))]).strip() for spec in data.spec.roles.values())
+    inputs = ", ".join(" ".join([spec.modality, "x".join(map(str, spec.shape))]).strip() for spec in data.spec.inputs.values())
     labels = f"{data.spec.classes} classes, {data.spec.labeled:,} labels" if data.spec.classes else "no labels"
+    labels = f"{len(data.spec.tag_names):,} tags of {data.spec.labeled:,} samples" if data.spec.tag_names else labels
     say(f"{data.name}: {len(data):,} samples ({splits}), {inputs}, {labels}")
     describe_unused(data, say)
     if data.undecoded:

@@ -81,7 +81,9 @@ OwnMethod = Annotated[
 ]
 Role = Annotated[str | None, Option("Which of the run's encoders, where it has several.")]
 Columns = Annotated[Mapping[str, str] | None, Option("Which column plays which role: role=column,...", read=columns_of)]
-Labels = Annotated[Any, Option("Where labels are: a column, a FILE.csv (file,label) or `folder` (`innermost`, `outermost` of several levels).")]
+Labels = Annotated[
+    Any, Option("Where labels are: a column (or first:second of 0 and 1), FILE.csv (file,label), or `folder` (`innermost`, `outermost`).")
+]
 Groups = Annotated[
     str | None,
     Option(
@@ -116,7 +118,7 @@ Settings = Annotated[
     Mapping[str, Any] | None,
     Option(
         "A hyper-parameter: name=value; views., recipe. and encoder. reach into parts; pages, background and range say how pictures are read, "
-        "rate, window, hop and channels how recordings are.",
+        "rate, window, hop and channels how recordings are, labels and fewest how labels are, split (random, contiguous) how tests are held out.",
         flags=("--set",),
         many=True,
         read=assignments,
@@ -144,7 +146,9 @@ Protocols = Annotated[
         names="protocols",
     ),
 ]
-FrozenProtocols = Annotated[Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class."]
+FrozenProtocols = Annotated[
+    Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class (default: knn and linear, or tags)."
+]
 Judge = Annotated["Path | str | Run | None", Option("The same as --set samples.judge=...")]
 KnownFloors = Annotated[Mapping[str, Any] | None, "Floors of another scorecard of the same encoder, data and seed; they are not measured again."]
 Beside = Annotated[
@@ -156,7 +160,13 @@ Beside = Annotated[
 ]
 ProtocolSettings = Annotated[
     Mapping[str, Any] | None,
-    Option("An option of a protocol (`leaven protocols`): few-label.counts=1,2,5. May be repeated.", flags=("--set",), many=True, read=assignments),
+    Option(
+        "An option of a protocol (`leaven protocols`): few-label.counts=1,2,5; or how labels are read: labels=tags; or how a test part is held out: "
+        "split=random (contiguous). May be repeated.",
+        flags=("--set",),
+        many=True,
+        read=assignments,
+    ),
 ]
 
 # --- what is written ---

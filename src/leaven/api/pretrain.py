@@ -13,7 +13,8 @@ from leaven.console import Progress, Say, begun, quiet, seconds
 from leaven.data import open_data
 from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped, UserError
-from leaven.inspection.cautions import constant_columns
+from leaven.inspection.advice import choose_method
+from leaven.inspection.cautions import constant_columns, order_line
 from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, mirrors
 from leaven.inspection.copies import visible_role
 from leaven.methods.registry import find_method
@@ -33,7 +34,7 @@ MANY_COPIES = 0.1  # share of the samples from which a line says so
 def pretrain(
     data: options.Data,
     *,
-    method: options.MethodName = "simclr",
+    method: options.MethodName = "auto",
     encoder: options.EncoderName = "auto",
     out: Annotated[options.OptionalPath, "The run's folder (default leaven-runs/DATA-METHOD). The same command goes on where it stopped."] = None,
     budget: options.Budget = None,
@@ -66,10 +67,11 @@ def pretrain(
     methods. Raises UserError for wrong input, TrainingStopped when going on is useless, Interrupted after SIGTERM or Ctrl-C.
     """
     started = begun()
-    kind = find_method(method)
-    if kind.continues:
-        raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
-    reading, settings = reading_of(settings, kind)
+    kinds = [] if method == "auto" else [find_method(method)]
+    for kind in kinds:
+        if kind.continues:
+            raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
+    reading, settings = reading_of(settings, *kinds)
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
         accept_data, checkpoint_seconds, tuple(track),
@@ -78,6 +80,13 @@ def pretrain(
         data, root=data_root, size=size, labels=labels, columns=columns, groups=groups, reading=reading, progress=partial(progress, "decoded")
     )
     describe_data(opened, say)
+    if method == "auto":
+        chosen, why = choose_method(opened.spec, encoder)
+        if not chosen:
+            raise UserError(why, where=opened.name)
+        say(f"method: {chosen} ({why}; --method chooses another)")
+        request.method = chosen
+    kind = find_method(request.method)
     copies = len(opened) - len(opened.hashes.unique())
     if len(opened) > 1 and copies == len(opened) - 1:
         say(f"all {len(opened):,} samples are the same: no model can learn to tell them apart")
@@ -92,6 +101,8 @@ def pretrain(
         opened = pooled
     shown = None if (request.steps or SHORT_STEPS) < SHORT_STEPS or (request.budget or SHORT) < SHORT else visible_role(opened)
     if shown is not None and mirrors(kind, opened.spec.roles[shown].modality, settings) and (line := mirrored_line(mirrored_accuracy(opened, shown))):
+        say(line)
+    if line := order_line(opened.order):
         say(line)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")
     try:

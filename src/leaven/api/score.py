@@ -48,7 +48,7 @@ def score(
     nats = torch.cat(list(counted(blocks, len(samples), progress, "scored"))).numpy()
     files = tuple(file or str(row) for row, file in enumerate(samples.files))
     parts = {name: rows.numpy() for name, rows in samples.splits.items()}
-    likelihoods = Likelihoods(model.log_prob_is, files, nats, values_of(value, encoder), parts, samples.rows.group.numpy())
+    likelihoods = Likelihoods(model.log_prob_is, files, nats, values_of(value, encoder), parts, samples.groups.numpy())
     if place is not None:
         likelihoods.write(place)
     if picture is not None:

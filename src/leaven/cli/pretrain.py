@@ -21,9 +21,9 @@ def pretrain(run: Any, options: Any) -> tuple[Any, str]:
     }
     spent = sum(result["time_split"].values())
     split = ", ".join(f"{part} {100 * seconds / spent:.0f} %" for part, seconds in result["time_split"].items())
+    steps = f"{result['steps']} steps" if result["steps"] else "computed at once"
     lines = [
-        f"{run.path}: {result['steps']} steps, {result['samples']:,} samples, {result['seconds']:.0f} s, "
-        f"{result['samples_per_second']:.0f} samples/s ({split})",
+        f"{run.path}: {steps}, {result['samples']:,} samples, {result['seconds']:.0f} s, {result['samples_per_second']:.0f} samples/s ({split})",
         *verdict_lines(result),
         f"Next: {what_next(run, asked, options)}" + (f"; the report: {run.path / 'report.html'}" if (run.path / "report.html").exists() else ""),
     ]
@@ -46,15 +46,21 @@ def verdict_lines(result: dict[str, Any]) -> list[str]:
 
 def what_next(run: Any, asked: dict[str, Any], options: Any) -> str:
     """The command that suits the data: `evaluate` where it has labels or pairs, else how to give labels, or what needs none."""
-    from leaven.data.open import class_columns
+    from leaven.data.open import label_columns
 
     source = f"{run.path} {source_of(options)}"
-    evaluate = f"leaven evaluate {source}" + (f" --labels {options.labels}" if options.labels else "")
-    if options.labels or asked["data"]["spec"]["classes"] > 1 or len(asked["data"]["spec"]["roles"]) > 1:
+    evaluate, spec = f"leaven evaluate {source}{labels_of(options)}", asked["data"]["spec"]
+    if options.labels or spec["classes"] > 1 or spec.get("tag_names") or len(spec["roles"]) > 1:
         return evaluate
-    if columns := class_columns(Path(options.data), (options.columns or {}).values()):
+    if columns := label_columns(Path(options.data), (options.columns or {}).values()):
         return " or ".join(f"{evaluate} --labels {column}" for column in columns[:2])
     return f"{evaluate} --labels FILE.csv (file,label of some), or leaven embed {source} --out vectors.npy"
+
+
+def labels_of(options: Any) -> str:
+    """Where the labels of a command are, and how they are read, as another command takes it."""
+    reading = " ".join(f"--set {name}={value}" for name, value in (options.settings or {}).items() if name in ("labels", "fewest"))
+    return (f" --labels {options.labels}" if options.labels else "") + (f" {reading}" if reading else "")
 
 
 def source_of(options: Any) -> str:

@@ -14,10 +14,11 @@ from torch import Tensor
 from leaven.data import labels as labeling
 from leaven.data.batch import Batch, content_hashes
 from leaven.data.cache import Progress
+from leaven.data.class_names import with_names
 from leaven.data.dataset import Broken, DataSet
 from leaven.data.groups import groups_by, labels_by_pattern
 from leaven.data.label_files import chosen_labels
-from leaven.data.labels import Labels
+from leaven.data.labels import LabelReading, Labels
 from leaven.data.picture_cache import stored
 from leaven.data.recording_cache import stored_recordings
 from leaven.data.sources.arrays import as_value
@@ -50,6 +51,7 @@ class Options:
     groups: str | None = None
     cache_dir: str | Path | None = None
     progress: Progress | None = None
+    how: LabelReading = field(default_factory=LabelReading)
 
 
 def assemble(
@@ -66,25 +68,27 @@ def assemble(
     broken: Sequence[tuple[int, str]] = (),
     notes: Sequence[str] = (),
     columns: Sequence[str] = (),
+    place: Path | None = None,
 ) -> DataSet:
     """A data set of listings, arrays, tensors, sparse matrices and Values, one per role: the rows that no role lacks.
 
     labels, group, splits and names are of all rows, those set aside included. Where there are listings, those of the first listing of pictures, else
     of the first one, stand in for them. broken: rows that the arrays lack, and why. columns: all of the table from which the samples are.
+    place: the folder of the arrays.
     """
     roles = {role: cut(listing, options, len(roles) == 1) if isinstance(listing, Listing) else listing for role, listing in roles.items()}
     listings = {role: listing for role, listing in roles.items() if isinstance(listing, Listing)}
     first = next((listing for listing in listings.values() if listing.kind in ("pictures", "windows")), next(iter(listings.values()), None))
-    values = as_values(name, {role: array for role, array in roles.items() if role not in listings}, options, splits)
+    arrays = as_values(name, {role: array for role, array in roles.items() if role not in listings}, options, splits)
     from_source = first is not None and (options.labels is None or isinstance(options.labels, str | Path))
     if first is None:
         if options.groups is not None:
             raise UserError("groups of arrays come with them", where=name, hint='give a dict: {"x": samples, "group": groups}')
         if options.columns:
             raise UserError("columns are for tables; these are arrays", where=name, hint="give a dict of role -> array")
-        labels = None if labels is None else labeling.number(labels, class_names)
-        counts = {role: len(value) + len(broken) for role, value in values.items()}
-        counts |= {} if labels is None else {"label": len(labels.ids)}
+        labels = None if labels is None else labeling.read(labels, class_names, options.how)
+        counts = {role: len(value) + len(broken) for role, value in arrays.items()}
+        counts |= {} if labels is None else {"label": len(labels)}
         same_length(name, counts | ({} if group is None else {"group": len(group)}))
     else:
         names, splits = first.names, first.splits()
@@ -95,20 +99,22 @@ def assemble(
         elif group is None and not (from_source and str(options.labels) == "group"):  # a column of classes keeps no samples together
             group = first.groups()
             notes = [*notes, *(first.chosen_groups[1] if isinstance(first, Windows) else ())]
-        if first.kind == "pictures" and (placed := [role for role, value in values.items() if modality_of(value).placed]):
+        if first.kind == "pictures" and (placed := [role for role, value in arrays.items() if modality_of(value).placed]):
             hint = "pictures from files are resized as they are decoded; give them as an array, so that what lies in them moves along"
             raise UserError(f"{placed[0]} cannot stand beside picture files", where=name, hint=hint)
-    order = roles if listings else values
-    parts = {role: part_of(listings[role], options) if role in listings else Part.of_array(values[role], broken) for role in order}
+    order = roles if listings else arrays
+    parts = {role: part_of(listings[role], options) if role in listings else Part.of_array(arrays[role], broken) for role in order}
     total = next(iter(parts.values())).total
     if first is not None and from_source:
         by_pattern = labels_by_pattern(options.groups, first) if options.labels is None else None
-        labels = by_pattern or first.labels(options.labels)
+        labels = by_pattern or first.labels(options.labels, options.how)
     elif options.labels is not None:
-        labels = chosen_labels(options.labels, names or ("",) * total, name)
-    labels = labels or Labels.none(total)
-    if len(labels.ids) != total:
-        raise UserError(f"{len(labels.ids)} labels for {total} samples", where=name, hint="give one for each sample, -1 for none")
+        labels = chosen_labels(options.labels, names or ("",) * total, name, how=options.how)
+    labels = (Labels.none(total) if labels is None else labels).common(options.how.fewest)
+    place = first.root if first is not None and isinstance(first.root, Path) else place
+    labels, codes = with_names(labels, [] if place is None or place == Path() else [place, place.resolve().parent])
+    if len(labels) != total:
+        raise UserError(f"{len(labels)} labels for {total} samples", where=name, hint="give one for each sample, -1 for none")
     why = {row: reason for part in parts.values() for row, reason in part.broken}
     kept = np.array([row for row in range(total) if row not in why], np.int64)
     if not len(kept):
@@ -118,17 +124,23 @@ def assemble(
         names = [f"#{row}" for row in range(total)]
     rows = torch.from_numpy(kept)
     usable = {role: part.at(kept) for role, part in parts.items()}
-    batch = Batch.of(label=labels.ids[rows], group=None if group is None else group[rows], **{role: part.value for role, part in usable.items()})
+    if labels.present is not None and "tags" in usable:
+        raise UserError("an input plays the role `tags`, which is that of labels", where=name, hint="give it another name with --columns")
+    named = labels.at(rows)
+    values = {role: part.value for role, part in usable.items()} | named.roles()
+    batch = Batch.of(label=named.ids, group=None if group is None else group[rows], **values)
     return DataSet.of(
         name,
         batch,
         splits=None if splits is None else split_rows([splits[row] for row in kept]),
-        class_names=labels.names,
+        class_names=labels.class_names,
+        tag_names=labels.tag_names,
+        codes=codes,
         hashes=joint_hashes(usable) if listings else None,
         files=None if names is None else [names[row] for row in kept],
         broken=[Broken("" if names is None else names[row], why[row]) for row in sorted(why)],
         unused=unused,
-        notes=tuple(dict.fromkeys([*notes, *notes_of(listings), *notes_of(parts), *scaled(values, options), *labels.notes])),
+        notes=tuple(dict.fromkeys([*notes, *notes_of(listings), *notes_of(parts), *scaled(arrays, options), *labels.notes])),
         columns=columns,
         listing=first if first is not None and first.kind == "pictures" else None,
     )

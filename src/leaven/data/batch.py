@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from leaven.modalities import Label, Value, modality_of
+from leaven.modalities import Label, Naming, Value, modality_of
 from leaven.modalities.content import content_hash
+
+TAGS = "tags"
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Samples: each role's value; label (-1 = none), index in the data set and group (-1 = none), all (B,) int64.
 
-    The role "label" is always there; other targets, such as boxes and masks, stand among `roles`.
+    The role "label" is always there; other targets, such as tags, boxes and masks, stand among `roles`.
     """
 
     roles: dict[str, Value]
@@ -36,6 +39,26 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def inputs(self) -> dict[str, Value]:
+        """The roles that are no target."""
+        return {role: value for role, value in self.roles.items() if not modality_of(value).target}
+
+    @property
+    def named(self) -> Value:
+        """What names the samples: their tags where they have tags, else their classes."""
+        return self.roles[TAGS] if TAGS in self.roles and isinstance(modality_of(self.roles[TAGS]), Naming) else Label(self.label)
+
+    @property
+    def naming(self) -> Naming:
+        """The modality of what names the samples."""
+        return cast(Naming, modality_of(self.named))
+
+    @property
+    def labeled(self) -> Tensor:
+        """(B,) bool: which samples have a label, a class or tags."""
+        return self.naming.known(self.named.main)
 
     def select(self, index: Tensor) -> Batch:
         """The samples at these places (int64 on the batch's own device)."""

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from torch import Tensor
 
 from leaven.data import labels as labeling
-from leaven.data.labels import Labels
+from leaven.data.labels import LabelReading, Labels
 from leaven.data.sources.listing import Listing
 from leaven.errors import UserError
 
@@ -94,7 +94,7 @@ def groups_by(spec: str, listing: Listing) -> tuple[Tensor, tuple[str, ...]]:
             raise UserError(f"nothing says the {name} of a sample", where=listing.root, hint=hint)
         columns.append(values)
     joined = [None if None in parts else " ".join(map(str, parts)) for parts in zip(*columns, strict=True)]
-    groups = labeling.of_cells(joined)
+    groups = labeling.of_cells(joined, how=LabelReading("classes"))
     return groups.ids, (f"{len(groups.names):,} groups by {' and '.join(names)}",)
 
 
@@ -102,7 +102,8 @@ def usual_groups(listing: Listing) -> tuple[Tensor | None, tuple[str, ...]]:
     """The groups of the first of the usual names that a table gives, if there are several of them, and a note; None where there is none."""
     for name in KNOWN:
         values = listing.column_of(name)
-        if values is not None and len(groups := labeling.of_cells(values).names) > 1:
-            note = f"what is of one {name} stays together ({len(groups):,} by the column {name}; --groups says otherwise)"
-            return labeling.of_cells(values).ids, (note,)
+        groups = None if values is None else labeling.of_cells(values, how=LabelReading("classes"))
+        if groups is not None and len(groups.names) > 1:
+            note = f"what is of one {name} stays together ({len(groups.names):,} by the column {name}; --groups says otherwise)"
+            return groups.ids, (note,)
     return None, ()

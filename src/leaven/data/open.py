@@ -5,7 +5,7 @@ import glob
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from leaven.data.assemble import Options, assemble, same_length
 from leaven.data.batch import Batch
 from leaven.data.cache import Progress
 from leaven.data.dataset import DataSet, stacked
+from leaven.data.labels import LabelReading
 from leaven.data.sources import arrays, folders, named, samples
 from leaven.data.sources.columns import ABOUT, ALL_NUMBERS, CLASS_VALUES, Columns
 from leaven.data.sources.described import recordings
@@ -26,7 +27,7 @@ from leaven.data.sources.recordings import Recordings
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
 from leaven.hyperparameters import Count, Positive, Side, convert
-from leaven.modalities import Value
+from leaven.modalities import Tags, Value
 from leaven.modalities.counts import is_sparse
 from leaven.modalities.decoding import Reading
 from leaven.modalities.recording_files import RecordingReading
@@ -61,7 +62,8 @@ def open_data(
     root: where named data sets lie (default: LEAVEN_DATA). Nothing is fetched or written there.
     size: the training side in pixels; pictures are stored up to 15 % larger, and never enlarged. Default: native up to 64, else 96.
     channels: of pictures. Default: 1 when none of up to 512 evenly spaced pictures has colour, else 3; or as many as most of them have.
-    labels: None (those that the source plainly has), "folder" ("innermost", "outermost"), a csv file (file,label), a table's column, or N classes.
+    labels: None (those that the source plainly has), "folder" ("innermost", "outermost"), a csv file (file,label), a table's column, "first:second"
+        for several columns of 0 and 1, N classes, N lists of tags, or (N, tags) of 0 and 1.
     columns: role -> column of a table; "first+second" takes the samples of both, "first:second" puts columns of numbers and categories side by side,
         and "numbers" all of them. Default: x is the first column of pictures, else that of sentences, else "numbers"; columns that have the names of
         pairs are a and b (with a score or a label), or anchor and positive.
@@ -70,7 +72,9 @@ def open_data(
         well. Default: a column called group; of recordings also one called subject, speaker, session or alike, and what is cut from one recording.
     reading: how files are read: of pictures `pages` (first, middle, all, channels), `background` (white, black, grey) and `range` (low, high), see
         `Reading`; of sound and signals `rate`, `window`, `hop` and more, see `RecordingReading`; of columns of numbers `table`, which is how an
-        encoder's were read. Default: chosen from the data, and said in its notes.
+        encoder's were read; of labels `labels` (classes, tags) and `fewest` (samples that a tag needs), see `LabelReading`. Default: chosen from the
+        data, and said in its notes. `split` (random, contiguous): how a test part is held out where the data has none; default: in contiguous parts
+        where samples follow each other.
     cache_dir: where decoded pictures and recordings are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all;
         those of a larger data set are decoded when they are selected. progress(done, total) is called while decoding.
 
@@ -78,16 +82,20 @@ def open_data(
     nothing usable, or an option does not fit.
     """
     reading = dict(reading or {})
-    table = reading.pop("table", None)
+    table, split = reading.pop("table", None), convert(reading.pop("split", "auto"), Literal["auto", "random", "contiguous"], "split")
     over_time = {name: reading.pop(name) for name in sorted(OVER_TIME & reading.keys())}
+    how = LabelReading.of(reading)
+    reading = {name: value for name, value in reading.items() if name not in vars(how)}
     size, channels = convert(size, Side | None, "size"), convert(channels, Count | None, "channels")
     recording = RecordingReading.of(over_time)
-    options = Options(size, channels, labels, columns, Reading.of(reading), recording, None, table, groups, cache_dir, progress)
+    options = Options(size, channels, labels, columns, Reading.of(reading), recording, None, table, groups, cache_dir, progress, how)
     if isinstance(source, DataSet):
-        return source if labels is None else source.with_labels(labels)
-    if isinstance(source, str | os.PathLike):
-        return _named_or_path(os.fspath(source), root, options)
-    return _in_memory(source, options)
+        opened = source if labels is None else source.with_labels(labels)
+    elif isinstance(source, str | os.PathLike):
+        opened = _named_or_path(os.fspath(source), root, options)
+    else:
+        opened = _in_memory(source, options)
+    return opened if split == "auto" else dataclasses.replace(opened, split=split)
 
 
 def _named_or_path(text: str, root: str | Path | None, options: Options) -> DataSet:
@@ -131,7 +139,7 @@ def _path(path: Path, options: Options) -> DataSet:
         name = idx.resolve().parent.name if idx.name == "raw" else name
         x, y, splits, origins = arrays.read_idx(idx)
         names = arrays.FASHION if named.plain(name) == "fashionmnist" and y.max() == len(arrays.FASHION) - 1 else ()
-        return assemble(name, {"x": x}, options, labels=y, class_names=names, splits=splits, names=origins)
+        return assemble(name, {"x": x}, options, labels=y, class_names=names, splits=splits, names=origins, place=path)
     found = folders.walk(path)
     return _files(path, found.files, name, options, found.unused())
 
@@ -164,7 +172,7 @@ def _files(root: Path, names: list[str], name: str, options: Options, passed_ove
         if (rows := table_of(x)) is not None:
             return _table(name, rows, options if y is None else dataclasses.replace(options, labels=y))
         unused = [f"the arrays {folders.listed(left_out)}"] if left_out else []
-        return assemble(name, {"x": x}, options, labels=y, splits=splits, unused=unused + files.unused(files.arrays))
+        return assemble(name, {"x": x}, options, labels=y, splits=splits, unused=unused + files.unused(files.arrays), place=root)
     if table := files.table(root):
         return _table(name, table, options, files)
     if files.documents:
@@ -175,15 +183,15 @@ def _files(root: Path, names: list[str], name: str, options: Options, passed_ove
 def _table(name: str, table: Columns, options: Options, files: Kinds | None = None, group: Any = None) -> DataSet:
     """The samples of a table; those of several columns one after another, where one role asks for "first+second"."""
     wanted, there = options.columns or {}, table.column_names()
-    label = next((column for column in there if column == options.labels), None)
+    label = table.named_labels(options.labels) if isinstance(options.labels, str) else ()
     several = [column for column in wanted.values() if "+" in column and column not in there]
     known = [entry["column"] for entry in options.table or ()]
     chosen = {role: tuple(known) if known and column == ALL_NUMBERS else table.parts_of(column, label) for role, column in wanted.items()}
     if not wanted:
         chosen = {"x": tuple(known)} if known else table.usual_roles(label)
-    labels = label or table.label_column()
+    labels = label or tuple(filter(None, [table.label_column()]))
     parts = [part for column in chosen.values() for part in (column if isinstance(column, tuple) else (column, *column.split("+")))]
-    unused = [*table.unused([*parts, labels or "label", "split", "group"]), *(files.unused(table.files) if files else [])]
+    unused = [*table.unused([*parts, *(labels or ["label"]), "split", "group"]), *(files.unused(table.files) if files else [])]
     groups = None if group is None else labeling.number(group).ids
     if several:
         if len(wanted) > 1:
@@ -196,14 +204,15 @@ def _table(name: str, table: Columns, options: Options, files: Kinds | None = No
         hint = f"the columns are {', '.join(there)}; name others in order, with --columns x=first:second"
         raise UserError(what, where=table.place, hint=hint)
     notes = [] if wanted or known else table.choices(chosen, label)
-    if labels in parts:
-        notes.append(f"the column {labels} holds the labels and is an input as well: a score by these labels says nothing")
+    if both := [column for column in labels if column in parts]:
+        notes.append(f"the column {both[0]} holds the labels and is an input as well: a score by these labels says nothing")
     listings = {role: table.listing(column, options.table) for role, column in chosen.items()}
     return assemble(name, listings, options, group=groups, unused=unused, notes=notes, columns=there)
 
 
-def class_columns(path: Path, used: Collection[str] = ()) -> list[str]:
-    """The columns of a table that may hold classes, since their values are few and come again; none where this is no table.
+def label_columns(path: Path, used: Collection[str] = ()) -> list[str]:
+    """What --labels may name in a table: columns whose values are few and come again, columns of lists of tags, and, as "first:second", several
+    columns of 0 and 1; none where this is no table.
 
     used: columns that hold the samples.
     """
@@ -214,7 +223,11 @@ def class_columns(path: Path, used: Collection[str] = ()) -> list[str]:
     roles = [table.parts_of(column) for column in used] or table.usual_roles().values()
     used = {*ABOUT, *(part for column in roles for part in ([column] if isinstance(column, str) else column))}
     columns = [column for column in table.column_names() if column not in used and table.holds_classes(column)]
-    return [column for column in columns if 1 < len(set(values := table.values(column)[:CLASS_VALUES])) <= len(values) / 4]
+    values = {column: [str(value) for value in table.values(column)[:CLASS_VALUES]] for column in columns}
+    classes = [column for column, cells in values.items() if 1 < len(set(cells)) <= len(cells) / 4]
+    tags = [column for column in columns if column not in classes and table.holds_tags(column)]
+    together = table.tag_columns(used)
+    return [*([":".join(together)] if together else []), *tags, *(column for column in classes if column not in together)]
 
 
 def _in_memory(source: Any, options: Options) -> DataSet:
@@ -231,6 +244,8 @@ def _in_memory(source: Any, options: Options) -> DataSet:
             what = f"a {type(source).__name__} can only be read in order" if streamed else f"a {type(source).__name__} cannot be opened"
             raise UserError(what, hint="give a path, a name, an array, (x, y), a dict of roles, or a data set with [row] and len()")
         source = {"x": source}
+    if isinstance(tags := source.get("tags"), Tags):
+        source = {**{role: value for role, value in source.items() if role != "tags"}, "label": tags}
     if "rate" in source:
         options = dataclasses.replace(options, rate=convert(source["rate"], Positive, "rate"))
     roles = {role: value for role, value in source.items() if role not in ("label", "group", "rate")}
@@ -295,7 +310,7 @@ def _are_sounds(value: Any) -> bool:
 def _samples(role: str, source: Any, label: Any, group: torch.Tensor | None, options: Options) -> DataSet:
     """A data set whose samples are objects."""
     x, labels, broken = samples.read_samples(source, options.size, options.channels, options.reading, options.progress)
-    numbered = labeling.number(labels, getattr(source, "classes", ())) if label is None else labeling.number(label)
+    numbered = labeling.read(labels, getattr(source, "classes", ()), options.how) if label is None else labeling.read(label, how=options.how)
     unused = [f"the keys {folders.listed(keys)}"] if (keys := samples.unused(source[0])) else []
     names = [f"#{row}" for row in range(len(source))]
     return assemble(type(source).__name__, {role: x}, options, labels=numbered, group=group, names=names, unused=unused, broken=broken)

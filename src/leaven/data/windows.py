@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.groups import usual_groups
-from leaven.data.labels import Labels
+from leaven.data.labels import LabelReading, Labels
 from leaven.data.recording_cache import Store
 from leaven.data.sources.listing import Listing, Part
 from leaven.errors import UserError
@@ -160,15 +160,14 @@ class Windows(Listing):
     def splits(self) -> list[str | None]:
         return self.spread(self.listing.splits())
 
-    def labels(self, spec: str | Path | None) -> Labels:
+    def labels(self, spec: str | Path | None, how: LabelReading | None = None) -> Labels:
         """None: the names of the events, if samples lie at events, else what the listing has. `events`, `marker` and `annotations` mean these names
         as well."""
         if self.plan.names is not None and (spec is None or str(spec).lower() in OF_EVENTS):
             return labeling.number([*self.plan.names, *(None for _ in self.store.broken)])
         if spec is not None and str(spec).lower() in OF_EVENTS and self.listing.column_of(str(spec)) is None:
             raise UserError("these recordings have no events", where=self.root, hint="give a column, a csv file (file,label) or `folder`")
-        labels = self.listing.labels(spec)
-        return replace(labels, ids=labels.ids[torch.from_numpy(self.place)])
+        return self.listing.labels(spec, how).at(torch.from_numpy(self.place))
 
     @cached_property
     def chosen_groups(self) -> tuple[Tensor, tuple[str, ...]]:

@@ -46,7 +46,7 @@ class WordVectors(TextReader):
 
     def words(self, read: Tokens) -> Tensor:
         """(batch, longest) bool: where there is a word that has a vector."""
-        return read.mask & ~torch.isin(read.ids, self.special)
+        return read.mask & ~(read.ids[..., None] == self.special).any(-1)  # ONNX has no isin
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         return self.mean_of_pieces(x) if isinstance(x, Text) else self.token_features(x).features

@@ -22,6 +22,7 @@ from leaven.training.tokenization import tokenized
 
 UNTRAINED = FloorName("untrained", "untrained encoder", "the untrained encoder")
 MAJORITY = FloorName("majority", "commonest class", "always naming the commonest class")
+PREVALENCE = FloorName("prevalence", "how common tags are", "how common each tag is")
 LABELS_ONLY = FloorName("labels-only", "labels only", "your labels alone")
 
 
@@ -39,6 +40,11 @@ def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Ten
 
 def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int) -> Tensor:
     """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
+    return trained_on_labels(encoder, data, labeled, test, seed=seed, steps=steps).argmax(1) == data.rows.label[test]
+
+
+def trained_on_labels(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int) -> Tensor:
+    """(test, names) logits of the same encoder, trained so."""
     if encoder.tokenizer is not None:
         data = tokenized(data, encoder.tokenizer)
     device = choose_device("auto")
@@ -50,5 +56,4 @@ def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, 
         Training(parts.method, parts.recipe, data.rows, labeled, parts.plan, run, request, fabric.autocast, device=device_used, watch=False).run()
     classifier = parts.method.eval().get_submodule("classifier")
     with torch.no_grad():
-        logits = classifier(encode(parts.method.encoder, data.rows["x"], test, device=device).to(device)).cpu()
-    return logits.argmax(1) == data.rows.label[test]
+        return classifier(encode(parts.method.encoder, data.rows["x"], test, device=device).to(device)).cpu()

@@ -1,5 +1,6 @@
 """Protocols that score frozen features with labels: each arm is encoded once for all of them."""
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,14 +8,15 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int8, Int64
 from torch import Tensor, isin
 
 from leaven.data import DataSet
+from leaven.data.splits import hold_out
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import MAJORITY, UNTRAINED, untrained
-from leaven.evaluation.gains import PerSample
+from leaven.evaluation.gains import PerSample, without_samples
 from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.protocol import Protocol, Result, Scores, Trial
 from leaven.modalities.floor import INPUT, FloorName
@@ -25,16 +27,17 @@ LABEL_SOME = "label some samples of the training part and some of the test part"
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Features of one arm, with labels (-1 = none). groups: of the training samples, which a probe's own held-out part must not cut (None: none);
-    test_groups: of the test samples, which are resampled as a whole."""
+    """Features of one arm, with labels: classes (-1 = none), or tags as in `Tags`. names: of the classes or tags. groups: of the training samples,
+    which a probe's own held-out part must not cut (None: none); test_groups: of the test samples, which are resampled as a whole."""
 
     train: Float[Tensor, "train dim"]
-    train_labels: Int64[Tensor, " train"]
+    train_labels: Int64[Tensor, " train"] | Int8[Tensor, "train tags"]
     test: Float[Tensor, "test dim"]
-    test_labels: Int64[Tensor, " test"]
+    test_labels: Int64[Tensor, " test"] | Int8[Tensor, "test tags"]
     groups: Int64[Tensor, " train"] | None = None
     seed: int = 0
     test_groups: Int64[Tensor, " test"] | None = None
+    names: Sequence[str] = ()
 
     @property
     def classes(self) -> int:
@@ -42,11 +45,13 @@ class Features:
 
     def labeled(self) -> Self:
         """Those of samples with a label. UserError where there are none on one of the sides."""
-        train, test = self.train_labels >= 0, self.test_labels >= 0
+        train, test = ((labels >= 0).reshape(len(labels), -1)[:, 0] for labels in (self.train_labels, self.test_labels))
         if not train.any() or not test.any():
             raise UserError("there are no labels to score with", hint=LABEL_SOME)
         groups, test_groups = (None if of is None else of[known] for of, known in ((self.groups, train), (self.test_groups, test)))
-        return type(self)(self.train[train], self.train_labels[train], self.test[test], self.test_labels[test], groups, self.seed, test_groups)
+        return type(self)(
+            self.train[train], self.train_labels[train], self.test[test], self.test_labels[test], groups, self.seed, test_groups, self.names
+        )
 
 
 class FrozenProtocol(Protocol):
@@ -55,8 +60,14 @@ class FrozenProtocol(Protocol):
 
     needs = "labels of two classes or more"
     floors: ClassVar[tuple[FloorName, ...]] = (INPUT, UNTRAINED)
+    constant: ClassVar[FloorName] = MAJORITY
+    """What the floor is called that says the same of every sample."""
     headline = "accuracy"
     frozen = True
+    of_classes: ClassVar[bool] = True
+    """Whether it scores samples that have one class each."""
+    of_tags: ClassVar[bool] = False
+    """Whether it scores samples that have tags."""
 
     @abstractmethod
     def score(self, features: Features) -> Any:
@@ -64,12 +75,16 @@ class FrozenProtocol(Protocol):
         sample."""
 
     def majority(self, features: Features) -> Any:
-        """The score of always naming the commonest class of the training samples; None where the headline is no accuracy."""
+        """The score of saying the same of every sample: the commonest class of the training samples; None where the headline is no accuracy."""
         if self.headline != "accuracy":
             return None
         known = features.labeled()
         correct = known.test_labels == known.train_labels.bincount().argmax()
         return mean_with_interval(correct, groups=known.test_groups) | {"per_sample": PerSample(correct, known.test_groups)}
+
+    def notes(self, score: Any) -> list[str]:
+        """What a reader of the encoder's own score must know."""
+        return []
 
     def trained_floors(self, trial: Trial, score: Any, train: Tensor, test: Tensor) -> tuple[dict[str, Any], list[str]]:
         """Floors that only this protocol has and that must be trained, as {name: score}, and notes. score: the encoder's own."""
@@ -79,13 +94,22 @@ class FrozenProtocol(Protocol):
         return evaluate_frozen([self], trial)
 
 
+def check_labels(data: DataSet) -> None:
+    """Raises UserError unless samples have tags, or classes of which there are two at least."""
+    if data.spec.classes < 2 and not data.spec.tag_names:
+        hint = "say where they are with --labels COLUMN, FILE.csv or folder"
+        raise UserError("scores need labels of two classes or more", where=data.name, hint=hint)
+
+
 def features_by(data: DataSet, train: Tensor, test: Tensor, seed: int) -> Callable[[Callable[[Tensor], Tensor]], Features]:
     """What gives the features of an arm, with their labels, from what gives those of some rows."""
-    labels = data.rows.label
-    groups, test_groups = (group if (group >= 0).any() else None for group in (data.rows.group[train], data.rows.group[test]))
+    labels = data.rows.named.main
+    groups, test_groups = (group if (group >= 0).any() else None for group in (data.groups[train], data.groups[test]))
+    if groups is not None and test_groups is not None and torch.isin(test_groups[test_groups >= 0], groups).any():
+        groups = None  # the test samples are of these groups too, so a probe may be tuned on samples of groups that it has seen
 
     def features(features_of: Callable[[Tensor], Tensor]) -> Features:
-        return Features(features_of(train), labels[train], features_of(test), labels[test], groups, seed, test_groups)
+        return Features(features_of(train), labels[train], features_of(test), labels[test], groups, seed, test_groups, data.spec.names)
 
     return features
 
@@ -95,61 +119,81 @@ def scorer(
 ) -> Callable[[Callable[[Tensor], Tensor]], Scores]:
     """What gives the scores of an arm by these protocols, from what gives the features of some rows."""
     features = features_by(data, train, test, seed)
+    return lambda features_of: scored(protocols, features(features_of))
 
-    def scores(features_of: Callable[[Tensor], Tensor]) -> Scores:
-        known = features(features_of)
-        return {protocol.name: protocol.score(known) for protocol in protocols}
 
-    return scores
+def scored(protocols: Sequence[FrozenProtocol], features: Features) -> Scores:
+    return {protocol.name: protocol.score(features) for protocol in protocols}
+
+
+def by_random_split(protocols: Sequence[FrozenProtocol], features: Features, hashes: Tensor) -> Scores:
+    """What the accuracies would be if samples were held out one by one, whatever stands beside them. hashes: of the training samples, then the test
+    samples."""
+    held = hold_out(hashes, torch.full_like(hashes, -1))
+    inputs, labels = torch.cat([features.train, features.test]), torch.cat([features.train_labels, features.test_labels])
+    mixed = Features(inputs[~held], labels[~held], inputs[held], labels[held], seed=features.seed)
+    return without_samples(scored([protocol for protocol in protocols if protocol.headline == "accuracy"], mixed))
 
 
 def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result:
     """The scores of several protocols, beside their floors. UserError without labels on both sides."""
     data, encoder, seed = trial.data, trial.encoder, trial.seed
-    if data.spec.classes < 2:
-        hint = "say where they are with --labels COLUMN, FILE.csv or folder"
-        raise UserError("scores need labels of two classes or more", where=data.name, hint=hint)
+    check_labels(data)
     value = trial.value
     train, test, part, note = data.held_out()
     test = test[~isin(trial.hashes[test], trial.learned)]
-    labels = data.rows.label
+    labeled = data.rows.labeled
     known_by, scores = features_by(data, train, test, seed), scorer(protocols, data, train, test, seed)
-    if not (labels[train] >= 0).any() or not (labels[test] >= 0).any():
+    if not labeled[train].any() or not labeled[test].any():
         raise UserError("labels are needed on the training side and on the test side", where=data.name, hint=LABEL_SOME)
     notes = [note] if note else []
     if overlap := data.overlap(train, test):
         notes.append(f"{overlap} of {len(test)} test samples are in the training part too")
 
-    def encoded(network: Any) -> Scores:
-        return scores(lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress))
+    def encoded(network: Any) -> Callable[[Tensor], Tensor]:
+        return lambda rows: encode(network, value, rows, device=trial.device, progress=trial.progress)
+
+    def fits(what: str) -> bool:
+        """Whether an arm that takes as long as the encoder's own ends in time; what does not is left out, and named."""
+        if in_time := trial.deadline is None or time.monotonic() + an_arm <= trial.deadline:
+            trial.say(f"scoring {what}")
+        else:
+            left_out.append(what)
+        return in_time
 
     trial.say("scoring the pre-trained encoder")
-    own = encoded(encoder)
+    began, left_out = time.monotonic(), list[str]()
+    features = known_by(encoded(encoder))
+    own = scored(protocols, features)
+    an_arm = time.monotonic() - began
+    random_split = {}
+    if data.order is not None and fits("a random split as well, to show the difference"):
+        random_split = by_random_split(protocols, features, trial.hashes[torch.cat([train, test])])
     floors = dict(trial.known_floors)
+    if UNTRAINED.name not in floors and fits("the untrained encoder"):
+        floors[UNTRAINED.name] = scores(encoded(untrained(encoder, seed, value, train)))
     for name, (what, fit) in encoder.modality.floors(value, train, encoder.dim, seed).items():
-        if name not in floors:
-            trial.say(f"scoring {what}")
+        if name not in floors and fits(what):
             fitted = fit()
             floors[name] = scores(lambda rows, fitted=fitted: fitted(value.take(rows)))  # type: ignore[misc]
-    if UNTRAINED.name not in floors:
-        trial.say("scoring the untrained encoder")
-        floors[UNTRAINED.name] = encoded(untrained(encoder, seed, value, train))
-    if MAJORITY.name not in floors:
-        known = known_by(lambda rows: torch.empty(len(rows), 0))
-        if majorities := {protocol.name: score for protocol in protocols if (score := protocol.majority(known)) is not None}:
-            floors[MAJORITY.name] = majorities
-    if trial.linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors):
-        trial.say("scoring a linear code of the input")
+    known = known_by(lambda rows: torch.empty(len(rows), 0))
+    for name in dict.fromkeys(protocol.constant.name for protocol in protocols if protocol.constant.name not in floors):
+        majorities = {protocol.name: protocol.majority(known) for protocol in protocols if protocol.constant.name == name}
+        if said := {protocol: score for protocol, score in majorities.items() if score is not None}:
+            floors[name] = said
+    if trial.linear_floor and not any(name.startswith(("pca", "lsa")) for name in floors) and fits("a linear code of the input"):
         name, code = encoder.modality.linear_code(value, train, encoder.dim, seed)
         floors[name] = scores(lambda rows: code(value.take(rows)))
-    for protocol in protocols:
-        more, why = protocol.trained_floors(trial, own[protocol.name], train, test)
-        notes += why
-        for name, score in more.items():
-            floors[name] = {**floors.get(name, {}), protocol.name: score}
     beside: dict[str, Scores] = {}
     for other in trial.beside:
-        trial.say(f"scoring {other.name}")
-        beside[other.name] = scores(partial(other.features, trial.data_role, device=trial.device, progress=trial.progress))
+        if fits(other.name):
+            beside[other.name] = scores(partial(other.features, trial.data_role, device=trial.device, progress=trial.progress))
+    for protocol in protocols:
+        more, why = protocol.trained_floors(trial, own[protocol.name], train, test)
+        notes += [*protocol.notes(own[protocol.name]), *why]
+        for name, score in more.items():
+            floors[name] = {**floors.get(name, {}), protocol.name: score}
+    if left_out:
+        notes.append(f"{', '.join(left_out)}: not scored, since the budget ends before; give more time with --budget")
     give_back_memory()
-    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside)
+    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside, random_split)

@@ -1,13 +1,16 @@
 """What a score has over each floor, from the same test samples."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Int64, Shaped
+import numpy as np
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from leaven.evaluation.intervals import paired_difference
+from leaven.evaluation.intervals import paired_difference, resampled_difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +23,24 @@ class PerSample:
     values: Shaped[Tensor, "*draws n"]
     groups: Int64[Tensor, " n"] | None = None
 
+    def over(self, other: PerSample) -> dict[str, Any]:
+        """`paired_difference` to the score of another arm on the same samples."""
+        return paired_difference(self.values, other.values, groups=self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class PerResample:
+    """A score that is no mean over samples, on each of the same resamples of the test samples for all arms. samples: how many there are."""
+
+    values: Float[np.ndarray, " resamples"]
+    score: float
+    samples: int
+    groups: Int64[Tensor, " n"] | None = None
+
+    def over(self, other: PerResample) -> dict[str, Any]:
+        """In the shape of `paired_difference`."""
+        return resampled_difference(self.values - other.values, self.score - other.score, self.samples, groups=self.groups)
+
 
 def add_gains(scores: Mapping[str, Any], floors: Mapping[str, Mapping[str, Any]]) -> None:
     """Give each score `gains`, {floor: `paired_difference`}, and take "per_sample" out of all of them. Floors that were measured elsewhere have none,
@@ -30,7 +51,14 @@ def add_gains(scores: Mapping[str, Any], floors: Mapping[str, Mapping[str, Any]]
             theirs = point.pop("per_sample")
             if place in ours:
                 own, values = ours[place]
-                own.setdefault("gains", {})[name] = paired_difference(values.values, theirs.values, groups=values.groups)
+                own.setdefault("gains", {})[name] = values.over(theirs)
+
+
+def without_samples(scores: dict[str, Any]) -> dict[str, Any]:
+    """The scores without "per_sample", for those that are compared with nothing."""
+    for _, point in measured(scores):
+        del point["per_sample"]
+    return scores
 
 
 def measured(scores: Mapping[str, Any]) -> Iterator[tuple[tuple[str, int | None], Any]]:

@@ -181,6 +181,14 @@ def paired_difference(ours: Shaped[Tensor, "*draws n"], theirs: Shaped[Tensor, "
     return {"difference": difference, "interval": [float(bound) for bound in interval], "more_test_samples": round(more) if more >= 1 else None}
 
 
+def resampled_difference(drawn: np.ndarray, difference: float, samples: int, *, groups: Groups = None) -> dict[str, Any]:
+    """The same of two scores that are no means over samples, from their differences on the same resamples."""
+    low, high = percentile_interval(drawn, groups=groups, bounds=(-1.0, 1.0))
+    left = (difference / (_normal(1 - TAIL) + _normal(TOLD))) ** 2
+    more = samples * np.nanvar(drawn) / left - samples if left > 0 and low <= 0 <= high else 0
+    return {"difference": difference, "interval": [low, high], "more_test_samples": round(more) if more >= 1 else None}
+
+
 def unpaired_difference(ours: float, interval: Sequence[float], theirs: float, other: Sequence[float]) -> dict[str, Any]:
     """{difference, interval, more_test_samples: None} of two scores of which only the intervals are known, as if they were on different test samples
     (Newcombe 1998, method 10): too wide where they are not."""

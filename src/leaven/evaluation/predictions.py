@@ -3,14 +3,15 @@
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from leaven.data.labels import TAG_MARKS
 from leaven.evaluation.intervals import bootstrap_interval
 from leaven.run import write_whole
 
@@ -50,11 +51,45 @@ class Predictions:
     def uncertain_first(self) -> Self:
         """The same predictions in the order of their margins, smallest first."""
         order: np.ndarray = self.margin.argsort(kind="stable")
-        return type(self)(tuple(self.files[row] for row in order), self.classes, self.probabilities[order])
+        return replace(self, files=tuple(self.files[row] for row in order), probabilities=self.probabilities[order])
 
     def write(self, path: Path) -> None:
         """A csv file: file, label, probability."""
         write_csv(path, ("file", "label", "probability"), zip(self.files, self.labels, (f"{sure:.4f}" for sure in self.probability), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class TagPredictions(Predictions):
+    """The same of tags, whose probabilities do not sum to 1: a sample has each tag whose probability reaches the threshold. classes: names of the
+    tags."""
+
+    threshold: float = 0.5
+
+    @property
+    def given(self) -> Bool[np.ndarray, "samples classes"]:
+        """Which tags each sample gets."""
+        return self.probabilities >= self.threshold
+
+    @property
+    def labels(self) -> list[str]:
+        """The tags of each sample, with a mark between them that no tag has."""
+        mark = next((mark for mark in TAG_MARKS if not any(mark in name for name in self.classes)), TAG_MARKS[0])
+        return [mark.join(name for name, has in zip(self.classes, row, strict=True) if has) for row in self.given]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples each tag is given to."""
+        return dict(zip(self.classes, self.given.sum(axis=0).tolist(), strict=True))
+
+    @property
+    def margin(self) -> Float[np.ndarray, "samples"]:
+        """How far the tag that is least sure is from the threshold."""
+        return np.abs(self.probabilities - self.threshold).min(axis=1)
+
+    def write(self, path: Path) -> None:
+        """A csv file: file, tags, and the probability of each tag in a column of its own."""
+        rows = zip(self.files, self.labels, self.probabilities, strict=True)
+        write_csv(path, ("file", "tags", *self.classes), ([file, tags, *(f"{sure:.4f}" for sure in row)] for file, tags, row in rows))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ class Trial:
     """What protocols score: the encoders of a run, on a data set.
 
     encoders: by the role that each was trained for. method: name of the method, for the scorecard. run: whose encoders these are, where they are a
-    run's. budget: seconds for floors that must be trained (None: any). known_floors: measured before, by the same protocols on the same data; they
+    run's. budget: seconds for floors that must be trained (None: any). deadline: time.monotonic() after which no floor begins that would end later
+    (None: any); the floors that must be trained then have what is left. known_floors: measured before, by the same protocols on the same data; they
     are not measured again. linear_floor: whether a linear code of the input, as long as the features, is a floor too. beside: trained models that are
     scored beside the encoder.
     """
@@ -53,6 +55,12 @@ class Trial:
     beside: Sequence[Beside] = ()
     say: Callable[[str], None] = lambda line: None
     progress: Callable[[int, int], object] = lambda done, total: None
+    deadline: float | None = None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds for floors that must be trained from now on."""
+        return self.budget if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     @property
     def encoder(self) -> Encoder:
@@ -109,13 +117,14 @@ class Trial:
 @dataclass(frozen=True)
 class Result:
     """What protocols measured: scores by protocol; floors, and models beside, by name, in the same shape; scored_on: the samples in words; notes for
-    the reader."""
+    the reader; random_split: what a random split would have shown, where samples follow each other and the scores are of contiguous parts."""
 
     scores: Scores
     floors: dict[str, Scores]
     scored_on: str
     notes: list[str] = field(default_factory=list)
     beside: dict[str, Scores] = field(default_factory=dict)
+    random_split: Scores = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

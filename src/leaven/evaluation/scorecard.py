@@ -9,6 +9,7 @@ from leaven.errors import UserError
 from leaven.evaluation.beside import standing
 from leaven.evaluation.protocol import Chart, Matrix, Protocol, Scores
 from leaven.evaluation.registry import protocol_of
+from leaven.evaluation.sentences import percent
 from leaven.modalities.floor import FLOORS, floor_title
 
 
@@ -19,6 +20,7 @@ class Scorecard:
     scores: {protocol: {accuracy, interval: [low, high], ...}}; "few-label" is a list of {labels_per_class, accuracy, interval}. Fractions 0-1.
     floors: {"input" | "untrained" | "frozen" | "labels-only" | ...: the same shape as scores}; of samples, "gaussian", and their ceiling "real";
     "pca N" or "lsa N", a linear code of N numbers. notes: what a reader of the numbers must know. beside: {model: the same shape as scores}.
+    random_split: what a random split would have shown, where samples follow each other in time; the same shape as scores.
     """
 
     method: str
@@ -29,6 +31,7 @@ class Scorecard:
     notes: list[str] = field(default_factory=list)
     seconds: float | None = None
     beside: dict[str, Scores] = field(default_factory=dict)
+    random_split: Scores = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the sentence beside them."""
@@ -56,7 +59,17 @@ class Scorecard:
         said = [protocol for place, protocol in enumerate(leading) if place == 0 or verdicts[place] not in (0, verdicts[0])]
         seconds = [protocol.second_sentence(self.scores[protocol.name], self.floors_of(protocol)) for protocol in leading]
         unknown = "There are no labels, so what this pre-training is worth is unknown; a few labels (--labels) are enough to measure it."
-        return " ".join(filter(None, [*map(self.sentence_of, said), *seconds, *map(self.sentence_of, supplements), *self.standings()])) or unknown
+        sentences = [*map(self.sentence_of, said), *seconds, *map(self.sentence_of, supplements), *self.standings()]
+        return " ".join(filter(None, [*(sentences if any(sentences) else [unknown]), *self.by_random_split()]))
+
+    def by_random_split(self) -> list[str]:
+        """A sentence about what a random split would have shown, by the leading protocol of which that is known."""
+        for protocol in self.leading():
+            own, other = (protocol.point(scores.get(protocol.name, {})) for scores in (self.scores, self.random_split))
+            if own and other and other[protocol.headline] > own[protocol.headline]:
+                shown = f"{percent(other[protocol.headline])} instead of {percent(own[protocol.headline])} ({protocol.title})"
+                return [f"A random split would show {shown}: it would test on samples whose neighbours in time were learned."]
+        return []
 
     def standings(self) -> list[str]:
         """A sentence about each model beside, by the leading protocol that gives a single number, else by the one with most labels per class."""
@@ -83,7 +96,7 @@ class Scorecard:
 
     def table(self) -> list[list[str]]:
         """Rows of text, the head first: what was measured, then the own score with its interval, and each floor's. Missing cells are empty."""
-        arms = self.arms()
+        arms = self.arms() | ({"by a random split": self.random_split} if self.random_split else {})
         rows = [["", *arms]]
         for name in dict.fromkeys(name for scores in arms.values() for name in scores):
             rows += protocol_of(name).rows([scores.get(name) for scores in arms.values()])

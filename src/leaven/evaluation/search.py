@@ -17,7 +17,7 @@ from leaven.errors import UserError
 from leaven.evaluation.features import check_input, encode
 from leaven.evaluation.knn import nearest_in_blocks
 from leaven.modalities import Value, modality_of
-from leaven.vectors import Origin, Vectors, class_of, name_of
+from leaven.vectors import Origin, Vectors, label_of, name_of
 
 SAME_VECTOR = 0.05  # of its length: other batches move fp32 by 1e-6 of it, bf16 by 1e-2, another sample or encoder moves it by more than 0.1
 
@@ -77,7 +77,7 @@ def described(data: DataSet, value: Value, row: int, rank: int, similarity: floa
     """One neighbour, as people and programs read it."""
     text = modality_of(value).written(value[torch.tensor([row])])
     written = {} if text is None else {"text": text}
-    labeled = {"label": class_of(data, row)} if data.spec.classes else {}
+    labeled = {"label": label_of(data, row)} if data.spec.names else {}
     return {"rank": rank, "file": name_of(data, row), "index": row, "similarity": round(min(1.0, max(-1.0, similarity)), 6), **written, **labeled}
 
 

@@ -60,9 +60,8 @@ class Source:
 
     def open(self, **options: Any) -> DataSet:
         """options: further arguments of `open_data`."""
-        opened = open_data(
-            self.data, root=self.root, labels=self.labels, columns=self.columns, groups=self.groups, **{"reading": self.reading, **options}
-        )
+        reading = {**(self.reading or {}), **options.pop("reading", {})}
+        opened = open_data(self.data, root=self.root, labels=self.labels, columns=self.columns, groups=self.groups, reading=reading, **options)
         return opened if self.rows is None else opened.subset(self.rows)
 
 
@@ -86,7 +85,7 @@ def pace(request: Request, source: Source, **_: Any) -> dict[str, Any]:
     """How many steps of a training fit into its budget here."""
     assert request.budget is not None
     rehearsal = rehearse(request, source.open(size=request.size))
-    return {"steps": rehearsal.steps_in(request.budget), "batch": rehearsal.batch, "seconds_a_step": rehearsal.step}
+    return {"steps": max(1, rehearsal.steps_in(request.budget)), "batch": rehearsal.batch, "seconds_a_step": rehearsal.step}
 
 
 def train_and_score(
@@ -119,7 +118,7 @@ def train_and_score(
     if names and not (reported and run.scorecard_path.is_file() and names <= set(read_json(run.scorecard_path)["scores"])):
         score(request, source, run, scoring, known_floors, say)
     mark: dict[str, Any] = {"state": FINISHED}
-    if scoring.page:
+    if scoring.page and run.config["plan"]["steps"]:
         parts = build_training(request, data, "cpu", folder=run)
         mark["flops_a_step"] = flops_a_step(trained_method(run, request.method), parts.data.rows, parts.members, run.config["plan"]["batch"])
     write_json(folder / "cell.json", mark)

@@ -24,6 +24,8 @@ BUDGETS |= {f"{hours}h": hours * 3600 for hours in (2, 3, 4, 5, 6, 8, 10, 12, 16
 
 def choose_length(pace: Pace) -> tuple[str, float, str]:
     """A budget (seconds) on a CPU, epochs on a GPU, and the reason: as many passes as make up for a small data set."""
+    if pace.at_once:
+        return "steps", 0, "this method is computed at once"
     place = pace.device if pace.device in PASSES else "cpu"
     least, most = PASSES[place]
     passes = min(most, max(least, round(SEEN[place] / pace.samples)))
@@ -40,16 +42,17 @@ def training_time(budget: float) -> float:
     return budget - min(12.0, 0.03 * budget) - min(5.0, 0.05 * budget)
 
 
-def choose_method(data: DataSpec) -> tuple[str, str]:
-    """The method that suits this data, and why; empty, and why none does, where none reads its roles.
+def choose_method(data: DataSpec, encoder: Any = "auto") -> tuple[str, str]:
+    """The method that suits this data, and why; empty, and why none does, where none reads its roles. encoder: that the user asks for.
 
     Samples of one role have a usual method. For several roles it is the one for pairs of their modality, else one that reads at least two of them,
     else the usual one, where it can read the samples of all roles one at a time.
     """
     inputs = data.inputs
     modality = modality_of(next(iter(inputs.values())))
+    single = modality.encoder_method if modality.encoder_method and encoder != "auto" else modality.method
     if len(inputs) == 1 or "x" in inputs:
-        name, why = modality.method
+        name, why = single
         return (name, why) if supported(find_method(name), modality.name) else ("", f"no method of this version learns from {modality.plural}")
     usual = modality.pair_method
     if usual is not None and roles_read(find_method(usual[0]), data):
@@ -61,7 +64,7 @@ def choose_method(data: DataSpec) -> tuple[str, str]:
             if fits and len(roles) > 1 and not method.continues:
                 return name, f"it reads {' and '.join(roles)}"
     if any(modality_of(spec).tokenized for spec in inputs.values()):
-        return modality.method
+        return single
     return "", f"no method reads the roles {', '.join(inputs)}; choose one of them with --columns x=COLUMN"
 
 
@@ -94,7 +97,8 @@ def advise(request: Request, pace: Pace, spec: InputSpec, given: Mapping[str, An
     shown = written(length) if kind == "budget" else length
     if given.get("method") is None and pace.method != Request.method:
         given = {"data": given["data"], "method": pace.method, **{name: value for name, value in given.items() if name not in ("data", "method")}}
-    return {**advised, kind: shown, "why": reasons, "beside": modality.usual_models(pace.device), "command": command({**given, kind: shown})}, steps
+    line = command(given if pace.at_once else {**given, kind: shown})
+    return {**advised, kind: shown, "why": reasons, "beside": modality.usual_models(pace.device), "command": line}, steps
 
 
 def command(given: Mapping[str, Any]) -> str:

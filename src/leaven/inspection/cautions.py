@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+from leaven.data.order import Order
 from leaven.modalities import find_modality
 
 FEW = 500  # samples
 IMBALANCE = 10.0  # times as many in the largest class as in the smallest
+RARE = 20  # samples of a tag
 COPIED = 0.01  # of all samples
 FLAT = 0.01  # of all pictures
 
@@ -42,7 +44,7 @@ def about_copies(contents: Contents) -> Iterator[str]:
         yield f"{share(extra, usable)} of the samples repeat others: they weigh more in training, and contrast pushes copies apart"
     if contradicting := [copies for copies in sets if "labels" in copies]:
         files = list(zip(contradicting[0]["files"], contradicting[0]["labels"], strict=True))[:3]
-        example = ", ".join(f"{file}: {label}" for file, label in files)
+        example = ", ".join(f"{file}: {label or 'none'}" for file, label in files)
         yield f"copies with different labels ({len(contradicting):,} in all), such as {example}"
 
 
@@ -58,6 +60,13 @@ def about_overlap(overlap: Contents) -> Iterator[str]:
 
 def about_labels(labels: Contents) -> Iterator[str]:
     counts = {name: count for name, count in labels["counts"].items() if count}
+    if labels["tags"]:
+        if rare := sorted((name for name in counts if counts[name] < RARE), key=counts.__getitem__):
+            such = f"such as {rare[0]} ({counts[rare[0]]})"
+            yield f"{several(len(rare), 'tag')} of fewer than {RARE} samples, {such}: their scores are rough; --set fewest={RARE} leaves them out"
+        if missing := labels["not_trained"]:
+            yield f"{several(len(missing), 'tag')} to test that nothing is trained on, such as {missing[0]}"
+        return
     if len(counts) == 1:
         yield f"all labels name one class ({next(iter(counts))}): `leaven evaluate` needs two or more"
     if len(counts) < 2:
@@ -68,6 +77,13 @@ def about_labels(labels: Contents) -> Iterator[str]:
         yield f"{most} has {labels['imbalance']:.0f} times as many samples as {least}: read an accuracy beside {usual}"
     if missing := labels["not_trained"]:
         yield f"{several(len(missing), 'class', 'classes')} to test that nothing is trained on, such as {missing[0]}"
+
+
+def order_line(order: Order | None) -> str:
+    """What a random split of samples that follow each other does; empty where they do not."""
+    if order is None:
+        return ""
+    return f"{order.line()}: a random split would test on neighbours of what was learned, so `leaven evaluate` holds out contiguous parts"
 
 
 def constant_columns(count: int, columns: int) -> str:

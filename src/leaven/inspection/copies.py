@@ -13,6 +13,7 @@ from leaven.errors import UserError
 from leaven.inspection.near import Likeness, thumbnail_side, thumbnails
 from leaven.modalities import Value, modality_of
 from leaven.modalities.content import evenly_spaced
+from leaven.vectors import label_of
 
 COMPARED = 200_000  # pictures: the time for all pairs grows with their square
 WAITING = 1_000_000  # pairs kept before they are joined to sets
@@ -32,9 +33,9 @@ class Copies:
             described["splits"] = [name for name, members in data.splits.items() if torch.isin(members, torch.tensor(self.rows)).any()]
         if self.similarity is not None:
             described["similarity"] = round(self.similarity, 4)
-        labels = data.labels[self.rows].tolist()
-        if len({label for label in labels if label >= 0}) > 1:
-            described["labels"] = [data.spec.class_names[label] if label >= 0 else None for label in labels]
+        labels = [label_of(data, row) for row in self.rows]
+        if len({label for label in labels if label is not None}) > 1:
+            described["labels"] = labels
         return described
 
 

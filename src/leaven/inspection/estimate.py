@@ -34,7 +34,7 @@ def load() -> float:
 @dataclass(frozen=True)
 class Pace:
     """What a few steps of a training showed. samples: how many train; step, look: seconds that one takes; memory: peak in bytes, if known; choices:
-    what was chosen for `auto`, and why."""
+    what was chosen for `auto`, and why. at_once: whether the method takes no steps; `step` are then the seconds that it takes in all."""
 
     method: str
     encoder: str
@@ -46,6 +46,7 @@ class Pace:
     look: float
     memory: int | None
     choices: tuple[dict[str, Any], ...]
+    at_once: bool = False
 
     @property
     def steps_per_epoch(self) -> float:
@@ -53,27 +54,32 @@ class Pace:
 
     def seconds(self, steps: int) -> float:
         """How long this many steps take, with the looks at the features."""
+        if self.at_once:
+            return self.step
         return steps * self.step + math.ceil(steps / Plan(steps, self.batch).look_every) * self.look
 
     def steps_in(self, seconds: float) -> int:
         """How many steps fit."""
+        if self.at_once:
+            return 0
         steps = max(1, int(seconds / self.step))
         return max(1, int(steps * seconds / self.seconds(steps)))
 
     def steps_of(self, epochs: float) -> int:
-        return max(1, math.ceil(epochs * self.steps_per_epoch))
+        return 0 if self.at_once else max(1, math.ceil(epochs * self.steps_per_epoch))
 
     def to_dict(self, steps: int, decoding: float, cached: bool) -> dict[str, Any]:
         """The estimate for this many steps: seconds of training alone, without the start, the report and the decoding of uncached samples."""
         seconds = self.seconds(steps)
+        samples = self.samples if self.at_once else steps * self.batch
         return {
             **{name: getattr(self, name) for name in ("method", "encoder", "batch", "device", "precision")},
             "steps": steps,
-            "epochs": round(steps / self.steps_per_epoch, 2),
+            "epochs": round(samples / self.samples, 2),
             "seconds": round(seconds, 2),
             "seconds_per_step": round(self.step, 5),
-            "seconds_per_epoch": round(self.seconds(steps) / steps * self.steps_per_epoch, 3),
-            "samples_per_second": round(steps * self.batch / seconds, 1),
+            "seconds_per_epoch": round(seconds / samples * self.samples, 3),
+            "samples_per_second": round(samples / seconds, 1),
             "decoding_seconds": round(decoding, 2),
             "decoded": cached,
             "memory_bytes": self.memory,
@@ -101,4 +107,5 @@ def rehearse(request: Request, data: DataSet) -> Pace:
             training.monitor.look(0, Outputs())
             look = time.perf_counter() - begin
     choices = ({"what": "precision", "value": precision, "why": why}, *parts.choices)
-    return Pace(method.name, " and ".join(names), plan.batch, len(members), device, precision, step, look, peak_memory(fabric.device), choices)
+    name, memory, at_once = " and ".join(names), peak_memory(fabric.device), parts.recipe.steps == 0
+    return Pace(method.name, name, plan.batch, len(members), device, precision, step, look, memory, choices, at_once)

@@ -24,8 +24,9 @@ class Inspection:
     samples: all of them, usable and broken; broken: list of {file, why}. unused: what else the source holds; notes: what is unusual about how it was
     read; both as phrases. splits: samples by name.
     formats, sizes: of the picture headers that were read: pictures by format; {read, width and height {min, median, max}}, None without files.
-    channels: {role: {modality, shape, mean, std, constant; of text characters and words, {min, median, max} each}}. labels, groups: see `labels_of`
-    and `groups_of`. duplicates: sets of equal samples, list of {rows, files, splits (where there are any), labels (where they differ)}.
+    channels: {role: {modality, shape, mean, std, constant; of text characters and words, {min, median, max} each}}. labels, groups, order: see
+    `labels_of`, `groups_of` and `order_of`. duplicates: sets of equal samples, list of {rows, files, splits (where there are any), labels (where
+    they differ)}.
     near_duplicates: the same, with the similarity of its first two, which are the most alike; None without pictures. thumbnails: {compared, flat,
     alike}: pictures compared, those too flat for it, and the least similarity of near copies. overlap: {splits: list of {of, samples, in, exact,
     near}, against: {data, samples, exact, near, pairs} or None}. mirrored: how often mirrored pictures are told from
@@ -46,6 +47,7 @@ class Inspection:
     channels: dict[str, Any]
     labels: dict[str, Any]
     groups: dict[str, int]
+    order: dict[str, Any] | None
     duplicates: list[dict[str, Any]]
     near_duplicates: list[dict[str, Any]] | None
     thumbnails: dict[str, Any] | None
@@ -122,9 +124,15 @@ def channels_line(specs: dict[str, Any]) -> str:
 def labels_line(labels: dict[str, Any]) -> str:
     counts = {name: count for name, count in labels["counts"].items() if count}
     if not counts:
-        return "none"
+        named = " or ".join(f"--labels {column}" for column in labels["columns"][:NAMED])
+        return f"none asked for; columns that may hold some: {named}" if named else "none"
     labeled = f"{labels['labeled']:,} labeled"
     least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if labels["tags"]:
+        per_sample = sum(counts.values()) / labels["labeled"]
+        listed = some([f"{name} {counts[name]:,}" for name in sorted(counts, key=lambda name: -counts[name])])
+        untagged = f", {labels['untagged']:,} of them with none" if labels["untagged"] else ""
+        return f"{len(counts):,} tags, {labeled}{untagged}, {per_sample:.1f} per sample: {listed}, down to {counts[least]:,} ({least})"
     if len(counts) == 1:
         return f"{labeled}, all {most}"
     spread = f"{counts[most]:,} each" if counts[least] == counts[most] else f"from {counts[least]:,} ({least}) to {counts[most]:,} ({most})"

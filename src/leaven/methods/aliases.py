@@ -11,7 +11,7 @@ ALIASES = {
     "gated_pixelcnn": "causal_cnn", "bert": "masked_lm", "mlm": "masked_lm", "gpt": "causal_lm", "clm": "causal_lm", "skipgram": "word2vec",
     "skip_gram": "word2vec", "cbow": "word2vec", "sgns": "word2vec", "sbert": "sentence_bert", "unsupervised_simcse": "simcse",
     "spokencse": "spoken_cse", "fine_tune": "finetune", "fine_tuning": "finetune",
-    "knowledge_distillation": "distillation", "distill": "distillation",
+    "knowledge_distillation": "distillation", "distill": "distillation", "ppmi": "ppmi_svd",
 }  # fmt: skip
 """Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
 

@@ -14,7 +14,7 @@ from leaven.data.spec import DataSpec
 from leaven.draw import Draw
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
-from leaven.hyperparameters import Count, NonNegative, Positive, ShareBelowOne, convert
+from leaven.hyperparameters import Count, NonNegative, Positive, ShareBelowOne, Whole, convert
 from leaven.modalities import Value
 from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.teacher import Teacher
@@ -27,7 +27,8 @@ class Recipe:
 
     optimizer: "adamw", "muon", "sgd" or "lars". warmup: share of the steps in which the rate rises from 0 (below 1); schedule: "cosine" (to 0) or
     "constant"; clip: largest gradient norm (None: any); momentum: of Muon, SGD and LARS; betas: of AdamW. Weight decay spares biases, norms,
-    positions and tokens. steps: the usual length where none is given, or ten passes where that is longer (None: a usual time).
+    positions and tokens. steps: the usual length where none is given, or ten passes where that is longer (None: a usual time; 0: it takes no steps,
+    since all is computed when its stages begin).
     """
 
     optimizer: Literal["adamw", "muon", "sgd", "lars"] = "adamw"
@@ -40,7 +41,7 @@ class Recipe:
     clip: Positive | None = None
     momentum: ShareBelowOne = 0.9
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.95)
-    steps: Count | None = None
+    steps: Whole | None = None
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self), include_extras=True).items():
@@ -198,8 +199,12 @@ class Method(nn.Module):
         return None
 
     def classify(self, value: Value) -> Tensor:
-        """(B, classes) logits, whose softmax are the probabilities of the classes."""
+        """(B, names) logits of the classes, or tags, of each sample."""
         raise NotImplementedError(f"{self.name} names no classes")
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of the classes, or tags, by their logits."""
+        return logits.softmax(1)
 
     def log_prob(self, value: Value, draw: Draw) -> Tensor:
         """(B,) nats of each sample, summed over its values: what `log_prob_is` says."""

@@ -42,11 +42,11 @@ def inputs_of(method: type[Method], data: DataSpec, columns: Sequence[str] = ())
     lacks a role.
     """
     if not any(supported(method, spec.modality) for spec in data.roles.values()):
-        raise unsupported(method, data, list(data.roles))
+        raise unsupported(method, data, list(data.inputs))
     inputs = method.inputs(data)
     for role in inputs:
         if role not in data.roles:
-            what = f"{method.name} needs the role {role!r}, and the data has {', '.join(data.roles)}"
+            what = f"{method.name} needs the role {role!r}, and the data has {', '.join(data.inputs)}"
             plays = "say which column plays it" if len(inputs) == 1 else "say which columns play its roles"
             hint = f"{plays} with --columns {','.join(f'{name}=COLUMN' for name in inputs)}"
             raise UserError(what, hint=f"{hint}; the columns are {', '.join(columns)}" if columns else hint)

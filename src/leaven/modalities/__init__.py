@@ -6,9 +6,11 @@ from leaven.modalities.geometry import Geometry
 from leaven.modalities.label import Label
 from leaven.modalities.mask import Mask
 from leaven.modalities.modality import MODALITIES, DefaultEncoder, Floor, Modality, find_modality, modality_of
+from leaven.modalities.naming import Naming
 from leaven.modalities.pixels import Pixels
 from leaven.modalities.signal import Signal
 from leaven.modalities.spec import InputSpec
+from leaven.modalities.tags import Tags
 from leaven.modalities.text import Strings, Text, Tokens
 from leaven.modalities.value import LazyTensor, Value
 from leaven.modalities.vector import Vector
@@ -26,9 +28,11 @@ __all__ = [
     "LazyTensor",
     "Mask",
     "Modality",
+    "Naming",
     "Pixels",
     "Signal",
     "Strings",
+    "Tags",
     "Text",
     "Tokens",
     "Value",

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from leaven.modalities.modality import Modality
+from leaven.modalities.naming import Naming
 from leaven.modalities.value import Value
 
 
@@ -16,7 +17,16 @@ class Label(Value):
     ids: Tensor
 
 
-class LabelModality(Modality):
-    """Classes. Their number and names stand in `DataSpec`, beside the roles."""
+class LabelModality(Naming):
+    """One class per sample."""
 
-    name, noun, plural, values, target = "label", "label", "labels", (Label,), True
+    name, noun, plural, values = "label", "label", "labels", (Label,)
+
+    def known(self, target: Tensor) -> Bool[Tensor, " samples"]:
+        return target >= 0
+
+    def counts(self, target: Tensor, names: int) -> Int64[Tensor, " names"]:
+        return target[target >= 0].bincount(minlength=names)
+
+    def strata(self, target: Tensor) -> Int64[Tensor, " samples"]:
+        return target

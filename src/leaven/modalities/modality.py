@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -77,6 +77,8 @@ class Modality:
     """Whether networks read its samples in tokens, by a tokeniser."""
     method: ClassVar[tuple[str, str]] = ("simclr", "it learns from any kind of data")
     """The method behind `--method auto`, and why."""
+    encoder_method: ClassVar[tuple[str, str] | None] = None
+    """The same where the user asks for an encoder, if the usual method reads by one of its own kind alone."""
     pair_method: ClassVar[tuple[str, str] | None] = None
     """The same for pairs of samples that mean the same, where one is usual."""
     views: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -140,8 +142,12 @@ class Modality:
         """More that `inspect` says of the samples of one role."""
         return {}
 
+    def anomalies(self, value: Value, files: Sequence[str]) -> dict[str, Any]:
+        """More that `inspect` says of samples in their order. files: their names."""
+        return {}
+
     def title(self, count: int, described: dict[str, Any]) -> str:
-        """So many samples in a few words. described: shape, statistics and `summary`, as `inspect` gives them."""
+        """So many samples in a few words. described: shape, statistics, `summary` and `anomalies`, as `inspect` gives them."""
         return f"{count:,} {self.noun if count == 1 else self.plural}, {self.name} of {' x '.join(map(str, described['shape']))}"
 
     def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:

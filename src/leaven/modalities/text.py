@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.modalities.cooccurrence import directions, information, neighbours
 from leaven.modalities.floor import INPUT, FloorName
 from leaven.modalities.modality import DefaultEncoder, Floor, Modality, PublicModel
 from leaven.modalities.picture_formats import extensions, is_picture_file
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_WORDS = 5000  # as raw features; all of a large vocabulary would take gigabytes
 MOST_VECTORS = 30_000  # the most frequent words have a vector
-WORD = r"\S+"  # any run without a blank
+WORD, ANY = r"\w+", r"\S+"  # ANY where no text has a WORD
 WINDOW, SMOOTHING = 5, 0.75  # of the contexts of words
 LONGEST_SHOWN = 300  # characters of a text on a page
 CHARACTERS = FloorName("characters", "tf-idf of characters", "tf-idf of characters")
@@ -105,7 +107,8 @@ class TextModality(Modality):
     )
     library, tokenized = "transformers", True
     public_models = (PublicModel("hf:sentence-transformers/all-MiniLM-L6-v2"),)
-    method = ("simcse", "made for finding texts that say the same")
+    method = ("ppmi_svd", "vectors of words, computed in seconds, are best for few labels and good for search; a transformer gave less here")
+    encoder_method = ("simcse", "made for finding texts that say the same")
     pair_method = ("supervised_simcse", "made for pairs of texts that say the same")
     views = {"contrast": {"kind": "text"}, "plain": {"kind": "text", "count": 1, "drop": 0}}
     export_name, export_format = "ids", "int64, (batch, length), of tokens; padding as the tokeniser has it"
@@ -221,9 +224,15 @@ def sparse_tf_idf(texts: Iterable[str], analyzer: str, most: int | None = None) 
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    runs = {"ngram_range": (2, 4)} if analyzer == "char_wb" else {"token_pattern": WORD}
+    listed = list(texts)
+    runs = {"ngram_range": (2, 4)} if analyzer == "char_wb" else {"token_pattern": pattern_of(listed)}
     vectorizer = TfidfVectorizer(analyzer=analyzer, max_features=most, sublinear_tf=True, **runs)
-    return vectorizer.fit(texts).transform
+    return vectorizer.fit(listed).transform
+
+
+def pattern_of(texts: Iterable[str]) -> str:
+    """By which these texts are cut into words."""
+    return WORD if any(re.search(WORD, text) for text in texts) else ANY
 
 
 def mean_of_words(texts: Iterable[str], size: int, seed: int) -> Callable[[Iterable[str]], Float[np.ndarray, "texts size"]]:
@@ -232,28 +241,14 @@ def mean_of_words(texts: Iterable[str], size: int, seed: int) -> Callable[[Itera
     Vectors are the largest `size` singular directions of positive pointwise mutual information between a word and those at most five places away in
     these texts, contexts smoothed by the power 0.75 (Levy, Goldberg and Dagan 2015, of which word2vec is a cousin: Levy and Goldberg 2014).
     """
-    from scipy.sparse import coo_matrix
-    from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import CountVectorizer
 
-    words = CountVectorizer(max_features=MOST_VECTORS, token_pattern=WORD)
     listed = list(texts)
-    words.fit(listed)
+    words = CountVectorizer(max_features=MOST_VECTORS, token_pattern=pattern_of(listed)).fit(listed)
     number, split = words.vocabulary_, words.build_analyzer()
-    rows = [np.array([number[word] for word in split(text) if word in number], np.int64) for text in listed]
     gap = np.full(WINDOW, -1)
-    row = np.concatenate([part for words_of_text in rows for part in (words_of_text, gap)])
-    near = [(row[:-step], row[step:]) for step in range(1, WINDOW + 1)]
-    left, right = (np.concatenate(side) for side in zip(*near, strict=True))
-    within = (left >= 0) & (right >= 0)
-    left, right = left[within], right[within]
-    ones = np.ones(2 * len(left))
-    together = coo_matrix((ones, (np.concatenate([left, right]), np.concatenate([right, left]))), shape=(len(number),) * 2).tocsr().tocoo()
-    frequency, context = np.asarray(together.sum(1)).ravel(), np.asarray(together.sum(0)).ravel() ** SMOOTHING
-    information = np.log(together.data * context.sum() / (frequency[together.row] * context[together.col]))
-    together.data = information.clip(0)
-    directions = TruncatedSVD(max(1, min(size, len(number) - 1)), random_state=seed)
-    vectors = directions.fit_transform(together.tocsr()) / np.sqrt(directions.singular_values_.clip(1e-12))
+    row = np.concatenate([part for text in listed for part in (np.array([number[word] for word in split(text) if word in number], np.int64), gap)])
+    vectors = directions(information(neighbours(row, len(number), WINDOW), SMOOTHING), size, 0.5, seed)
 
     def averaged(some: Iterable[str]) -> Float[np.ndarray, "texts size"]:
         counts = words.transform(some)

@@ -1,7 +1,7 @@
 """Plain numbers."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leaven.errors import UserError
-from leaven.modalities.content import check_finite, constant_dimensions, moments, value_range
+from leaven.modalities.anomalies import anomalies, lines
+from leaven.modalities.content import check_finite, constant_dimensions, moments, ordinary_limits, value_range
 from leaven.modalities.modality import DefaultEncoder, Modality
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import Value
+
+FURTHEST = 10.0  # deviations from the mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class VectorModality(Modality):
     continuous = True
 
     def spec(self, value: Any, train: Tensor) -> InputSpec:
-        mean, std = moments(value.numbers, train)
+        mean, std = moments(value.numbers, train, ordinary_limits(value.numbers, train))  # a few spikes would hide all else
         return InputSpec(self.name, tuple(value.numbers.shape[1:]), mean, std, value_range(value.numbers, train), reading=value.reading)
 
     def checked(self, value: Any, where: str) -> Value:
@@ -58,10 +61,35 @@ class VectorModality(Modality):
     def raw_features(self, value: Any, train: Tensor) -> Callable[[Value], Float[Tensor, "samples dim"]]:
         """The numbers, standardised as encoders have them: else the columns of the largest scale alone would count."""
         mean, std = self.statistics(self.spec(value, train))
-        return lambda some: (self.numbers(some) - mean) / std
+        return lambda some: self.standardized(self.numbers(some), 1 / std, -mean / std)
+
+    def standardized(self, numbers: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """At most 10 deviations from the mean: in a batch with a single spike, batch norm would make all other samples the same."""
+        return super().standardized(numbers, scale, shift).clamp(-FURTHEST, FURTHEST)
+
+    def anomalies(self, value: Any, files: Sequence[str]) -> dict[str, Any]:
+        """Spikes, and stretches in which a column of numbers stands still (see `anomalies`)."""
+        numbers, names = columns_of_numbers(value)
+        return anomalies(value.numbers[:, numbers], names, files)
+
+    def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
+        return lines(described)
 
     def constant(self, value: Any, train: Tensor) -> int:
         return constant_dimensions(value.numbers, train)
+
+
+def columns_of_numbers(value: Vector) -> tuple[list[int], list[str]]:
+    """The places and names of the numbers that are no categories."""
+    names: list[str | None] = []
+    for entry in value.reading.get("table", ()):
+        size = len(entry.get("categories", ())) or len(entry["median"])
+        own = [entry["column"]] if size == 1 else [f"{entry['column']}[{number}]" for number in range(size)]
+        names += [None] * size if "categories" in entry else own
+    if len(names) != value.numbers.shape[1]:
+        names = [f"column {number}" for number in range(value.numbers.shape[1])]
+    kept = [place for place, name in enumerate(names) if name is not None]
+    return kept, [name for name in names if name is not None]
 
 
 def columns_of(spec: InputSpec) -> dict[str, Any]:

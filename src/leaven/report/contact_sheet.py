@@ -21,7 +21,7 @@ from leaven.modalities import Value, modality_of
 from leaven.modalities.content import evenly_spaced
 from leaven.report.sheets import OTHER, SAME, rgb
 from leaven.run import write_whole
-from leaven.vectors import class_of
+from leaven.vectors import label_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,7 +50,7 @@ def search_sheet(path: Path, data: DataSet, value: Value, queries: Sequence[Quer
     """
     groups = []
     for query, neighbours in zip(queries, answers, strict=True):
-        own = None if query.row is None else class_of(data, query.row)
+        own = None if query.row is None else label_of(data, query.row)
         others = []
         for neighbour in neighbours:
             label = neighbour.get("label")
@@ -124,7 +124,7 @@ def copies_sheet(path: Path, inspection: Inspection, data: DataSet, against: Dat
 
 def copy_tile(data: DataSet, row: int, *lines: str) -> Image.Image:
     """The picture of a row, with these lines and its class below it."""
-    label = class_of(data, row)
+    label = label_of(data, row)
     return tile(Shown(content_of(data.rows[str(visible_role(data))][torch.tensor([row])]), (*lines, *([label] if label else []))))
 
 

@@ -25,7 +25,7 @@ from leaven.report.page import write_report
 from leaven.run import Run
 from leaven.stored import read_json
 from leaven.training.trained import data_role, trained_method
-from leaven.vectors import class_of
+from leaven.vectors import label_of
 from leaven.views import Views
 
 SHOWN, MAPPED, SEARCHED = 8, 1000, 5000
@@ -83,7 +83,7 @@ def features_of(encoder: Encoder, data: DataSet, role: str, device: str) -> dict
     features, searched = encode(encoder, value, test, device=device), encode(encoder, value, train, device=device)
     labels = data.rows.label if data.spec.classes else None
     shown: dict[str, Any] = {
-        "role": role if len(data.rows.roles) > 1 else "",
+        "role": role if len(data.rows.inputs) > 1 else "",
         "embedding": {"features": features, "labels": None if labels is None else labels[test], "classes": classes},
     }
     queries = spread(torch.arange(len(test)), SHOWN)
@@ -147,10 +147,10 @@ def held_out(data: DataSet) -> tuple[Tensor, Tensor] | None:
 
 
 def line_of(data: DataSet, role: str, row: int) -> dict[str, str | None]:
-    """A sample as a line of text, and its class."""
+    """A sample as a line of text, and its class or tags."""
     value = data.rows[role][torch.tensor([row])]
     (line,) = modality_of(value).lines(value) or [""]
-    return {"text": line, "label": class_of(data, row)}
+    return {"text": line, "label": label_of(data, row)}
 
 
 def seen_views(run: Run, data: DataSet, count: int) -> dict[str, Any] | None:

@@ -34,8 +34,8 @@ class Members:
             members = members.cpu().repeat(-(-batch // len(members)))
         if not pools:
             return Passes(self, members, batch, *key)
-        labels = self.rows.label[self.members[members].to(self.rows.label.device)].cpu()
-        return Pools(self, members, labels, batch, pools, *key)
+        labeled = self.rows.labeled[self.members[members].to(self.rows.label.device)].cpu()
+        return Pools(self, members, labeled, batch, pools, *key)
 
     def probe(self, count: int, seed: int) -> Batch:
         return self.select(Draw(seed, "probe").permutations(len(self.members), 1)[0][:count].sort().values)
@@ -69,14 +69,15 @@ class Passes(Sampler):
 class Pools(Sampler):
     """Samples of each pool in their proportion. Each pool is shuffled by itself, and a small one is repeated as often as it takes.
 
-    pools: the proportion of "labeled" and "unlabeled" samples, or of all samples under any other name. labels: (N,) of the members, -1 = none.
+    pools: the proportion of "labeled" and "unlabeled" samples, or of all samples under any other name. labeled: (N,) bool, which members have a
+    label.
     """
 
-    def __init__(self, samples: Samples, members: Tensor, labels: Tensor, batch: int, pools: Mapping[str, int], *key: object):
+    def __init__(self, samples: Samples, members: Tensor, labeled: Tensor, batch: int, pools: Mapping[str, int], *key: object):
         unit = batch // sum(pools.values())
         self.passes: dict[str, Passes] = {}
         for pool, share in pools.items():
-            belongs = {"labeled": labels >= 0, "unlabeled": labels < 0}.get(pool)
+            belongs = {"labeled": labeled, "unlabeled": ~labeled}.get(pool)
             chosen = members if belongs is None else members[belongs]
             if len(chosen) == 0:
                 raise UserError(f"the method needs {pool} samples, and there are none", hint="give labels with --labels")

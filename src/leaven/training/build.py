@@ -146,6 +146,8 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str) -> tupl
         raise UserError(f"a batch of {batch} cannot be split into {parts:,} parts", hint="change --batch, --accumulate or --devices")
     if sum(length is not None for length in (request.budget, request.epochs, request.steps)) > 1:
         raise UserError("give one of --budget, --epochs and --steps")
+    if recipe.steps == 0:
+        return Plan(0, batch), [*choices, {"what": "length", "value": "no steps", "why": "this method is computed at once"}]
     budget, epochs, steps = request.budget, request.epochs, request.steps
     if budget is None and epochs is None and steps is None:
         if recipe.steps is not None:

@@ -115,10 +115,11 @@ class Training:
             wait_for_all()  # nobody writes before everybody has read
             if state is None:
                 self._begin()
+                self.budget.begin(self.step, 0.0)
             else:
                 with building(self.checkpoints.folder):
                     self._restore(state)
-            self.budget.begin(self.step, sum(self.times.values()))
+                self.budget.begin(self.step, sum(self.times.values()))
             self.processor_start = processor_seconds()
             while not self.stages.ended:
                 end = self.stages.end()
@@ -126,7 +127,8 @@ class Training:
                     self._one_step()
                 self.stages.number += 1
                 if not self.stages.ended:
-                    self.stages.begin(self.step)
+                    with self._timed("stages"):
+                        self.stages.begin(self.step)
                 else:
                     if self.stopping is not None:
                         self.stopping.restore(self.method)
@@ -216,12 +218,13 @@ class Training:
         if self.watch:
             self.monitor.inputs()
             self._stop_if_fatal()
-        if not self.plan.steps:
+        if not self.plan.steps and self.plan.budget is not None:
             self.budget.settle(self.rehearse(min(5.0, 0.05 * self.budget.left)))
             if self.plan.steps < FEW_STEPS:
                 few = f"only {self.plan.steps} step{'s' * (self.plan.steps > 1)} of {self.plan.batch} samples fit into this budget"
                 self.say(f"{few}, too few to learn from: give more time, or a smaller --batch or --size")
-        self.stages.begin(self.step)
+        with self._timed("stages"):
+            self.stages.begin(self.step)
         if self.watch:
             self.monitor.look(0, Outputs())
         self._checkpoint()
@@ -269,12 +272,20 @@ class Training:
     # --- how long a step takes ---
 
     def rehearse(self, seconds: float) -> float:
-        """Seconds that a step takes: the median of some real steps, four rounds at least, in `seconds` of time.
+        """Seconds that a step takes: the median of some real steps, four rounds at least, in `seconds` of time. Of a method that takes none: seconds
+        that it takes in all.
 
         Where several players take turns of different lengths, the mean of their medians; where stages train or grow different networks, the mean over
         the whole training.
         """
         stages = self.stages
+        if self.recipe.steps == 0:
+            begin = time.monotonic()
+            while not stages.ended:
+                stages.begin(0)
+                stages.number += 1
+            stages.number = 0
+            return time.monotonic() - begin
         shares: dict[Any, float] = defaultdict(float)
         first: dict[Any, int] = {}
         for number, stage in enumerate(stages.all):

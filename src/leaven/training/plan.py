@@ -18,7 +18,8 @@ REPLAN_AT = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
 class Plan:
     """A number of steps, which a time budget may change on the way; every change is kept, so that a resumed run replays it.
 
-    changes: (step, steps) pairs: from `step` on, the training is `steps` long. Progress stays continuous over a change.
+    steps: 0 with a budget until it is settled; 0 without one where a method takes none. changes: (step, steps) pairs: from `step` on, the training is
+    `steps` long. Progress stays continuous over a change.
     """
 
     steps: int
@@ -28,6 +29,8 @@ class Plan:
 
     def progress(self, step: int) -> float:
         """The share (0-1) of the training that lies before this step."""
+        if not self.steps:
+            return 1.0
         start, at, total = 0, 0.0, self.steps
         for change, steps in self.changes:
             if change > step:

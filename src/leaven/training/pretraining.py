@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from leaven.console import Progress, Say, quiet
+from leaven.console import Progress, Say, deadline, quiet
 from leaven.data import Batch, DataSet
 from leaven.encoders import describe_encoder
 from leaven.encoders.store import save_encoder, weights_digest
@@ -28,8 +28,6 @@ from leaven.training.request import Request
 from leaven.training.supervision import EarlyStopping, Supervision, labeled, write_record
 from leaven.training.tokenization import keep_tokenizers
 from leaven.training.trackers import Trackers
-
-LAST, LAST_SHARE = 12.0, 0.15  # seconds, and share of a budget, that are kept for saving and for the report
 
 
 def describe(request: Request, parts: Parts, supervision: Supervision | None, precision: str) -> dict[str, Any]:
@@ -124,13 +122,15 @@ def train(
             method.double()
         training = Training(
             method, parts.recipe, near(data, fabric.device), members, plan, folder, request, fabric.autocast, device=fabric.device,
-            deadline=None if plan.budget is None else started + plan.budget - min(LAST, LAST_SHARE * plan.budget),
+            deadline=deadline(started, plan.budget),
             stopping=EarlyStopping(data.rows.select(held_out), request.patience) if len(held_out) else None,
             trackers=trackers if rank() == 0 else None, say=say, progress=progress, on_step=on_step,
         )  # fmt: skip
         try:
             with fast_products(device, precision):
                 result = training.run()
+            if not plan.steps:
+                result |= {"samples": len(members), "samples_per_second": round(len(members) / max(result["seconds"], 1e-9), 1)}
         except TrainingStopped:
             if rank() == 0:
                 verdicts = [verdict.to_dict() for verdict in training.monitor.verdicts]

@@ -16,6 +16,7 @@ from leaven.errors import UserError
 from leaven.run import Run, write_whole
 from leaven.stored import building
 from leaven.training.distributed import agree
+from leaven.vectors import label_of
 
 FEWEST_TO_TEST = 5  # labels per class that must be left to learn from before any are kept for a test
 FEWEST_TO_STOP = 400  # labels per class; with fewer, holding a fifth out costs accuracy: a point at 100, one or two at 10
@@ -43,26 +44,34 @@ def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping
     the same share of each class and groups kept whole, to decide when training ends (None: where there are enough). Raises UserError without two
     classes.
     """
-    labels, choices = data.rows.label, []
+    naming, labels, names, choices = data.rows.naming, data.rows.named.main, len(data.spec.names), []
     everything = labeled(data, data.train())
-    classes = len(labels[everything].unique())
-    if classes < 2:
+
+    def occurring(rows: Tensor) -> int:
+        return int((naming.counts(labels[rows], names) > 0).sum())
+
+    classes = occurring(everything)
+    if classes < (1 if data.spec.tag_names else 2):
         why = f"all are {data.spec.class_names[int(labels[everything[0]])]!r}" if classes else "there are none to learn from"
         raise UserError(f"labels of two classes or more are needed, and {why}", where=data.name, hint="say where they are with --labels")
+
+    def per_name(rows: Tensor) -> float:
+        return float(naming.counts(labels[rows], names).sum()) / classes
+
     rows = everything if all_labels or {"val", "test"} & data.splits.keys() else labeled(data, data.held_out()[0])
     if len(rows) < len(everything):
         why = "the others are kept for `leaven evaluate`; --all-labels learns from them too"
-        enough = len(rows) >= FEWEST_TO_TEST * classes and len(labels[rows].unique()) == classes
+        enough = per_name(rows) >= FEWEST_TO_TEST and occurring(rows) == classes
         if all_labels is None and not enough:
             rows, why = everything, "too few to keep any for `leaven evaluate`"
         choices.append({"what": "labels", "value": f"{len(rows):,} of {len(everything):,}", "why": why})
-    enough = len(rows) >= FEWEST_TO_STOP * classes
+    enough = per_name(rows) >= FEWEST_TO_STOP
     if early_stopping is None:
         value, why = "none", f"there are fewer than {FEWEST_TO_STOP} labels per class, and all are needed to learn from"
         if enough:
             value, why = "on a fifth of the labels", "there are enough; --no-early-stopping learns from all"
         choices.append({"what": "early stopping", "value": value, "why": why})
-    held = held_out_labels(labels[rows], data.hashes[rows], data.rows.group[rows])
+    held = held_out_labels(naming.strata(labels[rows]), data.hashes[rows], data.groups[rows])
     if early_stopping and not held.any():
         raise UserError(f"no class has {FIFTH} labels, so none can be held out", where=data.name, hint="leave --early-stopping out")
     if early_stopping or (early_stopping is None and enough):
@@ -71,7 +80,7 @@ def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping
 
 
 def labeled(data: DataSet, rows: Tensor) -> Tensor:
-    return rows[data.rows.label[rows] >= 0]
+    return rows[data.rows.labeled[rows]]
 
 
 def held_out_labels(labels: Tensor, hashes: Tensor, groups: Tensor) -> Tensor:
@@ -138,7 +147,7 @@ def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor) -> 
             writer.writerow(["file", "label", "part", "hash"])
             for part, rows in (("learned", learned), ("held out", held_out)):
                 for row in rows.tolist():
-                    writer.writerow([data.files[row] or row, data.spec.class_names[int(data.rows.label[row])], part, int(data.hashes[row])])
+                    writer.writerow([data.files[row] or row, label_of(data, row), part, int(data.hashes[row])])
 
     write_whole(run.learned_path, save)
 

@@ -56,7 +56,7 @@ def in_tokens(
         what = "tokeniser" if len(readers) == 1 else f"tokeniser of {role}"
         value = f"{tokenizers[role].vocabulary:,} tokens, at most {tokenizers[role].max_length} per text"
         choices.append({"what": what, "value": value, "why": why})
-    if read != ["x"] or len(data.rows.roles) > 1 or kind.classifies:
+    if read != ["x"] or len(data.rows.inputs) > 1 or kind.classifies:
         for role, names in readers.items():
             data = tokenized(data, tokenizers[role], names)
         return data, tokenizers, choices
@@ -123,10 +123,11 @@ def data_of(data: DataSet, roles: dict[str, Any], inputs: Mapping[str, InputSpec
 def in_pieces(data: DataSet, tokenizer: Tokenizer) -> DataSet:
     """The texts of a data set in tokens, long ones as several samples, each with the label, group, split and file of its text."""
     pieces, text = tokenizer.pieces(data.rows["x"])  # type: ignore[arg-type]
-    rest = dataclasses.replace(data.rows, roles={}).select(text)
-    rows = dataclasses.replace(rest, roles={"x": pieces}, index=torch.arange(len(text)))
+    targets = {role: value for role, value in data.rows.roles.items() if role not in data.rows.inputs}
+    rest = dataclasses.replace(data.rows, roles=targets).select(text)
+    rows = dataclasses.replace(rest, roles={"x": pieces, **rest.roles}, index=torch.arange(len(text)))
     splits = {name: torch.isin(text, part).nonzero().flatten() for name, part in data.splits.items()}
-    spec = dataclasses.replace(data.spec, samples=len(text), labeled=int((rows.label >= 0).sum()), roles={"x": tokenizer.input})
+    spec = dataclasses.replace(data.spec, samples=len(text), labeled=int(rows.labeled.sum()), roles={**data.spec.roles, "x": tokenizer.input})
     files = data.files.take(text.numpy())
     return dataclasses.replace(data, rows=rows, splits=splits, spec=spec, hashes=data.hashes[text], files=files)
 

@@ -105,7 +105,7 @@ def data_role(spec: DataSpec, encoder: Encoder, role: str | None = None) -> str:
 
     Raises UserError where no role fits, or where several fit and none was chosen; it names the roles that there are.
     """
-    there = ", ".join(f"{name} ({input.modality})" for name, input in spec.roles.items())
+    there = ", ".join(f"{name} ({input.modality})" for name, input in spec.inputs.items())
     if role is not None and role not in spec.roles and role != encoder.role:
         raise UserError(f"the data has no role {role!r}", hint=f"it has {there}")
     fitting = spec.roles_like(encoder.input)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from leaven.data import labels as labeling
-from leaven.data.label_files import INDEX, LABEL_COLUMNS, is_labels_file, read_labels
-from leaven.data.labels import Labels
+from leaven.data.label_files import INDEX, LABEL_COLUMNS, TAG_COLUMNS, is_labels_file, read_labels
+from leaven.data.labels import LabelReading, Labels
 from leaven.data.sources.folders import NESTED, Folder, listed, pictures
 from leaven.data.sources.listing import Listing
-from leaven.data.sources.numbers import Vectors, are_categories, is_list_of_numbers, is_number, number_words, numbers_in, numbers_of
+from leaven.data.sources.numbers import Vectors, are_categories, are_dates, is_list_of_numbers, is_number, number_words, numbers_in, numbers_of
 from leaven.data.sources.pairs import pair_roles
 from leaven.data.sources.recordings import Recordings
 from leaven.data.splits import canonical, split_of
@@ -35,6 +35,7 @@ FILES = ("pictures", "sounds")  # what columns of files hold
 FIRST = 20  # values by which a column's kind is judged where reading all would take long
 CLASS_VALUES = 100_000  # values of a column by which it is judged, at most
 LABELS = (*LABEL_COLUMNS, "is_duplicate", "gold_label")
+TELLING = ("numbers", "text")  # what columns may hold that say whether samples have a tag
 SENTENCE = 6  # words from which texts are no names or categories
 ALL_NUMBERS = "numbers"  # stands for all columns of numbers and categories where a role is given its column
 
@@ -95,7 +96,9 @@ class Columns(Listing):
         if is_bytes(kind):
             return self.bytes_hold(column)
         if is_text(kind):
-            return self.names_files(column) or ("numbers" if self.writes_numbers(column) else "text")
+            if files := self.names_files(column):
+                return files
+            return "numbers" if self.writes_numbers(column) else "dates" if are_dates(self.first_values(column)) else "text"
         return "numbers" if is_number(kind) or is_list_of_numbers(kind) else "dates" if types.is_temporal(kind) else ""
 
     def writes_numbers(self, column: str) -> bool:
@@ -121,7 +124,7 @@ class Columns(Listing):
 
     def holds_classes(self, column: str) -> bool:
         """Whether an existing column holds whole numbers (as floats as well, which a table makes of them where some are missing), truth values or
-        texts."""
+        texts, or lists of these."""
         import pyarrow.types as types
 
         kind = self.arrow_type(column)
@@ -129,6 +132,7 @@ class Columns(Listing):
         if types.is_floating(kind):
             known = [value for value in self.values(column) if value is not None and value == value]
             return bool(known) and all(float(value).is_integer() for value in known)
+        kind = kind.value_type if types.is_list(kind) or types.is_large_list(kind) else kind
         return types.is_integer(kind) or types.is_boolean(kind) or is_text(kind)
 
     def bytes_hold(self, column: str) -> str:
@@ -188,20 +192,20 @@ class Columns(Listing):
     def contents(self) -> list[Any]:
         return self.values(self.column)
 
-    def usual_roles(self, label: str | None = None) -> dict[str, str | tuple[str, ...]]:
+    def usual_roles(self, labels: Collection[str] = ()) -> dict[str, str | tuple[str, ...]]:
         """x is the first column of pictures or sounds. Without one: two or three columns of texts by their names; or x, the column of sentences, or
-        all columns of numbers and categories side by side. label: the column that holds the labels, where it is known."""
+        all columns of numbers and categories side by side. labels: the columns that hold the labels, where they are known."""
         names = self.column_names()
         held = {column: self.holds(column) for column in names}
         if shown := [column for column in names if held[column] in FILES and self.have_files(column)]:
             return {"x": shown[0]}
-        label = label or self.label_column()
-        texts = [column for column in names if held[column] == "text" and column.lower() not in ABOUT and column != label]
-        numbers = [column for column in names if held[column] == "numbers" and column != label]
-        pair = pair_roles(texts, numbers, label is not None)
+        labels = labels or tuple(filter(None, [self.label_column()]))
+        texts = [column for column in names if held[column] == "text" and column.lower() not in ABOUT and column not in labels]
+        numbers = [column for column in names if held[column] == "numbers" and column not in labels]
+        pair = pair_roles(texts, numbers, bool(labels))
         if pair and any(number_words(self.first_values(column)) > 1 or not are_categories(self.values(column)) for column in list(pair.values())[:2]):
             return dict(pair)
-        vectors = self.vector_columns(label)
+        vectors = self.vector_columns(labels)
         many = sum(column in numbers for column in vectors) > 1 or any(self.width(column) > 1 for column in vectors)
         usual = next((column for name in TEXTS for column in texts if column.lower() == name), None)
         if vectors and usual is not None and are_categories(self.values(usual)) and number_words(self.first_values(usual)) < 3:
@@ -221,22 +225,22 @@ class Columns(Listing):
         pair_hint = f"or, for pairs, --columns anchor={texts[0]},positive={texts[1]}"
         raise UserError("which column holds the text?", where=self.place, hint=f"say so with --columns x={texts[0]}, {pair_hint}; {hint}")
 
-    def choices(self, roles: Mapping[str, str | tuple[str, ...]], label: str | None = None) -> list[str]:
+    def choices(self, roles: Mapping[str, str | tuple[str, ...]], labels: Collection[str] = ()) -> list[str]:
         """Notes about roles that the user did not choose."""
         renamed = len(roles) > 1 and any(role != column for role, column in roles.items())
         notes = [", ".join(f"{role} is the column {column}" for role, column in roles.items())] if renamed else []
-        if (labels := self.label_column()) not in (None, "label") and label is None:
-            notes.append(f"the labels are those of the column {labels}")
+        if (usual := self.label_column()) not in (None, "label") and not labels:
+            notes.append(f"the labels are those of the column {usual}")
         if isinstance(column := next(iter(roles.values())), tuple):
             index = [column for column in self.column_names() if column.lower() not in ("split", "group") and self.is_index(column)]
             notes += [f"left out, since they name the rows: {listed([repr(column) for column in index])}"] if index else []
-        elif self.holds(column) == "text" and len(roles) == 1 and len(vectors := self.vector_columns(label)) > 1:
+        elif self.holds(column) == "text" and len(roles) == 1 and len(vectors := self.vector_columns(labels)) > 1:
             notes.append(f"the samples are the texts of {column}; --columns x={ALL_NUMBERS} reads the {len(vectors)} columns of numbers instead")
         return notes
 
-    def vector_columns(self, label: str | None = None) -> tuple[str, ...]:
+    def vector_columns(self, labels: Collection[str] = ()) -> tuple[str, ...]:
         """Those of numbers, truth values and few categories that do not describe samples; none where no column holds numbers."""
-        columns = [column for column in self.column_names() if column.lower() not in (*ABOUT, *LABELS) and column != label]
+        columns = [column for column in self.column_names() if column.lower() not in (*ABOUT, *LABELS) and column not in labels]
         kinds = {column: self.holds(column) for column in columns if not self.is_index(column)}
         numbers = {column for column, kind in kinds.items() if kind == "numbers" and self.numbers(column) is not None}
         if not numbers:
@@ -256,22 +260,24 @@ class Columns(Listing):
         values = self.values(column) if re.search(r"([_\s.-](id|ID|Id)|[a-z]I[dD]|^(row|no|nr|ID))$", column.strip()) else []
         return len(values) > 1 and len(set(map(str, values))) == len(values)
 
-    def parts_of(self, column: str, label: str | None = None) -> str | tuple[str, ...]:
+    def parts_of(self, column: str, labels: Collection[str] = ()) -> str | tuple[str, ...]:
         """What a user means: a column's name, "first:second" for several side by side, or "numbers" for all of numbers and categories."""
         names = self.column_names()
         if column in names:
             return column
-        if column == ALL_NUMBERS and (columns := self.vector_columns(label)):
+        if column == ALL_NUMBERS and (columns := self.vector_columns(labels)):
             return columns
         parts = tuple(column.split(":"))
         return parts if len(parts) > 1 and any(part in names for part in parts) else column
 
     def label_column(self) -> str | None:
-        """The column `label`, else one that is called as labels are, if it holds classes, which come again."""
+        """The column `label`, else one that is called as labels are, if it holds classes, which come again, or tags; else one of tags that is called
+        so."""
         if "label" in self.column_names():
             return "label" if self.holds_classes("label") else None
         lower = {column.lower(): column for column in self.column_names()}
-        return next((lower[name] for name in LABELS if name in lower and self.repeats(lower[name])), None)
+        usual = next((lower[name] for name in LABELS if name in lower and (self.repeats(lower[name]) or self.holds_tags(lower[name]))), None)
+        return usual or next((lower[name] for name in TAG_COLUMNS if name in lower and self.holds_tags(lower[name])), None)
 
     def repeats(self, column: str) -> bool:
         """Whether a column holds classes, and each of them on average at least twice."""
@@ -286,23 +292,35 @@ class Columns(Listing):
         trained = "train" in known.values()
         return [known[part] if trained else None for part, count in self.parts.items() for _ in range(count)]
 
-    def labels(self, spec: str | Path | None) -> Labels:
-        """None: the column that is called as labels are, if it holds classes; a column's name; or a csv file that is matched by the rows' names."""
+    def labels(self, spec: str | Path | None, how: LabelReading | None = None) -> Labels:
+        """None: the column that is called as labels are, if it holds classes or tags; a column's name; "first:second" for columns of 0 and 1; or a
+        csv file that is matched by the rows' names."""
         if spec is None:
             usual = self.label_column()
-            return Labels.none(len(self.names)) if usual is None else self.classes(usual)
-        column = str(spec)
-        if column not in self.column_names():
-            if is_labels_file(column):
-                return read_labels(Path(spec).expanduser(), self.names)
-            raise self.no_column(column)
-        if not self.holds_classes(column):
-            raise UserError(f"the column {column!r} holds {self.arrow_type(column)}, not classes", where=self.place)
-        return self.classes(column)
+            return Labels.none(len(self.names)) if usual is None else self.classes(usual, how)
+        columns = self.named_labels(str(spec))
+        if not columns:
+            if is_labels_file(spec):
+                return read_labels(Path(spec).expanduser(), self.names, how=how)
+            raise self.no_column(str(spec))
+        if len(columns) > 1:
+            labels = labeling.of_columns({column: self.values(column) for column in columns}, how)
+            if labels is None:
+                what = f"the columns {', '.join(columns)} do not all hold 0 and 1"
+                raise UserError(what, where=self.place, hint="several columns are labels if each says whether a sample has a tag")
+            return labels
+        if not self.holds_classes(columns[0]):
+            raise UserError(f"the column {columns[0]!r} holds {self.arrow_type(columns[0])}, not classes", where=self.place)
+        return self.classes(columns[0], how)
+
+    def named_labels(self, spec: str | None) -> tuple[str, ...]:
+        """The columns that a user names as labels: one, or several as "first:second"; none where there are no such columns."""
+        parts = () if spec is None else (spec,) if spec in self.column_names() else tuple(spec.split(":"))
+        return parts if set(parts) <= set(self.column_names()) else ()
 
     def groups(self) -> Tensor:
-        """By the column `group`, if there is one that holds classes."""
-        return self.classes("group").ids if self.tells("group") else super().groups()
+        """By the column `group`, if there is one that holds names or numbers."""
+        return labeling.of_cells(self.values("group"), how=LabelReading("classes")).ids if self.tells("group") else super().groups()
 
     def column_of(self, name: str) -> list[Any] | None:
         return self.values(name) if self.tells(name) else None
@@ -325,8 +343,22 @@ class Columns(Listing):
         """Whether there is such a column of classes."""
         return column in self.column_names() and self.holds_classes(column)
 
-    def classes(self, column: str) -> Labels:
-        return labeling.of_cells(self.values(column), self.class_names(column))
+    def classes(self, column: str, how: LabelReading | None = None) -> Labels:
+        return labeling.of_cells(self.values(column), self.class_names(column), how)
+
+    def tag_columns(self, used: Collection[str]) -> tuple[str, ...]:
+        """Two columns or more that say of each row whether it has a tag, beside those used; none where there are fewer."""
+        candidates = [
+            column for column in self.column_names() if column not in used and column.lower() not in ABOUT and self.holds(column) in TELLING
+        ]
+        texts = {column: ["" if cell is None else str(cell).strip().lower() for cell in self.values(column)[:CLASS_VALUES]] for column in candidates}
+        columns = tuple(column for column, cells in texts.items() if len(set(cells)) > 1 and labeling.are_binary(cells))
+        return columns if len(columns) > 1 else ()
+
+    def holds_tags(self, column: str) -> bool:
+        """Whether a column holds lists of tags."""
+        values = self.values(column)[:CLASS_VALUES] if self.holds_classes(column) else []
+        return labeling.of_cells(values).present is not None if values else False
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -352,11 +384,11 @@ class ListedFiles(Folder):
         by_folder = super().splits()
         return self.table.splits() if "split" in self.table.column_names() or (not any(by_folder) and len(self.table.parts) > 1) else by_folder
 
-    def labels(self, spec: str | Path | None) -> Labels:
+    def labels(self, spec: str | Path | None, how: LabelReading | None = None) -> Labels:
         """None: the column of labels, if there is one, else the folders; else a column's name, or what a folder takes."""
         column = (self.table.label_column() or "label") if spec is None else str(spec)
         of_a_folder = spec is None or column in NESTED or is_labels_file(column)
-        return super().labels(spec) if of_a_folder and column not in self.table.column_names() else self.table.labels(spec)
+        return super().labels(spec, how) if of_a_folder and column not in self.table.column_names() else self.table.labels(spec, how)
 
     def groups(self) -> Tensor:
         return self.table.groups()

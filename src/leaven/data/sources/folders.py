@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leaven.data import labels as labeling
 from leaven.data.label_files import is_labels_file, read_labels
-from leaven.data.labels import Labels
+from leaven.data.labels import LabelReading, Labels
 from leaven.data.sources.listing import Listing
 from leaven.data.splits import canonical
 from leaven.errors import UserError
@@ -88,7 +88,7 @@ class Folder(Listing):
             return [None] * len(tops)
         return [canonical(top) for top in tops]
 
-    def labels(self, spec: str | Path | None) -> Labels:
+    def labels(self, spec: str | Path | None, how: LabelReading | None = None) -> Labels:
         """None: one folder per class, if that is how the pictures lie; "folder": the folder in any case, "innermost" or "outermost" one of several
         levels; a labels file."""
         splits = self.splits_by_folder
@@ -114,7 +114,7 @@ class Folder(Listing):
             return replace(labels, notes=tuple(notes))
         if is_labels_file(spec):
             path = Path(spec).expanduser()
-            return read_labels(path if path.exists() or not (self.root / path).exists() else self.root / path, self.files, self.root)
+            return read_labels(path if path.exists() or not (self.root / path).exists() else self.root / path, self.files, self.root, how)
         raise UserError(
             f"no column {str(spec)!r}: a folder of pictures has no columns",
             where=self.root,

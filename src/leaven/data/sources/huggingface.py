@@ -123,7 +123,8 @@ class HuggingFace(Columns):
         return self.first.features.arrow_schema.field(column).type
 
     def class_names(self, column: str) -> Sequence[str]:
-        return getattr(self.first.features[column], "names", None) or ()
+        feature = self.first.features[column]
+        return getattr(getattr(feature, "feature", feature), "names", None) or ()
 
     def values(self, column: str) -> list[Any]:
         return [value for part in self.sets.values() for value in part.select_columns([column])[:][column]]

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from leaven.data.class_names import FILE
 from leaven.data.sources.columns import Columns
 from leaven.data.sources.folders import kinds, listed, pictures
 from leaven.data.sources.lines import Lines
@@ -56,6 +57,7 @@ class Kinds:
         def ending(*endings: str) -> tuple[str, ...]:
             return tuple(name for name in names if name.lower().endswith(endings))
 
+        names = [name for name in names if name != FILE or len(names) == 1]
         documents = tuple(name for name in ending(*DOCUMENTS) if len(names) == 1 or PurePosixPath(name).stem.lower() not in NOTES)
         lines = tuple(ending(suffix) for suffix in LINES)
         known = {*pictures(names), *ending(*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *SOUNDS, *UNREAD_SOUNDS, *UNREAD, *EDF, *OF_MNE)}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaven.data.labels import Labels
+from leaven.data.labels import LabelReading, Labels
 from leaven.modalities import Value, modality_of
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.decoding import SURVEY
@@ -38,8 +38,8 @@ class Listing(ABC):
         """Each sample's split, where it is known."""
 
     @abstractmethod
-    def labels(self, spec: str | Path | None) -> Labels:
-        """The labels that `spec` asks for; None: what is plain."""
+    def labels(self, spec: str | Path | None, how: LabelReading | None = None) -> Labels:
+        """The labels that `spec` asks for; None: what is plain. how: they are read."""
 
     def groups(self) -> Tensor:
         """(N,) int64: which samples belong together (one patient, one video), -1 = none."""

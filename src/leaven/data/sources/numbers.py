@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from leaven.data.batch import content_hashes
-from leaven.data.labels import MISSING, Labels, sort_names
+from leaven.data.labels import MISSING, LabelReading, Labels, sort_names
 from leaven.data.sources.folders import listed
 from leaven.data.sources.listing import Listing, Part
+from leaven.data.sources.time_columns import time_notes
 from leaven.data.splits import rows_to_train_on, split_rows
 from leaven.errors import UserError
 from leaven.modalities import Vector
@@ -128,6 +129,11 @@ def are_categories(cells: Sequence[Any]) -> bool:
     return 1 < len(different) <= min(MOST_CATEGORIES, len(texts) / AGAIN) and not all(map(DATE.fullmatch, different))
 
 
+def are_dates(cells: Sequence[Any]) -> bool:
+    texts = [text for text in categories_of(cells) if text is not None]
+    return bool(texts) and all(map(DATE.fullmatch, texts))
+
+
 def number_words(cells: Sequence[Any]) -> float:
     """The median number of words in the cells that are not empty. Two characters of Chinese or Japanese count as one word."""
     counts = [len(re.findall(r"[\u3040-\u9fff]{2}|\w+", cell)) for cell in cells if isinstance(cell, str) and cell.strip()]
@@ -158,13 +164,13 @@ class Vectors(Listing):
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*self.table.notes, *self.read[2])
+        return (*self.table.notes, *self.read[2], *time_notes(self.table, self.columns))
 
     def splits(self) -> list[str | None]:
         return self.table.splits()
 
-    def labels(self, spec: str | Path | None) -> Labels:
-        return self.table.labels(spec)
+    def labels(self, spec: str | Path | None, how: LabelReading | None = None) -> Labels:
+        return self.table.labels(spec, how)
 
     def groups(self) -> Tensor:
         return self.table.groups()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaven.data import labels as labeling
-from leaven.data.labels import Labels
+from leaven.data.labels import LabelReading, Labels
 from leaven.data.sources.folders import Folder
 from leaven.modalities.recording_files import Unusable
 from leaven.modalities.recording_formats import ArrayRow, RecordingSource
@@ -58,14 +58,14 @@ class Recordings(Folder):
         column = self.column_of("split")
         return super().splits() if column is None else [None if value is None else str(value) for value in column]
 
-    def labels(self, spec: str | Path | None) -> Labels:
+    def labels(self, spec: str | Path | None, how: LabelReading | None = None) -> Labels:
         """None: those that the files hold beside their samples, the table's column of labels, or the folders; else a column's name, or what a folder
         takes."""
         if spec is None and any(label is not None for label in self.own_labels):
-            return labeling.number(list(self.own_labels))
+            return labeling.read(list(self.own_labels), how=how)
         column = (self.table.label_column() if self.table is not None else None) if spec is None else str(spec)
         values = None if column is None else self.column_of(column)
-        return super().labels(spec) if values is None else labeling.of_cells(values)
+        return super().labels(spec, how) if values is None else labeling.of_cells(values, how=how)
 
     @classmethod
     def of_arrays(cls, root: Path, files: Iterable[str], layout: str, table: Columns | None, table_rows: Sequence[int]) -> Recordings:

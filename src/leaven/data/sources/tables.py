@@ -132,6 +132,6 @@ class Table(Columns):
         """From the schema's `huggingface` metadata; empty when it says nothing of this column."""
         try:
             features = json.loads((self.schema.metadata or {})[b"huggingface"])["info"]["features"]
-            return tuple(str(name) for name in features[column]["names"])
-        except (KeyError, TypeError, ValueError):
+            return tuple(str(name) for name in features[column].get("feature", features[column])["names"])
+        except (KeyError, TypeError, ValueError, AttributeError):
             return ()

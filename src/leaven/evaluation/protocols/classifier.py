@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, weights_digest
 from leaven.errors import UserError
-from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
+from leaven.evaluation.classifier import in_terms_of, load_classifier, probabilities
 from leaven.evaluation.features import encode
-from leaven.evaluation.floors import LABELS_ONLY, labels_only
+from leaven.evaluation.floors import LABELS_ONLY, trained_on_labels
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import Groups, mean_with_interval
@@ -26,6 +28,30 @@ from leaven.run import Run
 FROZEN = FloorName("frozen", "frozen probe", "a probe on the frozen encoder")
 BINS = 15
 MOST_CLASSES_SHOWN, MISTAKES_KEPT, MISTAKES_SHOWN = 100, 10, 5
+
+
+@dataclass(frozen=True, eq=False)
+class Truths:
+    """Labels in terms of what the classifier knows: learned ones, those to test on with their groups, and the names."""
+
+    learned: Tensor
+    test: Tensor
+    groups: Tensor
+    names: Sequence[str]
+    seed: int
+
+    def with_features(self, learned: Tensor, test: Tensor) -> Features:
+        return Features(learned, self.learned, test, self.test, None, self.seed, self.groups, self.names)
+
+
+def names_samples(trial: Trial) -> bool:
+    """Whether the run has learned to name samples."""
+    kind = registry().get(trial.method)
+    return trial.run is not None and trial.run.learned_path.is_file() and (kind is None or kind.classifies)
+
+
+def learned_tags(run: Run | None) -> bool:
+    return run is not None and bool(run.config["asked"]["data"]["spec"].get("tag_names"))
 
 
 class Classifier(Protocol):
@@ -45,8 +71,7 @@ class Classifier(Protocol):
 
     @classmethod
     def suits(cls, trial: Trial) -> int:
-        kind = registry().get(trial.method)
-        return int(trial.run is not None and trial.run.learned_path.is_file() and (kind is None or kind.classifies))
+        return 3 if names_samples(trial) and not learned_tags(trial.run) else 0
 
     def evaluate(self, trial: Trial) -> Result:
         """UserError where no label is left to test on, or the data has a class that the classifier does not know."""
@@ -55,16 +80,25 @@ class Classifier(Protocol):
             raise UserError("this protocol needs a run", where=data.name)
         run = trial.run
         classifier, classes = load_classifier(run)
-        labels, learned = class_numbers(data, classes), trial.learned
+        if bool(data.spec.tag_names) != learned_tags(run):
+            learned_what, has = ("tags", "classes") if learned_tags(run) else ("classes", "tags")
+            what = f"this run has learned {learned_what}, and these samples have {has if data.spec.names else 'no labels'}"
+            raise UserError(what, where=data.name, hint=f"say where they are with --labels, and read them with --set labels={learned_what}")
+        labels, learned = in_terms_of(data, classes), trial.learned
+        labeled = data.rows.labeled
         _, test, part, note = data.held_out()
         known = torch.isin(trial.hashes, learned)
-        group = data.rows.group
+        group = data.groups
         rows = torch.arange(len(data)) if note else test
-        rows = rows[(labels[rows] >= 0) & ~known[rows] & ~torch.isin(group[rows], group[known & (group >= 0)])]
+        rows = rows[labeled[rows] & ~known[rows]]
+        apart, notes = rows[~torch.isin(group[rows], group[known & (group >= 0)])], list[str]()
+        if not note and len(rows) and not len(apart):
+            notes.append("All test samples are of groups that it has learned from, which may flatter it.")
+        else:
+            rows = apart
         if not len(rows):
             hint = "label some more samples, or fine-tune without --all-labels"
             raise UserError("there is no label to test on that this classifier has not learned from", where=data.name, hint=hint)
-        notes = []
         if note:
             part = "labels that it has not learned from"
             notes.append(
@@ -73,16 +107,16 @@ class Classifier(Protocol):
         trial.say("scoring the classifier")
         encoder, value, truth = trial.encoder, trial.value, labels[rows]
         predicted = torch.cat(list(probabilities(classifier, value, rows, device=device)))
-        scores, floors = {self.name: classifier_score(predicted, truth, classes, groups=group[rows], seed=seed)}, dict[str, Scores]()
+        learned_rows = (known & labeled).nonzero().flatten()
+        truths = Truths(labels[learned_rows], truth, group[rows], classes, seed)
+        scores, floors = {self.name: self.measured(predicted, truths, classifier)}, dict[str, Scores]()
         result = Result(scores, floors, f"{data.name} ({part}: {len(rows):,} samples)", notes)
-        learned_rows = (known & (labels >= 0)).nonzero().flatten()
         if missing := len(learned.unique()) - len(trial.hashes[learned_rows].unique()):
             notes.append(f"No floors: {missing:,} of the samples that it has learned from are not in this data, or have no label there.")
             return result
 
         def probe(features_of: Callable[[Tensor], Tensor]) -> Scores:
-            features = Features(features_of(learned_rows), labels[learned_rows], features_of(rows), truth, test_groups=group[rows])
-            return {self.name: linear_accuracy(features, seed=seed)}
+            return {self.name: self.probed(truths.with_features(features_of(learned_rows), features_of(rows)))}
 
         trial.say("scoring the raw input with the same labels")
         raw_features = encoder.modality.raw_features(value, learned_rows)
@@ -93,15 +127,28 @@ class Classifier(Protocol):
         else:
             notes.append("No frozen floor: the run that it started from is gone, or another one is in its place.")
         trained = run.config["result"]
-        if trial.budget is not None and trained["seconds"] > trial.budget:
-            notes.append(f"No labels-only floor: it would take about {trained['seconds']:.0f} seconds, and the budget is {trial.budget:.0f}.")
+        if (budget := trial.left) is not None and trained["seconds"] > budget:
+            notes.append(f"No labels-only floor: it would take about {trained['seconds']:.0f} seconds, and {budget:.0f} are left of the budget.")
             return result
         trial.say("training from scratch on the same labels")
         samples = data if trial.data_role == "x" else data.with_role(trial.data_role, "x")
-        correct = labels_only(encoder, samples, learned_rows, rows, seed=seed, steps=trained["steps"])
-        measured = mean_with_interval(correct, groups=group[rows], seed=seed)
-        floors[LABELS_ONLY.name] = {self.name: {**measured, "samples": len(rows), "per_sample": PerSample(correct, group[rows])}}
+        logits = trained_on_labels(encoder, samples, learned_rows, rows, seed=seed, steps=trained["steps"])
+        floors[LABELS_ONLY.name] = {self.name: self.judged(logits, truths, samples, rows)}
         return result
+
+    def measured(self, predicted: Tensor, truths: Truths, classifier: Any) -> Scores:
+        """The score of the probabilities that the classifier gives."""
+        return classifier_score(predicted, truths.test, truths.names, groups=truths.groups, seed=truths.seed)
+
+    def probed(self, features: Features) -> Scores:
+        """The score of a probe on features, which learns from the same labels."""
+        return linear_accuracy(features, seed=features.seed)
+
+    def judged(self, logits: Tensor, truths: Truths, data: DataSet, rows: Tensor) -> Scores:
+        """The score of logits of these rows, in the numbers of the data's own names."""
+        correct = logits.argmax(1) == data.rows.label[rows]
+        measured = mean_with_interval(correct, groups=truths.groups, seed=truths.seed)
+        return {**measured, "samples": len(correct), "per_sample": PerSample(correct, truths.groups)}
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
         own, blank = arms[0] or {}, [""] * (len(arms) - 1)
@@ -110,18 +157,23 @@ class Classifier(Protocol):
 
     def sentence(self, score: Any, floors: Mapping[str, Any]) -> str:
         """What fine-tuning gives, against everything else that the same labels give."""
-        verdict = f"This classifier names {percent(score['accuracy'])} of {score['samples']:,} test samples correctly"
+        verdict = self.verdict_of(score)
         floors = {floor.name: floors[floor.name] for floor in self.floors if floor.name in floors}
         if not floors:
             return f"{verdict}; no floor was measured, so what fine-tuning adds is unknown."
         phrases = {name: "training from scratch" if name == LABELS_ONLY.name else floor_phrase(name) for name in floors}
-        verdict += "; the same labels give " + ", ".join(f"{percent(floor['accuracy'])} with {phrases[name]}" for name, floor in floors.items()) + "."
-        best = max(floors, key=lambda name: floors[name]["accuracy"])
+        verdict += (
+            "; the same labels give " + ", ".join(f"{percent(floor[self.headline])} with {phrases[name]}" for name, floor in floors.items()) + "."
+        )
+        best = max(floors, key=lambda name: floors[name][self.headline])
         gain = gain_over(best, score, floors[best], self.headline)
         if gain.worse:
             return f"{verdict} It is worse than {phrases[best]}."
         apart = f"It cannot be told apart from {phrases[best]} with these {self.tested_on}{gain.would_tell(self.tested_on)}."
         return verdict if gain.better else f"{verdict} {apart}"
+
+    def verdict_of(self, score: Any) -> str:
+        return f"This classifier names {percent(score['accuracy'])} of {score['samples']:,} test samples correctly"
 
     def figure(self, arms: Mapping[str, Any]) -> Matrix | None:
         score = next(iter(arms.values()))

@@ -81,14 +81,15 @@ class FewLabels(FrozenProtocol):
         pre-training: how many labels do the same work? What does not fit the budget is left out and named: the first count by what a few of its steps
         take, the others by the time that a step of the one before took.
         """
-        if LABELS_ONLY.name in trial.known_floors or (trial.budget is not None and trial.budget <= 0):
+        budget = trial.left
+        if LABELS_ONLY.name in trial.known_floors or budget == 0:
             return {}, []
         trial.say("training on the labels alone")
         data = trial.data if trial.data_role == "x" else trial.data.with_role(trial.data_role, "x")
         labels, most = data.rows.label[train], max(self.counts)
         reached = by_count(score)[most]["accuracy"]
         test = test[data.rows.label[test] >= 0]
-        groups = data.rows.group[test]
+        groups = data.groups[test]
         largest_class = int(labels[labels >= 0].bincount().max())
         doubled = [most * 2**power for power in range(1, 32) if most * 2**power <= largest_class]
         curve: list[dict[str, Any]] = []
@@ -110,12 +111,12 @@ class FewLabels(FrozenProtocol):
                 break
             drawn = label_draws(labels, count, FLOOR_DRAWS, trial.seed)
             steps = FLOOR_STEPS * max(1, len(drawn[0]) // 1000)
-            if trial.budget is not None and not curve:
+            if budget is not None and not curve:
                 a_step = seconds_of(drawn[0], steps) / steps
             begin = time.monotonic()
-            if trial.budget is not None and begin - started + len(drawn) * steps * a_step > trial.budget:
+            if budget is not None and begin - started + len(drawn) * steps * a_step > budget:
                 more = "more" if count > most else "fewer"
-                limit = f"that would exceed the budget of {trial.budget:.0f} seconds"
+                limit = f"that would take longer than the {budget:.0f} seconds that its budget leaves"
                 notes.append(f"the floor `labels only` is not measured with {labels_per_class(count)} or {more}: {limit}")
                 break
             correct = torch.stack([train_on(rows, number, steps) for number, rows in enumerate(drawn)])

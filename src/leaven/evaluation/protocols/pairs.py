@@ -40,7 +40,7 @@ class Pairs(Protocol):
     def suits(cls, trial: Trial) -> int:
         if len(trial.encoders) > 1:
             return 3 if set(trial.encoders) <= set(trial.data.rows.roles) else 0
-        return 2 if trial.data.spec.classes < 2 and pair_of(trial.data) else 0
+        return 2 if len(trial.data.spec.names) < 2 and pair_of(trial.data) else 0
 
     def evaluate(self, trial: Trial) -> Result:
         data, roles = trial.data, self.pair(trial)
@@ -54,7 +54,7 @@ class Pairs(Protocol):
                 ranking = rank_samples(similarities(sides[query], sides[partner]), content, content, at)
                 rankings[f"{roles[query]} to {roles[partner]}"] = ranking
             mean = Ranking(*(np.mean(columns, axis=0) for columns in zip(*rankings.values(), strict=True)))
-            groups = data.rows.group[rows]
+            groups = data.groups[rows]
             score = summarize(mean, at, trial.seed, groups) | {"per_sample": PerSample(torch.from_numpy(mean.average), groups)}
             if len(rankings) > 1:
                 score["directions"] = {name: summarize(ranking, at, trial.seed, groups) for name, ranking in rankings.items()}

@@ -32,7 +32,8 @@ class Ranking(NamedTuple):
 
 @dataclass(frozen=True)
 class Retrieval(FrozenProtocol):
-    """How well each test sample finds the training samples of its class by the cosine of features: mean average precision.
+    """How well each test sample finds the training samples of its class, or those that share a tag with it, by the cosine of features: mean average
+    precision.
 
     at: numbers of nearest samples, among which precision and recall are measured.
     """
@@ -40,6 +41,7 @@ class Retrieval(FrozenProtocol):
     name = "retrieval"
     title = "retrieval (mAP)"
     headline = "map"
+    of_tags = True
 
     at: tuple[int, ...] = AT
 
@@ -56,7 +58,8 @@ class Retrieval(FrozenProtocol):
         (Jarvelin and Kekalainen 2002).
         """
         known = features.labeled()
-        there = torch.isin(known.test_labels, known.train_labels)
+        tags = known.test_labels.ndim == 2
+        there = alike(known.test_labels, (known.train_labels > 0).any(0)) if tags else torch.isin(known.test_labels, known.train_labels)
         if not there.any():
             raise UserError("no training sample is of the class of a test sample", hint="label some training samples of these classes")
         at = cuts(self.at, len(known.train))
@@ -65,7 +68,8 @@ class Retrieval(FrozenProtocol):
         groups = None if known.test_groups is None else known.test_groups[there]
         score = summarize(ranking, at, features.seed, groups) | {"per_sample": PerSample(torch.from_numpy(ranking.average), groups)}
         if left_out := int((~there).sum()):
-            score["note"] = f"queries left out, since no training sample is of their class: {left_out:,}"
+            of_them = "has one of their tags" if tags else "is of their class"
+            score["note"] = f"queries left out, since no training sample {of_them}: {left_out:,}"
         return score
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
@@ -113,20 +117,26 @@ def rows_among_first(arms: Sequence[Mapping[str, Any] | None], measure: str, tit
     return [[f"{title} {place['at']}", *(share_cell(column.get(place["at"]), measure) for column in columns)] for place in places]
 
 
+def alike(labels: Tensor, label: Tensor) -> Tensor:
+    """(samples,) bool: which samples are of this class, or have one of these tags."""
+    return ((labels > 0) & (label > 0)).any(1) if labels.ndim == 2 else labels == label
+
+
 def rank_samples(
     cosine: Callable[[Tensor], Float[Tensor, "some train"]], train_labels: Tensor, query_labels: Tensor, at: Sequence[int] = AT
 ) -> Ranking:
     """How the training samples are ranked for each query. Equally near ones count together, as in scikit-learn's `average_precision_score`.
 
-    cosine: from some queries (rows) to their cosines with all training samples. Each query's class must be that of a training sample. Queries of one
-    class are ranked together, a block at a time.
+    cosine: from some queries (rows) to their cosines with all training samples. Each query should find the training samples of its class, or those
+    that have one of its tags: one at least. Queries that should find the same are ranked together, a block at a time.
     """
     count = len(train_labels)
+    kinds, kind = query_labels.unique(dim=0, return_inverse=True)
     at = cuts(at, count)
-    ranking = Ranking(*(np.empty((len(query_labels), *wide)) for wide in ((), (len(at),), (len(at),), (len(RECALLS),), ())))
-    for label in query_labels.unique():
-        relevant = (train_labels == label).int()
-        for rows in (query_labels == label).nonzero().flatten().split(max(1, SIMILARITIES_AT_ONCE // count)):
+    ranking = Ranking(*(np.empty((len(kind), *wide)) for wide in ((), (len(at),), (len(at),), (len(RECALLS),), ())))
+    for number, label in enumerate(kinds):
+        relevant = alike(train_labels, label).int()
+        for rows in (kind == number).nonzero().flatten().split(max(1, SIMILARITIES_AT_ONCE // count)):
             distance = (1 - cosine(rows)).clamp_(0, 2)
             part = rank_block(distance.mul_(STEPS).int(), relevant, at)
             for whole, block in zip(ranking, part, strict=True):

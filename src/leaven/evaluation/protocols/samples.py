@@ -10,7 +10,7 @@ from torch import Tensor
 from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.evaluation.abilities import new_samples, open_method
-from leaven.evaluation.classifier import class_numbers, load_classifier, probabilities
+from leaven.evaluation.classifier import in_terms_of, load_classifier, probabilities
 from leaven.evaluation.features import check_input, encode
 from leaven.evaluation.generation import dropped_classes, frechet_distance, likeness, recognised
 from leaven.evaluation.intervals import Groups, mean_with_interval
@@ -74,7 +74,7 @@ class Samples(Protocol):
         if count < 1:
             raise UserError(f"samples.count must be at least 1, not {count}")
         value = data.rows[role]
-        real, others, groups = value[spread(test, count)], value[spread(train, count)], data.rows.group[spread(test, count)]
+        real, others, groups = value[spread(test, count)], value[spread(train, count)], data.groups[spread(test, count)]
         requested, expected = requested_classes(trial.run, method, classes, count, judge)
 
         def judged(samples: Value) -> tuple[Tensor, Tensor]:
@@ -105,11 +105,11 @@ class Samples(Protocol):
         trial.say("scoring the ceiling and the floor")
         ceiling = compared(features, judged(others)[0], seed, groups)
         notes = [note] if note else []
-        labels = class_numbers(data, classes)[test]
+        labels = in_terms_of(data, classes)[test]
         unlearned = (labels >= 0) & ~torch.isin(data.hashes_of(role)[test], learned_hashes(judge))
         if unlearned.any():
             named = torch.cat(list(probabilities(classifier, value, test[unlearned], device=device))).argmax(1)
-            ceiling["recognised"] = mean_with_interval(named == labels[unlearned], "value", groups=data.rows.group[test[unlearned]], seed=seed)
+            ceiling["recognised"] = mean_with_interval(named == labels[unlearned], "value", groups=data.groups[test[unlearned]], seed=seed)
         else:
             notes.append("How often the judge is right is unknown: no sample that is scored has a label that the judge has not learned from.")
         noise = gaussian(value[spread(train, FITTED_ON)], count, Draw("gaussian", seed))

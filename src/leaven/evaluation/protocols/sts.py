@@ -47,7 +47,7 @@ class Similarity(Protocol):
             raise UserError("all pairs have the same score", where=data.name)
 
         def measure(first: Rows, second: Rows, rows: Tensor) -> dict[str, Any]:
-            score = rank_correlation(cosines(first, second), scores, trial.seed, data.rows.group[rows])
+            score = rank_correlation(cosines(first, second), scores, trial.seed, data.groups[rows])
             return {**score, **shape(first, second, scores)} if isinstance(first, Tensor) and isinstance(second, Tensor) else score
 
         result = evaluate_pairs(trial, self.name, ("a", "b"), measure)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from leaven.errors import UserError
 from leaven.methods import Count, DataSpec, Encoder, Method, Outputs, Recipe, Stage
-from leaven.methods.supervised.supervised import balanced
+from leaven.methods.targets import balanced
 
 PER_CLUSTER = 256  # samples, at most, that a cluster is fitted on; all are assigned
 

@@ -21,7 +21,7 @@ class SupCon(Method):
 
     def __init__(self, encoder: Encoder, data: DataSpec, *, temperature: Positive = 0.1, projector: tuple[int, ...] = (512, 128)):
         super().__init__(encoder)
-        if not data.labeled:
+        if not data.classes:
             raise UserError("supervised contrast needs labels, and no sample has one", hint="give them with --labels, or use simclr")
         self.temperature = temperature
         self.projector = mlp(encoder.dim, *projector, last_norm=True)

@@ -45,7 +45,7 @@ class CausalCNN(Method):
         levels: int = 256,
         conditional: bool = False,
     ):
-        if conditional and data.labeled < data.samples:
+        if conditional and (not data.classes or data.labeled < data.samples):
             raise UserError(
                 f"conditional needs a label for every sample, and {data.labeled} of {data.samples} have one", hint="give them with --labels"
             )

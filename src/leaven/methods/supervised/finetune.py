@@ -8,6 +8,8 @@ from leaven.errors import UserError
 from leaven.losses import weighted_contrast
 from leaven.methods import DataSpec, Encoder, NonNegative, Outputs, PositiveShare, Recipe, Rule, Share
 from leaven.methods.supervised.supervised import Supervised
+from leaven.modalities.tags import TagsModality
+from leaven.modules.one_vs_rest import probe_tags
 
 CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 2022
 PROBED_ON = 10_000  # labeled samples, at most, that the classifier is first fitted on
@@ -48,6 +50,8 @@ class Finetune(Supervised):
         super().__init__(encoder, data, **supervised)
         self.probe_first, self.interpolation, self.contrast, self.distillation = probe_first, interpolation, contrast, distillation
         self.loss_over_batch = bool(contrast or distillation)  # type: ignore[misc]
+        if distillation and data.tag_names:
+            raise UserError("distillation compares probabilities of classes, and these samples have tags", hint="leave distillation out")
         if distillation:
             self.register_buffer("before", torch.full((data.samples, data.classes), torch.nan))  # nan: not seen yet
         blocks = encoder.depths()
@@ -70,8 +74,9 @@ class Finetune(Supervised):
     def prepare(self, encode):
         super().prepare(encode)
         if self.probe_first:
-            features, label = encode(lambda batch: self.features(batch["x"])), encode(lambda batch: batch.label).long()
-            self.fit_classifier(features[label >= 0], label[label >= 0])
+            features, (label, known) = encode(lambda batch: self.features(batch["x"])), self.labels(encode)
+            fit = self.fit_tags if label.ndim == 2 else self.fit_classifier
+            fit(features[known], label[known])
         self.start["classifier"].load_state_dict(self.classifier.state_dict())
 
     @torch.no_grad()
@@ -94,6 +99,15 @@ class Finetune(Supervised):
         self.classifier.weight[fit.classes_] = weight.to(self.classifier.weight)
         self.classifier.bias[fit.classes_] = bias.to(self.classifier.bias)
 
+    @torch.no_grad()
+    def fit_tags(self, features, label):
+        """Logistic regression of each tag, and the threshold with the best F1 on samples that it was not fitted on."""
+        strata = TagsModality().strata(label)
+        probe = probe_tags(features.float().cpu(), label.cpu() > 0, strata.cpu(), balanced=self.class_weights == "balanced", one_scale=True)
+        self.classifier.weight.copy_(probe.weight.T)
+        self.classifier.bias.copy_(probe.bias)
+        self.threshold.fill_(probe.threshold)
+
     def views(self, batches, draw):
         return {**super().views(batches, draw), "index": batches["labeled"].index}
 
@@ -102,7 +116,7 @@ class Finetune(Supervised):
 
     def loss(self, outputs):
         terms = super().loss(outputs)
-        alike = (outputs.label[:, None] == outputs.label).float()
+        alike = self.target.alike(outputs.label)
         if self.distillation:
             before = self.before[outputs.index]
             seen = ~before.isnan().any(1)
@@ -124,7 +138,7 @@ class Finetune(Supervised):
         moved = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         self.finish()
         measures = super().held_out(encode)
-        self.load_state_dict({**moved, "temperature": self.temperature})
+        self.load_state_dict({**moved, **self.calibration()})
         return measures
 
     @torch.no_grad()

@@ -1,22 +1,20 @@
-import math
 from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from leaven.errors import UserError
 from leaven.methods import DataSpec, Encoder, Method, NonNegative, Outputs, Recipe, Stage
+from leaven.methods.targets import target_of
 from leaven.modalities.modality import fitted
-from leaven.modules.calibration import best_temperature
 
 CALIBRATES = 100  # held-out labels from which one number, the temperature, can be learned
 
 
 class Supervised(Method):
-    """Predict the label, without pre-training: the floor that pre-training has to beat. Unlabeled samples are not used.
+    """Predict the label, a class or tags, without pre-training: the floor that pre-training has to beat. Unlabeled samples are not used.
 
-    class_weights: "none", or "balanced", which makes all classes count equally however many samples each has. label_smoothing: share of each target
+    class_weights: "none", or "balanced", which makes all classes count equally however many samples each has (of tags: the samples that have a tag as
+    much as those that have not). label_smoothing: share of each target
     that is spread over all classes (Szegedy et al. 2016). mixup: features and targets of two samples are mixed by shares from Beta(mixup, mixup) (0:
     not mixed; Guo et al. 2019, section 2, for text; Verma et al. 2019).
     """
@@ -30,6 +28,7 @@ class Supervised(Method):
     classifies = True
     weights: torch.Tensor
     temperature: torch.Tensor
+    threshold: torch.Tensor
 
     def __init__(
         self,
@@ -41,28 +40,34 @@ class Supervised(Method):
         mixup: NonNegative = 0.0,
     ):
         super().__init__(encoder)
-        if data.classes < 2:
-            raise UserError("supervised learning needs labels of two classes or more", hint="give them with --labels")
+        self.target = target_of(data)
         self.class_weights, self.label_smoothing, self.mixup = class_weights, label_smoothing, mixup
-        self.classifier = nn.Linear(encoder.dim, data.classes)
-        self.register_buffer("weights", torch.ones(data.classes))
+        self.classifier = nn.Linear(encoder.dim, self.target.names)
+        self.register_buffer("weights", torch.ones(self.target.names))
         self.register_buffer("temperature", torch.ones(()))
+        if data.tag_names:
+            self.register_buffer("threshold", torch.full((), 0.5))
 
     def stages(self):
         return (Stage(prepare=self.prepare),)
 
     def prepare(self, encode):
         if self.class_weights == "balanced":
-            label = encode(lambda batch: batch.label).long()
-            self.weights.copy_(balanced(label[label >= 0], len(self.weights)))
+            label, known = self.labels(encode)
+            self.weights.copy_(self.target.balanced(label[known]))
+
+    def labels(self, encode):
+        """The label of each sample, and which samples have one."""
+        return encode(lambda batch: batch[self.target.role].main).long(), encode(lambda batch: batch.labeled).bool()
 
     def views(self, batches, draw):
         batch = batches["labeled"]
         (view,) = self.augment(batch["x"], draw)
-        seen = {"x": view, "label": batch.label}
+        label = batch[self.target.role].main
+        seen = {"x": view, "label": label}
         if self.mixup:
             share = beta(self.mixup, draw.child("mixup").uniform(len(batch), 1))
-            seen |= {"partner": swapped(batch.label), "share": share.to(batch.label.device)}
+            seen |= {"partner": swapped(label), "share": share.to(label.device)}
         return seen
 
     def forward(self, views):
@@ -75,8 +80,7 @@ class Supervised(Method):
 
     def loss(self, outputs):
         def weighted(label):
-            nats = F.cross_entropy(outputs.logits, label, reduction="none", label_smoothing=self.label_smoothing)
-            return self.weights[label] * nats
+            return self.target.nats(outputs.logits, label, self.weights, self.label_smoothing)
 
         if not self.mixup:
             return {"cross_entropy": weighted(outputs.label).mean()}
@@ -84,7 +88,7 @@ class Supervised(Method):
         return {"cross_entropy": (share * weighted(outputs.label) + (1 - share) * weighted(outputs.partner)).mean()}
 
     def chance(self, outputs):
-        return math.log(self.classifier.out_features)
+        return self.target.chance(outputs.label, self.weights)
 
     def features(self, value):
         return self.encoder(fitted(value, self.encoder.input))
@@ -92,14 +96,22 @@ class Supervised(Method):
     def classify(self, value):
         return self.classifier(self.features(value)) / self.temperature
 
+    def probabilities(self, logits):
+        return self.target.probabilities(logits)
+
     def held_out(self, encode):
-        """Cross-entropy at the best temperature (Guo et al. 2017), which is kept, and accuracy."""
+        """Cross-entropy at the best temperature (Guo et al. 2017), which is kept, and accuracy (of tags F1; their threshold is kept too)."""
         self.temperature.fill_(1)
-        logits, label = encode(lambda batch: self.classify(batch["x"])), encode(lambda batch: batch.label).long()
+        logits, (label, _) = encode(lambda batch: self.classify(batch["x"])), self.labels(encode)
         if len(label) >= CALIBRATES:
-            self.temperature.fill_(best_temperature(logits, label))
-        cross_entropy = F.cross_entropy(logits / self.temperature, label)
-        return {"held_out_cross_entropy": cross_entropy.item(), "held_out_accuracy": (logits.argmax(1) == label).float().mean().item()}
+            self.temperature.fill_(self.target.temperature(logits, label))
+            if (threshold := self.target.threshold(logits / self.temperature, label)) is not None:
+                self.threshold.fill_(threshold)
+        return self.target.measures(logits / self.temperature, label)
+
+    def calibration(self):
+        """What held-out samples, or folds of the others, have set."""
+        return {name: buffer for name, buffer in self.named_buffers() if name in ("temperature", "threshold")}
 
 
 def swapped(rows):
@@ -113,9 +125,3 @@ def beta(sharpness, uniform):
     from scipy.special import betaincinv
 
     return torch.from_numpy(betaincinv(sharpness, sharpness, uniform.double().cpu().numpy())).to(uniform)
-
-
-def balanced(labels, classes):
-    """(classes,) weights inversely proportional to how often each class occurs; their mean over the labels is 1."""
-    counts = labels.bincount(minlength=classes)
-    return labels.numel() / ((counts > 0).sum() * counts.clamp_min(1))
