@@ -184,6 +184,15 @@ def test_a_few_long_recordings_among_clips_lose_nothing_but_the_rest_of_their_la
     assert data.groups[:4].tolist() == [-1] * 4 and len(data.groups[4:].unique()) == 1
 
 
+def test_samples_that_are_moved_to_a_device_lie_there_as_a_whole(tmp_path):
+    for name in "ab":
+        write(tmp_path / "data" / f"{name}.wav", np.stack([tone(300, 3)] * 2, 1))
+    data = open_data(tmp_path / "data", reading={"window": "1s", "channels": "all"})
+    assert data.rows.to("cpu")["x"].lazy
+    moved = data.rows.to("meta")["x"]
+    assert not moved.lazy and moved.samples.shape == (6, 2, 8000) and moved.mask.shape == (6, 8000) and moved.mask.dtype == torch.bool
+
+
 def test_what_the_cache_cannot_hold_is_read_part_by_part_and_is_the_same(tmp_path, monkeypatch):
     write(tmp_path / "data" / "a.wav", tone(300, 40, 11025), 11025)
     write(tmp_path / "data" / "b.wav", tone(500, 40, 8000), 8000)

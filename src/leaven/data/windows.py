@@ -50,7 +50,19 @@ class Plan:
     notes: tuple[str, ...]
 
 
-class Slices(LazyTensor):
+class OnDevice(LazyTensor):
+    """Samples that lie on a GPU as a whole where they are moved there."""
+
+    def to(self, device: Any = "cpu", **_: object) -> Any:  # type: ignore[override]
+        if torch.device(device).type == "cpu":
+            return self
+        moved = torch.empty(self.shape, dtype=self.dtype, device=device)
+        for start in range(0, len(self), step := at_a_time(self)):
+            moved[start : start + step] = self[start : start + step].to(device)
+        return moved
+
+
+class Slices(OnDevice):
     """(N, C, T) parts of recordings, (N, T) of sound, with zeros behind the shorter ones."""
 
     dtype = torch.float32
@@ -73,7 +85,7 @@ class Slices(LazyTensor):
         return Slices(self.store, *parts, self.shape[-1], self.channels)
 
 
-class Beginnings(LazyTensor):
+class Beginnings(OnDevice):
     """(N, T) bool: true for so many places from the beginning."""
 
     dtype = torch.bool
