@@ -502,7 +502,7 @@ def kept_probe(point_run, tmp_path_factory):
     """Of a fine-tuning that ruins the encoder: far too large a rate, and no way back."""
     lines = []
     out = tmp_path_factory.mktemp("kept") / "run"
-    return compared(point_run, out, settings={"recipe.lr": 3.0, "interpolation": 1.0}, keep_going=True, say=lines.append), lines
+    return compared(point_run, out, settings={"recipe.lr": 30.0, "interpolation": 1.0}, keep_going=True, say=lines.append), lines
 
 
 def test_fine_tuning_that_is_worse_than_its_probe_keeps_the_probe_and_the_encoder_and_says_so(kept_probe, point_run):
@@ -834,7 +834,7 @@ def test_the_next_command_tests_on_the_labels_of_the_split_that_there_is(command
     status, out, err = command("finetune", *words)
     (line,) = [line for line in out.splitlines() if line.startswith("Next: ")]
     assert status == 0 and line.startswith(f"Next: leaven evaluate {tmp_path / 'run'} {tmp_path / 'data'}, and")
-    status, out, err = command("evaluate", tmp_path / "run", tmp_path / "data", "--budget", "1s")
+    status, out, _ = command("evaluate", tmp_path / "run", tmp_path / "data", "--budget", "1s")
     assert status == 0 and "(test:" in out
 
 
