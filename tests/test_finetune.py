@@ -503,7 +503,7 @@ def kept_probe(point_run, tmp_path_factory):
     """Of a fine-tuning that ruins the encoder: far too large a rate, and no way back."""
     lines = []
     out = tmp_path_factory.mktemp("kept") / "run"
-    return compared(point_run, out, settings={"recipe.lr": 3.0, "interpolation": 1.0}, keep_going=True, say=lines.append), lines
+    return compared(point_run, out, settings={"recipe.lr": 30.0, "interpolation": 1.0}, keep_going=True, say=lines.append), lines
 
 
 def test_fine_tuning_that_is_worse_than_its_probe_keeps_the_probe_and_the_encoder_and_says_so(kept_probe, point_run):

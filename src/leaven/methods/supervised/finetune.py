@@ -31,7 +31,7 @@ class Finetune(Supervised):
     line from that start (0) to the end of the training (1). contrast: weight of the agreement of features of one class (0: none; Khosla et al. 2020).
     distillation: weight of the distance of logits from those that a sample had when it was last seen, which then also say what is similar for the
     contrast (0: none; Chang and Chen 2022). folds: in how many parts of the labels fine-tuning is first compared with its probe
-    by cross-validation; where fine-tuning is not better, the probe is kept. Left-out labels calibrate the probabilities (0: neither).
+    by cross-validation; where the probe is plainly better, it is kept. Left-out labels calibrate the probabilities (0: neither).
     """
 
     paper = "Robust Fine-Tuning of Zero-Shot Models (Wortsman et al.)"
@@ -67,7 +67,7 @@ class Finetune(Supervised):
         if folds:
             self.register_buffer("fold", torch.zeros(data.samples, dtype=torch.int64))
             self.register_buffer("left_out", torch.zeros(2, data.samples, data.classes))  # logits of the probe and of the fine-tuned classifier
-            self.register_buffer("measured", torch.zeros(3, dtype=torch.float64))  # cross-entropies of both, and the labels
+            self.register_buffer("measured", torch.zeros(4, dtype=torch.float64))  # cross-entropies, the error of their difference, and the labels
         self.probe_first, self.interpolation, self.contrast, self.distillation = probe_first, interpolation, contrast, distillation
         self.loss_over_batch = bool(contrast or distillation)  # type: ignore[misc]
         if distillation and data.tag_names:
@@ -132,10 +132,11 @@ class Finetune(Supervised):
     def concluded(self):
         if not self.folds:
             return []
-        probe, tuned, labels = self.measured.tolist()
+        probe, tuned, error, labels = self.measured.tolist()
         value = "the frozen probe" if self.keeps_probe else "the fine-tuned encoder"
-        why = f"on labels that they had not seen, the probe had a cross-entropy of {probe:.2f} and fine-tuning {tuned:.2f}"
-        return [{"what": "kept", "value": value, "why": f"{why}, over {labels:.0f} labels in {self.folds} folds"}]
+        apart = "" if abs(tuned - probe) > 2 * error else "; these cannot be told apart"
+        why = f"on {labels:.0f} labels that they had not seen, the probe had a cross-entropy of {probe:.2f} and fine-tuning {tuned:.2f}{apart}"
+        return [{"what": "kept", "value": value, "why": why}]
 
     def cautions(self):
         if self.calibrated:
@@ -150,17 +151,25 @@ class Finetune(Supervised):
         self.left_out[which, self.fold == number] = encode(lambda batch: self.classify(batch["x"]))[self.fold == number].to(self.left_out)
 
     def compare(self, label):
-        """By the cross-entropy of left-out labels, each at its best temperature; the better one's is kept."""
+        """By the cross-entropy of left-out labels, each at its best temperature, which is set for what is kept."""
         known = label.bincount(minlength=len(self.weights))[label] > 1  # of other classes, no fold saw a label
         temperatures = [best_temperature(logits[known], label[known]) for logits in self.left_out]
-        nats = [F.cross_entropy(logits[known] / by, label[known]).item() for logits, by in zip(self.left_out, temperatures, strict=True)]
-        self.measured.copy_(torch.tensor([*nats, int(known.sum())]))
+        each = [F.cross_entropy(logits[known] / by, label[known], reduction="none") for logits, by in zip(self.left_out, temperatures, strict=True)]
+        probe, tuned = torch.stack(each).double()
+        error = (tuned - probe).std() / len(probe) ** 0.5
+        self.measured.copy_(torch.stack([probe.mean(), tuned.mean(), error, known.sum()]))
         self.temperature.fill_(temperatures[int(not self.keeps_probe)])
 
     @property
     def keeps_probe(self):
-        """Whether fine-tuning was not better than its probe; known when the folds are done."""
-        return bool(self.folds) and bool(self.measured[2] > 0) and bool(self.measured[0] <= self.measured[1])
+        """Whether fine-tuning was worse than its probe by two standard errors; known when the folds are done.
+
+        A smaller difference decides nothing: with a part of the labels, fine-tuning does a little worse than with all of them.
+        """
+        if not self.folds:
+            return False
+        probe, tuned, error, _ = self.measured.tolist()
+        return tuned - probe > 2 * error
 
     @property
     def settled(self):
