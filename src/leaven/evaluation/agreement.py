@@ -29,8 +29,8 @@ def agreement(encoder: Encoder, data: DataSet, value: Value, *, seed: int = 0, d
     rows = known if labeled else torch.arange(len(data))
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:SAMPLES]].sort().values
     purpose = "contrast"
-    if len(rows) < FEWEST or (not labeled and views_for(purpose, value.modality) is None):
-        return None
+    if len(rows) < FEWEST or (not labeled and (encoder.modality.tokenized or views_for(purpose, value.modality) is None)):
+        return None  # views of texts leave out tokens, which raw features do not see
     some = value[rows]
     if labeled:
         sides, what = (some, some), "have the same label" if data.spec.classes else "share a tag"
