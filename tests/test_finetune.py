@@ -831,7 +831,7 @@ def test_the_next_command_tests_on_the_labels_of_the_split_that_there_is(command
     trained = sorted((tmp_path / "data" / "train").rglob("*.png"))
     (tmp_path / "some.csv").write_text("\n".join(["file,label", *(f"{path.relative_to(tmp_path / 'data')},{path.parent.name}" for path in trained)]))
     words = [picture_run.path, tmp_path / "data", "--labels", tmp_path / "some.csv", "--steps", 2, "--out", tmp_path / "run"]
-    status, out, err = command("finetune", *words)
+    status, out, _ = command("finetune", *words)
     (line,) = [line for line in out.splitlines() if line.startswith("Next: ")]
     assert status == 0 and line.startswith(f"Next: leaven evaluate {tmp_path / 'run'} {tmp_path / 'data'}, and")
     status, out, _ = command("evaluate", tmp_path / "run", tmp_path / "data", "--budget", "1s")
