@@ -48,9 +48,11 @@ def fit_logistic(
     from scipy.optimize import minimize
 
     problems, (n, dim) = features.shape[:-2], features.shape[-2:]
-    root, inverse = _round_coordinates(second_moments(features) if covariance is None else covariance, classes, l2)
     one_hot = F.one_hot(labels, classes).to(features.dtype)
     weighed = torch.ones(n, 1, dtype=features.dtype, device=features.device) if weights is None else weights[..., None].to(features)
+    if covariance is None:
+        covariance = second_moments(features if weights is None else weighed.sqrt() * features)
+    root, inverse = _round_coordinates(covariance, classes, l2)
     sizes = [problems.numel() * dim * classes, problems.numel() * classes]
 
     def parts(flat: np.ndarray) -> tuple[Tensor, Tensor]:
