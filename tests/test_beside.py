@@ -291,7 +291,7 @@ def test_inspect_and_pretrain_name_public_models_and_how_to_compare(command, tmp
     assert status == 0 and f"Public models to compare with: {line}" in out
     inspection = leaven.inspect("demo:digits", steps=1, device="cpu", settings={"encoder.width": 8})
     assert inspection.advice["beside"] == ["timm:tf_efficientnet_lite0", "timm:mobilenetv3_small_100"] and f"beside      {line}" in inspection.text()
-    texts = leaven.inspect(SENTENCES, steps=1, device="cpu", settings={"encoder.width": 16, "encoder.heads": 2, "encoder.depth": 1})
+    texts = leaven.inspect(SENTENCES, method="simcse", steps=1, device="cpu", settings={"encoder.width": 16, "encoder.heads": 2, "encoder.depth": 1})
     assert "hf:sentence-transformers/all-MiniLM-L6-v2" in texts.text()
 
 

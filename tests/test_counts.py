@@ -87,7 +87,7 @@ def test_a_large_matrix_stays_sparse_and_is_the_same_data(monkeypatch):
     assert sparse.broken == dense.broken and sparse.files == dense.files and not sparse.undecoded
     rows = torch.tensor([5, 0, 88])
     assert torch.equal(sparse.rows.select(rows)["x"].counts, dense.rows.select(rows)["x"].counts)
-    assert torch.equal(sparse.subset(rows).rows["x"].counts, dense.subset(rows).rows["x"].counts)
+    assert torch.equal(sparse.subset(rows).rows["x"].counts[torch.arange(3)], dense.subset(rows).rows["x"].counts)
     assert all(torch.equal(a, b) for a, b in zip(sparse.held_out()[:2], dense.held_out()[:2], strict=True))
 
 

@@ -23,11 +23,14 @@ def evaluate_protocols(trial: Trial, names: Sequence[str | type[Protocol]] | Non
     results += [evaluate_frozen(frozen, trial)] if frozen else []
     for result in results:
         add_gains(result.scores, {**result.floors, **result.beside})
-    if trial.beside and not any(result.beside for result in results):
+    late = [what for result in results for what in result.left_out]
+    if trial.beside and not late and not any(result.beside for result in results):
         raise UserError(f"no other model is scored by {', '.join(protocol.name for protocol in protocols)}", hint="leave --beside out")
     scores = {name: score for result in results for name, score in result.scores.items()}
     floors, beside = (together(arms) for arms in ([result.floors for result in results], [result.beside for result in results]))
     notes = list(dict.fromkeys([*left_out, *(note for result in results for note in result.notes)]))
+    if late:
+        notes.append(f"{', '.join(late)}: not scored, since the budget ends before; give more time with --budget")
     in_order = {protocol.name: scores[protocol.name] for protocol in protocols}
     mixed = {name: score for result in results for name, score in result.random_split.items()}
     return Scorecard(trial.method, trial.encoder_name, results[0].scored_on, in_order, floors, notes, beside=beside, random_split=mixed)

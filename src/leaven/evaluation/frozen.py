@@ -193,7 +193,5 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
         notes += [*protocol.notes(own[protocol.name]), *why]
         for name, score in more.items():
             floors[name] = {**floors.get(name, {}), protocol.name: score}
-    if left_out:
-        notes.append(f"{', '.join(left_out)}: not scored, since the budget ends before; give more time with --budget")
     give_back_memory()
-    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside, random_split)
+    return Result(own, floors, f"{data.name} ({part}: {len(test):,} samples)", notes, beside, random_split, left_out)

@@ -117,7 +117,8 @@ class Trial:
 @dataclass(frozen=True)
 class Result:
     """What protocols measured: scores by protocol; floors, and models beside, by name, in the same shape; scored_on: the samples in words; notes for
-    the reader; random_split: what a random split would have shown, where samples follow each other and the scores are of contiguous parts."""
+    the reader; random_split: what a random split would have shown, where samples follow each other and the scores are of contiguous parts; left_out:
+    what the time did not allow for, in words."""
 
     scores: Scores
     floors: dict[str, Scores]
@@ -125,6 +126,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     beside: dict[str, Scores] = field(default_factory=dict)
     random_split: Scores = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
