@@ -91,7 +91,11 @@ def shell(line, reader):
         pytest.fail(f"{line}\nended with {end.code}")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+SLOW = ("reproduce",)  # its claims run in tests/test_reproductions.py
+MARKED = [pytest.param(page, marks=pytest.mark.slow) if page.stem in SLOW else page for page in PAGES]
+
+
+@pytest.mark.parametrize("page", MARKED, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run_one_after_another(page, reader):
     for language, info, text in BLOCK.findall(page.read_text()):
         if language == "bash":

@@ -21,6 +21,7 @@ from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, save_encoder
 from leaven.errors import Interrupted, UserError
 from leaven.evaluation.features import check_input, encode
+from leaven.inspection.advice import choose_method
 from leaven.modalities import Pixels
 from leaven.modalities.content import evenly_spaced
 from leaven.modalities.decoding import Reading, decode, survey
@@ -50,7 +51,7 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     run: Annotated[options.RunFolder | None, "A finished run, whose encoder is taken as it is."] = None
     _: KW_ONLY
-    method: options.MethodName = "simclr"
+    method: options.MethodName = "auto"
     encoder: options.EncoderName = "auto"
     steps: options.Steps = None
     epochs: options.Epochs = None
@@ -75,8 +76,9 @@ class EncoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         else:
             length = self.steps, self.epochs, self.budget
             epochs = DEFAULT_EPOCHS if length == (None, None, None) else self.epochs
+            method = choose_method(data.spec, self.encoder)[0] if self.method == "auto" else self.method
             request = Request(
-                method=self.method, encoder=self.encoder, budget=seconds(self.budget), epochs=epochs, steps=self.steps, batch=self.batch,
+                method=method, encoder=self.encoder, budget=seconds(self.budget), epochs=epochs, steps=self.steps, batch=self.batch,
                 size=self.size, settings=dict(self.settings or {}), seed=self.seed, precision=self.precision, device=self.device,
             )  # fmt: skip
             with tempfile.TemporaryDirectory(prefix="leaven-") as folder:

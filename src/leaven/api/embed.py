@@ -67,10 +67,13 @@ def embed(
     chosen, why = choose_precision(precision, chosen_device)
     if precision == "auto":
         say(f"precision: {chosen} ({why})")
-    if line := agreement(encoder, samples, opened.samples, device=chosen_device):
-        say(line)
+    judged = partial(agreement, encoder, samples, opened.samples, device=chosen_device)
     if place is None:
-        return encode(encoder, opened.samples, torch.arange(len(samples)), device=chosen_device, precision=chosen).numpy()
+        vectors = encode(encoder, opened.samples, torch.arange(len(samples)), device=chosen_device, precision=chosen).numpy()
+        if line := judged():
+            say(line)
+        return vectors
+    new = not place.exists()
     features = partial(encoded, encoder, opened.samples, device=chosen_device, precision=chosen)
     embedded = partial(progress, "embedded")
     try:
@@ -82,4 +85,6 @@ def embed(
                     write_shards(place, samples, opened.origin(chosen, shard_size), features, progress=embedded)
     finally:
         agree(0)  # other processes wait for the first, which writes
+    if new and rank() == 0 and (line := judged()):
+        say(line)
     return open_vectors(place)
