@@ -108,7 +108,7 @@ class TextModality(Modality):
     )
     library, tokenized = "transformers", True
     public_models = (PublicModel("hf:sentence-transformers/all-MiniLM-L6-v2"),)
-    method = ("ppmi_svd", "vectors of words, computed in seconds, are best for few labels and good for search; a transformer gave less here")
+    method = ("ppmi_svd", "vectors of words take seconds, and a transformer from fresh weights gave no more in our measurements")
     encoder_method = ("simcse", "made for finding texts that say the same")
     pair_method = ("supervised_simcse", "made for pairs of texts that say the same")
     views = {"contrast": {"kind": "text"}, "plain": {"kind": "text", "count": 1, "drop": 0}}
