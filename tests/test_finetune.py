@@ -417,21 +417,27 @@ def test_the_best_weights_are_what_is_kept(point_run, tmp_path):
     assert torch.equal(leaven.load(run).layers[0].weight, classifier.encoder.layers[0].weight)
 
 
-def test_a_cut_off_fine_tuning_with_early_stopping_ends_as_if_nothing_had_happened(point_run, tmp_path, monkeypatch):
-    class Killed(Exception):
-        pass
+class Killed(Exception):
+    pass
 
-    whole = overfitting(point_run, tmp_path / "whole")
-    last = whole.config["result"]["steps"]
-    cuts, one_step = [3, 17, last - 1, last], Training._one_step
+
+def kill_at(monkeypatch, steps):
+    """Cut trainings off after these steps, which are taken from the list as they come."""
+    one_step = Training._one_step
 
     def cut(training):
         one_step(training)
-        if cuts and training.step >= cuts[0]:
-            cuts.pop(0)
+        if steps and training.step >= steps[0]:
+            steps.pop(0)
             raise Killed
 
     monkeypatch.setattr(Training, "_one_step", cut)
+
+
+def test_a_cut_off_fine_tuning_with_early_stopping_ends_as_if_nothing_had_happened(point_run, tmp_path, monkeypatch):
+    whole = overfitting(point_run, tmp_path / "whole")
+    last = whole.config["result"]["steps"]
+    kill_at(monkeypatch, cuts := [3, 17, last - 1, last])
     while True:
         try:
             run = overfitting(point_run, tmp_path / "cut", checkpoint_seconds=0.0)
@@ -544,19 +550,8 @@ def test_folds_leave_out_the_same_share_of_every_class_and_whole_groups():
 
 
 def test_a_comparison_that_was_cut_off_ends_as_if_nothing_had_happened(point_run, tmp_path, monkeypatch):
-    class Killed(Exception):
-        pass
-
     whole = compared(point_run, tmp_path / "whole")
-    cuts, one_step = [5, 20, 33], Training._one_step
-
-    def cut(training):
-        one_step(training)
-        if cuts and training.step >= cuts[0]:
-            cuts.pop(0)
-            raise Killed
-
-    monkeypatch.setattr(Training, "_one_step", cut)
+    kill_at(monkeypatch, [5, 20, 33])
     for _ in range(3):
         with pytest.raises(Killed):
             compared(point_run, tmp_path / "cut", checkpoint_seconds=0)

@@ -22,7 +22,7 @@ def demo(
 ) -> Scorecard:
     """Pre-train on handwritten digits without labels, then see what that is worth: no network, about 3 minutes on 2 cores.
 
-    The method is SimCLR. It is scored with 1, 2, 5 and 10 labels per class; training on the labels alone may take twice the budget.
+    The method is SimCLR. It is scored with 1, 2, 5 and 10 labels per class; scoring, with training on the labels alone, may take twice the budget.
     """
     run = pretrain("demo:digits", out=out, budget=budget, say=say, progress=progress)
     return evaluate(run, "demo:digits", budget=2 * (seconds(budget) or 60), say=say, progress=progress)

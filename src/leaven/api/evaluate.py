@@ -53,8 +53,8 @@ def evaluate(
 
     It writes scorecard.json and report.html into the run's folder. Without `protocols`: sts or pairs for pairs without classes, pairs for a run that
     keeps several encoders, classifier for a run that learned classes, tagger for one that learned tags, tags for samples with tags, else knn, linear
-    and few-label. No label that the run has learned from is
-    tested on. Raises UserError where the run or the data does not offer what a protocol needs.
+    and few-label. No label that the run has learned from is tested on. Raises UserError where the run or the data does not offer what a protocol
+    needs.
     """
     begun_at = begun()
     run = Run.open(run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 from leaven.api import options
 from leaven.api.open import describe_data, open_for, reading_of
-from leaven.console import Progress, Say, quiet, seconds
+from leaven.console import Progress, Say, begun, quiet, seconds
 from leaven.data import DataSet
 from leaven.methods.supervised.finetune import Finetune
 from leaven.report.story import report_run
@@ -69,7 +68,7 @@ def finetune(
     It learns from the labels of the train split; where there is no split, a fifth is kept for `evaluate`. Returns the classifier's folder, which is a
     run as well. Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
     """
-    started = time.monotonic()
+    started = begun()
     reading, settings = reading_of(settings, samples=False)
     opened = open_for(run, data, role=role, labels=labels, columns=columns, groups=groups, data_root=data_root, reading=reading, progress=progress)
     describe_data(opened.data, say)

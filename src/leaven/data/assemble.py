@@ -94,11 +94,9 @@ def assemble(
         names, splits = first.names, first.splits()
         if options.groups is not None:
             group, more = groups_by(options.groups, first)
-            group = first.kept_together(group) if isinstance(first, Windows) else group
-            notes = [*notes, *more]
+            group, notes = first.kept_together(group), [*notes, *more]
         elif group is None and not (from_source and str(options.labels) == "group"):  # a column of classes keeps no samples together
-            group = first.groups()
-            notes = [*notes, *(first.chosen_groups[1] if isinstance(first, Windows) else ())]
+            group, notes = first.groups(), [*notes, *first.group_notes()]
         if first.kind == "pictures" and (placed := [role for role, value in arrays.items() if modality_of(value).placed]):
             hint = "pictures from files are resized as they are decoded; give them as an array, so that what lies in them moves along"
             raise UserError(f"{placed[0]} cannot stand beside picture files", where=name, hint=hint)

@@ -185,6 +185,9 @@ class Windows(Listing):
     def groups(self) -> Tensor:
         return self.chosen_groups[0]
 
+    def group_notes(self) -> tuple[str, ...]:
+        return self.chosen_groups[1]
+
     @cached_property
     def part(self) -> Part:
         """The samples, without those that hold numbers that are not finite."""

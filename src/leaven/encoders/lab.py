@@ -1,6 +1,6 @@
 """An encoder of colour pictures in two halves: one sees the lightness, the other the colours."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -33,8 +33,7 @@ class Lab(Encoder):
         self.halves: Any = nn.ModuleList(ConvNet(half, width=width, features=features) for half in (lightness, colors))
 
     def channel_groups(self, x: Value | Tensor) -> list[Float[Tensor, "batch half"]]:
-        value = Pixels(x) if isinstance(x, Tensor) else x
-        assert isinstance(value, Pixels)
+        value = Pixels(x) if isinstance(x, Tensor) else cast(Pixels, x)
         with torch.autocast(value.pixels.device.type, enabled=False):
             lab = rgb_to_lab(value.pixels if value.pixels.dtype == torch.float64 else value.unit())
         return [half(channels) for half, channels in zip(self.halves, lab.split((1, 2), dim=1), strict=True)]

@@ -1,5 +1,6 @@
 """What encoders of text share: they read tokens, and texts of any length in pieces whose features are averaged."""
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
 from leaven.modalities import Text, Tokens, Value
+from leaven.modalities.text import as_written
 
 AT_ONCE = 256
 
@@ -22,11 +24,19 @@ class TextReader(Encoder):
         """Texts in tokens. Numbers (batch, tokens) are their ids; those of padding are left out."""
         if isinstance(x, Tensor):
             return Tokens(x, x != self.input.special.get("pad", -1))
-        if isinstance(x, Text):
+        if as_written(x):
             tokens = self._tokenizer()(x)
             return tokens[torch.arange(len(tokens))].to(self.scale.device)
         self.expect(x)
         return x  # type: ignore[return-value]
+
+    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        """Texts as they were written are read whole, in pieces."""
+        return self.mean_of_pieces(x) if as_written(x) else self.features_of(self.in_tokens(x))
+
+    @abstractmethod
+    def features_of(self, read: Tokens) -> Float[Tensor, "batch dim"]:
+        """The features of texts that are no longer than what is read at once."""
 
     def mean_of_pieces(self, texts: Text) -> Float[Tensor, "texts dim"]:
         """The features of whole texts: the mean over their pieces, weighted by the number of tokens."""

@@ -14,7 +14,7 @@ from leaven.encoders.encoder import Hidden, TokenFeatures, names_within
 from leaven.encoders.text_reader import TextReader
 from leaven.errors import UserError
 from leaven.hyperparameters import Depth, Width
-from leaven.modalities import InputSpec, Text, Value
+from leaven.modalities import InputSpec, Tokens, Value
 from leaven.modules.packing import NAME, Packing, packed_attention
 from leaven.threads import one_thread
 
@@ -119,10 +119,7 @@ class TextEncoder(TextReader):
         end = (mask * (place + 1)).argmax(1) if self.pooling == "last" else mask.long().argmax(1)
         return self.whitening(tokens[torch.arange(len(tokens), device=tokens.device), end])
 
-    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        if isinstance(x, Text):
-            return self.mean_of_pieces(x)
-        read = self.in_tokens(x)
+    def features_of(self, read: Tokens) -> Float[Tensor, "batch dim"]:
         (last,) = self.states(read.mask, input_ids=read.ids)
         return self.pooled(last, read.mask)
 

@@ -8,7 +8,7 @@ from leaven.encoders.encoder import Hidden, TokenFeatures
 from leaven.encoders.text_reader import TextReader
 from leaven.errors import UserError
 from leaven.hyperparameters import Width
-from leaven.modalities import InputSpec, Text, Tokens, Value
+from leaven.modalities import InputSpec, Tokens, Value
 
 
 class WordVectors(TextReader):
@@ -48,5 +48,5 @@ class WordVectors(TextReader):
         """(batch, longest) bool: where there is a word that has a vector."""
         return read.mask & ~(read.ids[..., None] == self.special).any(-1)  # ONNX has no isin
 
-    def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        return self.mean_of_pieces(x) if isinstance(x, Text) else self.token_features(x).features
+    def features_of(self, read: Tokens) -> Float[Tensor, "batch dim"]:
+        return self.token_features(read).features

@@ -170,8 +170,8 @@ class Comparison(Results):
         return f"{self.length['steps']:,} steps" if "steps" in self.length else time_in_words(self.length["budget"])
 
     def sentence(self) -> str:
-        """Which method is best, by how much over its floor, and which others score as well within chance; where the best learned from labels, the
-        same of those that did not; and how each model beside compares with it."""
+        """Which method is best, by how much it beats its floor, and which others cannot be told apart from it. If the best one learned from labels,
+        the same is said of the methods that did not. Then how each model beside compares with the best one."""
         ranked = [name for name in self.methods() if self.protocol in self.scores(name)]
         if not ranked:
             return "No method has a score."

@@ -49,7 +49,7 @@ def opened_recording(source: RecordingSource) -> Iterator[RecordingFile]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What readers print about damaged files is kept from the user, who is told by us. Not for several threads at once."""
+    """Silence what readers print about damaged files: Leaven lists these files itself. Only one thread at a time may use it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

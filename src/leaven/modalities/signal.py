@@ -15,15 +15,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.errors import UserError
-from leaven.modalities.modality import Modality
-from leaven.modalities.quality import extent, qualities, quality_cautions, spoken
+from leaven.modalities.over_time import OverTime
+from leaven.modalities.quality import extent, qualities, spoken
 from leaven.modalities.resampling import resampled_length, resampled_tensor
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.timeline import at_a_time, beginnings, masked_moments, middle
 from leaven.modalities.value import Value
 
 RHYTHMS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0)}  # Hz
-SHORT, STEPS = 2.0, 16  # seconds below which the course of a signal says more than its rhythms, and places in which it is told
+SHORT = 2.0  # seconds; in shorter signals the course over time says more than the rhythms
+STEPS = 16  # pieces whose means describe the course
 OUTLIER = 5.0  # deviations
 LEAST_POWER = 1e-12  # of the variance
 PICTURE, TRACES = 96, 8  # sides of a picture; more channels than these are shown as rows of grey
@@ -45,7 +46,7 @@ class Signal(Value):
     reading: dict[str, Any] = field(default_factory=dict)
 
 
-class SignalModality(Modality):
+class SignalModality(OverTime):
     """Channels over time."""
 
     name, noun, plural, values = "signal", "signal", "signals", (Signal,)
@@ -91,12 +92,6 @@ class SignalModality(Modality):
         channels = described["shape"][0]
         signals = f"{count:,} {self.noun if count == 1 else self.plural} of {channels} channel{'s' * (channels > 1)}"
         return f"{signals}, {spoken(described['seconds'])} at {described['rate']:g} Hz"
-
-    def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
-        return quality_cautions(described, self.plural)
-
-    def open_options(self, spec: InputSpec) -> dict[str, Any]:
-        return {"reading": {**spec.reading, "rate": spec.rate}}
 
     def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
         """Signals of any length and rate are read, and of the same channels."""

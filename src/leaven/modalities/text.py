@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -214,6 +214,11 @@ class TextModality(Modality):
 
     def dynamic_length(self, spec: InputSpec) -> int | None:
         return spec.shape[0]
+
+
+def as_written(value: Any) -> TypeGuard[Text]:
+    """Whether texts are still as they were written, and not in tokens."""
+    return isinstance(value, Text)
 
 
 def word_vectors(known: Iterable[str], dim: int, seed: int) -> Callable[[Any], Tensor]:

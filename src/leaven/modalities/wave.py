@@ -16,8 +16,8 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.modalities.mel import frame_counts, log_mel, sizes
-from leaven.modalities.modality import Modality
-from leaven.modalities.quality import extent, qualities, quality_cautions, spoken
+from leaven.modalities.over_time import OverTime
+from leaven.modalities.quality import extent, qualities, spoken
 from leaven.modalities.recording_files import Unusable, middle_of
 from leaven.modalities.resampling import resampled_length, resampled_tensor
 from leaven.modalities.sound_files import OVERSHOOT, SCALES, is_sound_file, opened_sound
@@ -51,7 +51,7 @@ class Wave(Value):
         return beginnings(self.lengths, self.samples.shape[1])
 
 
-class WaveModality(Modality):
+class WaveModality(OverTime):
     """One channel of sound."""
 
     name, noun, plural, values = "wave", "sound", "sounds", (Wave,)
@@ -98,12 +98,6 @@ class WaveModality(Modality):
 
     def title(self, count: int, described: dict[str, Any]) -> str:
         return f"{count:,} {self.noun if count == 1 else self.plural}, {spoken(described['seconds'])} at {described['rate']:g} Hz"
-
-    def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
-        return quality_cautions(described, self.plural)
-
-    def open_options(self, spec: InputSpec) -> dict[str, Any]:
-        return {"reading": {**spec.reading, "rate": spec.rate}}
 
     def difference(self, spec: InputSpec, wanted: InputSpec) -> str:
         """Sound of any length and rate is read."""

@@ -52,7 +52,7 @@ def fit_logistic(
     weighed = torch.ones(n, 1, dtype=features.dtype, device=features.device) if weights is None else weights[..., None].to(features)
     if covariance is None:
         covariance = second_moments(features if weights is None else weighed.sqrt() * features)
-    root, inverse = _round_coordinates(covariance, classes, l2)
+    root, inverse = round_coordinates(covariance, classes, l2)
     sizes = [problems.numel() * dim * classes, problems.numel() * classes]
 
     def parts(flat: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -85,12 +85,12 @@ def fit_logistic(
     return LogisticFit(weight, bias, end.status in (0, 2) and bool(np.isfinite(end.fun)), int(end.nit))
 
 
-def _round_coordinates(covariance: Tensor, classes: int, l2: float) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """R and its inverse for `fit_logistic`; none when there is no covariance, and then weight = u."""
+def round_coordinates(covariance: Tensor, flatness: float, l2: float) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """R with R^T R = covariance / flatness + l2, and its inverse; none when there is no covariance, and then weight = u."""
     dim = covariance.shape[-1]
     if dim == 0:
         return None, None
-    curvature = covariance.double() / classes
+    curvature = covariance.double() / flatness
     floor = max(l2, 1e-5 * curvature.diagonal(dim1=-2, dim2=-1).mean().item(), 1e-12)
     unit = torch.eye(dim, dtype=torch.float64, device=covariance.device)
     root = torch.linalg.cholesky(curvature + floor * unit).mT

@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from leaven.modules.logistic import round_coordinates, second_moments
+
 L2_GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # on standardised features, against the mean over samples of each tag's cross-entropy; strong to weak
 FOLDS = 5
 SMALL = 2**20  # numbers in the features up to which every fold is held out in turn, and not the first alone
-LARGEST_PRECONDITIONER = 4096  # features; beyond it a Cholesky factor costs more than the iterations that it saves
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def fit_tags(
 
     (n, dim), tags = features.shape, present.shape[1]
     rate = present.mean(0).clamp(0.5 / n, 1 - 0.5 / n)
-    root, inverse = round_coordinates(features, l2, float((rate * (1 - rate)).mean()))
+    root, inverse = round_coordinates(second_moments(features), 1 / float((rate * (1 - rate)).mean()), l2)
 
     def parts(flat: np.ndarray) -> tuple[Tensor, Tensor]:
         u, bias = torch.from_numpy(flat).to(features).split([dim * tags, tags])
@@ -133,18 +134,6 @@ def fit_tags(
     with torch.no_grad():
         end = minimize(loss_and_gradient, flat, jac=True, method="L-BFGS-B", options={"maxiter": 300, "gtol": tolerance, "ftol": 1e-8, "maxcor": 20})
         return parts(end.x)
-
-
-def round_coordinates(features: Tensor, l2: float, curvature: float) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """R with R^T R = covariance * curvature + l2, and its inverse; none where there are too many features for it."""
-    n, dim = features.shape
-    if dim > LARGEST_PRECONDITIONER:
-        return None, None
-    some = features[:: max(1, n // 16384)]
-    hessian = (some.mT @ some / len(some)).double() * curvature
-    unit = torch.eye(dim, dtype=torch.float64)
-    root = torch.linalg.cholesky(hessian + max(l2, 1e-5 * float(hessian.diagonal().mean()), 1e-12) * unit).mT
-    return root.to(features), torch.linalg.solve_triangular(root, unit, upper=True).to(features)
 
 
 def best_threshold(probabilities: Float[Tensor, "n tags"], present: Bool[Tensor, "n tags"]) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class PictureViews(Views):
     def with_geometry(self, value: Value, draw: Draw) -> tuple[list[Value], list[Geometry | None]]:
         """The parameters are drawn on the host whatever the device of `draw`: the same views arise on every device, and a GPU is never waited for."""
         self._expect(value)
-        assert isinstance(value, Pixels)
+        value = cast(Pixels, value)
         host = Draw(*draw.key, part=draw.part, parts=draw.parts)
         geometries = [self._geometry(value.pixels.shape, index, host) for index in range(self.count)]
         with torch.no_grad(), _full_precision(value.pixels.device):

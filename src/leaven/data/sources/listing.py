@@ -45,6 +45,14 @@ class Listing(ABC):
         """(N,) int64: which samples belong together (one patient, one video), -1 = none."""
         return Labels.none(len(self.names)).ids
 
+    def group_notes(self) -> tuple[str, ...]:
+        """How these groups were chosen, for the user."""
+        return ()
+
+    def kept_together(self, groups: Tensor) -> Tensor:
+        """These groups, with what belongs together whatever else does."""
+        return groups
+
     def files_of_samples(self) -> Sequence[str]:
         """The file in which each sample is."""
         return self.names

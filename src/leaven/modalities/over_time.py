@@ -1,0 +1,19 @@
+"""What sound and signals have in common as kinds of data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from leaven.modalities.modality import Modality
+from leaven.modalities.quality import quality_cautions
+from leaven.modalities.spec import InputSpec
+
+
+class OverTime(Modality):
+    """Samples over time, at a rate."""
+
+    def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
+        return quality_cautions(described, self.plural)
+
+    def open_options(self, spec: InputSpec) -> dict[str, Any]:
+        return {"reading": {**spec.reading, "rate": spec.rate}}
