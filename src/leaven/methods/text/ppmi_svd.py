@@ -14,7 +14,8 @@ class PpmiSvd(Method):
     and Dagan 2015, section 3). Nothing is trained: all is computed at once, in seconds.
 
     The paper's vectors know a word by its company alone. A part of each vector here is made of its runs of characters instead, by latent semantic
-    analysis of the texts, so that words of one stem are alike, however rare. Both parts are centred, and weigh the same in a text.
+    analysis of the texts, so that words of one stem are alike, however rare. Both parts are centred, and weigh the same in a text. Vectors
+    of company are divided by the square root of their length: whole lengths suit labels better, and unit lengths cosines.
 
     window: words on each side that are company, the farther the less. smoothing: power of the frequencies of contexts. power: of the singular values
     that scale the directions. spelling: share of the vector that is made of runs of characters (0: none).
@@ -29,7 +30,7 @@ class PpmiSvd(Method):
     recipe = Recipe(steps=0)
     encoder: WordVectors
 
-    def __init__(self, encoder: WordVectors, *, window: Count = 5, smoothing: Share = 0.75, power: NonNegative = 1.0, spelling: Share = 0.5):
+    def __init__(self, encoder: WordVectors, *, window: Count = 5, smoothing: Share = 0.75, power: NonNegative = 0.5, spelling: Share = 0.5):
         super().__init__(encoder)
         self.window, self.smoothing, self.power, self.spelling = window, smoothing, power, spelling
 
@@ -53,7 +54,7 @@ class PpmiSvd(Method):
         vectors = np.zeros((len(words), width))
         if spelled < width:
             company = directions(information(together, self.smoothing), width - spelled, self.power, seed)
-            company /= np.linalg.norm(company, axis=1, keepdims=True).clip(1e-12)
+            company /= np.linalg.norm(company, axis=1, keepdims=True).clip(1e-12) ** 0.5
             vectors[:, : company.shape[1]] = evened(company, weights)
         if spelled:
             written = [self.encoder.tokenizer.inner.id_to_token(word) for word in words.tolist()]
