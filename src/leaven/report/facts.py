@@ -17,10 +17,12 @@ def facts(config: Mapping[str, Any]) -> list[dict[str, str]]:
     named = {role: encoder_title(encoder) for role, encoder in asked["encoder"].items()}
     encoders = list(named.values()) if len(named) == 1 else [f"{role}: {name}" for role, name in named.items()]
     chosen = [f"chosen: {reasons[what]}" for what in ("encoder", *(f"encoder of {role}" for role in named)) if what in reasons]
-    labels = f", {spec['classes']} classes, {spec['labeled']:,} labels" if spec["classes"] else ", no labels"
+    named_by = f"{spec['classes']} classes" if spec["classes"] else f"{len(spec['tag_names'])} tags" if spec.get("tag_names") else ""
+    labels = f", {named_by}, {spec['labeled']:,} labels" if named_by else ", no labels"
     inputs = ", ".join(f"{role['modality']} {' x '.join(map(str, role['shape']))}" for role in spec["roles"].values())
     steps = result.get("steps") or (config.get("stopped") or {}).get("step") or plan["steps"]
     passes = steps * plan["batch"] / spec["samples"]
+    length = f"{steps:,} steps of {plan['batch']} samples, {passes:.3g} passes over the data" if steps else "no steps"
     budget = asked["length"]["budget"]
     fits = "" if budget is None else f"as many steps as fit into {time_in_words(budget)}"
     why_so_long = (fits, reasons.get("length"), reasons.get("batch"))
@@ -28,13 +30,13 @@ def facts(config: Mapping[str, Any]) -> list[dict[str, str]]:
         ("Method", asked["method"]["name"].rpartition(":")[2], idea(asked["method"]["name"])),
         ("Encoder", ", ".join(encoders), "; ".join(chosen)),
         ("Data", f"{asked['data']['name']}: {spec['samples']:,} samples to train on, {inputs}{labels}", ""),
-        ("Length", f"{steps:,} steps of {plan['batch']} samples, {passes:.3g} passes over the data", "; ".join(filter(None, why_so_long))),
+        ("Length", length, "; ".join(filter(None, why_so_long))),
         ("Seed", str(asked["seed"]), ""),
         ("Machine", ", ".join(described(machine)), f"{asked['precision']}: {reasons['precision']}" if "precision" in reasons else asked["precision"]),
     ]
     if result:
         used = [f"{result['seconds']:,.0f} s, {result['samples_per_second']:,.0f} samples/s"]
-        used += [f"{result['cpu_seconds']:,.0f} s of processor time"] if "cpu_seconds" in result else []
+        used += [f"{result['cpu_seconds']:,.0f} s of processor time"] if result.get("cpu_seconds") and steps else []
         used += [f"{result['peak_memory'] / 1e9:.2f} GB of memory"] if result.get("peak_memory") else []
         rows.append(("Took", ", ".join(used), ""))
     return [{"name": name, "value": value, "why": why} for name, value, why in rows]

@@ -125,7 +125,7 @@ class FewLabels(FrozenProtocol):
             begin = time.monotonic()
             if budget is not None and begin - started + len(drawn) * steps * a_step > budget:
                 more = "more" if count > most else "fewer"
-                limit = f"that would take longer than the {budget:.0f} seconds that its budget leaves"
+                limit = f"that would take longer than the {budget:.0f} s that are left for it"
                 notes.append(f"the floor `labels only` is not measured with {labels_per_class(count)} or {more}: {limit}")
                 break
             correct = torch.stack([train_on(rows, number, steps) for number, rows in enumerate(drawn)])

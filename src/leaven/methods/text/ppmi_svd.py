@@ -10,12 +10,12 @@ from leaven.modalities.tokenizer import TokenizerChoice
 
 
 class PpmiSvd(Method):
-    """A word's vector is made of the words around it: the largest singular directions of their positive pointwise mutual information (Levy, Goldberg
-    and Dagan 2015, section 3). Nothing is trained: all is computed at once, in seconds.
+    """A word is known by the words around it: the largest directions of their positive mutual information (Levy et al. 2015, section 3).
 
-    The paper's vectors know a word by its company alone. A part of each vector here is made of its runs of characters instead, by latent semantic
-    analysis of the texts, so that words of one stem are alike, however rare. Both parts are centred, and weigh the same in a text. Vectors
-    of company are divided by the square root of their length: whole lengths suit labels better, and unit lengths cosines.
+    Nothing is trained: all is computed at once, in seconds. The paper's vectors know a word by its company alone. A part of each vector here is made
+    of its runs of characters instead, by latent semantic analysis of the texts, so that words of one stem are alike, however rare. Both parts are
+    centred, and weigh the same in a text. Vectors of company are divided by the square root of their length: whole lengths suit labels better, and
+    unit lengths cosines.
 
     window: words on each side that are company, the farther the less. smoothing: power of the frequencies of contexts. power: of the singular values
     that scale the directions. spelling: share of the vector that is made of runs of characters (0: none).
