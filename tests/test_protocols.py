@@ -397,8 +397,8 @@ def test_scorecard_survives_json_and_shows_floors_beside_scores():
 
 def test_a_floor_that_does_not_fit_the_budget_is_left_out_and_named(tmp_path):
     run = leaven.pretrain("demo:digits", out=tmp_path / "run", steps=1, batch=64, device="cpu", report=False)
-    card = leaven.evaluate(run, "demo:digits", protocols=("few-label",), labels_only=0.5, report=False)
-    assert "labels only" not in card.floors and any("labels only" in note and "budget" in note for note in card.notes)
+    card = leaven.evaluate(run, "demo:digits", protocols=("few-label",), labels_only=0.001, report=False)
+    assert "labels only" not in card.floors and any("`labels only` is not measured with 10 labels per class or fewer" in note for note in card.notes)
 
 
 def test_few_labels_of_many_classes_are_fitted_by_one_probe_and_that_is_said(monkeypatch):
