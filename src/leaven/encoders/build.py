@@ -28,7 +28,7 @@ def encoder_class(name: str, input: InputSpec) -> type[Encoder]:
     """The class behind a name: one of our own, else the wrapper of the library whose model it is. Raises UserError for an unknown name."""
     if name in OWN:
         return OWN[name]
-    library = LIBRARIES.get(modality_of(input).library)
+    library = LIBRARIES.get((modality_of(input).library, input.modality))
     if library is None or not library.knows(name):
         raise unknown_name("encoder", name, [*OWN, *(library.names() if library else [])], "leaven encoders")
     return library

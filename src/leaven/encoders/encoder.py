@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from leaven.errors import UserError
 from leaven.modalities import InputSpec, Modality, Value, modality_of
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class Hidden(NamedTuple):
 
 OWN: dict[str, type[Encoder]] = {}
 """Encoders of our own, and of the user's, by their names; each registers itself by being defined."""
-LIBRARIES: dict[str, Any] = {}
-"""Encoders around the models of another library, by its name; they register themselves as well."""
+LIBRARIES: dict[tuple[str, str], Any] = {}
+"""Encoders around the models of another library, by its name and the modality that they read; they register themselves as well."""
 
 
 class Encoder(nn.Module):
@@ -69,7 +70,7 @@ class Encoder(nn.Module):
         if cls.__dict__.get("name"):
             OWN[cls.name] = cls
         elif "library" in cls.__dict__:
-            LIBRARIES[cls.library] = cls
+            LIBRARIES.update({(cls.library, modality): cls for modality in cls.modalities})
 
     def __init__(self, input: InputSpec, dim: int):
         super().__init__()
@@ -118,6 +119,19 @@ class Encoder(nn.Module):
         hidden: content that is replaced before positions are added.
         """
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of a sample of its own size; tokens of a sequence lie in one row."""
+        raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+    def real_tokens(self, x: Value | Tensor) -> Bool[Tensor, "batch tokens"] | None:
+        """Which tokens lie within their sample; None where all of them always do."""
+        return None
+
+    def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
+        """What each token is made from, as numbers that can be predicted."""
+        raise UserError(f"the tokens of {self.name or type(self).__name__} are not made from numbers that can be predicted")
 
     def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
         """Token features; `keep` (batch, kept) int64 encodes only these places."""

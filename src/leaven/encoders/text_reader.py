@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leaven.encoders.encoder import Encoder
@@ -27,6 +27,13 @@ class TextReader(Encoder):
             return tokens[torch.arange(len(tokens))].to(self.scale.device)
         self.expect(x)
         return x  # type: ignore[return-value]
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return 1, self.input.shape[0]
+
+    def real_tokens(self, x: Value | Tensor) -> Bool[Tensor, "batch tokens"]:
+        return self.in_tokens(x).mask
 
     def mean_of_pieces(self, texts: Text) -> Float[Tensor, "texts dim"]:
         """The features of whole texts: the mean over their pieces, weighted by the number of tokens."""

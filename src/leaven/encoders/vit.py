@@ -38,6 +38,14 @@ class ViT(Encoder):
 
     positions: Tensor
 
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return self.input.shape[1] // self.patch, self.input.shape[2] // self.patch
+
+    def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
+        """The pixels in 0-1 of each patch."""
+        return patchify(self.unit(x), self.patch)
+
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         x = self.normalize(x)
         tokens = self.embed(patchify(x, self.patch))
