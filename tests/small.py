@@ -108,7 +108,7 @@ def encoder_for(name):
     """The name of an encoder that offers what the method wants."""
     if reads_text(name):
         return {"words": "word_vectors", "causal_tokens": "causal_transformer"}.get(find_method(name).wants, "transformer")
-    return "lab" if name == "cmc" else "vit" if find_method(name).wants == "tokens" else "convnet"
+    return "lab" if name == "cmc" else "vit" if find_method(name).wants in ("tokens", "patches") else "convnet"
 
 
 def reads_text(name):

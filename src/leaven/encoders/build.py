@@ -15,7 +15,8 @@ def choose_encoder(input: InputSpec, wants: str, device: str) -> tuple[str, str]
     """The name and the reason behind `--encoder auto`."""
     side = max(input.shape[1:], default=0)
     for default in modality_of(input).encoders:
-        if default.wants in (wants, "any") and default.device in (device, "any") and side <= default.largest:
+        suited = (default.wants,) if isinstance(default.wants, str) else default.wants
+        if (wants in suited or "any" in suited) and default.device in (device, "any") and side <= default.largest:
             return default.name, default.reason
     raise UserError(f"no encoder is chosen automatically for {input.modality}", hint="name one with --encoder")
 

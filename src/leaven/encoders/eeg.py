@@ -71,7 +71,9 @@ class BandPower(TimeReader):
     def __init__(self, input: InputSpec, *, width: Width = 256, depth: Depth = 2):
         super().__init__(input, width)
         self.window = max(2, min(input.shape[1], round(WELCH * self.rate)))
-        self.register_buffer("inside", inside_rhythms(self.window, self.rate), persistent=False)
+        with torch.device("cpu"):  # which holds numbers
+            inside = inside_rhythms(self.window, self.rate)
+        self.register_buffer("inside", inside, persistent=False)
         self.layers = mlp(input.shape[0] * self.inside.shape[1], *([width] * depth), last_norm=True)
 
     def power(self, x: Value | Tensor) -> Float[Tensor, "batch channels bands"]:

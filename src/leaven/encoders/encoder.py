@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from leaven.errors import UserError
 from leaven.modalities import InputSpec, Modality, Value, modality_of
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Encoder(nn.Module):
     """Raw input -> features. It carries its own normalisation, so that it cannot be fed wrongly after export.
 
     library: where the network comes from. name: the name of one of our own. input: what one sample looks like. dim: length of a feature vector.
-    offers: which of features, maps and tokens it has. Input is a value of its modality, or the tensor within, such as pictures (B, C, H, W), uint8
+    offers: which of features, maps, tokens and patches it has. Input is a value of its modality, or the tensor within, such as pictures (B, C, H, W), uint8
     0-255 or float 0-1.
     """
 
@@ -129,9 +128,14 @@ class Encoder(nn.Module):
         """Which tokens lie within their sample; None where all of them always do."""
         return None
 
+    @property
+    def patch_size(self) -> int:
+        """How many numbers a token is made from, see `patches`."""
+        raise NotImplementedError(f"{type(self).__name__} has no patches")
+
     def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
         """What each token is made from, as numbers that can be predicted."""
-        raise UserError(f"the tokens of {self.name or type(self).__name__} are not made from numbers that can be predicted")
+        raise NotImplementedError(f"{type(self).__name__} has no patches")
 
     def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
         """Token features; `keep` (batch, kept) int64 encodes only these places."""

@@ -61,7 +61,7 @@ class FrameEncoder(TimeReader):
     """
 
     name = "frames"
-    offers: ClassVar[tuple[str, ...]] = ("features", "tokens", "frames")
+    offers: ClassVar[tuple[str, ...]] = ("features", "tokens", "patches", "frames")
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class FrameEncoder(TimeReader):
             self.front = StepFront(input.shape[0], max(1, round(hop * rate)), width)
         self.sound, self.latent_size = sound, self.front.size
         self.causal = causal
-        self.offers = ("features", "tokens", "frames", *(("causal_frames",) if causal else ()))  # type: ignore[misc]
+        self.offers = ("features", "tokens", "patches", "frames", *(("causal_frames",) if causal else ()))  # type: ignore[misc]
         self.embed = (
             nn.Sequential(nn.LayerNorm(self.front.size), nn.Linear(self.front.size, width)) if front == "wave" else nn.Linear(self.front.size, width)
         )
@@ -140,6 +140,10 @@ class FrameEncoder(TimeReader):
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         return self.context(self.frames(x), keep, hidden=hidden)
 
+    @property
+    def patch_size(self) -> int:
+        return self.front.values
+
     def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
         return self.front.raw(*self.read(x))
 
@@ -166,7 +170,7 @@ class CausalFrameEncoder(FrameEncoder):
     """
 
     name = "causal_frames"
-    offers = ("features", "tokens", "frames", "causal_frames")
+    offers = ("features", "tokens", "patches", "frames", "causal_frames")
 
     def __init__(self, input: InputSpec, *, context: Context = "gru", causal: bool = True, **others: Any):
         super().__init__(input, context=context, causal=causal, **others)

@@ -26,7 +26,9 @@ class LogMel(nn.Module):
         super().__init__()
         self.size, self.window, self.hop = sizes(rate, max(WINDOW, hop), hop)
         self.bands = bands
-        self.register_buffer("filters", mel_filters(rate, self.size, bands), persistent=False)
+        with torch.device("cpu"):  # they are kept for the next one, and must hold numbers
+            filters = mel_filters(rate, self.size, bands)
+        self.register_buffer("filters", filters, persistent=False)
 
     def forward(
         self, samples: Float[Tensor, "batch time"], lengths: Int64[Tensor, " batch"]

@@ -25,7 +25,7 @@ class MelViT(TimeReader):
 
     name = "mel_vit"
     modalities = ("wave",)
-    offers = ("features", "tokens")
+    offers = ("features", "tokens", "patches")
 
     def __init__(self, input: InputSpec, *, bands: Width = 48, patch: Width = 8, width: Width = 192, depth: Depth = 3, heads: Width = 3):
         super().__init__(input, width)
@@ -47,6 +47,10 @@ class MelViT(TimeReader):
         frames, real = self.front(*self.in_wave(x))
         frames = nn.functional.pad(frames, (0, -frames.shape[2] % self.patch))
         return frames[:, None], real[:, :: self.patch].repeat(1, self.token_grid[0])
+
+    @property
+    def patch_size(self) -> int:
+        return self.patch**2
 
     def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
         return patchify(self.spectrogram(x)[0], self.patch)

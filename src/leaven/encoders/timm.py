@@ -21,7 +21,7 @@ class Timm(Encoder):
     """
 
     library = "timm"
-    offers = ("features", "maps", "tokens")
+    offers = ("features", "maps", "tokens", "patches")
     network: Any
 
     @staticmethod
@@ -88,6 +88,10 @@ class Timm(Encoder):
     @property
     def token_grid(self) -> tuple[int, int]:
         return self.input.shape[1] // self.patch, self.input.shape[2] // self.patch
+
+    @property
+    def patch_size(self) -> int:
+        return self.input.shape[0] * self.patch**2
 
     def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
         """The pixels in 0-1 of each patch."""

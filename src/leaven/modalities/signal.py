@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.errors import UserError
-from leaven.modalities.modality import DefaultEncoder, Modality
+from leaven.modalities.modality import TOKENS, DefaultEncoder, Modality
 from leaven.modalities.quality import extent, qualities, quality_cautions, spoken
 from leaven.modalities.resampling import resampled_length, resampled_tensor
 from leaven.modalities.spec import InputSpec
@@ -53,10 +53,20 @@ class SignalModality(Modality):
     encoders = (
         DefaultEncoder("causal_frames", "the method predicts later moments from those before", "causal_frames"),
         DefaultEncoder("frames", "the method relates moments", "frames"),
-        DefaultEncoder("frames", "the method needs tokens, and these are moments of all channels", "tokens"),
+        DefaultEncoder("frames", "the method needs tokens, and these are moments of all channels", TOKENS),
         DefaultEncoder("eegnet", "few weights, and filters in time and over channels, as is usual for EEG"),
     )
     method = ("simclr", "it learns from any kind of data")
+    views = {
+        "contrast": {"kind": "signals"},
+        "reconstruction": {
+            "kind": "signals", "count": 1, "stretch": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0,
+        },
+        "labels": {"kind": "signals", "count": 1, "shift": 0.02, "stretch": 0, "drop": 0, "time_masks": 0, "band_mask": 0},
+        "plain": {
+            "kind": "signals", "count": 1, "shift": 0, "stretch": 0, "scale": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0,
+        },
+    }  # fmt: skip
     continuous = visible = True
     export_name, export_format = "samples", "float32, (batch, channels, time), in the units and at the rate of the training data"
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.modalities.mel import frame_counts, log_mel, sizes
-from leaven.modalities.modality import DefaultEncoder, Modality
+from leaven.modalities.modality import TOKENS, DefaultEncoder, Modality
 from leaven.modalities.quality import extent, qualities, quality_cautions, spoken
 from leaven.modalities.recording_files import Unusable, middle_of
 from leaven.modalities.resampling import resampled_length, resampled_tensor
@@ -58,11 +58,20 @@ class WaveModality(Modality):
     encoders = (
         DefaultEncoder("causal_frames", "the method predicts later moments from those before", "causal_frames"),
         DefaultEncoder("frames", "the method relates moments, and log-mel frames cost a tenth of convolutions over the waveform", "frames"),
-        DefaultEncoder("mel_vit", "the method needs tokens, and these are patches of the log-mel spectrogram", "tokens"),
+        DefaultEncoder("mel_vit", "the method needs tokens, and these are patches of the log-mel spectrogram", TOKENS),
         DefaultEncoder("mel_convnet", "a convnet over log-mel frames: convolutions over the waveform cost ten times as much"),
     )
     library = "transformers"
     method = ("simclr", "the most accurate after a short training, of the methods measured on sound")
+    views = {
+        "contrast": {"kind": "sound"},
+        # Of what is to be predicted, or named by a label, nothing is taken away.
+        "reconstruction": {"kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "equalize": 0},
+        "labels": {"kind": "sound", "count": 1, "crop_min": 1, "speed": 0.1, "equalize": 0},
+        "plain": {
+            "kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "gain": 0,
+        },
+    }  # fmt: skip
     visible = True
     export_name, export_format = "samples", "float32 in -1..1, (batch, time), at the rate of the encoder's input"
 

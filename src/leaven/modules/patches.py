@@ -50,8 +50,8 @@ class Transformer(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        return (self.outputs(tokens) or [tokens])[-1]
+    def forward(self, tokens: Float[Tensor, "batch tokens width"], seen: Tensor | None = None) -> Float[Tensor, "batch tokens width"]:
+        return (self.outputs(tokens, seen) or [tokens])[-1]
 
     def outputs(self, tokens: Float[Tensor, "batch tokens width"], seen: Tensor | None = None) -> list[Float[Tensor, "batch tokens width"]]:
         """The output of every layer, from the first to the last.
