@@ -29,6 +29,12 @@ ENCODERS = {
     "transformer": {"width": 16, "depth": 1, "heads": 2},
     "causal_transformer": {"width": 16, "depth": 1, "heads": 2},
     "word_vectors": {"width": 16},
+    "mel_convnet": {"bands": 16, "width": 4, "features": 16},
+    "mel_vit": {"bands": 16, "patch": 4, "width": 16, "depth": 1, "heads": 2},
+    "frames": {"width": 16, "depth": 2, "heads": 2, "channels": 8, "bands": 8},
+    "causal_frames": {"width": 16, "depth": 2, "heads": 2, "channels": 8, "bands": 8},
+    "eegnet": {"filters": 3, "sums": 2, "width": 4, "pieces": 3},
+    "band_power": {"width": 8},
 }
 SETTINGS = {
     "rbm": {"hidden": 8},

@@ -43,8 +43,8 @@ class Encoder(nn.Module):
     """Raw input -> features. It carries its own normalisation, so that it cannot be fed wrongly after export.
 
     library: where the network comes from. name: the name of one of our own. input: what one sample looks like. dim: length of a feature vector.
-    offers: which of features, maps, tokens and patches it has. Input is a value of its modality, or the tensor within, such as pictures (B, C, H, W), uint8
-    0-255 or float 0-1.
+    offers: which of features, maps, tokens and patches it has, and more that single methods want. Input is a value of its modality, or the tensor
+    within, such as pictures (B, C, H, W), uint8 0-255 or float 0-1.
     """
 
     library: ClassVar[str] = "leaven"

@@ -147,8 +147,18 @@ class HuggingFaceSound(TimeReader):
         real = frames.real
         if keep is not None:
             real = real & torch.zeros_like(real).scatter_(1, keep, True)
-        states = self.network.encoder(tokens, attention_mask=real, output_hidden_states=True)
-        return TokenFeatures(pooled(states.last_hidden_state, real), states.last_hidden_state, list(states.hidden_states[1:]))
+        layers: list[Tensor] = []
+
+        def note(_: object, __: object, output: Any) -> None:
+            layers.append(output[0] if isinstance(output, tuple) else output)
+
+        hooks = [layer.register_forward_hook(note) for layer in self.network.encoder.layers]
+        try:
+            last = self.network.encoder(tokens, attention_mask=real).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return TokenFeatures(pooled(last, real), last, layers)
 
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         return self.context(self.frames(x), keep, hidden=hidden)

@@ -23,8 +23,8 @@ MODALITIES: dict[str, Modality] = {}
 class DefaultEncoder(NamedTuple):
     """A line of the table behind `--encoder auto`; the first that fits is taken.
 
-    name: of the encoder. reason: why, for the user. wants: what the method asks of it, or several such things ("any": whatever that is). device: "cpu", "cuda" or "any".
-    largest: side of the largest pictures that it suits.
+    name: of the encoder. reason: why, for the user. wants: what the method asks of it, or several such things ("any": whatever that is).
+    device: "cpu", "cuda" or "any". largest: side of the largest pictures that it suits.
     """
 
     name: str

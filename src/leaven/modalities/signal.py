@@ -67,6 +67,7 @@ class SignalModality(Modality):
             "kind": "signals", "count": 1, "shift": 0, "stretch": 0, "scale": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0,
         },
     }  # fmt: skip
+    likelihoods = ("gaussian",)
     continuous = visible = True
     export_name, export_format = "samples", "float32, (batch, channels, time), in the units and at the rate of the training data"
 

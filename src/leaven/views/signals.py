@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from torch import Tensor
 from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.modalities import Signal
-from leaven.views.time import fast_length, paced, spans, window_of
+from leaven.views.time import factors, fast_length, paced, spans, window_of
 from leaven.views.views import Views
 
 SIDE = re.compile(r"([A-Za-z]+)(\d+)\W*")  # of channels such as C3 (left, odd) and TP10 (right, even)
@@ -29,12 +28,12 @@ class SignalViews(Views):
     Levels are counted from each channel's mean, in its standard deviation in the training data; without an encoder, which knows these, from the mean
     and in the deviation of the sample's own channel. Each sample has its own random numbers; 0 switches a change off.
 
-    shift: by how many seconds a signal moves at most, forwards or backwards; what is missing then is 0. stretch: by which share it is slower or faster
-    at most, around its middle (below 1). scale: by which share it is weaker or stronger at most, all channels alike (below 1). noise: the largest
+    shift: by how many seconds a signal moves at most, forwards or backwards; what is missing then is 0. stretch: by which share it is slower or
+    faster at most, around its middle (below 1). scale: by which share it is weaker or stronger at most, all channels alike (below 1). noise: the largest
     deviation of white noise. drop: probability that a channel shows nothing but its mean. time_masks: moments without signal. time_mask: the largest
-    share of a signal that one lasts. band_mask: how many Hz of frequencies are missing at most, anywhere below half the rate. negate: probability that
-    it is turned upside down. mirror: probability that channels of the left and the right side change places, by names such as C3 and C4: leave it out
-    where labels name a side.
+    share of a signal that one lasts. band_mask: how many Hz of frequencies are missing at most, anywhere below half the rate. negate: probability
+    that it is turned upside down. mirror: probability that channels of the left and the right side change places, by names such as C3 and C4 (leave
+    it at 0 where labels name a side).
     """
 
     kind = "signals"
@@ -96,12 +95,12 @@ class SignalViews(Views):
             if self.stretch or self.shift:
                 move = value.rate * uniform("shift", low=-self.shift, high=self.shift) if self.shift else torch.zeros(batch, device=device)
                 if self.stretch:
-                    pace = (math.log1p(self.stretch) * uniform("stretch", low=-1.0)).exp()
+                    pace = factors(uniform("stretch", low=-1.0), self.stretch)
                     x = paced(x, (1 - pace) * (mask.sum(1) - 1) / 2 + move, pace, time)
                 else:
                     x = window_of(x, move.round().long(), time)
             if self.scale:
-                x = x * (math.log1p(self.scale) * uniform("scale", 1, 1, low=-1.0)).exp()
+                x = x * factors(uniform("scale", 1, 1, low=-1.0), self.scale)
             if self.negate:
                 x = torch.where(chosen("negate", self.negate)[:, None, None], -x, x)
             if self.time_masks and self.time_mask:

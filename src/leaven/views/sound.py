@@ -14,7 +14,7 @@ from leaven.draw import Draw
 from leaven.modalities import Wave
 from leaven.modalities.mel import hertz_to_mel
 from leaven.modalities.timeline import beginnings
-from leaven.views.time import fast_length, paced, spans, window_of
+from leaven.views.time import factors, fast_length, paced, spans, window_of
 from leaven.views.views import Views, is_number
 
 DRY = 0.5, 4.0  # times as loud as its reverberation is a sound itself, from and to
@@ -32,8 +32,8 @@ class SoundViews(Views):
     such part (0: as long as the sound). shift: the longest silence before it, in seconds. speed: by which share it is slower or faster at most, with
     its pitch (below 1). reverb: the longest reverberation, in seconds until it has faded by 60 dB. equalize: by how many dB levels change at most,
     gradually over the mel scale. band_masks: parts of the mel scale that are silent (SpecAugment, Park et al. 2019). band_mask: the largest share of
-    the scale that one has. time_masks: silent moments. time_mask: the largest share of the sound that one lasts. noise: the largest deviation of white
-    noise, as a share of the sound's. gain: by how many dB it is softer or louder at most.
+    the scale that one has. time_masks: silent moments. time_mask: the largest share of the sound that one lasts. noise: the largest deviation of
+    white noise, as a share of the sound's. gain: by how many dB it is softer or louder at most.
     """
 
     kind = "sound"
@@ -87,19 +87,19 @@ class SoundViews(Views):
         time = min(samples.shape[1], round(self.window * rate)) if self.window else samples.shape[1]
         if self.crop_min == 1 and not self.shift and not self.speed and time == samples.shape[1]:
             return samples, lengths
-        pace = (math.log1p(self.speed) * uniform("speed", low=-1.0)).exp() if self.speed else torch.ones(len(samples), device=samples.device)
+        pace = factors(uniform("speed", low=-1.0), self.speed) if self.speed else torch.ones(len(samples), device=samples.device)
         silence = (uniform("shift", high=self.shift) * rate).long() if self.shift else torch.zeros_like(lengths)
         share = uniform("crop", low=self.crop_min) if self.crop_min < 1 else torch.ones(len(samples), device=samples.device)
         silence = silence.clamp(max=time - 1)
         shown = torch.minimum((share * lengths / pace).long().clamp(min=1), time - silence)
         start = uniform("start") * (lengths - (shown - 1) * pace - 1).clamp(min=0)
-        if self.speed:
-            moved = paced(samples, start - silence * pace, pace, time)
+        if self.speed:  # between samples
+            samples = paced(samples, start - silence * pace, pace, time)
         else:
-            moved = window_of(samples, start.long() - silence, time)
+            samples = window_of(samples, start.long() - silence, time)
         lengths = shown + silence
         place = torch.arange(time, device=samples.device)
-        return moved.masked_fill((place < silence[:, None]) | (place >= lengths[:, None]), 0), lengths
+        return samples.masked_fill((place < silence[:, None]) | (place >= lengths[:, None]), 0), lengths
 
     def colored(self, samples: Float[Tensor, "batch time"], rate: float, uniform: Callable[..., Tensor], draw: Draw) -> Float[Tensor, "batch time"]:
         """Filtered: levels that change over the mel scale, without some bands, with reverberation."""

@@ -14,6 +14,12 @@ def fast_length(samples: int) -> int:
     return int(next_fast_len(samples, real=True))
 
 
+def factors(numbers: Tensor, share: float) -> Tensor:
+    """From numbers in -1 .. 1: up to (1 + share) times as much for positive ones, as much less for negative ones. Rounded alike on every device."""
+    larger = 1 + share * numbers.abs()
+    return torch.where(numbers < 0, 1 / larger, larger)
+
+
 def window_of(samples: Float[Tensor, "batch ... time"], start: Int64[Tensor, " batch"], time: int) -> Float[Tensor, "batch ... time"]:
     """So many samples from each one's own start, which may lie before its beginning; 0 beyond its ends."""
     places = start[:, None] + torch.arange(time, device=samples.device)
