@@ -23,16 +23,17 @@ class EEGNet(TimeReader):
 
     Sums over channels come first: filters in time that all channels share commute with them, and so cost little however many channels there are.
 
-    filters: in time. sums: over channels, for each filter. width: outputs of the separable convolution. kernel: of the filters in time, in seconds.
-    pieces: of a signal that features are means over.
+    filters: in time. sums: over channels, for each filter; no more than there are channels. width: outputs of the separable convolution. kernel: of the
+    filters in time, in seconds. pieces: of a signal that features are means over.
     """
 
     name = "eegnet"
     modalities = ("signal",)
 
-    def __init__(self, input: InputSpec, *, filters: Width = 16, sums: Depth = 4, width: Width = 64, kernel: Positive = 0.5, pieces: Count = 8):
+    def __init__(self, input: InputSpec, *, filters: Width = 16, sums: Depth = 2, width: Width = 64, kernel: Positive = 0.5, pieces: Count = 8):
         super().__init__(input, width * pieces)
-        self.pieces, self.sums, channels, maps = pieces, sums, input.shape[0], filters * sums
+        self.pieces, self.sums, channels = pieces, min(sums, input.shape[0]), input.shape[0]
+        maps = filters * self.sums
         self.pool = max(1, round(self.rate / COARSE))
         self.space = nn.Conv1d(channels, maps, 1, bias=False)
         self.time = nn.Parameter(torch.empty(filters, odd(kernel * self.rate)))

@@ -93,13 +93,11 @@ class SoundViews(Views):
         silence = silence.clamp(max=time - 1)
         shown = torch.minimum((share * lengths / pace).long().clamp(min=1), time - silence)
         start = uniform("start") * (lengths - (shown - 1) * pace - 1).clamp(min=0)
-        if self.speed:  # between samples
-            samples = paced(samples, start - silence * pace, pace, time)
-        else:
-            samples = window_of(samples, start.long() - silence, time)
+        place = start - silence * pace
+        samples = paced(samples, place, pace, time) if self.speed else window_of(samples, start.long() - silence, time)
         lengths = shown + silence
-        place = torch.arange(time, device=samples.device)
-        return samples.masked_fill((place < silence[:, None]) | (place >= lengths[:, None]), 0), lengths
+        moment = torch.arange(time, device=samples.device)
+        return samples.masked_fill((moment < silence[:, None]) | (moment >= lengths[:, None]), 0), lengths
 
     def colored(self, samples: Float[Tensor, "batch time"], rate: float, uniform: Callable[..., Tensor], draw: Draw) -> Float[Tensor, "batch time"]:
         """Filtered: levels that change over the mel scale, without some bands, with reverberation."""
