@@ -23,8 +23,8 @@ class EEGNet(TimeReader):
 
     Sums over channels come first: filters in time that all channels share commute with them, and so cost little however many channels there are.
 
-    filters: in time. sums: over channels, for each filter; no more than there are channels. width: outputs of the separable convolution. kernel: of the
-    filters in time, in seconds. pieces: of a signal that features are means over.
+    filters: in time. sums: over channels, for each filter; no more than there are channels. width: outputs of the separable convolution. kernel: of
+    the filters in time, in seconds. pieces: of a signal that features are means over.
     """
 
     name = "eegnet"

@@ -31,9 +31,9 @@ class SignalViews(Views):
     shift: by how many seconds a signal moves at most, forwards or backwards; what is missing then is 0. stretch: by which share it is slower or
     faster at most, around its middle (below 1). scale: by which share it is weaker or stronger at most, all channels alike (below 1). noise: the
     largest deviation of white noise. drop: probability that a channel shows nothing but its mean. time_masks: moments without signal. time_mask: the
-    largest share of a signal that one lasts. band_mask: how many Hz of frequencies are missing at most, anywhere below half the rate. negate: probability
-    that it is turned upside down. mirror: probability that channels of the left and the right side change places, by names such as C3 and C4 (leave
-    it at 0 where labels name a side).
+    largest share of a signal that one lasts. band_mask: how many Hz of frequencies are missing at most, anywhere below half the rate. negate:
+    probability that it is turned upside down. mirror: probability that channels of the left and the right side change places, by names such as C3 and
+    C4 (leave it at 0 where labels name a side).
     """
 
     kind = "signals"
