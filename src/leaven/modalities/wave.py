@@ -66,10 +66,10 @@ class WaveModality(Modality):
     views = {
         "contrast": {"kind": "sound"},
         # Of what is to be predicted, or named by a label, nothing is taken away.
-        "reconstruction": {"kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "equalize": 0},
-        "labels": {"kind": "sound", "count": 1, "crop_min": 1, "speed": 0.1, "equalize": 0},
+        "reconstruction": {"kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "reverb": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0},
+        "labels": {"kind": "sound", "count": 1, "crop_min": 1, "speed": 0.1, "reverb": 0, "equalize": 0},
         "plain": {
-            "kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "gain": 0,
+            "kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "reverb": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "gain": 0,
         },
     }  # fmt: skip
     visible = True
