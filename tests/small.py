@@ -29,6 +29,12 @@ ENCODERS = {
     "transformer": {"width": 16, "depth": 1, "heads": 2},
     "causal_transformer": {"width": 16, "depth": 1, "heads": 2},
     "word_vectors": {"width": 16},
+    "mel_convnet": {"bands": 16, "width": 4, "features": 16},
+    "mel_vit": {"bands": 16, "patch": 4, "width": 16, "depth": 1, "heads": 2},
+    "frames": {"width": 16, "depth": 2, "heads": 2, "channels": 8, "bands": 8},
+    "causal_frames": {"width": 16, "depth": 2, "heads": 2, "channels": 8, "bands": 8},
+    "eegnet": {"filters": 3, "sums": 2, "width": 4, "pieces": 3},
+    "band_power": {"width": 8},
 }
 SETTINGS = {
     "rbm": {"hidden": 8},
@@ -108,7 +114,7 @@ def encoder_for(name):
     """The name of an encoder that offers what the method wants."""
     if reads_text(name):
         return {"words": "word_vectors", "causal_tokens": "causal_transformer"}.get(find_method(name).wants, "transformer")
-    return "lab" if name == "cmc" else "vit" if find_method(name).wants == "tokens" else "convnet"
+    return "lab" if name == "cmc" else "vit" if find_method(name).wants in ("tokens", "patches") else "convnet"
 
 
 def reads_text(name):

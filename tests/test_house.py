@@ -12,7 +12,7 @@ KINDS = {"Pixels", "Text", "Tokens", "Wave", "Signal", "Vector", "Counts"}
 OF_ONE_KIND = (
     "modalities/", "data/sources/", "views/",
     "data/open.py", "data/picture_cache.py", "data/recording_cache.py", "data/undecoded.py", "data/rewriting.py",
-    "encoders/lab.py", "encoders/text_reader.py", "encoders/transformer.py", "encoders/word_vectors.py",
+    "encoders/lab.py", "encoders/over_time.py", "encoders/text_reader.py", "encoders/transformer.py", "encoders/word_vectors.py",
     "methods/text/", "modules/text.py", "training/tokenization.py",
 )  # fmt: skip
 """Files that read one kind of data, by their names or since they are readers."""

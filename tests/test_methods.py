@@ -254,7 +254,7 @@ def test_mae_loss_is_on_hidden_patches_only_with_normalised_targets():
     method, _ = small("mae")
     views = step_views(method)
     outputs = method(views)
-    target = patchify(views["picture"].unit(), method.patch)
+    target = patchify(views["sample"].unit(), method.encoder.patch)
     target = (target - target.mean(2, keepdim=True)) / (target.var(2, keepdim=True) + 1e-6).sqrt()
     hidden = views["order"][:, 16:]
     expected = torch.stack([target[sample][hidden[sample]] for sample in range(32)])
@@ -265,14 +265,14 @@ def test_mae_loss_is_on_hidden_patches_only_with_normalised_targets():
 def test_mae_encoder_never_sees_hidden_patches():
     method, _ = small("mae")
     views = step_views(method)
-    picture = views["picture"].pixels.clone()
+    picture = views["sample"].pixels.clone()
     first = method.eval()(views).prediction
     rows = patchify(torch.arange(256.0).view(1, 1, 16, 16).expand(32, 1, 16, 16), 2)  # which pixel each value of a patch is
     for sample in range(32):
         for patch in views["order"][sample, 16:].tolist():
             places = rows[sample, patch].long()
             picture[sample].view(3, -1)[:, places] = 0.77
-    second = method({"picture": Pixels(picture), "order": views["order"]}).prediction
+    second = method({"sample": Pixels(picture), "order": views["order"]}).prediction
     assert torch.allclose(first, second, atol=1e-6)
 
 

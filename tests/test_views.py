@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.modalities import Boxes, Geometry, Mask, Pixels, Signal, Tokens, Vector, modality_of
+from leaven.modalities import Boxes, Geometry, Mask, Pixels, Signal, Tokens, Vector, Wave, modality_of
 from leaven.views import MultiCropViews, PictureViews, TextViews, VectorViews, Views, color, crop, default_views, filters
 from leaven.views.crop import rotate, turn_inside
 
@@ -392,12 +392,14 @@ def test_unknown_kinds_and_parameters_name_what_there_is(config, match):
 
 
 @pytest.mark.parametrize("purpose", ["contrast", "byol", "reconstruction", "plain"])
-@pytest.mark.parametrize("modality", ["pixels", "vector", "text"])
+@pytest.mark.parametrize("modality", ["pixels", "vector", "text", "wave", "signal"])
 def test_defaults_make_views_of_their_modality(purpose, modality):
     values = {
         "pixels": Pixels(pictures()),
         "vector": Vector(torch.randn(COUNT, 7)),
         "text": Tokens(torch.arange(COUNT * 5).view(COUNT, 5), torch.ones(COUNT, 5, dtype=torch.bool)),
+        "wave": Wave(torch.rand(COUNT, 800) - 0.5, torch.full((COUNT,), 800), 8000.0),
+        "signal": Signal(torch.randn(COUNT, 3, 200), torch.ones(COUNT, 200, dtype=torch.bool), 100.0),
     }
     make = default_views(purpose, modality)
     out = make(values[modality], Draw(0))
@@ -408,7 +410,7 @@ def test_defaults_make_views_of_their_modality(purpose, modality):
         assert torch.equal(next(iter(out[0].tensors().values())), expected)
 
 
-@pytest.mark.parametrize(("purpose", "modality"), [("contrast", "signal"), ("dreams", "pixels")])
+@pytest.mark.parametrize(("purpose", "modality"), [("contrast", "label"), ("dreams", "pixels")])
 def test_missing_defaults_are_a_user_error(purpose, modality):
     with pytest.raises(UserError, match="no default views"):
         default_views(purpose, modality)

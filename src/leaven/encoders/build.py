@@ -15,7 +15,8 @@ def choose_encoder(input: InputSpec, wants: str, device: str) -> tuple[str, str]
     """The name and the reason behind `--encoder auto`."""
     side = max(input.shape[1:], default=0)
     for default in modality_of(input).encoders:
-        if default.wants in (wants, "any") and default.device in (device, "any") and side <= default.largest:
+        suited = (default.wants,) if isinstance(default.wants, str) else default.wants
+        if (wants in suited or "any" in suited) and default.device in (device, "any") and side <= default.largest:
             return default.name, default.reason
     raise UserError(f"no encoder is chosen automatically for {input.modality}", hint="name one with --encoder")
 
@@ -28,7 +29,7 @@ def encoder_class(name: str, input: InputSpec) -> type[Encoder]:
     """The class behind a name: one of our own, else the wrapper of the library whose model it is. Raises UserError for an unknown name."""
     if name in OWN:
         return OWN[name]
-    library = LIBRARIES.get(modality_of(input).library)
+    library = LIBRARIES.get((modality_of(input).library, input.modality))
     if library is None or not library.knows(name):
         raise unknown_name("encoder", name, [*OWN, *(library.names() if library else [])], "leaven encoders")
     return library

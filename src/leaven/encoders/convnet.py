@@ -63,10 +63,12 @@ class Residual(nn.Module):
         self.convs = nn.ModuleList(SideBySideConv2d(channels, channels) for _ in range(depth))
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(depth))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """real: 0 where nothing may reach other places, else 1; it broadcasts to the map."""
         y = x
         for conv, norm in zip(self.convs[:-1], self.norms[:-1], strict=True):
             y = F.relu_(norm(conv(y)))
+            y = y if real is None else y * real
         return F.relu_(self.norms[-1](self.convs[-1](y)).add_(x))
 
 

@@ -28,7 +28,7 @@ class Dense(Encoder):
     """
 
     name = "dense"
-    modalities = ("pixels", "vector", "counts")
+    modalities = ("pixels", "vector", "counts", "signal")
 
     def __init__(self, input: InputSpec, *, widths: tuple[Width, ...] = (512, 256), activation: str = "relu", last: str = "relu", raw: bool = False):
         if not widths or min(widths) < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from leaven.modalities import InputSpec, Modality, Value, modality_of
@@ -35,16 +35,16 @@ class Hidden(NamedTuple):
 
 OWN: dict[str, type[Encoder]] = {}
 """Encoders of our own, and of the user's, by their names; each registers itself by being defined."""
-LIBRARIES: dict[str, Any] = {}
-"""Encoders around the models of another library, by its name; they register themselves as well."""
+LIBRARIES: dict[tuple[str, str], Any] = {}
+"""Encoders around the models of another library, by its name and the modality that they read; they register themselves as well."""
 
 
 class Encoder(nn.Module):
     """Raw input -> features. It carries its own normalisation, so that it cannot be fed wrongly after export.
 
     library: where the network comes from. name: the name of one of our own. input: what one sample looks like. dim: length of a feature vector.
-    offers: which of features, maps and tokens it has. Input is a value of its modality, or the tensor within, such as pictures (B, C, H, W), uint8
-    0-255 or float 0-1.
+    offers: which of features, maps, tokens and patches it has, and more that single methods want. Input is a value of its modality, or the tensor
+    within, such as pictures (B, C, H, W), uint8 0-255 or float 0-1.
     """
 
     library: ClassVar[str] = "leaven"
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
         if cls.__dict__.get("name"):
             OWN[cls.name] = cls
         elif "library" in cls.__dict__:
-            LIBRARIES[cls.library] = cls
+            LIBRARIES.update({(cls.library, modality): cls for modality in cls.modalities})
 
     def __init__(self, input: InputSpec, dim: int):
         super().__init__()
@@ -118,6 +118,24 @@ class Encoder(nn.Module):
         hidden: content that is replaced before positions are added.
         """
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of a sample of its own size; tokens of a sequence lie in one row."""
+        raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+    def real_tokens(self, x: Value | Tensor) -> Bool[Tensor, "batch tokens"] | None:
+        """Which tokens lie within their sample; None where all of them always do."""
+        return None
+
+    @property
+    def patch_size(self) -> int:
+        """How many numbers a token is made from, see `patches`."""
+        raise NotImplementedError(f"{type(self).__name__} has no patches")
+
+    def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
+        """What each token is made from, as numbers that can be predicted."""
+        raise NotImplementedError(f"{type(self).__name__} has no patches")
 
     def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
         """Token features; `keep` (batch, kept) int64 encodes only these places."""

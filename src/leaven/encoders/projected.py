@@ -54,7 +54,7 @@ class Projected(Wrapper):
     """
 
     name = "projected"
-    modalities = ("pixels", "vector", "counts", "text")
+    modalities = ("pixels", "vector", "counts", "text", "signal")
 
     def __init__(
         self, input: InputSpec, *, encoder: str = "dense", options: dict[str, Any] | None = None, size: Width = 32, activation: str = "linear"
@@ -86,7 +86,7 @@ class Quantized(Wrapper):
     """
 
     name = "quantized"
-    modalities = ("pixels", "vector", "counts")
+    modalities = ("pixels", "vector", "counts", "signal")
 
     def __init__(
         self,

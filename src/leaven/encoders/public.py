@@ -51,7 +51,10 @@ def load_model(name: str | Path | Run, input: InputSpec, side: int | None = None
     if not published and not described:
         raise UserError("no model is here", where=text, hint=NAMES)
     if library == "transformers" and (published or "model_type" in described):
-        return text_model(there if published else str(folder), text, input, arguments or {}).eval()
+        source = there if published else str(folder)
+        if modality_of(input).tokenized:
+            return text_model(source, text, input, arguments or {}).eval()
+        return build_encoder(source, input, dict(arguments or {})).eval()
     if arguments:
         raise UserError(f"the encoder is a trained model and has no {sorted(arguments)[0]!r} to set", where=text)
     if library == "timm" and (published or "architecture" in described):

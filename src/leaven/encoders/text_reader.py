@@ -4,7 +4,7 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leaven.encoders.encoder import Encoder
@@ -29,6 +29,13 @@ class TextReader(Encoder):
             return tokens[torch.arange(len(tokens))].to(self.scale.device)
         self.expect(x)
         return x  # type: ignore[return-value]
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return 1, self.input.shape[0]
+
+    def real_tokens(self, x: Value | Tensor) -> Bool[Tensor, "batch tokens"]:
+        return self.in_tokens(x).mask
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         """Texts as they were written are read whole, in pieces."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from leaven.encoders.encoder import Encoder, Hidden, TokenFeatures
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
-from leaven.modules.patches import gather_tokens
+from leaven.modules.patches import gather_tokens, patchify
 
 
 class Timm(Encoder):
@@ -21,7 +21,7 @@ class Timm(Encoder):
     """
 
     library = "timm"
-    offers = ("features", "maps", "tokens")
+    offers = ("features", "maps", "tokens", "patches")
     network: Any
 
     @staticmethod
@@ -84,6 +84,18 @@ class Timm(Encoder):
         layers = [tokens := block(tokens) for block in network.blocks]
         tokens = network.norm(tokens)
         return TokenFeatures(network.forward_head(tokens), tokens[:, prefixes:], [layer[:, prefixes:] for layer in layers])
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return self.input.shape[1] // self.patch, self.input.shape[2] // self.patch
+
+    @property
+    def patch_size(self) -> int:
+        return self.input.shape[0] * self.patch**2
+
+    def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
+        """The pixels in 0-1 of each patch."""
+        return patchify(self.unit(x), self.patch)
 
     def depths(self) -> list[list[str]]:
         from timm.models import group_parameters

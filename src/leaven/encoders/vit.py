@@ -21,7 +21,7 @@ class ViT(Encoder):
     """
 
     name = "vit"
-    offers = ("features", "tokens")
+    offers = ("features", "tokens", "patches")
 
     def __init__(self, input: InputSpec, *, patch: Width | None = None, width: Width = 192, depth: Depth = 3, heads: Width = 3):
         super().__init__(input, width)
@@ -37,6 +37,18 @@ class ViT(Encoder):
         self.norm = nn.LayerNorm(width)
 
     positions: Tensor
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return self.input.shape[1] // self.patch, self.input.shape[2] // self.patch
+
+    @property
+    def patch_size(self) -> int:
+        return self.input.shape[0] * self.patch**2
+
+    def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
+        """The pixels in 0-1 of each patch."""
+        return patchify(self.unit(x), self.patch)
 
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         x = self.normalize(x)

@@ -69,10 +69,15 @@ def mel_spectrogram(
     size: samples of the FFT; window: samples of the Hann window in its middle. As `librosa.feature.melspectrogram` with these `n_fft`, `win_length`
     and `hop_length`.
     """
+    power = power_spectrogram(samples, size=size, window=window, hop=hop)
+    return mel_filters(rate, size, bands, lowest, highest).to(power) @ power
+
+
+def power_spectrogram(samples: Float[Tensor, "batch time"], *, size: int, window: int, hop: int) -> Float[Tensor, "batch frequencies frames"]:
+    """Power at size // 2 + 1 frequencies; frames are centred on every `hop`-th sample, with zeros beyond the ends."""
     hann = torch.hann_window(window, device=samples.device, dtype=samples.dtype)
     spectrum = torch.stft(samples, size, hop, window, hann, center=True, pad_mode="constant", return_complex=True)
-    power = torch.view_as_real(spectrum).square().sum(-1)
-    return mel_filters(rate, size, bands, lowest, highest).to(power) @ power
+    return torch.view_as_real(spectrum).square().sum(-1)
 
 
 def log_mel(

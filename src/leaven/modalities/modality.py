@@ -23,15 +23,19 @@ MODALITIES: dict[str, Modality] = {}
 class DefaultEncoder(NamedTuple):
     """A line of the table behind `--encoder auto`; the first that fits is taken.
 
-    name: of the encoder. reason: why, for the user. wants: what the method asks of it ("any": whatever that is). device: "cpu", "cuda" or "any".
-    largest: side of the largest pictures that it suits.
+    name: of the encoder. reason: why, for the user. wants: what the method asks of it, or several such things ("any": whatever that is).
+    device: "cpu", "cuda" or "any". largest: side of the largest pictures that it suits.
     """
 
     name: str
     reason: str
-    wants: str = "any"
+    wants: str | tuple[str, ...] = "any"
     device: str = "any"
     largest: int = 10_000
+
+
+TOKENS = "tokens", "patches"
+"""Wishes of methods for transformers."""
 
 
 class PublicModel(NamedTuple):

@@ -17,7 +17,7 @@ from leaven.errors import UserError
 from leaven.modalities.content import CHUNK, evenly_spaced, moments
 from leaven.modalities.decoding import DEFAULT_SIZE, NATIVE_LIMIT, RANGED, RANGED_VALUES, Reading, common_range, decode, stored_form, stored_side
 from leaven.modalities.geometry import Geometry
-from leaven.modalities.modality import DefaultEncoder, Modality, PublicModel
+from leaven.modalities.modality import TOKENS, DefaultEncoder, Modality, PublicModel
 from leaven.modalities.picture_files import Unusable, channels_come_first
 from leaven.modalities.picture_formats import is_picture_file
 from leaven.modalities.spec import InputSpec
@@ -53,9 +53,9 @@ class PixelsModality(Modality):
     name, noun, plural, values = "pixels", "picture", "pictures", (Pixels,)
     axes = 3
     encoders = (
-        DefaultEncoder("vit", "the method needs tokens, and this transformer suits CPUs", "tokens", "cpu"),
-        DefaultEncoder("vit", "the method needs tokens, and the pictures are small", "tokens", "cuda", 64),
-        DefaultEncoder("vit_small_patch16_224", "the method needs tokens, and a GPU is there", "tokens", "cuda"),
+        DefaultEncoder("vit", "the method needs tokens, and this transformer suits CPUs", TOKENS, "cpu"),
+        DefaultEncoder("vit", "the method needs tokens, and the pictures are small", TOKENS, "cuda", 64),
+        DefaultEncoder("vit_small_patch16_224", "the method needs tokens, and a GPU is there", TOKENS, "cuda"),
         DefaultEncoder("lab", "the method contrasts lightness and colours, and this network reads them separately", "channel_groups"),
         DefaultEncoder("convnet", "a small residual network that suits CPUs", device="cpu"),
         DefaultEncoder("resnet18", "small pictures on a GPU", device="cuda", largest=64),

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.errors import UserError
+from leaven.modalities.modality import TOKENS, DefaultEncoder
 from leaven.modalities.over_time import OverTime
 from leaven.modalities.quality import extent, qualities, spoken
 from leaven.modalities.resampling import resampled_length, resampled_tensor
@@ -27,6 +28,10 @@ SHORT = 2.0  # seconds; in shorter signals the course over time says more than t
 STEPS = 16  # pieces whose means describe the course
 OUTLIER = 5.0  # deviations
 LEAST_POWER = 1e-12  # of the variance
+WHOLE = {
+    "kind": "signals", "count": 1, "shift": 0, "stretch": 0, "scale": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0,
+}  # fmt: skip
+"""Views that take nothing away."""
 PICTURE, TRACES = 96, 8  # sides of a picture; more channels than these are shown as rows of grey
 SHAPE = 'signals are (N, C, T), with their rate: {"x": samples, "rate": 250}, or Signal(samples, mask, rate)'
 
@@ -51,6 +56,20 @@ class SignalModality(OverTime):
 
     name, noun, plural, values = "signal", "signal", "signals", (Signal,)
     axes = 2
+    encoders = (
+        DefaultEncoder("causal_frames", "the method predicts later moments from those before", "causal_frames"),
+        DefaultEncoder("frames", "the method relates moments", "frames"),
+        DefaultEncoder("frames", "the method needs tokens, and these are moments of all channels", TOKENS),
+        DefaultEncoder("eegnet", "few weights, and filters in time and over channels, as is usual for EEG"),
+    )
+    method = ("simclr", "it learns from any kind of data")
+    views = {
+        "contrast": {"kind": "signals"},
+        "reconstruction": {**WHOLE, "shift": 0.1, "scale": 0.3},
+        "labels": {**WHOLE, "shift": 0.02, "scale": 0.3, "noise": 0.3},
+        "plain": WHOLE,
+    }
+    likelihoods = ("gaussian",)
     continuous = visible = True
     export_name, export_format = "samples", "float32, (batch, channels, time), in the units and at the rate of the training data"
 
@@ -176,16 +195,21 @@ def rhythms(samples: Float[Tensor, "batch channels time"], mask: Tensor, rate: f
     """The logarithm of the mean power in each rhythm below half the rate; where there are fewer than two, in five bands of equal ratios below it."""
     time, lengths = samples.shape[2], mask.sum(1).clamp(min=1)
     mean = samples.sum(2) / lengths[:, None]
-    hann = torch.hann_window(time, periodic=False, dtype=samples.dtype)
+    hann = torch.hann_window(time, periodic=False, dtype=samples.dtype, device=samples.device)
     spectrum = torch.fft.rfft((samples - mean[..., None]).masked_fill(~mask[:, None], 0) * hann)
     power = spectrum.abs().square() / lengths[:, None, None]
+    inside = inside_rhythms(time, rate).to(power)
+    return ((power @ inside) / inside.sum(0).clamp(min=1) + LEAST_POWER).log()
+
+
+def inside_rhythms(time: int, rate: float) -> Float[Tensor, "frequencies bands"]:
+    """1 where one of the time // 2 + 1 frequencies of so many samples lies in a band (see `rhythms`), else 0."""
     frequencies = torch.fft.rfftfreq(time, 1 / rate)
     bands = [(low, high) for low, high in RHYTHMS.values() if high <= rate / 2]
     if len(bands) < 2:
         edges = np.geomspace(2 * rate / time, rate / 2, 6).tolist() if time > 8 else [0.0, rate / 2]
         bands = list(itertools.pairwise(edges))
-    inside = torch.stack([(frequencies >= low) & (frequencies < high) for low, high in bands]).to(power)
-    return ((power @ inside.T) / inside.sum(1).clamp(min=1) + LEAST_POWER).log()
+    return torch.stack([(frequencies >= low) & (frequencies < high) for low, high in bands], 1).float()
 
 
 def course(samples: Float[Tensor, "batch channels time"]) -> Float[Tensor, "batch channels steps"]:

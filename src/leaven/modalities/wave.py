@@ -16,6 +16,7 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.modalities.mel import frame_counts, log_mel, sizes
+from leaven.modalities.modality import TOKENS, DefaultEncoder
 from leaven.modalities.over_time import OverTime
 from leaven.modalities.quality import extent, qualities, spoken
 from leaven.modalities.recording_files import Unusable, middle_of
@@ -28,6 +29,10 @@ from leaven.modalities.value import Value
 LOUDEST = {torch.uint8: 2**7, torch.int16: 2**15, torch.int32: 2**31}
 BANDS = 40
 PICTURE_BANDS, PICTURE_FRAMES, RANGE = 64, 96, 8.0  # of a picture; its darkest is e^8 (35 dB) below its brightest
+WHOLE = {
+    "kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "reverb": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0,
+}  # fmt: skip
+"""Views that take nothing away."""
 HINT = "give a sound file, an array of samples, or a row such as #17"
 SHAPE = 'sound is (N, T), with its rate: {"x": samples, "rate": 16000}, or Wave(samples, lengths, rate)'
 
@@ -55,6 +60,20 @@ class WaveModality(OverTime):
     """One channel of sound."""
 
     name, noun, plural, values = "wave", "sound", "sounds", (Wave,)
+    encoders = (
+        DefaultEncoder("causal_frames", "the method predicts later moments from those before", "causal_frames"),
+        DefaultEncoder("frames", "the method relates moments, and log-mel frames cost a tenth of convolutions over the waveform", "frames"),
+        DefaultEncoder("mel_vit", "the method needs tokens, and these are patches of the log-mel spectrogram", TOKENS),
+        DefaultEncoder("mel_convnet", "a convnet over log-mel frames: convolutions over the waveform cost ten times as much"),
+    )
+    library = "transformers"
+    method = ("simclr", "the most accurate after a short training, of the methods measured on sound")
+    views = {
+        "contrast": {"kind": "sound"},
+        "reconstruction": WHOLE,
+        "labels": {**WHOLE, "speed": 0.1, "band_masks": 1, "time_masks": 1, "noise": 0.2},
+        "plain": {**WHOLE, "gain": 0},
+    }
     visible = True
     export_name, export_format = "samples", "float32 in -1..1, (batch, time), at the rate of the encoder's input"
 

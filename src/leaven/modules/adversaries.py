@@ -24,11 +24,13 @@ class Generator(nn.Module):
 
     def __init__(self, layers: nn.Module, input: InputSpec, noise: int, classes: int = 0):
         super().__init__()
-        bounded = modality_of(input).bounded
+        modality = modality_of(input)
+        bounded = modality.bounded
+        mean, std = ((0.5,), (0.5,)) if bounded else modality.statistics(input)
         self.layers, self.noise, self.classes = layers, noise, classes
         self.squash = nn.Tanh() if bounded else nn.Identity()
-        self.register_buffer("center", torch.tensor(0.5 if bounded else input.mean or 0.0))
-        self.register_buffer("spread", torch.tensor(0.5 if bounded else input.std or 1.0))
+        self.register_buffer("center", torch.as_tensor(mean[0]))
+        self.register_buffer("spread", torch.as_tensor(std[0]))
 
     center: Tensor
     spread: Tensor

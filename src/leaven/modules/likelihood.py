@@ -127,8 +127,9 @@ class Gaussian(Likelihood):
         plain = not self.modality.bounded
         self.start = 0.0 if plain or not input.std else math.log(sum(std**2 for std in input.std) / len(input.std)) / 2
         self.change = None if own else nn.Parameter(torch.zeros(()))
-        self.register_buffer("center", torch.tensor(input.mean if plain and input.mean else 0.0))
-        self.register_buffer("spread", torch.tensor(input.std if plain and input.std else 1.0))
+        center, spread = self.modality.statistics(input) if plain else (torch.zeros(1), torch.ones(1))
+        self.register_buffer("center", center.expand(1, *input.shape).flatten() if plain else center[0])
+        self.register_buffer("spread", spread.expand(1, *input.shape).flatten() if plain else spread[0])
 
     center: Tensor
     spread: Tensor

@@ -81,6 +81,18 @@ def places_to_mask(places: Int[Tensor, "batch some"], patches: int) -> Bool[Tens
     return torch.zeros(len(places), patches, dtype=torch.bool, device=places.device).scatter_(1, places, True)
 
 
+def real_first(order: Int[Tensor, "batch patches"], real: Bool[Tensor, "batch patches"], ratio: float) -> Int[Tensor, "batch patches"]:
+    """An order in which the share of each sample's real patches that is hidden comes last, and what is not real before these.
+
+    Of so many patches as an order of whole samples hides, the last ones, the real ones are thus exactly those of the sample that are hidden; what is
+    seen holds all others. order: from which both are taken in turn. The order of a sample that is real throughout stays as it is.
+    """
+    within = real.gather(1, order)
+    seen = within.sum(1, keepdim=True) - (ratio * within.sum(1, keepdim=True)).round().clamp(min=1).long()
+    kind = torch.where(within, 2 * (within.cumsum(1) > seen), 1)
+    return order.gather(1, kind.argsort(dim=1, stable=True))
+
+
 class MultiBlock(NamedTuple):
     """Where the blocks to predict lie, (batch, blocks, patches of one) int64, and what they are predicted from, (batch, kept) int64."""
 

@@ -44,8 +44,7 @@ class Data2Vec(Method):
         stop_gradient: bool = True,
     ):
         super().__init__(encoder)
-        shape = encoder.input.shape
-        self.grid = tuple(side // encoder.patch for side in shape[1:]) if encoder.input.planar else (1, shape[0])
+        self.grid = encoder.token_grid
         self.hidden, self.mask_ratio = check_mask(mask, mask_ratio, self.grid[0] * self.grid[1]), mask_ratio
         self.order, self.top_layers, self.over, self.beta = ORDERS[mask], top_layers, 1 if normalize == "tokens" else 2, beta
         self.momentum, self.stop_gradient = momentum, stop_gradient
@@ -59,14 +58,15 @@ class Data2Vec(Method):
     def views(self, batch, draw):
         (sample,) = self.augment(batch["x"], draw)
         order = self.order(draw.child("mask"), len(batch), self.grid, self.hidden)
-        if self.encoder.input.planar:
+        real = self.encoder.real_tokens(sample)
+        if real is None:
             return {"sample": sample, "hidden": order[:, -self.hidden :]}
-        return {"sample": sample, "hidden": hidden_in_rows(order.to(sample.mask.device), sample.mask, self.mask_ratio)}
+        return {"sample": sample, "hidden": hidden_in_rows(order.to(real.device), real, self.mask_ratio)}
 
     def forward(self, views):
         sample, hidden = views["sample"], views["hidden"]
         whole = self.targets(sample)
-        if not self.encoder.input.planar:
+        if hidden.dtype == torch.bool:
             tokens = self.encoder.token_features(sample, hidden=Hidden(hidden, self.mask_token)).tokens
             return Outputs(prediction=self.predict(tokens), target=whole, hidden=hidden, embeddings=[whole[:, 0]])
         tokens = self.encoder.token_features(sample, hidden=Hidden(places_to_mask(hidden, whole.shape[1]), self.mask_token)).tokens
@@ -75,7 +75,7 @@ class Data2Vec(Method):
 
     def targets(self, sample):
         """(B, tokens, dim): the mean of the upper layers' outputs, each normalised."""
-        real = None if self.encoder.input.planar else sample.mask
+        real = self.encoder.real_tokens(sample)
         if self.stop_gradient:
             with torch.no_grad():
                 layers = self.teacher.network[0].token_features(sample).layers
