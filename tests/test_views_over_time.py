@@ -15,7 +15,7 @@ from leaven.views.signals import mirrored
 from leaven.views.time import paced, spans, window_of
 
 RATE, TIME, COUNT = 8000.0, 4000, 16
-NOTHING = {"crop_min": 1, "speed": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "gain": 0}
+NOTHING = {"crop_min": 1, "speed": 0, "reverb": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "gain": 0}
 STILL = {"shift": 0, "stretch": 0, "scale": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0}
 LENGTHS = torch.linspace(1000, TIME, COUNT).long()
 

@@ -26,6 +26,10 @@ RHYTHMS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta
 SHORT, STEPS = 2.0, 16  # seconds below which the course of a signal says more than its rhythms, and places in which it is told
 OUTLIER = 5.0  # deviations
 LEAST_POWER = 1e-12  # of the variance
+WHOLE = {
+    "kind": "signals", "count": 1, "shift": 0, "stretch": 0, "scale": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0,
+}  # fmt: skip
+"""Views that take nothing away."""
 PICTURE, TRACES = 96, 8  # sides of a picture; more channels than these are shown as rows of grey
 SHAPE = 'signals are (N, C, T), with their rate: {"x": samples, "rate": 250}, or Signal(samples, mask, rate)'
 
@@ -59,14 +63,10 @@ class SignalModality(Modality):
     method = ("simclr", "it learns from any kind of data")
     views = {
         "contrast": {"kind": "signals"},
-        "reconstruction": {
-            "kind": "signals", "count": 1, "stretch": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0,
-        },
-        "labels": {"kind": "signals", "count": 1, "shift": 0.02, "stretch": 0, "drop": 0, "time_masks": 0, "band_mask": 0},
-        "plain": {
-            "kind": "signals", "count": 1, "shift": 0, "stretch": 0, "scale": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0,
-        },
-    }  # fmt: skip
+        "reconstruction": {**WHOLE, "shift": 0.1, "scale": 0.3},
+        "labels": {**WHOLE, "shift": 0.02, "scale": 0.3, "noise": 0.3},
+        "plain": WHOLE,
+    }
     likelihoods = ("gaussian",)
     continuous = visible = True
     export_name, export_format = "samples", "float32, (batch, channels, time), in the units and at the rate of the training data"

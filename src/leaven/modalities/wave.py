@@ -28,6 +28,10 @@ from leaven.modalities.value import Value
 LOUDEST = {torch.uint8: 2**7, torch.int16: 2**15, torch.int32: 2**31}
 BANDS = 40
 PICTURE_BANDS, PICTURE_FRAMES, RANGE = 64, 96, 8.0  # of a picture; its darkest is e^8 (35 dB) below its brightest
+WHOLE = {
+    "kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "reverb": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0,
+}  # fmt: skip
+"""Views that take nothing away."""
 HINT = "give a sound file, an array of samples, or a row such as #17"
 SHAPE = 'sound is (N, T), with its rate: {"x": samples, "rate": 16000}, or Wave(samples, lengths, rate)'
 
@@ -65,13 +69,10 @@ class WaveModality(Modality):
     method = ("simclr", "the most accurate after a short training, of the methods measured on sound")
     views = {
         "contrast": {"kind": "sound"},
-        # Of what is to be predicted, or named by a label, nothing is taken away.
-        "reconstruction": {"kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "equalize": 0},
-        "labels": {"kind": "sound", "count": 1, "crop_min": 1, "speed": 0.1, "equalize": 0},
-        "plain": {
-            "kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0, "gain": 0,
-        },
-    }  # fmt: skip
+        "reconstruction": WHOLE,
+        "labels": {**WHOLE, "speed": 0.1, "band_masks": 1, "time_masks": 1, "noise": 0.2},
+        "plain": {**WHOLE, "gain": 0},
+    }
     visible = True
     export_name, export_format = "samples", "float32 in -1..1, (batch, time), at the rate of the encoder's input"
 

@@ -43,7 +43,7 @@ class SoundViews(Views):
     window: float = 0.0
     shift: float = 0.0
     speed: float = 0.2
-    reverb: float = 0.0
+    reverb: float = 0.2
     equalize: float = 6.0
     band_masks: int = 1
     band_mask: float = 0.2
