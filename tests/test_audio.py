@@ -382,6 +382,13 @@ def test_the_targets_of_a_sample_are_found_by_its_number():
     assert views["target"][:, 0].tolist() == [5, 2]
 
 
+@pytest.mark.parametrize("settings", [{"views.crop_min": 0.5}, {"views.speed": 0.1}, {"views.shift": 0.1}, {"views.window": 0.1}])
+def test_views_that_move_sounds_are_refused(settings):
+    method, _ = small("hubert", **settings)
+    with pytest.raises(leaven.UserError, match="views that move sounds do not fit clusters"):
+        method.assign(encode_with(method, "hubert"))
+
+
 def test_more_clusters_than_frames_are_one_clear_line():
     with pytest.raises(leaven.UserError, match="32 samples of at most 21 frames do not make 1000 clusters"):
         small("hubert", clusters=(8, 1000))

@@ -91,6 +91,9 @@ class HuBERT(Method):
         """Cluster the frames of all samples, as they are, and write down the cluster of each."""
         from sklearn.cluster import MiniBatchKMeans
 
+        moving = {"crop_min": self.augment.crop_min < 1, "window": self.augment.window, "shift": self.augment.shift, "speed": self.augment.speed}
+        if moved := [name for name, holds in moving.items() if holds]:
+            raise UserError("views that move sounds do not fit clusters of their moments", where=f"views.{moved[0]}", hint="leave it out")
         clusters = self.clusters[self.stage]
         each = min(self.targets.shape[1], math.ceil(PER_CLUSTER * clusters / self.samples))
 
