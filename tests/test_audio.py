@@ -433,3 +433,10 @@ def test_hidden_frames_do_not_reach_the_prediction():
 def test_the_names_of_the_literature():
     assert (resolve("audio-mae"), resolve("wav2vec-2"), resolve("mockingjay")) == ("mae", "wav2vec2", "masked_prediction")
     assert supported_modalities(find_method("apc")) == ["signal", "wave"] and supported_modalities(find_method("hubert")) == ["wave"]
+
+
+def test_frames_that_are_no_numbers_cannot_be_predicted():
+    encoder = build_encoder("frames", SOUND, ENCODERS["frames"])
+    encoder.offers = ("features", "tokens", "frames")  # as the models of the transformers library
+    with pytest.raises(leaven.UserError, match="frames of this encoder cannot be predicted"):
+        build_method(find_method("masked_prediction"), labeled("masked_prediction").spec, {"x": encoder}, {})

@@ -73,11 +73,13 @@ class Wav2Vec2(Method):
         latents = self.front_gradient * frames.latents + (1 - self.front_gradient) * frames.latents.detach()
         tokens = self.encoder.context(frames._replace(latents=latents), hidden=Hidden(hidden, self.mask_token)).tokens
         quantized = self.quantizer(latents, views["noise"], self.softness.item())
-        used = F.one_hot(quantized.likeliest, self.quantizer.codes)
-        counted = hidden[..., None, None]
+        counted = hidden[..., None, None].to(quantized.shares)
+        shares = (quantized.shares * counted).sum(1)
+        likeliest = quantized.likeliest.transpose(1, 2)
+        used = torch.zeros_like(shares).scatter_add(2, likeliest, hidden[:, None].expand_as(likeliest).to(shares))
         return Outputs(
             **self.identified(self.predict(tokens), self.target(quantized.vectors), quantized.chosen, hidden, views["order"]),
-            shares=(quantized.shares * counted).sum(1), used=(used * counted).sum(1), hidden=hidden.sum(1), frames=frames.real.sum(1),
+            shares=shares, used=used, hidden=hidden.sum(1), frames=frames.real.sum(1),
         )  # fmt: skip
 
     def identified(self, predictions, targets, codes, hidden, order):
