@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from leaven.data import open_data
+from leaven.data import Wave, open_data
 from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.store import save_encoder
 from leaven.methods.registry import build_method, find_method, provided_arguments, registry
+from leaven.methods.support import supported_modalities
 from leaven.modalities import InputSpec
 from leaven.modalities.tokenizer import Tokenizer, TokenizerChoice
 from leaven.run import Run
 from leaven.training.tokenization import text_roles, tokenized
 
 SPEC = InputSpec("pixels", (3, 16, 16), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+RATE, TIME = 4000.0, 1600
+SOUND = InputSpec("wave", (TIME,), (0.0,), (0.2,), rate=RATE)
 
 ENCODERS = {
     "convnet": {"width": 8, "features": 24},
@@ -56,6 +59,10 @@ SETTINGS = {
     "text_vae": {"code": 4},
     "tsdae": {"depth": 1},
     "word2vec": {"shared": 16, "window": 2, "subsample": 0.0},
+    "wav2vec": {"ahead": 2, "negatives": 4},
+    "wav2vec2": {"codes": 8, "size": 16, "mask_length": 4, "mask_starts": 0.2},
+    "hubert": {"clusters": (8, 6), "size": 16, "mask_length": 4, "mask_starts": 0.2},
+    "masked_prediction": {"mask_length": 4, "mask_starts": 0.2},
 }
 """Settings that make the networks small which a method brings itself, or adds to its encoder."""
 MINIMAL_CONFIG = {
@@ -79,11 +86,13 @@ def teachers():
     atexit.register(shutil.rmtree, run.path, ignore_errors=True)
     run.write_config(MINIMAL_CONFIG)
     inputs = {"pixels": SPEC, "grey": InputSpec("pixels", (1, 16, 16)), "vector": InputSpec("vector", (6,)), "counts": InputSpec("counts", (12,))}
+    readers = {"text": "word_vectors", "pixels": "convnet", "grey": "convnet", "wave": "mel_convnet", "signal": "eegnet"}
+    inputs |= {"wave": SOUND, "signal": InputSpec("signal", (2, 80), rate=100.0)}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for role, input in {**inputs, "text": words.input}.items():
-            name = "word_vectors" if role == "text" else "convnet" if len(input.shape) == 3 else "dense"
-            encoder = build_encoder(name, input, {"convnet": ENCODERS["convnet"], "word_vectors": {"width": 8}, "dense": {"widths": (8,)}}[name])
+            name = readers.get(role, "dense")
+            encoder = build_encoder(name, input, {**ENCODERS, "word_vectors": {"width": 8}, "dense": {"widths": (8,)}}[name])
             encoder.tokenizer = words if role == "text" else None
             save_encoder(run.folder_of(role), encoder)
     return Path(run.path)
@@ -112,13 +121,18 @@ COLORED = ("cmc", "colorization")
 
 def encoder_for(name):
     """The name of an encoder that offers what the method wants."""
-    if reads_text(name):
+    if kind_of(name) == "text":
         return {"words": "word_vectors", "causal_tokens": "causal_transformer"}.get(find_method(name).wants, "transformer")
+    if kind_of(name) == "wave":
+        return find_method(name).wants
     return "lab" if name == "cmc" else "vit" if find_method(name).wants in ("tokens", "patches") else "convnet"
 
 
-def reads_text(name):
-    return find_method(name).modality == "text"
+@functools.cache
+def kind_of(name):
+    """The modality of the samples that a method is tested on: pictures where it reads them."""
+    known = supported_modalities(find_method(name))
+    return next(modality for modality in ("pixels", "text", "wave", "vector", "counts") if modality in known)
 
 
 def brings_networks(name):
@@ -138,6 +152,17 @@ def pictures(count=32, side=16):
 SENTENCES = [f"{who} {does} {what}" for who in ("a cat", "the dog") for does in ("sees", "likes", "seeks") for what in ("it", "a tree", "my house")]
 
 
+def sounds(count=32):
+    """Tones that rise or fall, each at a pitch of its own, of different lengths, with labels."""
+    generator = torch.Generator().manual_seed(0)
+    seconds = torch.arange(TIME) / RATE
+    pitch, rise, start = torch.rand(3, count, 1, generator=generator)
+    tones = 0.4 * torch.sin(2 * torch.pi * ((200 + 800 * pitch) * seconds + 1000 * (rise - 0.5) * seconds**2 + start))
+    lengths = torch.where(torch.arange(count) % 4 == 3, TIME * 5 // 8, TIME)
+    noise = 0.02 * torch.randn(count, TIME, generator=generator)
+    return Wave((tones + noise).masked_fill(torch.arange(TIME) >= lengths[:, None], 0), lengths, RATE), torch.arange(count) % 3
+
+
 def texts(name, count=32):
     """Sentences that are all different, in the roles that the method reads, with labels."""
     sentences = [f"{sentence} {number}" for number in range(count) for sentence in SENTENCES][:count]
@@ -146,9 +171,9 @@ def texts(name, count=32):
 
 
 def digits_for(name):
-    """The demo's digits, which are grey, or noise in colour, or texts, for methods that need it."""
-    if reads_text(name):
-        return texts(name, 128)
+    """The demo's digits, which are grey, or noise in colour, or texts or sounds, for methods that need it."""
+    if kind_of(name) != "pixels":
+        return samples_for(name, 128)
     return pictures(128) if name in COLORED else "demo:digits"
 
 
@@ -164,14 +189,16 @@ def learnable(name):
     return (0.3 * pictures() + 150 * (1 - (place[:, None] ** 2 + place**2) / 2)).to(torch.uint8)
 
 
-def samples_for(name):
+def samples_for(name, count=32):
     """What the method can be trained on for a few steps, with labels."""
-    return texts(name) if reads_text(name) else (pictures(), torch.arange(32) % 3)
+    if kind_of(name) == "wave":
+        return sounds(count)
+    return texts(name, count) if kind_of(name) == "text" else (pictures(count), torch.arange(count) % 3)
 
 
 def learnable_samples(name):
     """The same, from which it can learn."""
-    return texts(name) if reads_text(name) else (learnable(name), torch.arange(32) % 3)
+    return (learnable(name), torch.arange(32) % 3) if kind_of(name) == "pixels" else samples_for(name)
 
 
 @functools.cache
@@ -190,7 +217,7 @@ def in_tokens(data):
 def small(name, **settings):
     torch.manual_seed(0)
     method, data = find_method(name), labeled(name).spec
-    spec = data.roles[next(iter(method.inputs(data)))] if reads_text(name) else SPEC
+    spec = SPEC if kind_of(name) == "pixels" else data.roles[next(iter(method.inputs(data)))]
     encoders = {} if brings_networks(name) else {"x": build_encoder(encoder_for(name), spec, ENCODERS[encoder_for(name)])}
     return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})
 

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import test_contract
 import torch
-from small import ENCODERS, SETTINGS, STEPPING, few_of_each_family, in_tokens, reads_text, texts
+from small import ENCODERS, SETTINGS, STEPPING, few_of_each_family, in_tokens, kind_of, samples_for
 from torch import nn
 
 from leaven.data import open_data
@@ -35,8 +35,8 @@ def data_for(name):
         return open_data(
             {"x": Tokens(torch.randint(9, (96, 6), generator=generator), torch.arange(6) < torch.randint(3, 7, (96, 1), generator=generator))}
         )
-    if name not in OWN and reads_text(name):
-        return in_tokens(open_data(texts(name, 96)))
+    if name not in OWN and kind_of(name) != "pixels":
+        return in_tokens(open_data(samples_for(name, 96)))
     pictures = torch.randint(256, (96, 3, 16, 16), dtype=torch.uint8, generator=generator)
     labels = torch.randint(3, (96,), generator=generator)
     if name == "DigitClusters":  # k-means is only stable where there are clusters

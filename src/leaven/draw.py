@@ -41,6 +41,10 @@ class Draw:
         """(rows, *shape) from N(0, 1)."""
         return self._rows(torch.randn(rows * self.parts, *shape, generator=self.generator, device=self.device))
 
+    def gumbel(self, rows: int, *shape: int) -> Tensor:
+        """(rows, *shape) of noise that, added to logits, makes the largest one a random draw from their softmax."""
+        return -(-self.uniform(rows, *shape).clamp(min=1e-20).log()).log()
+
     def integers(self, high: int, rows: int, *shape: int) -> Tensor:
         """(rows, *shape) int64 from 0 .. high - 1."""
         return self._rows(torch.randint(high, (rows * self.parts, *shape), generator=self.generator, device=self.device))

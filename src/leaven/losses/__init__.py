@@ -2,5 +2,6 @@
 
 from leaven.losses.assignment import across_crops
 from leaven.losses.contrast import info_nce, nt_xent, weighted_contrast
+from leaven.losses.within import mean_within
 
-__all__ = ["across_crops", "info_nce", "nt_xent", "weighted_contrast"]
+__all__ = ["across_crops", "info_nce", "mean_within", "nt_xent", "weighted_contrast"]

@@ -1,7 +1,7 @@
 """Losses that compare each sample with the others of its batch."""
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,13 +42,14 @@ def info_nce(
     temperature: float,
     negatives: Float[Tensor, "others dim"] | None = None,
     same: Int64[Tensor, " keys"] | None = None,
+    own: Bool[Tensor, "batch others"] | None = None,
 ) -> Float[Tensor, ""]:
     """InfoNCE (van den Oord et al. 2018, eq. 4): the mean over queries of -log exp(sim(q, k) / t) / sum over k' of exp(sim(q, k') / t), with k the
     key of the query's row and sim the cosine.
 
     k' is every key, of which there may be more than queries; where `negatives` are given, it is the query's own key and these (He et al. 2020, eq.
-    1). same: a key with the number of a query's own is no negative of it. Identical embeddings everywhere give ln(keys), or ln(1 + others). Needs a
-    batch of at least 2 without `negatives`.
+    1). same: a key with the number of a query's own is no negative of it. own: which of `negatives` are no negatives of a query. Identical
+    embeddings everywhere give ln(keys), or ln(1 + others). Needs a batch of at least 2 without `negatives`.
     """
     if negatives is None and len(keys) < 2:
         raise ValueError("InfoNCE needs at least 2 samples: a batch of 1 has no negatives")
@@ -58,5 +59,6 @@ def info_nce(
         if same is not None:
             logits = logits.masked_fill((same[: len(q), None] == same) & (own[:, None] != torch.arange(len(k), device=q.device)), float("-inf"))
         return F.cross_entropy(logits, own)
-    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ F.normalize(negatives, dim=1, eps=1e-6).T], dim=1)
+    wrong = q @ F.normalize(negatives, dim=1, eps=1e-6).T
+    logits = torch.cat([(q * k).sum(1, keepdim=True), wrong if own is None else wrong.masked_fill(own, float("-inf"))], dim=1)
     return F.cross_entropy(logits / temperature, torch.zeros(len(q), dtype=torch.int64, device=q.device))

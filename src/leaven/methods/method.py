@@ -109,8 +109,8 @@ class Method(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()
     roles: ClassVar[tuple[str, ...]] = ("x",)
     """The parts that an input can play; a batch has these keys."""
-    modality: ClassVar[str | None] = None
-    """Set only where the paper needs one kind of data."""
+    modality: ClassVar[str | tuple[str, ...] | None] = None
+    """Set only where the paper needs one kind of data, or one of several."""
     needs: ClassVar[tuple[str, ...]] = ()
     """What else it asks of a modality: names of attributes of `Modality` that must not be false or empty, such as "likelihoods"."""
     wants: ClassVar[str] = "features"

@@ -17,7 +17,8 @@ def supported(method: type[Method], modality: str) -> bool:
     """Whether a method learns from samples of this modality: its paper names no other, the modality has what the method `needs` and views of its
     purpose, and an encoder reads the modality and offers what the method wants, if the method does not bring its own networks."""
     known = find_modality(modality)
-    if method.modality not in (None, modality) or not all(getattr(known, need) for need in method.needs):
+    papers = (method.modality,) if isinstance(method.modality, str) else method.modality
+    if (papers is not None and modality not in papers) or not all(getattr(known, need) for need in method.needs):
         return False
     if makes_views(method) and views_for(method.purpose, modality) is None:
         return False

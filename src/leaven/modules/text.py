@@ -120,9 +120,3 @@ def written(logits: Any, count: int, input: Any, device: torch.device, noise: Te
     mask = torch.ones_like(ids, dtype=torch.bool)
     mask[:, 1:] = ids[:, 1:] != special["pad"]
     return Tokens(ids, mask)
-
-
-def gumbel(draw: Any, count: int, input: Any) -> Float[Tensor, "count longest vocabulary"]:
-    """Noise that, added to logits, makes the largest one a random draw from their softmax."""
-    uniform = draw.uniform(count, input.shape[0], input.vocabulary).clamp(min=1e-20)
-    return -(-uniform.log()).log()

@@ -1,7 +1,7 @@
 from leaven.encoders import TextEncoder
 from leaven.methods import Method, Outputs, Recipe
 from leaven.modalities.tokenizer import TokenizerChoice
-from leaven.modules.text import VocabularyHead, chance_of, gumbel, mean_nats, written
+from leaven.modules.text import VocabularyHead, chance_of, mean_nats, written
 
 
 class CausalLM(Method):
@@ -48,4 +48,6 @@ class CausalLM(Method):
         def logits(read):
             return self.head.logits(self.encoder.token_features(read).tokens[:, -1])
 
-        return written(logits, count, self.encoder.input, device, gumbel(draw, count, self.encoder.input).to(device))
+        return written(
+            logits, count, self.encoder.input, device, draw.gumbel(count, self.encoder.input.shape[0], self.encoder.input.vocabulary).to(device)
+        )

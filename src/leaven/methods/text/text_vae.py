@@ -4,7 +4,7 @@ from leaven.encoders import TextEncoder
 from leaven.losses.variational import gaussian_log_prob, log_mean_exp, reparameterize
 from leaven.methods import NonNegative, Outputs, Recipe, Share
 from leaven.methods.variational import Variational
-from leaven.modules.text import TextDecoder, gumbel
+from leaven.modules.text import TextDecoder
 
 
 class TextVAE(Variational):
@@ -66,4 +66,4 @@ class TextVAE(Variational):
     def sample(self, count, draw, label=None):
         device = self.log_variance.weight.device
         codes = draw.child("codes").normal(count, self.encoder.dim).to(device)
-        return self.decoder.write(codes, gumbel(draw.child("tokens"), count, self.encoder.input).to(device))
+        return self.decoder.write(codes, draw.child("tokens").gumbel(count, self.encoder.input.shape[0], self.encoder.input.vocabulary).to(device))
