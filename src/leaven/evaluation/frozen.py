@@ -167,7 +167,8 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     own = scored(protocols, features)
     an_arm = time.monotonic() - began
     random_split = {}
-    if data.order is not None and fits("a random split as well, to show the difference"):
+    kept_together = data.own_test() is None and bool((data.groups[train] >= 0).any())
+    if kept_together and fits("a random split as well, to show the difference"):
         random_split = by_random_split(protocols, features, trial.hashes[torch.cat([train, test])])
     floors = dict(trial.known_floors)
     if UNTRAINED.name not in floors and fits("the untrained encoder"):

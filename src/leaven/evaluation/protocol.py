@@ -117,7 +117,7 @@ class Trial:
 @dataclass(frozen=True)
 class Result:
     """What protocols measured: scores by protocol; floors, and models beside, by name, in the same shape; scored_on: the samples in words; notes for
-    the reader; random_split: what a random split would have shown, where samples follow each other and the scores are of contiguous parts; left_out:
+    the reader; random_split: what a random split would have shown, where the scores are of contiguous parts or whole groups; left_out:
     what the time did not allow for, in words."""
 
     scores: Scores

@@ -20,7 +20,7 @@ class Scorecard:
     scores: {protocol: {accuracy, interval: [low, high], ...}}; "few-label" is a list of {labels_per_class, accuracy, interval}. Fractions 0-1.
     floors: {"input" | "untrained" | "frozen" | "labels-only" | ...: the same shape as scores}; of samples, "gaussian", and their ceiling "real";
     "pca N" or "lsa N", a linear code of N numbers. notes: what a reader of the numbers must know. beside: {model: the same shape as scores}.
-    random_split: what a random split would have shown, where samples follow each other in time; the same shape as scores.
+    random_split: what a random split would have shown, where samples follow each other in time or come in groups; the same shape as scores.
     """
 
     method: str
@@ -68,7 +68,7 @@ class Scorecard:
             own, other = (protocol.point(scores.get(protocol.name, {})) for scores in (self.scores, self.random_split))
             if own and other and other[protocol.headline] > own[protocol.headline]:
                 shown = f"{percent(other[protocol.headline])} instead of {percent(own[protocol.headline])} ({protocol.title})"
-                return [f"A random split would show {shown}: it would test on samples whose neighbours in time were learned."]
+                return [f"A random split would show {shown}: it would test on samples whose neighbours, or others of their group, were learned."]
         return []
 
     def standings(self) -> list[str]:
