@@ -76,6 +76,7 @@ Data = Annotated[
     Option("A folder, file, glob, named data set (cifar10, mnist, ...) or demo:digits; in Python also arrays.", argument=True, names="data"),
 ]
 RunFolder = Annotated["Path | str | Run", Option("The folder that `leaven pretrain` made.", argument=True)]
+GeneratorRun = Annotated["Path | str | Run", Option("The run of a method that makes samples of a class.")]
 OwnMethod = Annotated[
     "str | type[Method] | None", "The class, or file.py:Class, of a run that your own method made; a run's code is never run by itself."
 ]

@@ -168,7 +168,8 @@ class DataSet:
             return train, test, "held-out parts of the order", f"No labeled test split, and {self.order.note()}; {seen}."
         groups = self.groups[train]
         held = hold_out(self.hashes[train], groups)
-        whole = f", groups kept whole ({len(groups[held & (groups >= 0)].unique()):,} of {len(groups[groups >= 0].unique()):,})" if (groups >= 0).any() else ""
+        kept, there = (len(some[some >= 0].unique()) for some in (groups[held], groups))
+        whole = f", groups kept whole ({kept:,} of {there:,})" if there else ""
         return train[~held], train[held], "held-out fifth", f"No labeled test split: a fifth was held out by content hash{whole}; {seen}."
 
     def own_test(self) -> str | None:

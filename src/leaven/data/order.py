@@ -75,9 +75,7 @@ class Order:
         return f"{self.line()}: {held} (--set split=random overrides it){single}"
 
 
-def order_of(
-    value: Value, rows: Tensor, files: Sequence[str], labels: Tensor, *, asked: bool = False, together: bool = False
-) -> Order | None:
+def order_of(value: Value, rows: Tensor, files: Sequence[str], labels: Tensor, *, asked: bool = False, together: bool = False) -> Order | None:
     """The order of samples that follow each other in time; None where their neighbours are no more alike than others of their class.
 
     The order is that of the last number in the files' names, file by file, or that of a table's rows, or that of windows in

@@ -176,6 +176,13 @@ class PixelsModality(Modality):
     def pictures(self, value: Any) -> Tensor:
         return value.pixels
 
+    def written_as_pictures(self, spec: InputSpec) -> bool:
+        return spec.shape[0] in COLOURS
+
+    def stored(self, value: Any) -> np.ndarray:
+        pixels = value.pixels.detach().cpu()
+        return (pixels if pixels.dtype == torch.uint8 else (255 * pixels).round().to(torch.uint8)).numpy()
+
     def recognizes(self, query: Any) -> bool:
         return isinstance(query, np.ndarray | Tensor | Image.Image) or is_picture_file(query)
 

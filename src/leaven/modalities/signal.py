@@ -174,6 +174,10 @@ class SignalModality(OverTime):
         picture[:, : height * channels] = picture[:, : height * channels].masked_fill(traced.flatten(1, 2), 0)
         return picture[:, None]
 
+    def stored_beside(self, spec: InputSpec) -> dict[str, Any]:
+        names = spec.reading.get("channels")
+        return {"rate": spec.rate, **({"channels": list(names)} if names else {})}
+
     def query(self, query: Any, spec: InputSpec) -> tuple[str, Value]:
         if isinstance(query, np.ndarray | Tensor):
             return "array", self.checked(self.of_array(torch.as_tensor(query)[None], spec.rate), "the query")
