@@ -18,7 +18,7 @@ from leaven.views.views import default_views, views_for
 TOLD = 0.55  # accuracy that the lower end of the interval must pass before mirroring is spoken of
 SURE = 0.9  # accuracy from which `inspect` advises a training without it
 TWINS = 0.05  # share of pictures with a twin of another colour before colours are spoken of
-FLIP, COLOURS = ("flip",), ("hue", "saturation", "grey")
+FLIP, COLOURS = ("flip",), ("jitter", "grey")
 
 
 @dataclass(frozen=True)
