@@ -211,7 +211,7 @@ def encoders() -> Iterator[str]:
         yield from settings(kind, "encoder.")
     yield AUTOMATIC
     rows = (
-        [samples_of((name,)), line.wants, line.device, f"up to {line.largest}" if line.largest < 10_000 else "any", f"`{line.name}`", line.reason]
+        [samples_of((name,)), wanted(line.wants), line.device, f"up to {line.largest}" if line.largest < 10_000 else "any", f"`{line.name}`", line.reason]
         for name, modality in MODALITIES.items()
         for line in modality.encoders
     )
@@ -278,6 +278,10 @@ def samples_of(modalities: tuple[str, ...]) -> str:
     """What people call the samples of these modalities (none: of any)."""
     *others, last = [find_modality(modality).plural for modality in modalities] or ["any kind of data"]
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def wanted(wants: str | tuple[str, ...]) -> str:
+    return wants if isinstance(wants, str) else " or ".join(wants)
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
