@@ -211,7 +211,14 @@ def encoders() -> Iterator[str]:
         yield from settings(kind, "encoder.")
     yield AUTOMATIC
     rows = (
-        [samples_of((name,)), wanted(line.wants), line.device, f"up to {line.largest}" if line.largest < 10_000 else "any", f"`{line.name}`", line.reason]
+        [
+            samples_of((name,)),
+            wanted(line.wants),
+            line.device,
+            f"up to {line.largest}" if line.largest < 10_000 else "any",
+            f"`{line.name}`",
+            line.reason,
+        ]
         for name, modality in MODALITIES.items()
         for line in modality.encoders
     )
