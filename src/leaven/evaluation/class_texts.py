@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -16,8 +16,10 @@ from leaven.data.class_names import names_for
 from leaven.data.sources.text_files import read_delimited, read_lines
 from leaven.encoders import Encoder
 from leaven.errors import UserError
-from leaven.evaluation.features import encode
-from leaven.modalities import Strings, Text
+from leaven.evaluation.features import encode, encoded
+from leaven.modalities import Strings, Text, Value
+from leaven.run import Run
+from leaven.training.trained import shared_space, trained_method
 
 Project: TypeAlias = Callable[[Encoder, Tensor], Tensor]
 PLACE = "{}"
@@ -53,6 +55,17 @@ def class_vectors(encoder: Encoder, project: Project, names: Sequence[str], temp
     return F.normalize(vectors.mean(1), dim=1)
 
 
+def probabilities_by_name(
+    run: Run, senses: Senses, names: Sequence[str], templates: Sequence[str], value: Value, device: str
+) -> Iterator[Float[Tensor, "batch classes"]]:
+    """Of the classes for each sample, a batch at a time, in order: a softmax of its cosines with them, at the temperature of the training."""
+    method = trained_method(run)
+    project, scale = shared_space(run), method.shared_scale
+    vectors = class_vectors(senses.text, project, names, templates, device)
+    for features in encoded(senses.other, value, torch.arange(len(value)), device=device):
+        yield (scale * class_likeness(senses.other, project, features, vectors)).softmax(1)
+
+
 def class_likeness(
     encoder: Encoder, project: Project, features: Float[Tensor, "samples dim"], classes: Float[Tensor, "classes space"]
 ) -> Float[Tensor, "samples classes"]:
@@ -75,7 +88,7 @@ def read_names(path: str | Path, codes: Sequence[str] = ()) -> tuple[str, ...]:
         lines = tuple(line.strip() for line in read_lines(path).columns["text"])
         names = lines if not codes or set(codes) == set(lines) or len(codes) == len(lines) else None
         names = tuple(codes) if names and set(codes) == set(names) else names
-    if not names or not all(names) or len(set(names)) < len(names):
+    if not names or len(names) < 2 or not all(names) or len(set(names)) < len(names):
         what = f"it does not name each of the {len(codes)} classes once" if codes else "it does not name two classes or more, each once"
         raise UserError(what, where=path, hint="one name per line in the order of the classes, or a table with a column `class` and a column `name`")
     return tuple(names)

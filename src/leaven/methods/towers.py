@@ -101,6 +101,10 @@ class Towers(Method):
     def encoders(self):
         return dict(self.senses)
 
+    @property
+    def shared_scale(self):
+        return self.log_scale.exp().item()
+
     def shared_space(self):
         return dict(self.projectors)
 
