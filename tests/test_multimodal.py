@@ -164,11 +164,8 @@ def test_pictures_without_labels_get_the_class_whose_name_is_nearest(run, shapes
     )
     with open(out, newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert (
-        status == 0
-        and json.loads(printed)["count"] == len(rows) == len(shapes[2])
-        and {row["label"] for row in rows} <= set(["red", "green", "blue", "grey"])
-    )
+    assert status == 0 and json.loads(printed)["count"] == len(rows) == len(shapes[2])
+    assert {row["label"] for row in rows} <= {"red", "green", "blue", "grey"}
 
 
 @pytest.mark.parametrize(
