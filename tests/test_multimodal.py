@@ -13,6 +13,8 @@ from test_pairs_of_modalities import SMALL, drawn
 from torch.nn import functional as F
 
 import leaven
+from leaven.data.sources.shapes import COLOURS, unseen
+from leaven.data.sources.shapes import drawn as drawn_shapes
 from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.losses import matched
@@ -178,3 +180,22 @@ def test_names_that_do_not_fit_are_one_line(run, shapes, tmp_path, text, templat
         leaven.predict(run, shapes[0]["image"], classes=tmp_path / "names.txt", templates=templates)
     with pytest.raises(UserError, match="no such file"):
         leaven.predict(run, shapes[0]["image"], classes=tmp_path / "none.txt")
+
+
+def test_drawn_shapes_keep_some_pairs_of_shape_and_colour_for_later_and_say_what_they_are():
+    world, again = drawn_shapes(300, 60, 60), drawn_shapes(300, 60, 60)
+    assert torch.equal(world.pictures, again.pictures) and world.captions == again.captions
+    assert [world.splits.count(name) for name in ("train", "test", "unseen")] == [300, 60, 60]
+    for shape, colour, split, caption in zip(world.shapes, world.colours, world.splits, world.captions, strict=True):
+        assert unseen(shape, colour) == (split == "unseen") and shape in caption and colour in caption
+    for colour, numbers in COLOURS.items():
+        rows = [row for row, name in enumerate(world.colours) if name == colour]
+        shown = (world.pictures[rows] == torch.tensor(numbers, dtype=torch.uint8)[:, None, None]).all(1)
+        assert shown.flatten(1).any(1).all()
+
+
+@pytest.mark.slow
+def test_the_demo_of_pairs_ends_with_what_a_sentence_finds(tmp_path):
+    card = leaven.demo(out=tmp_path / "demo", budget="20s", pairs=True)
+    assert set(card.scores) == {"zero-shot", "pairs"} and card.scores["pairs"]["map"] > 0.3
+    assert (tmp_path / "demo" / "found.png").is_file() and (tmp_path / "demo" / "report.html").is_file()
