@@ -100,8 +100,8 @@ def open_data(
 
 def _named_or_path(text: str, root: str | Path | None, options: Options) -> DataSet:
     if text.startswith("demo:"):
-        x, y, splits = named.demo(text.removeprefix("demo:"))
-        return assemble(text, {"x": x}, options, labels=y, splits=splits)
+        roles, y, splits = named.demo(text.removeprefix("demo:"))
+        return assemble(text, roles, options, labels=y, splits=splits)
     if text.startswith("hf:"):
         data = HuggingFace.load(text.removeprefix("hf:"))
         return _table(data.root, data, options)

@@ -153,7 +153,11 @@ class Modality:
 
     def title(self, count: int, described: dict[str, Any]) -> str:
         """So many samples in a few words. described: shape, statistics, `summary` and `anomalies`, as `inspect` gives them."""
-        return f"{count:,} {self.noun if count == 1 else self.plural}, {self.name} of {' x '.join(map(str, described['shape']))}"
+        return f"{count:,} {self.noun if count == 1 else self.plural} of {' x '.join(map(str, described['shape']))} numbers"
+
+    def extent(self, spec: InputSpec) -> str:
+        """How large one sample is, for people; empty where it has no size."""
+        return " x ".join(map(str, spec.shape)) + " numbers" * (not self.visible) if spec.shape else ""
 
     def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
         """What a user should know of such samples before training. sizes: of the files, where samples are files (see `Inspection`)."""
