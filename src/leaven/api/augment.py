@@ -96,7 +96,7 @@ def augment(
     sample = fitted(value[learned], read)
     raw = modality_of(value).raw_features(sample, torch.arange(len(sample)))
     real, tested = (Labeled(features(raw, value, rows, read), class_of[rows]) for rows in (learned, test))
-    place = Path(out)
+    place, source = Path(out), str(data) if isinstance(data, str | Path) else opened.data.name
     with whole_folder(place) as folder:
         spool = folder / "generated.partial.npy"
         say(f"generating {len(wanted):,} samples of {int((counts > 0).sum())} classes")
@@ -114,7 +114,7 @@ def augment(
         sentence = f"{verdict(helps)} {distance_in_words(share)}"
         result = Augmented(str(place), len(train), len(kept), int(left_out.sum()), share, helps, sentence, str(place / REPORT))
         kinds = {REAL: real, GENERATED: new, "left out": refused}
-        write_augmentation(folder / REPORT, result.to_dict(), names, run=str(run.path), kinds=kinds)
+        write_augmentation(folder / REPORT, result.to_dict(), names, run=str(run.path), data=source, kinds=kinds)
         del samples  # whose file is removed
         spool.unlink()
         write_json(folder / "augmented.json", {"format": 1, "run": str(run.path), "times": times, "select": select, "seed": seed, **result.to_dict()})

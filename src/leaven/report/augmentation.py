@@ -17,8 +17,11 @@ SYMBOLS = {"real": "circle", "generated": "cross-thin-open", "left out": "x-thin
 MOST_COLOURS = 20
 
 
-def write_augmentation(path: Path, augmented: Mapping[str, Any], classes: Sequence[str], *, run: str, kinds: Mapping[str, Labeled]) -> Path:
-    """Write the page. augmented: as `leaven augment --json` prints it. kinds: features of real samples, of generated ones and of those left out."""
+def write_augmentation(
+    path: Path, augmented: Mapping[str, Any], classes: Sequence[str], *, run: str, data: str, kinds: Mapping[str, Labeled]
+) -> Path:
+    """Write the page. augmented: as `leaven augment --json` prints it. kinds: features of real samples, of generated ones and of those left out.
+    run, data: what was asked for, as the command line takes it."""
     from markupsafe import Markup
 
     helps, out = augmented["helps"], augmented["out"]
@@ -35,9 +38,14 @@ def write_augmentation(path: Path, augmented: Mapping[str, Any], classes: Sequen
             "map": Markup(map_of_kinds(kinds, classes)),
             "key": [{"name": name, "colour": class_colour(number)} for number, name in enumerate(classes)] if few else [],
             "rows": [{"name": name, "score": score_cell(cell(score)), "count": count} for name, score, count in rows],
-            "commands": [f"leaven pretrain {out} --method supervised --out with", "leaven evaluate with " + out],
+            "commands": [line for name, source in (("without", data), ("with", out)) for line in training_and_score(name, source)],
         },
     )
+
+
+def training_and_score(name: str, source: str) -> list[str]:
+    """The commands that train a classifier on data, and test it."""
+    return [f"leaven pretrain {source} --method supervised --out {name}", f"leaven evaluate {name} {source}"]
 
 
 def map_of_kinds(kinds: Mapping[str, Labeled], classes: Sequence[str]) -> str:
