@@ -73,7 +73,9 @@ def names_of(text: str, flag: str) -> tuple[str, ...]:
 
 Data = Annotated[
     Any,
-    Option("A folder, file, glob, named data set (cifar10, mnist, ...) demo:digits or demo:shapes; in Python also arrays.", argument=True, names="data"),
+    Option(
+        "A folder, file, glob, named data set (cifar10, mnist, ...), demo:digits or demo:shapes; in Python also arrays.", argument=True, names="data"
+    ),
 ]
 RunFolder = Annotated["Path | str | Run", Option("The folder that `leaven pretrain` made.", argument=True)]
 GeneratorRun = Annotated["Path | str | Run", Option("The run of a method that makes samples of a class.")]
