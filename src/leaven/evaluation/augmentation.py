@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from leaven.evaluation.intervals import Groups, mean_with_interval, paired_difference
-from leaven.evaluation.sentences import percent
+from leaven.evaluation.sentences import Gain, percent
 
 MOST = 10_000  # samples from which a classifier learns: its time grows with their square
 COMPARED = 2000  # of each kind, whose nearest neighbours are looked at
@@ -80,12 +80,15 @@ def gain_of_generated(real: Labeled, generated: Labeled, test: Labeled, *, group
 def verdict(gain: dict[str, Any]) -> str:
     """Whether generated samples help, in words."""
     low, high = gain["gain"]["interval"]
+    told = Gain(gain["gain"]["difference"], low, high, gain["gain"]["more_test_samples"])
     points = f"{100 * gain['gain']['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
     what = f"a classifier of the raw input gets {percent(gain['augmented']['accuracy'])} of the test samples right with generated samples and "
     what += f"{percent(gain['alone']['accuracy'])} without, {points}"
-    if low > 0:
+    if told.better:
         return f"It helps: {what}."
-    return f"It makes things worse here: {what}." if high < 0 else f"It does not help here, as far as these test samples tell: {what}."
+    if told.worse:
+        return f"It makes things worse here: {what}."
+    return f"These test samples do not tell whether it helps: {what}{told.would_tell('samples')}."
 
 
 def distance_in_words(share: float) -> str:
