@@ -19,7 +19,7 @@ from leaven.modalities.floor import floor_phrase, floor_title
 from leaven.run import named
 
 PASSES, SLOWER = "forward and backward", 0.7
-OF_INPUT = ("input", "characters", "majority", "prevalence")  # floors that no seed and no encoder changes
+OF_INPUT = ("input", "characters", "band-power", "majority", "prevalence")  # floors that no seed and no encoder changes
 OF_ENCODER = {"words": "mean of word vectors, {}", "untrained": "untrained {}"}  # word vectors are as long as its features
 
 

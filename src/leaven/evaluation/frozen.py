@@ -34,7 +34,7 @@ class Features:
     which a probe's own held-out part must not cut (None: none); test_groups: of the test samples, which are resampled as a whole.
 
     left_out: the source's group of every sample, those of the training part first; -1 = none, or one whose labels the encoder has learned (None: the
-    source has no groups). group_names: by their numbers."""
+    source has no groups). group_names: by their numbers. probe: what learns from them, as in `Floor`."""
 
     train: Float[Tensor, "train dim"]
     train_labels: Int64[Tensor, " train"] | Int8[Tensor, "train tags"]
@@ -46,6 +46,7 @@ class Features:
     names: Sequence[str] = ()
     left_out: Int64[Tensor, " samples"] | None = None
     group_names: Mapping[int, str] = field(default_factory=dict)
+    probe: str | None = None
 
     @property
     def classes(self) -> int:
@@ -86,6 +87,8 @@ class FrozenProtocol(Protocol):
     """Whether it scores samples that have one class each."""
     of_tags: ClassVar[bool] = False
     """Whether it scores samples that have tags."""
+    probes: ClassVar[tuple[str, ...]] = ()
+    """Which probes of floors' own it can use (see `Floor`)."""
     of_groups: ClassVar[bool] = False
     """Whether it leaves out groups, so that a random split stands beside it."""
 
@@ -228,10 +231,12 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     floors = dict(trial.known_floors)
     if UNTRAINED.name not in floors and fits("the untrained encoder"):
         floors[UNTRAINED.name] = scores(encoded(untrained(encoder, seed, value, train)))
-    for name, (what, fit) in encoder.modality.floors(value, train, encoder.dim, seed).items():
-        if name not in floors and fits(what):
+    for name, (what, fit, probe) in encoder.modality.floors(value, train, encoder.dim, seed).items():
+        suited = [protocol for protocol in protocols if probe is None or probe in protocol.probes]
+        if suited and name not in floors and fits(what):
             fitted = fit()
-            floors[name] = scores(lambda rows, fitted=fitted: fitted(value.take(rows)))  # type: ignore[misc]
+            floor_features = known_by(lambda rows, fitted=fitted: fitted(value.take(rows)))  # type: ignore[misc]
+            floors[name] = scored(suited, replace(floor_features, probe=probe))
     known = known_by(lambda rows: torch.empty(len(rows), 0))
     for name in dict.fromkeys(protocol.constant.name for protocol in protocols if protocol.constant.name not in floors):
         majorities = {protocol.name: protocol.majority(known) for protocol in protocols if protocol.constant.name == name}

@@ -47,10 +47,12 @@ class PublicModel(NamedTuple):
 
 class Floor(NamedTuple):
     """What any encoder should beat: features that cost no training. what: its name for people. fit: learns from the training samples and returns what
-    gives samples their features, (samples, dim)."""
+    gives samples their features, (samples, dim). probe: what learns classes from them where they are usually read by something else than a linear
+    probe: "forest", a random forest (None: what learns from the encoder's features)."""
 
     what: str
     fit: Callable[[], Callable[[Value], Any]]
+    probe: str | None = None
 
 
 class Modality:

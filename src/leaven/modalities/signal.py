@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.errors import UserError
-from leaven.modalities.modality import TOKENS, DefaultEncoder
+from leaven.modalities.floor import FloorName
+from leaven.modalities.modality import TOKENS, DefaultEncoder, Floor
 from leaven.modalities.over_time import OverTime
 from leaven.modalities.quality import extent, qualities, spoken
 from leaven.modalities.resampling import resampled_length, resampled_tensor
@@ -33,6 +34,7 @@ WHOLE = {
 }  # fmt: skip
 """Views that take nothing away."""
 PICTURE, TRACES = 96, 8  # sides of a picture; more channels than these are shown as rows of grey
+BAND_POWER = FloorName("band-power", "band power, random forest", "a random forest on band power")
 SHAPE = 'signals are (N, C, T), with their rate: {"x": samples, "rate": 250}, or Signal(samples, mask, rate)'
 
 
@@ -155,6 +157,23 @@ class SignalModality(OverTime):
             return torch.cat(parts)
 
         return features
+
+    def band_powers(self, value: Any, train: Tensor) -> Callable[[Value], Float[Tensor, "samples dim"]]:
+        """The logarithm of the power of each channel in each rhythm, of windows of any length: up to a constant the differential entropy."""
+        mean, std = self.statistics(self.spec(value, train))
+
+        def features(some: Any) -> Tensor:
+            parts = (some[slice(start, start + step)] for step in [at_a_time(some.samples)] for start in range(0, len(some), step))
+            scaled = ((((part.samples - mean) / std).masked_fill(~part.mask[:, None], 0), part) for part in parts)
+            return torch.cat([rhythms(samples, part.mask, part.rate).flatten(1) for samples, part in scaled])
+
+        return features
+
+    def floors(self, value: Any, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
+        return {
+            **super().floors(value, train, dim, seed),
+            BAND_POWER.name: Floor(BAND_POWER.phrase, lambda: self.band_powers(value, train), "forest"),
+        }
 
     def pictures(self, value: Any) -> Tensor:
         """(samples, 1, 96, 96) uint8: the traces of the channels one below another, dark on light; of more than 8 channels rows of grey."""

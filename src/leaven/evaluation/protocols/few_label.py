@@ -14,6 +14,7 @@ from torch import Tensor
 from leaven.errors import UserError
 from leaven.evaluation.auc import margin, with_auc
 from leaven.evaluation.floors import LABELS_ONLY, MAJORITY, UNTRAINED, trained_on_labels
+from leaven.evaluation.forest import FOREST, forest_scores
 from leaven.evaluation.frozen import Features, FrozenProtocol
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import crossed_interval, unpaired_difference
@@ -40,6 +41,7 @@ class FewLabels(FrozenProtocol):
     name = "few-label"
     title = "few labels"
     floors = (INPUT, UNTRAINED, MAJORITY, LABELS_ONLY)
+    probes = (FOREST,)
     rank = 2
 
     counts: tuple[int, ...] = (1, 2, 5, 10)
@@ -60,6 +62,8 @@ class FewLabels(FrozenProtocol):
         (Each feature by its own deviation blows up rare pixels: raw 8x8 digits then reach 62 % with one label per class instead of 65 %.)
         """
         known = features.labeled()
+        if features.probe == FOREST:
+            return self.by_forest(features)
         center, deviation = standardisation(features.train)
         scale = deviation.square().mean().sqrt()
         train, test = (features.train.float() - center) / scale, (known.test.float() - center) / scale
@@ -81,6 +85,18 @@ class FewLabels(FrozenProtocol):
                 why = f"{next(iter(FIRST))} was not compared with other probes: that takes seconds with {features.classes:,} classes"
                 point["note"] = "; ".join(filter(None, [point.get("note"), why]))
             curve.append({**point, "probe": dict(Counter(probes).most_common())})
+        return curve
+
+    def by_forest(self, features: Features) -> Any:
+        """The same curve of a random forest, from the same draws of labels."""
+        known, curve = features.labeled(), []
+        labels, truth = features.train_labels, known.test_labels
+        for count in self.counts:
+            draws = enumerate(label_draws(labels, count, self.draws, features.seed))
+            shares = [forest_scores(features.train[rows], labels[rows], known.test, classes=features.classes, seed=number) for number, rows in draws]
+            scores = torch.stack(shares)
+            point = few_label_point(scores.argmax(2) == truth, count, labels, known.test_groups)
+            curve.append(with_auc(point, margin(scores), truth, groups=known.test_groups))
         return curve
 
     def majority(self, features: Features) -> Any:

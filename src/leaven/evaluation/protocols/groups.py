@@ -12,10 +12,11 @@ from leaven.data import DataSet
 from leaven.errors import UserError
 from leaven.evaluation.auc import auc_values, is_uneven, margin, with_auc
 from leaven.evaluation.floors import MAJORITY, UNTRAINED
+from leaven.evaluation.forest import FOREST
 from leaven.evaluation.frozen import Features, FrozenProtocol, accuracy_point
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import mean_with_interval, percentile_interval, resampled
-from leaven.evaluation.protocols.linear import linear_probe
+from leaven.evaluation.protocols.linear import probe_scores
 from leaven.evaluation.sentences import AUC, Point
 from leaven.modalities.floor import INPUT
 
@@ -37,6 +38,7 @@ class LeaveOneGroupOut(FrozenProtocol):
     floors = (INPUT, UNTRAINED, MAJORITY)
     rank = 4
     of_groups = True
+    probes = (FOREST,)
     flaw_of_random_split = "samples of groups that were learned"
 
     folds: int = 20
@@ -51,14 +53,14 @@ class LeaveOneGroupOut(FrozenProtocol):
 
     def score(self, features: Features) -> Any:
         """{accuracy, interval (over groups), groups: [{group, accuracy, interval, samples}], worst, folds}: means over groups of a linear probe."""
-        return self.over_groups(features, lambda fold: linear_probe(fold, seed=features.seed).logits)
+        return self.over_groups(features, lambda fold: probe_scores(fold, seed=features.seed))
 
     def majority(self, features: Features) -> Any:
         return self.over_groups(features, lambda fold: F.one_hot(fold.train_labels.bincount().argmax(), fold.classes).expand(len(fold.test), -1))
 
     def mixed(self, features: Features) -> Any:
         known = features.labeled()
-        return accuracy_point(linear_probe(known, seed=features.seed).logits, known)
+        return accuracy_point(probe_scores(known, seed=features.seed), known)
 
     def over_groups(self, features: Features, scores_of: Callable[[Features], Tensor]) -> dict[str, Any]:
         """The score from what gives the scores of each fold's test samples."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from leaven.errors import UserError
 from leaven.evaluation.auc import auc_values, is_uneven, margin
 from leaven.evaluation.floors import MAJORITY, UNTRAINED
+from leaven.evaluation.forest import FOREST, forest_scores
 from leaven.evaluation.frozen import Features, FrozenProtocol, accuracy_point
 from leaven.modalities.floor import INPUT
 from leaven.modules.logistic import LogisticFit, fit_logistic, second_moments
@@ -38,9 +39,20 @@ class LinearProbe(FrozenProtocol):
     title = "linear probe"
     rank = 3
     floors = (INPUT, UNTRAINED, MAJORITY)
+    probes = (FOREST,)
 
     def score(self, features: Features) -> Any:
-        return linear_accuracy(features)
+        if features.probe is None:
+            return linear_accuracy(features)
+        known = features.labeled()
+        return accuracy_point(probe_scores(known), known) | {"samples": len(known.test)}
+
+
+def probe_scores(features: Features, *, seed: int = 0) -> Float[Tensor, "test classes"]:
+    """What the probe of these features gives the test samples: a linear one, or the floor's own. All have labels."""
+    if features.probe == FOREST:
+        return forest_scores(features.train, features.train_labels, features.test, classes=features.classes, seed=seed)
+    return linear_probe(features, seed=seed).logits
 
 
 def linear_accuracy(features: Features, *, seed: int = 0) -> dict[str, Any]:
