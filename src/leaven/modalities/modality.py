@@ -55,6 +55,16 @@ class Floor(NamedTuple):
     probe: str | None = None
 
 
+class Topography(NamedTuple):
+    """Numbers that were measured in places of a head. places: (to the right, to the nose) of each channel. columns: what the numbers are, by name.
+    numbers: of each sample. unit: of the numbers."""
+
+    places: Sequence[tuple[float, float]]
+    columns: Sequence[str]
+    numbers: Float[Tensor, "samples columns channels"]
+    unit: str
+
+
 class Modality:
     """One kind of data: all that only this kind knows. Everything above asks it, and nobody asks which one it is.
 
@@ -256,6 +266,10 @@ class Modality:
     def pictures(self, value: Value) -> Tensor:
         """(samples, channels, height, width), uint8 or float 0-1: samples as pictures. Only where `visible`."""
         raise UserError(f"a sheet shows pictures, and this data is {self.name}", hint="leave the .png out")
+
+    def topography(self, value: Value) -> Topography | None:
+        """What samples measured over the head; None where the places of their channels are not known."""
+        return None
 
     def lines(self, value: Value, tokenizer: Any = None) -> list[str] | None:
         """Samples as lines of text; None where they are better not read. tokenizer: of the encoder, where it has one."""
