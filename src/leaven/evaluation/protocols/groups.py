@@ -97,7 +97,7 @@ class LeaveOneGroupOut(FrozenProtocol):
     def second_sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
         groups = {one["group"]: one for one in score["groups"]}
         worst = groups[score["worst"]]
-        return f"Of {len(groups)} groups left out, {worst['group']} is the worst: {self.cell(worst)}."
+        return f"Of {len(groups)} groups left out, {worst['group']} is the worst: {self.cell(worst)} of {worst['samples']:,} samples."
 
 
 def grouped_point(
