@@ -341,9 +341,9 @@ def test_the_few_label_probe_is_chosen_in_each_draw_by_its_labels_alone(digits):
     x, y, test, _ = digits
     z, z_test = (x - x.mean(0)) / 5, (test - x.mean(0)) / 5
     rows = torch.stack(label_draws(y, 10, 4))
-    ours, names = few_label_predictions(z[rows], y[rows[0]], z_test, classes=10)
+    ours, _, names = few_label_predictions(z[rows], y[rows[0]], z_test, classes=10)
     for place, draw in enumerate(rows):
-        (alone,), (name,) = few_label_predictions(z[draw][None], y[draw], z_test, classes=10)
+        (alone,), _, (name,) = few_label_predictions(z[draw][None], y[draw], z_test, classes=10)
         assert torch.equal(alone, ours[place]) and name == names[place]
         choice = choose_probe(z[draw][None], y[draw], classes=10)
         assert name == list(PROBES)[choice.probe[0]]
@@ -370,12 +370,12 @@ def card(ours, **floors):
 
 
 def test_labels_needed_is_linear_in_accuracy_over_log_labels():
-    points = {1: {"accuracy": 0.4}, 10: {"accuracy": 0.6}, 100: {"accuracy": 0.8}}
+    points = {1: 0.4, 10: 0.6, 100: 0.8}
     assert labels_needed(points, 0.6) == pytest.approx(10)
     assert labels_needed(points, 0.7) == pytest.approx(math.sqrt(1000))
     assert labels_needed(points, 0.2) == 1
     assert labels_needed(points, 0.9) == math.inf
-    assert labels_needed({1: {"accuracy": 0.5}, 2: {"accuracy": 0.4}, 4: {"accuracy": 0.7}}, 0.6) == pytest.approx(math.sqrt(8))
+    assert labels_needed({1: 0.5, 2: 0.4, 4: 0.7}, 0.6) == pytest.approx(math.sqrt(8))
 
 
 def test_scorecard_survives_json_and_shows_floors_beside_scores():
@@ -418,14 +418,15 @@ def test_the_labels_alone_are_measured_with_the_most_labels_first(monkeypatch):
 
     def all_right(encoder, data, rows, test, **_):
         labeled.append(len(rows))
-        return torch.ones(len(test), dtype=torch.bool)
+        return torch.nn.functional.one_hot(data.rows.label[test], 2).float()
 
-    monkeypatch.setattr("leaven.evaluation.protocols.few_label.labels_only", all_right)
+    monkeypatch.setattr("leaven.evaluation.protocols.few_label.trained_on_labels", all_right)
     data = open_data((torch.randn(200, 4, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 2))
     trial = Trial(data, {"x": build_encoder("mlp", data.spec.roles["x"], {"width": 8})}, "none", budget=None)
     card = evaluate_protocols(trial, ("few-label",), {"few-label.counts": (1, 5, 2), "few-label.draws": 3})
     assert labeled == [10] * 3 + [4] * 3 + [2] * 3
     assert [point["labels_per_class"] for point in card.floors["labels-only"]["few-label"]] == [1, 2, 5]
+    assert all(point["auc"] == 1 for point in card.floors["labels-only"]["few-label"])
     assert "With 5 labels per class your labels alone do better: 100.0 % against" in card.sentence()
 
 
@@ -435,6 +436,7 @@ def test_recordings_of_the_test_part_are_counted_once_each():
     labels = torch.randint(2, (480,), generator=generator)
     x = torch.randn(480, 6, generator=generator) + labels[:, None] + 2 * torch.randn(24, 6, generator=generator)[group]
     data = open_data({"x": x, "label": labels, "group": group})
+    torch.manual_seed(0)
     encoder = build_encoder("mlp", data.spec.roles["x"], {"width": 8})
     alone = open_data({"x": x, "label": labels})
     alone = dataclasses.replace(alone, splits=dict(zip(("train", "test"), data.held_out()[:2], strict=True)))

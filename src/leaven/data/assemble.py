@@ -61,7 +61,7 @@ def assemble(
     *,
     labels: Any = None,
     class_names: Sequence[str] = (),
-    group: Tensor | None = None,
+    group: Labels | None = None,
     splits: Sequence[str | None] | None = None,
     names: Sequence[str] | None = None,
     unused: Sequence[str] = (),
@@ -94,9 +94,9 @@ def assemble(
         names, splits = first.names, first.splits()
         if options.groups is not None:
             group, more = groups_by(options.groups, first)
-            group, notes = first.kept_together(group), [*notes, *more]
+            group, notes = replace(group, ids=first.kept_together(group.ids)), [*notes, *more]
         elif group is None and not (from_source and str(options.labels) == "group"):  # a column of classes keeps no samples together
-            group, notes = first.groups(), [*notes, *first.group_notes()]
+            group, notes = Labels(first.groups(), first.group_names()), [*notes, *first.group_notes()]
         if first.kind == "pictures" and (placed := [role for role, value in arrays.items() if modality_of(value).placed]):
             hint = "pictures from files are resized as they are decoded; give them as an array, so that what lies in them moves along"
             raise UserError(f"{placed[0]} cannot stand beside picture files", where=name, hint=hint)
@@ -126,7 +126,7 @@ def assemble(
         raise UserError("an input plays the role `tags`, which is that of labels", where=name, hint="give it another name with --columns")
     named = labels.at(rows)
     values = {role: part.value for role, part in usable.items()} | named.roles()
-    batch = Batch.of(label=named.ids, group=None if group is None else group[rows], **values)
+    batch = Batch.of(label=named.ids, group=None if group is None else group.ids[rows], **values)
     return DataSet.of(
         name,
         batch,
@@ -140,6 +140,7 @@ def assemble(
         unused=unused,
         notes=tuple(dict.fromkeys([*notes, *notes_of(listings), *notes_of(parts), *scaled(arrays, options), *labels.notes])),
         columns=columns,
+        group_names=() if group is None else group.names,
         listing=first if first is not None and first.kind == "pictures" else None,
     )
 

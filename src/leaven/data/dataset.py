@@ -44,7 +44,7 @@ class DataSet:
     unused: what the source holds beyond the roles in use, one phrase per kind. notes: what is unusual about how it was read, one phrase each.
     columns: all columns of the table from which the samples are. split: how `held_out` parts data without a test split of its own: "random",
     "contiguous" parts of its order, or "auto", which is contiguous where samples follow each other. codes: what the samples themselves call the
-    classes or tags, where a file beside them has better names.
+    classes or tags, where a file beside them has better names. group_names: of the source's groups, by their numbers, as far as they have some.
     listing: the pictures that were decoded, broken ones included; None where the samples came as arrays, or are some of another data set's.
     """
 
@@ -62,6 +62,7 @@ class DataSet:
     columns: tuple[str, ...] = ()
     split: str = "auto"
     codes: tuple[str, ...] = ()
+    group_names: tuple[str, ...] = ()
 
     @staticmethod
     def of(
@@ -80,6 +81,7 @@ class DataSet:
         split: str = "auto",
         tag_names: Sequence[str] = (),
         codes: Sequence[str] = (),
+        group_names: Sequence[str] = (),
     ) -> DataSet:
         """A data set from its rows (numbered anew from 0); what is left out is computed. Raises UserError when there are no rows."""
         count = len(rows)
@@ -95,7 +97,7 @@ class DataSet:
         spec = DataSpec(count, roles, len(class_names), int(rows.labeled.sum()), tuple(class_names), tuple(tag_names))
         names = Names.of(("",) * count if files is None else files)
         fingerprint = _fingerprint(rows, spec, splits, hashes, codes)
-        described = tuple(broken), fingerprint, tuple(unused), listing, tuple(notes), tuple(columns), split, tuple(codes)
+        described = tuple(broken), fingerprint, tuple(unused), listing, tuple(notes), tuple(columns), split, tuple(codes), tuple(group_names)
         return DataSet(name, rows, spec, splits, hashes, names, *described)
 
     def __len__(self) -> int:
@@ -120,6 +122,13 @@ class DataSet:
         """Whether all samples are of one group, such as windows of one recording."""
         group = self.rows.group
         return bool(group[0] >= 0) and bool((group == group[0]).all())
+
+    def group_name(self, group: int) -> str:
+        """What a group of the source is called: its own name, else the file of its first sample, else its number."""
+        if group < len(self.group_names):
+            return self.group_names[group]
+        first = int((self.rows.group == group).nonzero()[0])
+        return self.files[first].partition("#")[0] or str(group)
 
     @cached_property
     def order(self) -> Order | None:
@@ -210,6 +219,7 @@ class DataSet:
             split=self.split,
             tag_names=self.spec.tag_names,
             codes=self.codes,
+            group_names=self.group_names,
         )
 
     def with_role(self, role: str, named: str) -> DataSet:
@@ -226,6 +236,7 @@ class DataSet:
             files=self.files,
             broken=self.broken,
             split="random" if self.order is None else "contiguous",
+            group_names=self.group_names,
         )
 
     def hashes_of(self, role: str) -> Tensor:
@@ -277,6 +288,7 @@ def stacked(name: str, parts: Mapping[str, DataSet]) -> DataSet:
         class_names=sets[0].spec.class_names,
         tag_names=sets[0].spec.tag_names,
         codes=sets[0].codes,
+        group_names=sets[0].group_names,
         hashes=torch.cat([part.hashes for part in sets]),
         files=[f"{file}.{part}" for part, data in parts.items() for file in data.files],
         broken=[Broken(f"{broken.file}.{part}", broken.why) for part, data in parts.items() for broken in data.broken],

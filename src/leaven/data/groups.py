@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from torch import Tensor
-
 from leaven.data import labels as labeling
 from leaven.data.labels import LabelReading, Labels
 from leaven.data.sources.listing import Listing
@@ -68,9 +66,10 @@ def labels_by_pattern(spec: str | None, listing: Listing) -> Labels | None:
     return labeling.number(pattern.values(listing, LABEL)) if pattern and LABEL in pattern.fields else None
 
 
-def groups_by(spec: str, listing: Listing) -> tuple[Tensor, tuple[str, ...]]:
-    """(N,) int64 groups, -1 = none, and notes. spec: a pattern; or names of columns, levels of folders, `recording` or what headers say, joined by
-    `+`.
+def groups_by(spec: str, listing: Listing) -> tuple[Labels, tuple[str, ...]]:
+    """The groups, numbered and named as classes are, and notes.
+
+    spec: a pattern; or names of columns, levels of folders, `recording` or what headers say, joined by `+`.
 
     Of a pattern, the field that is called as groups are counts, else the first beside the label. Raises UserError where nothing is called so.
     """
@@ -78,13 +77,13 @@ def groups_by(spec: str, listing: Listing) -> tuple[Tensor, tuple[str, ...]]:
     if pattern is not None:
         fields = [field for field in pattern.fields if field != LABEL]
         if not fields:
-            return Labels.none(len(listing.names)).ids, ()
+            return Labels.none(len(listing.names)), ()
         chosen = next((name for name in KNOWN if name in fields), fields[0])
         groups = labeling.number(pattern.values(listing, chosen))
         unfit = pattern.unfit(listing)
         notes = [f"{len(groups.names):,} groups by {chosen}"]
         notes += [f"{len(unfit):,} file{'s do' if len(unfit) > 1 else ' does'} not fit the pattern, such as {unfit[0]}"] if unfit else []
-        return groups.ids, tuple(notes)
+        return groups, tuple(notes)
     names = [name.strip() for name in spec.split("+")]
     columns: list[Sequence[object]] = []
     for name in names:
@@ -95,15 +94,15 @@ def groups_by(spec: str, listing: Listing) -> tuple[Tensor, tuple[str, ...]]:
         columns.append(values)
     joined = [None if None in parts else " ".join(map(str, parts)) for parts in zip(*columns, strict=True)]
     groups = labeling.of_cells(joined, how=LabelReading("classes"))
-    return groups.ids, (f"{len(groups.names):,} groups by {' and '.join(names)}",)
+    return groups, (f"{len(groups.names):,} groups by {' and '.join(names)}",)
 
 
-def usual_groups(listing: Listing) -> tuple[Tensor | None, tuple[str, ...]]:
+def usual_groups(listing: Listing) -> tuple[Labels | None, tuple[str, ...]]:
     """The groups of the first of the usual names that a table gives, if there are several of them, and a note; None where there is none."""
     for name in KNOWN:
         values = listing.column_of(name)
         groups = None if values is None else labeling.of_cells(values, how=LabelReading("classes"))
         if groups is not None and len(groups.names) > 1:
             note = f"what is of one {name} stays together ({len(groups.names):,} by the column {name}; --groups says otherwise)"
-            return groups.ids, (note,)
+            return groups, (note,)
     return None, ()

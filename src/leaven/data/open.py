@@ -15,7 +15,7 @@ from leaven.data.assemble import Options, assemble, same_length
 from leaven.data.batch import Batch
 from leaven.data.cache import Progress
 from leaven.data.dataset import DataSet, stacked
-from leaven.data.labels import LabelReading
+from leaven.data.labels import LabelReading, Labels
 from leaven.data.sources import arrays, folders, named, samples
 from leaven.data.sources.columns import ABOUT, ALL_NUMBERS, CLASS_VALUES, Columns
 from leaven.data.sources.described import recordings
@@ -194,7 +194,7 @@ def _table(name: str, table: Columns, options: Options, files: Kinds | None = No
     labels = label or tuple(filter(None, [table.label_column()]))
     parts = [part for column in chosen.values() for part in (column if isinstance(column, tuple) else (column, *column.split("+")))]
     unused = [*table.unused([*parts, *(labels or ["label"]), "split", "group"]), *(files.unused(table.files) if files else [])]
-    groups = None if group is None else labeling.number(group).ids
+    groups = None if group is None else labeling.number(group)
     if several:
         if len(wanted) > 1:
             raise UserError(f"{several[0]!r} can play a role only by itself", where=name)
@@ -261,7 +261,7 @@ def _in_memory(source: Any, options: Options) -> DataSet:
 
 def _roles(roles: Mapping[str, Any], label: Any, group: Any, options: Options) -> DataSet:
     """Lists of texts, numbers or picture files, arrays, or one data set of objects, by the role that each plays."""
-    groups = None if group is None else labeling.number(group).ids
+    groups = None if group is None else labeling.number(group)
     texts = any(_are_texts(value) for value in roles.values())
     columns = {role: value for role, value in roles.items() if _are_texts(value) or (texts and _is_column(value))}
     files = {role: value for role, value in roles.items() if role not in columns and _is_list_of(value, str, os.PathLike)}
@@ -309,7 +309,7 @@ def _are_sounds(value: Any) -> bool:
     return all(is_sound_file(os.fspath(item)) for item in value)
 
 
-def _samples(role: str, source: Any, label: Any, group: torch.Tensor | None, options: Options) -> DataSet:
+def _samples(role: str, source: Any, label: Any, group: Labels | None, options: Options) -> DataSet:
     """A data set whose samples are objects."""
     x, labels, broken = samples.read_samples(source, options.size, options.channels, options.reading, options.progress)
     numbered = labeling.read(labels, getattr(source, "classes", ()), options.how) if label is None else labeling.read(label, how=options.how)

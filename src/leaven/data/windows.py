@@ -170,11 +170,12 @@ class Windows(Listing):
         return self.listing.labels(spec, how).at(torch.from_numpy(self.place))
 
     @cached_property
-    def chosen_groups(self) -> tuple[Tensor, tuple[str, ...]]:
+    def chosen_groups(self) -> tuple[Labels, tuple[str, ...]]:
         """By a column that is called as groups are, else by what the listing knows; samples of one recording always belong together."""
         groups, notes = usual_groups(self)
-        groups = self.listing.groups()[torch.from_numpy(self.place)] if groups is None else groups
-        return self.kept_together(groups), notes
+        if groups is None:
+            groups = Labels(self.listing.groups()[torch.from_numpy(self.place)], self.listing.group_names())
+        return replace(groups, ids=self.kept_together(groups.ids)), notes
 
     def kept_together(self, groups: Tensor) -> Tensor:
         """The same groups, where samples of one recording that have none are one as well."""
@@ -183,7 +184,10 @@ class Windows(Listing):
         return torch.where((groups < 0) & several, rows + (groups.max() + 1), groups)
 
     def groups(self) -> Tensor:
-        return self.chosen_groups[0]
+        return self.chosen_groups[0].ids
+
+    def group_names(self) -> tuple[str, ...]:
+        return self.chosen_groups[0].names
 
     def group_notes(self) -> tuple[str, ...]:
         return self.chosen_groups[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 from leaven.evaluation.beside import standing
 from leaven.evaluation.intervals import chance, holm
-from leaven.evaluation.protocol import Scores
+from leaven.evaluation.protocol import Scores, titled
 from leaven.evaluation.registry import cell, headline, percent, protocol_of, protocol_title
 from leaven.evaluation.results import DIED, Cell, Results, by_title, difference, over_seeds, points, variance_over_samples
 from leaven.evaluation.scorecard import aligned
@@ -19,7 +19,7 @@ from leaven.modalities.floor import floor_phrase, floor_title
 from leaven.run import named
 
 PASSES, SLOWER = "forward and backward", 0.7
-OF_INPUT = ("input", "characters", "majority", "prevalence")  # floors that no seed and no encoder changes
+OF_INPUT = ("input", "characters", "band-power", "majority", "prevalence")  # floors that no seed and no encoder changes
 OF_ENCODER = {"words": "mean of word vectors, {}", "untrained": "untrained {}"}  # word vectors are as long as its features
 
 
@@ -141,7 +141,9 @@ class Comparison(Results):
         """Rows of text, the head first: methods best first, then models beside, then floors. Cells that were not measured are empty."""
         counts = sorted({point["labels_per_class"] for trained in self.cells for point in trained.scores.get("few-label", [])})
         head = [*(protocol_title(protocol) for protocol in self.protocols if protocol != "few-label"), *map(labels_per_class, counts)]
-        rows = [["", "encoder", *head, "over untrained", "steps", "samples/s", "CPU time", "memory", "FLOP/s", "health"]]
+        by_method = [by_title(self.scores(method)) for method in self.methods()]
+        titles = [titled(title, [scores.get(title) for scores in by_method]) for title in head]
+        rows = [["", "encoder", *titles, "over untrained", "steps", "samples/s", "CPU time", "memory", "FLOP/s", "health"]]
 
         def scored(scores: Scores) -> list[str]:
             points = by_title(scores)
@@ -182,7 +184,8 @@ class Comparison(Results):
         protocol = protocol_of(self.protocol)
         own = protocol.point(self.scores(best)[self.protocol])
         points = {name: protocol.point(scores[self.protocol]) for name, scores in self.beside.items()}
-        return [standing(name, own, other, protocol.headline, protocol.title, best) for name, other in points.items() if own and other]
+        title = titled(protocol.title, [own])
+        return [standing(name, own, other, protocol.measure(own), title, best) for name, other in points.items() if own and other]
 
     def methods_in_words(self, ranked: Sequence[str]) -> str:
         unlabeled = [name for name in ranked if not learns_labels(name)]
@@ -195,7 +198,7 @@ class Comparison(Results):
         best, score = ranked[0], self.scores(ranked[0])[self.protocol]
         if self.protocol == "few-label":
             return f"{best} scores best: {cell(score[-1])} with {labels_per_class(score[-1]['labels_per_class'])}."
-        text = f"{best} scores best ({protocol_title(self.protocol)}): {cell(score)}"
+        text = f"{best} scores best ({titled(protocol_title(self.protocol), [score])}): {cell(score)}"
         if gain := self.gains(best).get(self.protocol):
             text += f", {over_untrained(gain)}"
         text += "."

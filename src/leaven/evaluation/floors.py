@@ -38,13 +38,8 @@ def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Ten
     return fresh
 
 
-def labels_only(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int) -> Tensor:
-    """(test,) bool: what the same encoder gets right when it is trained from scratch on these labeled rows alone, mildly augmented."""
-    return trained_on_labels(encoder, data, labeled, test, seed=seed, steps=steps).argmax(1) == data.rows.label[test]
-
-
 def trained_on_labels(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int) -> Tensor:
-    """(test, names) logits of the same encoder, trained so."""
+    """(test, names) logits of the same encoder trained from scratch on these labeled rows alone, mildly augmented."""
     if encoder.tokenizer is not None:
         data = tokenized(data, encoder.tokenizer)
     device = choose_device("auto")

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from leaven.evaluation.intervals import paired_difference, resampled_difference
 
+PER_SAMPLE = "per_sample"
+
 
 @dataclass(frozen=True, eq=False)
 class PerSample:
-    """The values (0-1) whose mean is a score, for each test sample, and for each draw of labels where there are some. groups: of the samples.
+    """The values whose mean is a score of 0-1, for each test sample, and for each draw of labels where there are some. groups: of the samples.
 
     They are in memory only: a scorecard keeps what `add_gains` makes of them.
     """
@@ -43,27 +45,27 @@ class PerResample:
 
 
 def add_gains(scores: Mapping[str, Any], floors: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give each score `gains`, {floor: `paired_difference`}, and take "per_sample" out of all of them. Floors that were measured elsewhere have none,
-    and give no gains."""
-    ours = {place: (point, point.pop("per_sample")) for place, point in measured(scores)}
+    """Give each score `gains`, {floor: `paired_difference`}, and take "per_sample" out of all of them; the same of numbers beside it, such as
+    `auc_gains` of "auc_per_sample". Floors that were measured elsewhere have none, and give no gains."""
+    ours = {place: (point, point.pop(place[-1])) for place, point in measured(scores)}
     for name, floor in floors.items():
         for place, point in measured(floor):
-            theirs = point.pop("per_sample")
+            theirs = point.pop(place[-1])
             if place in ours:
                 own, values = ours[place]
-                own.setdefault("gains", {})[name] = values.over(theirs)
+                own.setdefault(place[-1].replace(PER_SAMPLE, "gains"), {})[name] = values.over(theirs)
 
 
 def without_samples(scores: dict[str, Any]) -> dict[str, Any]:
     """The scores without "per_sample", for those that are compared with nothing."""
-    for _, point in measured(scores):
-        del point["per_sample"]
+    for place, point in measured(scores):
+        del point[place[-1]]
     return scores
 
 
-def measured(scores: Mapping[str, Any]) -> Iterator[tuple[tuple[str, int | None], Any]]:
-    """(protocol, labels per class), and the score, wherever it has values per sample."""
+def measured(scores: Mapping[str, Any]) -> Iterator[tuple[tuple[str, int | None, str], Any]]:
+    """(protocol, labels per class, key of values per sample), and the score, for each such key."""
     for protocol, score in scores.items():
         for point in score if isinstance(score, list) else [score]:
-            if "per_sample" in point:
-                yield (protocol, point.get("labels_per_class")), point
+            for key in [key for key in point if key.endswith(PER_SAMPLE)]:
+                yield (protocol, point.get("labels_per_class"), key), point

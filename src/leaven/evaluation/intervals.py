@@ -43,8 +43,7 @@ def bootstrap_interval(
         raise UserError("an interval needs at least one sample")
     drawn = _count(n, groups)
     if len(distinct) == 1 and distinct[0] in (0.0, 1.0):
-        bound = TAIL ** (1 / drawn)
-        return (bound, 1.0) if distinct[0] == 1.0 else (0.0, 1 - bound)
+        return exact_bound(float(distinct[0]), drawn)
     if drawn < n:
         return bootstrap_intervals(values[:, None], groups=groups, resamples=resamples, seed=seed)[0]
     draw = np.random.default_rng(seed)
@@ -55,6 +54,12 @@ def bootstrap_interval(
         means = np.array([samples[draw.integers(n, size=n)].mean() for _ in range(resamples)])
     low, high = np.quantile(means, [TAIL, 1 - TAIL])
     return float(low), float(high)
+
+
+def exact_bound(share: float, count: int) -> Interval:
+    """The interval of a share that is 0 or 1 in so many samples (Clopper and Pearson 1934)."""
+    bound = TAIL ** (1 / count)
+    return (bound, 1.0) if share == 1.0 else (0.0, 1 - bound)
 
 
 def bootstrap_intervals(values: Float[Tensor, "n columns"], *, groups: Groups = None, resamples: int = RESAMPLES, seed: int = 0) -> list[Interval]:

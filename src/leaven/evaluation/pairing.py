@@ -64,7 +64,7 @@ def evaluate_pairs(trial: Trial, protocol: str, roles: tuple[str, str], measure:
     floors = {name: dict(floor) for name, floor in trial.known_floors.items()}
     a, b = sides
     if a.modality == b.modality:
-        for name, (_, fit) in modality_of(a).pair_floors((a, b), train, encoders[0].dim, seed).items():
+        for name, (_, fit, _) in modality_of(a).pair_floors((a, b), train, encoders[0].dim, seed).items():
             if name not in floors:
                 features = fit()
                 floors[name] = {protocol: measure(features(a[test]), features(b[test]), test)}

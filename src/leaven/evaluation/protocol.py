@@ -18,7 +18,7 @@ from leaven.errors import UserError
 from leaven.evaluation.beside import Beside
 from leaven.evaluation.features import check_input
 from leaven.evaluation.floors import UNTRAINED
-from leaven.evaluation.sentences import Point, beside_floors, gain_over, percent
+from leaven.evaluation.sentences import AUC, Point, beside_floors, gain_over, measure_of, percent, summed_up
 from leaven.modalities import Value
 from leaven.modalities.floor import FloorName
 from leaven.run import Run
@@ -169,7 +169,8 @@ class Protocol(ABC):
     floors: ClassVar[tuple[FloorName, ...]] = ()
     """What stands beside its scores (those that the modality adds come on top)."""
     headline: ClassVar[str] = ""
-    """The key of the number, a share, that sums a score up. "interval" is its interval. Empty: there is no single number."""
+    """The key of the number, a share, that sums a score up. "interval" is its interval. Empty: there is no single number. A point may name another of
+    its numbers (see `measure_of`)."""
     tested_on: ClassVar[str] = "labels"
     """What more of would tell scores apart."""
     frozen: ClassVar[bool] = False
@@ -180,6 +181,8 @@ class Protocol(ABC):
     """The sentence of the protocol of the highest rank sums up a scorecard."""
     supplements: ClassVar[bool] = False
     """Whether its sentence stands beside that of the others instead."""
+    flaw_of_random_split: ClassVar[str] = "samples whose neighbours, or others of their group, were learned"
+    """On what a random split would test, so that its score means nothing."""
 
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)
@@ -199,7 +202,11 @@ class Protocol(ABC):
 
     def point(self, score: Any) -> Point | None:
         """The part of a score that holds its headline, by which models beside are compared; None where there is none."""
-        return score if self.headline and self.headline in score else None
+        return summed_up(score) if self.headline and self.measure(score) in score else None
+
+    def measure(self, point: Point) -> str:
+        """The key of the number that sums a point up."""
+        return measure_of(point, self.headline)
 
     def cell(self, point: Point | None) -> str:
         """A number with its interval, as in 84.2 % (83.0-85.4)."""
@@ -207,24 +214,24 @@ class Protocol(ABC):
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
         """Its rows of the scorecard's table: a title, then a cell for each arm (the score or None), the encoder's first."""
-        return [[self.title, *map(self.cell, arms)]]
+        return [[titled(self.title, arms), *map(self.cell, arms)]]
 
     def sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
         """What the score means beside its floors, in one sentence; None where it says nothing."""
         own, beside, measured_by = self.summary(score, floors)
-        return beside_floors(own, beside, self.headline, measured_by, self.tested_on) if self.headline in own else None
+        return beside_floors(own, beside, self.measure(own), measured_by, self.tested_on) if self.measure(own) in own else None
 
     def verdict(self, score: Any, floors: Mapping[str, Any]) -> int:
         """1 where pre-training is better than the untrained encoder, -1 where it is worse, 0 where that is open."""
         own, beside, _ = self.summary(score, floors)
-        if self.headline not in own or UNTRAINED.name not in beside:
+        if self.measure(own) not in own or UNTRAINED.name not in beside:
             return 0
-        gain = gain_over(UNTRAINED.name, own, beside[UNTRAINED.name], self.headline)
+        gain = gain_over(UNTRAINED.name, own, beside[UNTRAINED.name], self.measure(own))
         return int(gain.better) - int(gain.worse)
 
     def summary(self, score: Any, floors: Mapping[str, Any]) -> tuple[Point, Mapping[str, Point], str]:
         """The point that the sentence is about, those of the floors, and by what they were measured."""
-        return score, {name: floor for name, floor in floors.items() if self.headline in floor}, self.title
+        return summed_up(score), summed_up_floors(floors, self.measure(score)), titled(self.title, [score])
 
     def second_sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
         """What follows the sentence that sums a scorecard up, whichever protocol that one is from."""
@@ -235,9 +242,19 @@ class Protocol(ABC):
         return None
 
 
+def summed_up_floors(floors: Mapping[str, Point], measure: str) -> dict[str, Point]:
+    """Those that have this number, which sums them up."""
+    return {name: summed_up(floor) for name, floor in floors.items() if measure in floor}
+
+
+def titled(title: str, points: Sequence[Point | None]) -> str:
+    """What points are called in tables and sentences, with the number that they show where it is the AUC."""
+    return f"{title} (AUC)" if any(point and point.get("measure") == AUC for point in points) else title
+
+
 def share_cell(point: Point | None, key: str) -> str:
-    """84.2 % (83.0-85.4), from a share and its interval."""
-    if not point or key not in point:
+    """84.2 % (83.0-85.4), from the share that sums a point up and its interval."""
+    if not point or (key := measure_of(point, key)) not in point:
         return ""
-    interval = point.get("interval")
+    interval = summed_up(point).get("interval")
     return percent(point[key]) + (f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else "")

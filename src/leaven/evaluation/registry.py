@@ -11,7 +11,7 @@ from typing import Any
 from leaven.errors import UserError, unknown_name
 from leaven.evaluation import protocols
 from leaven.evaluation.protocol import PROTOCOLS, Protocol, Result, Trial, share_cell
-from leaven.evaluation.sentences import Point
+from leaven.evaluation.sentences import AUC, Point
 from leaven.evaluation.sentences import percent as share
 from leaven.hyperparameters import replace_fields
 from leaven.plugin import from_file
@@ -95,7 +95,8 @@ def protocol_title(name: str) -> str:
 
 def measure_of(score: Point) -> str | None:
     """The key of the number that sums up a score of whatever protocol; None where there is none."""
-    return next((protocol.headline for protocol in registry().values() if protocol.headline and protocol.headline in score), None)
+    headlines = (protocol.headline for protocol in registry().values())
+    return next((key for key in (score.get("measure"), *headlines, AUC) if key and key in score), None)
 
 
 def headline(score: Point) -> float:

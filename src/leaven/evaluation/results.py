@@ -10,7 +10,7 @@ from leaven.evaluation.intervals import seeds_interval, variance_of
 from leaven.evaluation.protocol import Scores
 from leaven.evaluation.protocols.few_label import by_count
 from leaven.evaluation.registry import headline, measure_of, percent, protocol_title
-from leaven.evaluation.sentences import Point, labels_per_class
+from leaven.evaluation.sentences import AUC, Point, labels_per_class, summed_up
 from leaven.run import Run, named
 
 FINISHED, STOPPED, DIED = "finished", "stopped", "died"
@@ -102,7 +102,12 @@ def over_seeds(scores: Sequence[Scores]) -> Scores:
 
 def mean(scores: Sequence[Point]) -> dict[str, Any]:
     """The mean of a score over seeds, with its interval (see `over_seeds`)."""
-    values, measure = [headline(score) for score in scores], str(measure_of(scores[0]))
+    measure = str(measure_of(scores[0]))
+    if measure == AUC:
+        accuracy = mean([{"accuracy": score["accuracy"], "interval": score["interval"]} for score in scores])
+        area = mean([{"accuracy": score[AUC], "interval": score[f"{AUC}_interval"]} for score in scores])
+        return {**accuracy, AUC: area["accuracy"], f"{AUC}_interval": area["interval"], "measure": AUC, "seeds": area["seeds"]}
+    values = [headline(score) for score in scores]
     if len(set(values)) == 1 and len({tuple(score["interval"]) for score in scores}) == 1:
         return {measure: values[0], "interval": list(scores[0]["interval"]), "interval_over": "test samples", "seeds": values}
     over_samples = statistics.fmean(variance_of(score["interval"]) for score in scores)
@@ -121,6 +126,7 @@ def difference(pairs: Sequence[tuple[Point, Point]], *, over_samples: float = 0.
 def variance_over_samples(pairs: Sequence[tuple[Point, Point]], floor: str = "") -> float:
     """Of the difference of scores on the same test samples: from the paired interval over this floor where the first ones have it, else as if the
     samples were different, which is too much."""
+    pairs = [(summed_up(first), summed_up(second)) for first, second in pairs]
     paired = [first["gains"][floor]["interval"] for first, _ in pairs if floor in first.get("gains", {})]
     if len(paired) == len(pairs):
         return statistics.fmean(map(variance_of, paired))

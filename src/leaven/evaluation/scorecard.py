@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from leaven.errors import UserError
 from leaven.evaluation.beside import standing
-from leaven.evaluation.protocol import Chart, Matrix, Protocol, Scores
+from leaven.evaluation.protocol import Chart, Matrix, Protocol, Scores, titled
 from leaven.evaluation.registry import protocol_of
 from leaven.evaluation.sentences import percent
 from leaven.modalities.floor import FLOORS, floor_title
@@ -66,9 +66,10 @@ class Scorecard:
         """A sentence about what a random split would have shown, by the leading protocol of which that is known."""
         for protocol in self.leading():
             own, other = (protocol.point(scores.get(protocol.name, {})) for scores in (self.scores, self.random_split))
-            if own and other and other[protocol.headline] > own[protocol.headline]:
-                shown = f"{percent(other[protocol.headline])} instead of {percent(own[protocol.headline])} ({protocol.title})"
-                return [f"A random split would show {shown}: it would test on samples whose neighbours, or others of their group, were learned."]
+            measure = protocol.measure(own or {})
+            if own and other and other.get(measure, 0) > own[measure]:
+                shown = f"{percent(other[measure])} instead of {percent(own[measure])} ({titled(protocol.title, [own])})"
+                return [f"A random split would show {shown}: it would test on {protocol.flaw_of_random_split}."]
         return []
 
     def standings(self) -> list[str]:
@@ -77,7 +78,9 @@ class Scorecard:
         sentences = []
         for name, scores in self.beside.items():
             points = [(protocol, protocol.point(self.scores[protocol.name]), protocol.point(scores.get(protocol.name, {}))) for protocol in protocols]
-            sentences += [standing(name, own, other, protocol.headline, protocol.title) for protocol, own, other in points if own and other][:1]
+            sentences += [
+                standing(name, own, other, protocol.measure(own), titled(protocol.title, [own])) for protocol, own, other in points if own and other
+            ][:1]
         return sentences
 
     def sentence_of(self, protocol: Protocol) -> str | None:

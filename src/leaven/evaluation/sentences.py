@@ -8,6 +8,7 @@ from leaven.evaluation.intervals import unpaired_difference
 from leaven.modalities.floor import floor_phrase, floor_title
 
 Point = Mapping[str, Any]
+AUC = "auc"
 MOST_WANTED = 10_000  # test samples; nobody labels more of them to tell two scores apart
 
 
@@ -43,6 +44,18 @@ def gain_over(name: str, own: Point, floor: Point, key: str) -> Gain:
     gain = own.get("gains", {}).get(name) or unpaired_difference(own[key], own["interval"], floor[key], floor["interval"])
     low, high = gain["interval"]
     return Gain(gain["difference"], low, high, gain["more_test_samples"])
+
+
+def measure_of(point: Point, headline: str) -> str:
+    """The key of the number that sums a point up: the protocol's headline, where the point itself names no other as its `measure`."""
+    return str(point.get("measure", headline))
+
+
+def summed_up(point: Point) -> Point:
+    """The point with the interval and the gains of the number that sums it up."""
+    if (measure := point.get("measure")) is None:
+        return point
+    return {**point, "interval": point[f"{measure}_interval"], "gains": point.get(f"{measure}_gains", {})}
 
 
 def beside_floors(own: Point, floors: Mapping[str, Point], key: str, measured_by: str, tested_on: str = "labels") -> str:

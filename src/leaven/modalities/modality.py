@@ -48,10 +48,22 @@ class PublicModel(NamedTuple):
 
 class Floor(NamedTuple):
     """What any encoder should beat: features that cost no training. what: its name for people. fit: learns from the training samples and returns what
-    gives samples their features, (samples, dim)."""
+    gives samples their features, (samples, dim). probe: what learns classes from them where they are usually read by something else than a linear
+    probe: "forest", a random forest (None: what learns from the encoder's features)."""
 
     what: str
     fit: Callable[[], Callable[[Value], Any]]
+    probe: str | None = None
+
+
+class Topography(NamedTuple):
+    """Numbers that were measured in places of a head. places: (to the right, to the nose) of each channel. columns: what the numbers are, by name.
+    numbers: of each sample. unit: of the numbers."""
+
+    places: Sequence[tuple[float, float]]
+    columns: Sequence[str]
+    numbers: Float[Tensor, "samples columns channels"]
+    unit: str
 
 
 class Modality:
@@ -259,6 +271,10 @@ class Modality:
     def pictures(self, value: Value) -> Tensor:
         """(samples, channels, height, width), uint8 or float 0-1: samples as pictures. Only where `visible`."""
         raise UserError(f"a sheet shows pictures, and this data is {self.name}", hint="leave the .png out")
+
+    def topography(self, value: Value) -> Topography | None:
+        """What samples measured over the head; None where the places of their channels are not known."""
+        return None
 
     def lines(self, value: Value, tokenizer: Any = None) -> list[str] | None:
         """Samples as lines of text; None where they are better not read. tokenizer: of the encoder, where it has one."""

@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leaven.errors import UserError
-from leaven.modalities.modality import TOKENS, DefaultEncoder
+from leaven.modalities.floor import FloorName
+from leaven.modalities.modality import TOKENS, DefaultEncoder, Floor, Topography
 from leaven.modalities.over_time import OverTime
 from leaven.modalities.quality import extent, qualities, spoken
 from leaven.modalities.resampling import resampled_length, resampled_tensor
+from leaven.modalities.scalp import placed
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.timeline import at_a_time, beginnings, masked_moments, middle
 from leaven.modalities.value import Value
@@ -27,12 +29,14 @@ RHYTHMS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta
 SHORT = 2.0  # seconds; in shorter signals the course over time says more than the rhythms
 STEPS = 16  # pieces whose means describe the course
 OUTLIER = 5.0  # deviations
+FEWEST_PLACED, DECIBELS = 4, 10 / math.log(10)  # electrodes that a map needs; of a natural logarithm of power
 LEAST_POWER = 1e-12  # of the variance
 WHOLE = {
     "kind": "signals", "count": 1, "shift": 0, "stretch": 0, "scale": 0, "noise": 0, "drop": 0, "time_masks": 0, "band_mask": 0,
 }  # fmt: skip
 """Views that take nothing away."""
 PICTURE, TRACES = 96, 8  # sides of a picture; more channels than these are shown as rows of grey
+BAND_POWER = FloorName("band-power", "band power, random forest", "a random forest on band power")
 SHAPE = 'signals are (N, C, T), with their rate: {"x": samples, "rate": 250}, or Signal(samples, mask, rate)'
 
 
@@ -156,6 +160,23 @@ class SignalModality(OverTime):
 
         return features
 
+    def band_powers(self, value: Any, train: Tensor) -> Callable[[Value], Float[Tensor, "samples dim"]]:
+        """The logarithm of the power of each channel in each rhythm, of windows of any length: up to a constant the differential entropy."""
+        mean, std = self.statistics(self.spec(value, train))
+
+        def features(some: Any) -> Tensor:
+            parts = (some[slice(start, start + step)] for step in [at_a_time(some.samples)] for start in range(0, len(some), step))
+            scaled = ((((part.samples - mean) / std).masked_fill(~part.mask[:, None], 0), part) for part in parts)
+            return torch.cat([rhythms(samples, part.mask, part.rate).flatten(1) for samples, part in scaled])
+
+        return features
+
+    def floors(self, value: Any, train: Tensor, dim: int, seed: int) -> dict[str, Floor]:
+        return {
+            **super().floors(value, train, dim, seed),
+            BAND_POWER.name: Floor(BAND_POWER.phrase, lambda: self.band_powers(value, train), "forest"),
+        }
+
     def pictures(self, value: Any) -> Tensor:
         """(samples, 1, 96, 96) uint8: the traces of the channels one below another, dark on light; of more than 8 channels rows of grey."""
         samples = F.adaptive_max_pool1d(value.samples, PICTURE), -F.adaptive_max_pool1d(-value.samples, PICTURE)
@@ -177,6 +198,16 @@ class SignalModality(OverTime):
     def stored_beside(self, spec: InputSpec) -> dict[str, Any]:
         names = spec.reading.get("channels")
         return {"rate": spec.rate, **({"channels": list(names)} if names else {})}
+
+    def topography(self, value: Any) -> Topography | None:
+        """The power of each rhythm in dB, where four channels or more are electrodes of the 10-20 or 10-10 system."""
+        places = placed(value.reading.get("channels") or ())
+        if len(places) < FEWEST_PLACED:
+            return None
+        chosen = replace(value, samples=value.samples[:, list(places)])
+        samples = (chosen.samples / chosen.samples.std().clamp(min=1e-30)).masked_fill(~chosen.mask[:, None], 0)
+        power = rhythms(samples, chosen.mask, chosen.rate) * DECIBELS
+        return Topography([*places.values()], [*bands_of(samples.shape[2], chosen.rate)], power.mT, "dB")
 
     def query(self, query: Any, spec: InputSpec) -> tuple[str, Value]:
         if isinstance(query, np.ndarray | Tensor):
@@ -209,11 +240,16 @@ def rhythms(samples: Float[Tensor, "batch channels time"], mask: Tensor, rate: f
 def inside_rhythms(time: int, rate: float) -> Float[Tensor, "frequencies bands"]:
     """1 where one of the time // 2 + 1 frequencies of so many samples lies in a band (see `rhythms`), else 0."""
     frequencies = torch.fft.rfftfreq(time, 1 / rate)
-    bands = [(low, high) for low, high in RHYTHMS.values() if high <= rate / 2]
-    if len(bands) < 2:
-        edges = np.geomspace(2 * rate / time, rate / 2, 6).tolist() if time > 8 else [0.0, rate / 2]
-        bands = list(itertools.pairwise(edges))
-    return torch.stack([(frequencies >= low) & (frequencies < high) for low, high in bands], 1).float()
+    return torch.stack([(frequencies >= low) & (frequencies < high) for low, high in bands_of(time, rate).values()], 1).float()
+
+
+def bands_of(time: int, rate: float) -> dict[str, tuple[float, float]]:
+    """The bands of so many samples in Hz, by name (see `rhythms`)."""
+    bands = {f"{name} {low:g}-{high:g} Hz": (low, high) for name, (low, high) in RHYTHMS.items() if high <= rate / 2}
+    if len(bands) >= 2:
+        return bands
+    edges = np.geomspace(2 * rate / time, rate / 2, 6).tolist() if time > 8 else [0.0, rate / 2]
+    return {f"{low:.3g}-{high:.3g} Hz": (low, high) for low, high in itertools.pairwise(edges)}
 
 
 def course(samples: Float[Tensor, "batch channels time"]) -> Float[Tensor, "batch channels steps"]:

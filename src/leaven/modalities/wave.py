@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from leaven.modalities.timeline import at_a_time, beginnings, masked_moments, mi
 from leaven.modalities.value import Value
 
 LOUDEST = {torch.uint8: 2**7, torch.int16: 2**15, torch.int32: 2**31}
-BANDS = 40
+BANDS, QUIET = 40, 6 * math.log(10)  # of the raw input; 60 dB below the loudest moment
 PICTURE_BANDS, PICTURE_FRAMES, RANGE = 64, 96, 8.0  # of a picture; its darkest is e^8 (35 dB) below its brightest
 WHOLE = {
     "kind": "sound", "count": 1, "crop_min": 1, "speed": 0, "reverb": 0, "equalize": 0, "band_masks": 0, "time_masks": 0, "noise": 0,
@@ -137,7 +138,7 @@ class WaveModality(OverTime):
         return Wave(numbers.clamp(-1, 1), lengths, spec.rate or 0.0)
 
     def raw_features(self, value: Any, train: Tensor) -> Callable[[Value], Float[Tensor, "samples dim"]]:
-        """Mean and standard deviation over time of 40 log-mel bands."""
+        """Mean and standard deviation over time of 40 log-mel bands; what is 60 dB below the loudest moment is as quiet as anything."""
 
         def features(some: Any) -> Tensor:
             hop = sizes(some.rate)[2]
@@ -147,6 +148,7 @@ class WaveModality(OverTime):
                 bands = log_mel(part.samples, some.rate, bands=BANDS)
                 count = frame_counts(part.lengths, hop)[:, None]
                 real = (torch.arange(bands.shape[2]) < count)[:, None]
+                bands = torch.maximum(bands, bands.masked_fill(~real, -torch.inf).amax((1, 2), keepdim=True) - QUIET)
                 mean = (bands * real).sum(2) / count
                 variance = ((bands - mean[..., None]).square() * real).sum(2) / count
                 parts.append(torch.cat([mean, variance.sqrt()], 1))

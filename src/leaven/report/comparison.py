@@ -12,7 +12,7 @@ from leaven.evaluation.comparison import Comparison, cost_cells, over_untrained,
 from leaven.evaluation.features import encode
 from leaven.evaluation.registry import headline, measure_of, protocol_title
 from leaven.evaluation.results import DIED, FINISHED
-from leaven.evaluation.sentences import labels_per_class
+from leaven.evaluation.sentences import labels_per_class, summed_up
 from leaven.modalities.content import spread
 from leaven.modalities.floor import floor_title
 from leaven.report.facts import described, idea
@@ -78,7 +78,7 @@ def scores_figure(comparison: Comparison) -> str:
         figure.add_scatter(
             x=[headline(score) for score in points.values()], y=[in_two_lines(name) for name in points], name=shown, mode="markers",
             marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
-            error_x={**error_bars(points.values(), str(measure_of(first))), "color": colour},
+            error_x={**error_bars(map(summed_up, points.values()), str(measure_of(first))), "color": colour},
             hovertemplate="%{y}: %{x:.1%}<extra>" + shown + "</extra>",
         )  # fmt: skip
     ranked = [in_two_lines(name) for name in arms][::-1]

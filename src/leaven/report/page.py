@@ -26,7 +26,7 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     H, W), views: list of (n, C, h, w)}, uint8 or float 0-1; made: new samples, pictures (n, C, H, W) or list of texts; rebuilt: pictures and what is
     decoded from their features, as views; rebuilt_texts: list of (text, text); features: a list with role (empty: the only one), embedding:
     {features (n, D), labels (n,) or none, classes}, neighbours: {queries, neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`),
-    and texts: list of {text, label or none, nearest: list of {text, label}}; time_split: {part: seconds}.
+    and texts: list of {text, label or none, nearest: list of {text, label}}; scalp: heads (`scalp_maps`); time_split: {part: seconds}.
     """
     from markupsafe import Markup
 
@@ -60,7 +60,7 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         ],
         "curves": [{**curve, "figure": Markup(curve["figure"])} for curve in metric_figures(some("metrics"), some("health"))],
         "time": time_parts(payload.get("time_split") or {}),
-        **{key: payload.get(key) for key in ("summary", "command", "health")},
+        **{key: payload.get(key) for key in ("summary", "command", "health", "scalp")},
     }
     if payload.get("scorecard"):
         card = Scorecard.from_dict(payload["scorecard"])

@@ -22,6 +22,7 @@ from leaven.modalities import Value, modality_of
 from leaven.modalities.content import spread
 from leaven.report.facts import facts
 from leaven.report.page import write_report
+from leaven.report.scalp import scalp_maps
 from leaven.run import Run
 from leaven.stored import read_json
 from leaven.training.trained import data_role, trained_method
@@ -51,6 +52,7 @@ def report_run(run: Run, data: DataSet, card: Scorecard | None = None, *, encode
     if result:
         payload |= generated(run, data, device=device)
         encoders = own_encoders(run) if encoders is None else encoders
+        payload["scalp"] = next((maps for role in readers(encoders, data) if (maps := scalp_maps(data, role, data.train()))), None)
         payload["features"] = [features_of(encoder, data, role, device) for role, encoder in readers(encoders, data).items() if held_out(data)]
     return write_report(run.path / "report.html", payload)
 

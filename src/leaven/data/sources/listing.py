@@ -45,6 +45,10 @@ class Listing(ABC):
         """(N,) int64: which samples belong together (one patient, one video), -1 = none."""
         return Labels.none(len(self.names)).ids
 
+    def group_names(self) -> tuple[str, ...]:
+        """What groups are called, by their numbers; those beyond have no names of their own."""
+        return ()
+
     def group_notes(self) -> tuple[str, ...]:
         """How these groups were chosen, for the user."""
         return ()

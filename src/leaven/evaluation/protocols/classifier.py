@@ -12,15 +12,16 @@ from leaven.data import DataSet
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, weights_digest
 from leaven.errors import UserError
+from leaven.evaluation.auc import margin, with_auc
 from leaven.evaluation.classifier import in_terms_of, load_classifier, probabilities
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import LABELS_ONLY, trained_on_labels
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import Groups, mean_with_interval
-from leaven.evaluation.protocol import Matrix, Protocol, Result, Scores, Trial
+from leaven.evaluation.protocol import Matrix, Protocol, Result, Scores, Trial, summed_up_floors
 from leaven.evaluation.protocols.linear import linear_accuracy
-from leaven.evaluation.sentences import gain_over, percent
+from leaven.evaluation.sentences import gain_over, percent, summed_up
 from leaven.methods.registry import registry
 from leaven.modalities.floor import INPUT, FloorName, floor_phrase
 from leaven.run import Run
@@ -146,33 +147,36 @@ class Classifier(Protocol):
 
     def judged(self, logits: Tensor, truths: Truths, data: DataSet, rows: Tensor) -> Scores:
         """The score of logits of these rows, in the numbers of the data's own names."""
-        correct = logits.argmax(1) == data.rows.label[rows]
+        labels = data.rows.label[rows]
+        correct = logits.argmax(1) == labels
         measured = mean_with_interval(correct, groups=truths.groups, seed=truths.seed)
-        return {**measured, "samples": len(correct), "per_sample": PerSample(correct, truths.groups)}
+        point = {**measured, "samples": len(correct), "per_sample": PerSample(correct, truths.groups)}
+        return with_auc(point, margin(logits), labels, groups=truths.groups)
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
         own, blank = arms[0] or {}, [""] * (len(arms) - 1)
-        more = {"balanced accuracy": "balanced_accuracy", "calibration error": "calibration_error"}
+        more = {"accuracy": "accuracy"} if own.get("measure") else {}
+        more |= {"balanced accuracy": "balanced_accuracy", "calibration error": "calibration_error"}
         return super().rows(arms) + [[title, percent(own[key]), *blank] for title, key in more.items() if key in own]
 
     def sentence(self, score: Any, floors: Mapping[str, Any]) -> str:
         """What fine-tuning gives, against everything else that the same labels give."""
-        verdict = self.verdict_of(score)
-        floors = {floor.name: floors[floor.name] for floor in self.floors if floor.name in floors}
+        verdict, measure = self.verdict_of(score), self.measure(score)
+        floors = summed_up_floors({floor.name: floors[floor.name] for floor in self.floors if floor.name in floors}, measure)
         if not floors:
             return f"{verdict}; no floor was measured, so what fine-tuning adds is unknown."
         phrases = {name: "training from scratch" if name == LABELS_ONLY.name else floor_phrase(name) for name in floors}
-        verdict += (
-            "; the same labels give " + ", ".join(f"{percent(floor[self.headline])} with {phrases[name]}" for name, floor in floors.items()) + "."
-        )
-        best = max(floors, key=lambda name: floors[name][self.headline])
-        gain = gain_over(best, score, floors[best], self.headline)
+        verdict += "; the same labels give " + ", ".join(f"{percent(floor[measure])} with {phrases[name]}" for name, floor in floors.items()) + "."
+        best = max(floors, key=lambda name: floors[name][measure])
+        gain = gain_over(best, summed_up(score), floors[best], measure)
         if gain.worse:
             return f"{verdict} It is worse than {phrases[best]}."
         apart = f"It cannot be told apart from {phrases[best]} with these {self.tested_on}{gain.would_tell(self.tested_on)}."
         return verdict if gain.better else f"{verdict} {apart}"
 
     def verdict_of(self, score: Any) -> str:
+        if (measure := self.measure(score)) != self.headline:
+            return f"The area under the ROC curve of this classifier is {percent(score[measure])} ({score['samples']:,} test samples; 50 % is chance)"
         return f"This classifier names {percent(score['accuracy'])} of {score['samples']:,} test samples correctly"
 
     def figure(self, arms: Mapping[str, Any]) -> Matrix | None:
@@ -216,6 +220,7 @@ def classifier_score(
             if mistakes[place]
         ],
     }
+    score = with_auc(score, margin(predicted.double()), labels, groups=groups)
     return score | ({"confusion": counts.tolist()} if len(classes) <= MOST_CLASSES_SHOWN else {})
 
 

@@ -7,9 +7,7 @@ from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.evaluation.floors import MAJORITY, UNTRAINED
-from leaven.evaluation.frozen import Features, FrozenProtocol
-from leaven.evaluation.gains import PerSample
-from leaven.evaluation.intervals import mean_with_interval
+from leaven.evaluation.frozen import Features, FrozenProtocol, accuracy_point
 from leaven.evaluation.knn import nearest_neighbours
 from leaven.modalities.floor import INPUT
 
@@ -36,15 +34,19 @@ class NearestNeighbours(FrozenProtocol):
     def score(self, features: Features) -> Any:
         """{accuracy, interval, k, samples} and a note when k had to be reduced."""
         known = features.labeled()
-        correct = self.predict(known.train, known.train_labels, known.test) == known.test_labels
         used = min(self.k, len(known.train))
-        score = mean_with_interval(correct, groups=known.test_groups) | {"k": used, "samples": len(correct)}
-        score["per_sample"] = PerSample(correct, known.test_groups)
+        score = accuracy_point(self.votes(known.train, known.train_labels, known.test), known) | {"k": used, "samples": len(known.test)}
         return score | ({"note": f"k = {used} instead of {self.k}: there are no more training samples"} if used < self.k else {})
 
     def predict(self, train: Float[Tensor, "train dim"], labels: Int64[Tensor, " train"], test: Float[Tensor, "test dim"]) -> Int64[Tensor, " test"]:
-        """The class with the largest sum of exp(cosine / temperature) over the k nearest training samples. Equal votes go to the lower class."""
+        """The class with the most votes. Equal votes go to the lower class."""
+        return self.votes(train, labels, test).argmax(dim=1)
+
+    def votes(
+        self, train: Float[Tensor, "train dim"], labels: Int64[Tensor, " train"], test: Float[Tensor, "test dim"]
+    ) -> Float[Tensor, "test classes"]:
+        """The share of each class in the sum of exp(cosine / temperature) over the k nearest training samples."""
         similarity, index = nearest_neighbours(train, test, k=self.k)
         # Relative to the best neighbour, so that no temperature overflows; a common factor changes no vote.
         weights = ((similarity - similarity[:, :1]) / self.temperature).exp()
-        return torch.zeros(len(index), int(labels.max()) + 1).scatter_add_(1, labels[index], weights).argmax(dim=1)
+        return torch.zeros(len(index), int(labels.max()) + 1).scatter_add_(1, labels[index], weights / weights.sum(1, keepdim=True))

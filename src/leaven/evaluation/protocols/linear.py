@@ -7,10 +7,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from leaven.errors import UserError
+from leaven.evaluation.auc import auc_values, is_uneven, margin
 from leaven.evaluation.floors import MAJORITY, UNTRAINED
-from leaven.evaluation.frozen import Features, FrozenProtocol
-from leaven.evaluation.gains import PerSample
-from leaven.evaluation.intervals import mean_with_interval
+from leaven.evaluation.forest import FOREST, forest_scores
+from leaven.evaluation.frozen import Features, FrozenProtocol, accuracy_point
 from leaven.modalities.floor import INPUT
 from leaven.modules.logistic import LogisticFit, fit_logistic, second_moments
 
@@ -22,10 +22,14 @@ TUNED_ON = 20_000  # training samples on which the L2 strength is chosen, at mos
 class Probe:
     """l2: the chosen strength. notes: what a reader of the score should know."""
 
-    predictions: Int64[Tensor, "test"]
+    logits: Float[Tensor, "test classes"]
     l2: float
     converged: bool
     notes: tuple[str, ...]
+
+    @property
+    def predictions(self) -> Int64[Tensor, "test"]:
+        return self.logits.argmax(1)
 
 
 class LinearProbe(FrozenProtocol):
@@ -35,18 +39,27 @@ class LinearProbe(FrozenProtocol):
     title = "linear probe"
     rank = 3
     floors = (INPUT, UNTRAINED, MAJORITY)
+    probes = (FOREST,)
 
     def score(self, features: Features) -> Any:
-        return linear_accuracy(features)
+        if features.probe is None:
+            return linear_accuracy(features)
+        known = features.labeled()
+        return accuracy_point(probe_scores(known), known) | {"samples": len(known.test)}
+
+
+def probe_scores(features: Features, *, seed: int = 0) -> Float[Tensor, "test classes"]:
+    """What the probe of these features gives the test samples: a linear one, or the floor's own. All have labels."""
+    if features.probe == FOREST:
+        return forest_scores(features.train, features.train_labels, features.test, classes=features.classes, seed=seed)
+    return linear_probe(features, seed=seed).logits
 
 
 def linear_accuracy(features: Features, *, seed: int = 0) -> dict[str, Any]:
-    """{accuracy, interval, l2, converged, samples, per_sample} of a linear probe, and a note where one is due."""
+    """{accuracy, interval, l2, converged, samples, per_sample} of a linear probe, of two classes also its AUC, and a note where one is due."""
     known = features.labeled()
     probe = linear_probe(known, seed=seed)
-    correct = probe.predictions == known.test_labels
-    score = mean_with_interval(correct, groups=known.test_groups, seed=seed)
-    score |= {"l2": probe.l2, "converged": probe.converged, "samples": len(correct), "per_sample": PerSample(correct, known.test_groups)}
+    score = accuracy_point(probe.logits, known, seed=seed) | {"l2": probe.l2, "converged": probe.converged, "samples": len(known.test)}
     return score | ({"note": "; ".join(probe.notes)} if probe.notes else {})
 
 
@@ -54,9 +67,9 @@ def linear_probe(features: Features, *, seed: int = 0) -> Probe:
     """Logistic regression on features standardised by the training samples, fitted by full-batch L-BFGS with fp32 products. All have labels.
 
     The L2 strength (mean cross-entropy + l2 / 2 * |weight|^2, bias free; scikit-learn's C is 1 / (n * l2)) is the one of `L2_GRID` with the best
-    accuracy, then the lowest cross-entropy, on a fifth of the training samples: a fifth of every class, or whole groups where there are some; of more
-    than 20,000 training samples, 20,000 take part in the choice. The probe is then refitted on all training samples; the test samples are only
-    predicted.
+    accuracy (or AUC, where one of two classes is common), then the lowest cross-entropy, on a fifth of the training samples: a fifth of every class,
+    or whole groups where there are some; of more than 20,000 training samples, 20,000 take part in the choice. The probe is then refitted on all
+    training samples; the test samples are only predicted.
     """
     center, scale = standardisation(features.train)
     x, y, classes = (features.train.float() - center) / scale, features.train_labels, features.classes
@@ -74,7 +87,7 @@ def linear_probe(features: Features, *, seed: int = 0) -> Probe:
         for l2 in L2_GRID:
             fit = fits[l2] = fit_logistic(x_kept, y_kept, classes=classes, l2=l2, start=fit, covariance=covariance, tolerance=1e-3)
             logits = fit.logits(x_judge)
-            scores[l2] = ((logits.argmax(1) == y_judge).double().mean().item(), -F.cross_entropy(logits, y_judge).item())
+            scores[l2] = (quality(logits, y_judge), -F.cross_entropy(logits, y_judge).item())
             best = max(scores, key=lambda strength: scores[strength])
             # Two weaker strengths in a row that are worse in both ways: the weakest and slowest fits cannot win.
             if len(scores) > 2 and all(later < scores[best] and later[1] < scores[best][1] for later in list(scores.values())[-2:]):
@@ -83,8 +96,15 @@ def linear_probe(features: Features, *, seed: int = 0) -> Probe:
     fit = fit_logistic(x, y, classes=classes, l2=best, start=fit, covariance=covariance, tolerance=3e-4)
     if not fit.converged:
         notes.append(f"the probe had not converged after {fit.iterations} iterations")
-    predictions = torch.cat([fit.logits((part.float() - center) / scale).argmax(1) for part in features.test.split(16384)])
-    return Probe(predictions, best, fit.converged, tuple(notes))
+    logits = torch.cat([fit.logits((part.float() - center) / scale) for part in features.test.split(16384)])
+    return Probe(logits, best, fit.converged, tuple(notes))
+
+
+def quality(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
+    """Accuracy; where one of two classes is common, the AUC."""
+    if (margins := margin(logits)) is not None and is_uneven(labels):
+        return auc_values(margins, labels == 1).mean().item()
+    return (logits.argmax(1) == labels).double().mean().item()
 
 
 def standardisation(features: Float[Tensor, "n dim"]) -> tuple[Float[Tensor, "dim"], Float[Tensor, "dim"]]:
