@@ -20,7 +20,7 @@ from leaven.evaluation.registry import registry as protocol_registry
 from leaven.hyperparameters import explained, hyperparameters, initializers
 from leaven.methods.method import Recipe
 from leaven.methods.registry import registry
-from leaven.methods.support import makes_views
+from leaven.methods.support import makes_views, modalities_of_paper
 from leaven.modalities import MODALITIES, find_modality
 from leaven.views import default_views
 from leaven.views.views import KINDS
@@ -168,13 +168,13 @@ def method(kind: Any) -> Iterator[str]:
     needs = "" if kind.wants == "features" else f" Needs an encoder with {kind.wants}."
     labels = " Needs labels." if kind.pools else ""
     yield from [line for paragraph in explained(kind)[0] for line in (paragraph, "")]
-    yield from [f"Source: *{kind.paper}*, {kind.year}. For {samples_of(kind.modality)}.{needs}{labels}", ""]
+    yield from [f"Source: *{kind.paper}*, {kind.year}. For {samples_of(modalities_of_paper(kind))}.{needs}{labels}", ""]
     if kind.guards:
         yield from [f"What keeps it from collapsing: {', '.join(f'{what} (`{name}`)' for name, what in kind.guards.items())}.", ""]
     yield from settings(kind)
     yield from ["", f"Recipe: {differing(kind.recipe, Recipe(), always=('optimizer', 'lr', 'batch', 'weight_decay'))}"]
     if makes_views(kind):
-        views = default_views(kind.purpose, kind.modality or "pixels")
+        views = default_views(kind.purpose, (*modalities_of_paper(kind), "pixels")[0])
         yield from ["", f"Views of {views.kind}: {differing(views, type(views)()) or 'as they are below'}"]
 
 
@@ -204,14 +204,21 @@ def fields(kind: Any, prefix: str) -> Iterator[str]:
 
 def encoders() -> Iterator[str]:
     yield ENCODERS
-    reads = {name: ", ".join(samples_of(modality) for modality in kind.modalities) for name, kind in OWN.items()}
+    reads = {name: samples_of(kind.modalities) for name, kind in OWN.items()}
     yield from table(["encoder", "reads", "offers"], ([f"[`{name}`](#{name})", reads[name], ", ".join(kind.offers)] for name, kind in OWN.items()))
     for name, kind in OWN.items():
         yield from ["", f"## {name}", "", *(line for paragraph in explained(kind)[0] for line in (paragraph, ""))]
         yield from settings(kind, "encoder.")
     yield AUTOMATIC
     rows = (
-        [samples_of(name), line.wants, line.device, f"up to {line.largest}" if line.largest < 10_000 else "any", f"`{line.name}`", line.reason]
+        [
+            samples_of((name,)),
+            wanted(line.wants),
+            line.device,
+            f"up to {line.largest}" if line.largest < 10_000 else "any",
+            f"`{line.name}`",
+            line.reason,
+        ]
         for name, modality in MODALITIES.items()
         for line in modality.encoders
     )
@@ -274,12 +281,14 @@ def protocols() -> Iterator[str]:
 # --- parts of a page ---
 
 
-def samples_of(modality: str | None) -> str:
-    """What people call the samples of a modality (None: of any)."""
-    if modality is None:
-        return "any kind of data"
-    plural = find_modality(modality).plural
-    return f"`{modality}` samples" if plural == "samples" else plural
+def samples_of(modalities: tuple[str, ...]) -> str:
+    """What people call the samples of these modalities (none: of any)."""
+    *others, last = [find_modality(modality).plural for modality in modalities] or ["any kind of data"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def wanted(wants: str | tuple[str, ...]) -> str:
+    return wants if isinstance(wants, str) else " or ".join(wants)
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:

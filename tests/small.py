@@ -62,6 +62,8 @@ SETTINGS = {
     "wav2vec": {"ahead": 2, "negatives": 4},
     "wav2vec2": {"codes": 8, "size": 16, "mask_length": 4, "mask_starts": 0.2},
     "hubert": {"clusters": (8, 6), "size": 16, "mask_length": 4, "mask_starts": 0.2},
+    "clip": {"dim": 16},
+    "siglip": {"dim": 16, "scale": 1.0, "bias": -3.4},
     "masked_prediction": {"mask_length": 4, "mask_starts": 0.2},
 }
 """Settings that make the networks small which a method brings itself, or adds to its encoder."""
@@ -131,6 +133,8 @@ def encoder_for(name):
 @functools.cache
 def kind_of(name):
     """The modality of the samples that a method is tested on: pictures where it reads them."""
+    if find_method(name).family == "multimodal":
+        return "pairs"
     known = supported_modalities(find_method(name))
     return next(modality for modality in ("pixels", "text", "wave", "vector", "counts") if modality in known)
 
@@ -141,8 +145,15 @@ def brings_networks(name):
 
 def small_settings(name):
     """Settings that make its networks small."""
+    if kind_of(name) == "pairs":
+        sizes = {f"encoder.{role}.{key}": value for role, encoder in TOWERS.items() for key, value in ENCODERS[encoder].items()}
+        return SETTINGS.get(name, {}) | sizes
     encoder = {} if brings_networks(name) else ENCODERS[encoder_for(name)]
     return SETTINGS.get(name, {}) | {f"encoder.{key}": value for key, value in encoder.items()}
+
+
+TOWERS = {"image": "convnet", "text": "transformer"}
+"""The encoders of methods of several senses."""
 
 
 def pictures(count=32, side=16):
@@ -191,6 +202,8 @@ def learnable(name):
 
 def samples_for(name, count=32):
     """What the method can be trained on for a few steps, with labels."""
+    if kind_of(name) == "pairs":
+        return {"image": pictures(count), "text": texts("masked_lm", count)["x"], "label": torch.arange(count) % 3}
     if kind_of(name) == "wave":
         return sounds(count)
     return texts(name, count) if kind_of(name) == "text" else (pictures(count), torch.arange(count) % 3)
@@ -217,6 +230,9 @@ def in_tokens(data):
 def small(name, **settings):
     torch.manual_seed(0)
     method, data = find_method(name), labeled(name).spec
+    if kind_of(name) == "pairs":
+        encoders = {role: build_encoder(encoder, data.roles[role], ENCODERS[encoder]) for role, encoder in TOWERS.items()}
+        return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})
     spec = SPEC if kind_of(name) == "pixels" else data.roles[next(iter(method.inputs(data)))]
     encoders = {} if brings_networks(name) else {"x": build_encoder(encoder_for(name), spec, ENCODERS[encoder_for(name)])}
     return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})

@@ -153,7 +153,7 @@ def test_one_method_or_encoder_is_shown_with_what_its_settings_mean(command):
         (["pretrain", "demo:digits", "--batch", "5000", "--steps", "1"], "do not fill a batch"),
         (["pretrain", "demo:digits", "--precision", "fp8"], "no precision is named 'fp8'"),
         (["pretrain", "demo:digits", "--device", "tpu"], "no device is named 'tpu'"),
-        (["pretrain", "demo:digits", "--method", "mae", "--encoder", "convnet"], "needs an encoder with tokens"),
+        (["pretrain", "demo:digits", "--method", "mae", "--encoder", "convnet"], "needs an encoder with patches"),
         (["pretrain", ""], "the name of the data is empty"),
         (["pretrain", "demo:digits", "--seed", "1" * 26], "'--seed'"),
         (["pretrain", "demo:digits", "--seed", "-1"], "'--seed'"),

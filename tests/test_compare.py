@@ -203,7 +203,7 @@ def test_all_leaves_out_what_does_not_suit_the_data_and_says_why():
     data = open_data((POINTS, CLASSES))
     found, left_out = entries("all", data, "cpu", {}, encoder="auto", steps=1)
     assert "simclr" in [entry.name for entry in found]
-    assert left_out["mae"] == "mae learns from pixels, and this data is vector"
+    assert left_out["mae"] == "mae learns from pixels, signal or wave, and this data is vector"
     assert left_out["supervised"] == "supervised learns from labels, and this data has no test split of its own"
     assert left_out["finetune"] == "finetune goes on from a trained encoder"
     with pytest.raises(UserError, match="learns from pixels"):
@@ -213,7 +213,8 @@ def test_all_leaves_out_what_does_not_suit_the_data_and_says_why():
 def test_what_learns_from_labels_takes_part_where_the_test_labels_are_kept_from_it():
     found, left_out = entries("all", open_data("demo:digits"), "cpu", {}, encoder="auto", steps=1)
     assert {"supervised", "supcon"} <= {entry.name for entry in found}
-    assert [name for name in left_out if registry()[name].family != "text"] == ["cmc", "colorization", "distillation", "finetune"]
+    others = [name for name in left_out if registry()[name].family not in ("text", "audio", "multimodal")]
+    assert others == ["cmc", "colorization", "distillation", "finetune", "masked_prediction"]
 
 
 def test_of_a_method_that_keeps_several_encoders_the_one_of_a_role_is_scored(tmp_path, monkeypatch):

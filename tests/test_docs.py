@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 import leaven
@@ -41,7 +42,7 @@ def generator():
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """What a reader has: nested pictures, a csv file with labels and captions, a file of sentences, and a table of labeled sentences."""
+    """What a reader has: nested pictures, a csv file with labels and captions, a file of sentences, a table of labeled sentences, and recordings."""
     random, lines, captions = np.random.default_rng(0), ["file,label"], ["file,name,label"]
     for number in range(60):
         pixels = random.integers(0, 90, (24, 24, 3), dtype=np.uint8)
@@ -60,6 +61,10 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "path" / "to" / "sentences.txt").write_text("".join(f"{sentence}\n" for sentence, _ in sentences))
     labeled = "".join(f"{sentence},{verb}\n" for sentence, verb in sentences)
     (tmp_path / "path" / "to" / "labeled.csv").write_text(f"text,label\n{labeled}")
+    (tmp_path / "path" / "to" / "recordings").mkdir()
+    for digit, speaker, take in product(range(8), ("ann", "bob", "eve"), range(2)):
+        tone = 0.3 * np.sin(2 * np.pi * (200 + 100 * digit) * np.arange(2400) / 8000) + 0.02 * random.normal(size=2400)
+        soundfile.write(tmp_path / "path" / "to" / "recordings" / f"{digit}_{speaker}_{take}.wav", tone, 8000)
     monkeypatch.setattr("leaven.evaluation.protocols.few_label.FLOOR_STEPS", 2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # where the reader's own files are

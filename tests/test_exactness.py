@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import test_contract
 import torch
-from small import ENCODERS, SETTINGS, STEPPING, few_of_each_family, in_tokens, kind_of, samples_for
+from small import ENCODERS, SETTINGS, STEPPING, few_of_each_family, in_tokens, kind_of, samples_for, texts
 from torch import nn
 
 from leaven.data import open_data

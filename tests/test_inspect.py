@@ -39,7 +39,7 @@ from leaven.training.request import Request
 SMALL = {"encoder.width": 8, "encoder.features": 16}
 KEYS = {
     "data", "samples", "usable", "broken", "splits", "formats", "sizes", "channels", "labels", "groups", "duplicates", "near_duplicates",
-    "thumbnails", "overlap", "mirrored", "advice", "estimate", "unused", "notes", "order",
+    "thumbnails", "overlap", "mirrored", "colour_twins", "detail", "advice", "estimate", "unused", "notes", "order",
 }  # fmt: skip
 
 
@@ -528,7 +528,7 @@ def test_unlabeled_vectors_are_inspected():
     found = leaven.inspect(np.random.default_rng(0).normal(size=(80, 5)))
     assert found.near_duplicates is None and found.thumbnails is None and found.sizes is None
     assert (found.advice["method"], found.advice["encoder"], found.advice["size"]) == ("simclr", "mlp", None)
-    assert found.advice["command"].startswith("leaven.pretrain(data, budget=") and "80 samples, vector of 5" in found.text()
+    assert found.advice["command"].startswith("leaven.pretrain(data, budget=") and "80 vectors of 5 numbers" in found.text()
 
 
 def test_pairs_are_inspected_with_a_method_that_reads_both_roles(command, tmp_path):
@@ -541,7 +541,7 @@ def test_pairs_are_inspected_with_a_method_that_reads_both_roles(command, tmp_pa
     words = shlex.split(inspection["advice"]["command"])
     assert words[2:5] == [str(tmp_path / "pairs.csv"), "--method", "supervised_simcse"]
     two = leaven.inspect({"a": np.eye(40, 4), "b": np.eye(40, 5)}, batch=16)
-    assert two.advice["method"] == "cmc" and "a: 40 samples, vector of 4; b: 40 samples, vector of 5" in two.text()
+    assert two.advice["method"] == "cmc" and "a: 40 vectors of 4 numbers; b: 40 vectors of 5 numbers" in two.text()
 
 
 def test_roles_that_no_method_reads_leave_the_estimate_out_with_the_reason(monkeypatch):

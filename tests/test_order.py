@@ -227,3 +227,41 @@ def test_real_rows_of_eeg_are_noticed(data_root):
         rows = x.reshape(-1, width * 4)
         blocks = np.arange(len(rows)) * width // 1024 % 2
         assert open_data((rows, blocks)).order is not None, f"windows of {width}"
+
+
+def drifting_recording(path, seconds, blocks, seed=0):
+    """Noise whose loudness and offset drift slowly in 8 channels, and blocks of two classes in time that have nothing to do with it."""
+    random, rate = np.random.default_rng(seed), 16
+    periods, phases = 0.4 * seconds * (0.7 + random.random((16, 1))), random.random((16, 1))
+    walk = np.sin(2 * np.pi * (np.arange(seconds * rate) / rate / periods + phases))
+    x = random.normal(size=(8, seconds * rate)) * np.exp(walk[:8]) + 3 * walk[8:]
+    label = random.permutation(np.arange(blocks) % 2)[np.arange(seconds * rate) * blocks // (seconds * rate)]
+    np.savez(path, data=x.astype(np.float32), fs=rate, y=1 + label)
+
+
+WINDOWS = {"windows": "all", "window": "1s", "hop": "0.25s"}
+
+
+@pytest.mark.parametrize(
+    ("recordings", "kept", "parts"), [(1, "all of one recording", "held-out parts of the order"), (6, "groups kept whole (1 of 6)", "held-out fifth")]
+)
+def test_overlapping_windows_of_a_drifting_recording_show_what_a_random_split_hides(tmp_path, command, recordings, kept, parts):
+    for number in range(recordings):
+        drifting_recording(tmp_path / f"night{number}.npz", 240 // recordings, blocks=12 if recordings == 1 else 4, seed=number)
+    run = leaven.pretrain(tmp_path, method="autoencoder", out=tmp_path / "run", steps=2, batch=32, settings=WINDOWS, report=False)
+    status, out, _ = command("evaluate", run.path, tmp_path, "--protocol", "knn", "--json")
+    card = json.loads(out)
+    assert status == 0 and parts in card["data"]
+    shown, honest = card["random_split"]["knn"]["accuracy"], card["scores"]["knn"]
+    assert shown > 0.75 > 0.65 > honest["accuracy"] and honest["interval"][0] < 0.5
+    assert f"A random split would show {100 * shown:.1f} %" in card["sentence"] and "neighbours, or others of their group" in card["sentence"]
+    assert any(kept in note for note in card["notes"])
+
+
+def test_no_moment_of_a_held_out_window_is_learned(tmp_path):
+    drifting_recording(tmp_path / "night.npz", 30, blocks=6)
+    data = open_data(tmp_path / "night.npz", reading={"windows": "all", "window": "2s", "hop": "0.125s"})
+    train, test, _, note = data.held_out()
+    begins = torch.tensor([float(name.rpartition("#")[2].removesuffix("s")) for name in data.files])
+    assert (begins[train][:, None] - begins[test][None]).abs().min() >= 2 and len(train) and "--set split=random" in note
+    assert open_data(tmp_path / "night.npz", reading={**WINDOWS, "split": "random"}).held_out()[2] == "held-out fifth"

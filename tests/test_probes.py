@@ -32,6 +32,17 @@ def test_ridge_is_that_of_scikit_learn_with_more_samples_than_features_and_with_
         assert torch.allclose(fitted("ridge", x, y, weight).scores(x)[0], torch.from_numpy(theirs), atol=1e-8)
 
 
+def test_ridge_of_ten_draws_of_sixty_classes_is_solved_in_several_threads():
+    x, y = clouds(count=300, dim=300, classes=60)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit = PROBES["ridge"](x.float().expand(10, -1, -1), F.one_hot(y, 60).float(), torch.ones(10, 300))
+    finally:
+        torch.set_num_threads(before)
+    assert fit.weight.isfinite().all() and (fit.scores(x.float()).argmax(2) == y).all()
+
+
 def test_logistic_regression_is_that_of_scikit_learn_at_c_1():
     x, y = clouds()
     weights = 1.0 + torch.arange(45) % 2

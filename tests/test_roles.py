@@ -310,13 +310,13 @@ def test_runs_of_earlier_versions_which_did_not_keep_what_was_given_load_and_res
         (
             torch.randn(32, 4),
             {"method": "data2vec"},
-            "data2vec learns from pixels or text, and this data is vector: methods that learn",
+            "data2vec learns from pixels, signal, text or wave, and this data is vector: methods that learn",
         ),
         (torch.randn(32, 4), {"method": "simcse"}, "simcse learns from text, and this data is vector.*methods that learn from vector: .*autoencoder"),
         (
             pixels(),
             {"method": "mae", "encoder": "convnet"},
-            "mae needs an encoder with tokens, and convnet offers features.*or leave --encoder out",
+            "mae needs an encoder with patches, and convnet offers features.*or leave --encoder out",
         ),
         (torch.randn(32, 4), {"method": "rbm", "encoder": "mlp"}, "rbm brings its own networks.*leave --encoder out"),
         (captioned(), {"method": "simclr"}, "simclr needs the role 'x', and the data has image, text.*--columns x=COLUMN"),

@@ -144,8 +144,9 @@ def test_every_encoder_is_described_without_memory_as_with_it(name):
     if name in ("projected", "quantized"):
         pytest.skip("wraps another encoder, which its methods test")
     modality = kind.modalities[0]
-    shapes = {"pixels": (3, 16, 16), "vector": (12,), "counts": (12,), "text": (16,)}
-    spec = InputSpec(modality, shapes[modality], (0.5,) * 3, (0.2,) * 3, vocabulary=400 if modality == "text" else None)
+    shapes = {"pixels": (3, 16, 16), "vector": (12,), "counts": (12,), "text": (16,), "wave": (4000,), "signal": (3, 400)}
+    rate = {"wave": 4000.0, "signal": 100.0}.get(modality)
+    spec = InputSpec(modality, shapes[modality], (0.5,) * 3, (0.2,) * 3, rate=rate, vocabulary=400 if modality == "text" else None)
     if modality in ("vector", "counts"):
         spec = InputSpec(modality, (12,), (0.5,) * 12, (0.2,) * 12)
     described = json.loads(json.dumps(describe_encoder(build_encoder(name, spec))))

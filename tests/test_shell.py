@@ -295,8 +295,9 @@ def test_only_the_first_of_several_processes_speaks(environment, first, monkeypa
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory):
-    """A likelihood model and a classifier, which together serve every command."""
+    """A likelihood model, a generator of classes and a classifier, which together serve every command."""
     folder = tmp_path_factory.mktemp("small")
+    leaven.pretrain("demo:digits", method="conditional_gan", settings={"width": 4}, steps=2, batch=16, out=folder / "gan", report=False)
     leaven.pretrain("demo:digits", method="vae", encoder="dense", settings={"encoder.widths": (8,)}, steps=2, out=folder / "vae", report=False)
     leaven.finetune(folder / "vae", "demo:digits", steps=2, out=folder / "classifier")
     (folder / "words.txt").write_text("cat, dog\n")
@@ -308,6 +309,7 @@ COMMANDS = {
     "demo": ["--budget", "1s"],
     "inspect": ["demo:digits"],
     "rewrite": ["texts.txt", "--by", "words.txt", "--out", "pairs.csv"],
+    "augment": ["demo:digits", "--by", "gan", "--out", "more", "--times", 1],
     "pretrain": ["demo:digits", "--steps", 1, "--out", "new", "--set", "encoder.width=8"],
     "finetune": ["vae", "demo:digits", "--steps", 1, "--out", "new"],
     "evaluate": ["vae", "demo:digits", "--protocol", "knn"],

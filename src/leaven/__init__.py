@@ -9,6 +9,7 @@ from leaven.run import Run
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from leaven.api.augment import augment
     from leaven.api.claims import list_claims
     from leaven.api.compare import compare
     from leaven.api.demo import demo
@@ -35,6 +36,7 @@ __all__ = [
     "Run",
     "UserError",
     "__version__",
+    "augment",
     "compare",
     "demo",
     "embed",

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,25 @@ def write_whole(path: Path, save: Callable[[Path], object]) -> None:
     except BaseException:  # Ctrl-C as well
         with suppress(OSError):
             partial.unlink()
+        raise
+
+
+@contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """A temporary folder beside `place`, which takes its place when the block ends well, and of which nothing is left when it does not.
+
+    Raises UserError where something lies there already.
+    """
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise UserError("there is something here already", where=place, hint="give another --out, or remove it")
+    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
+    try:
+        with writing(place.parent):
+            partial.mkdir(parents=True)
+            yield partial
+            partial.replace(place)
+    except BaseException:  # Ctrl-C as well
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -44,6 +44,8 @@ def evaluate(
     known_floors: options.KnownFloors = None,
     report: options.Report = True,
     labels_per_class: Annotated[Sequence[int] | str | None, options.Option("The same as --set few-label.counts=...")] = None,
+    classes: options.ClassNames = None,
+    templates: options.Templates = (),
     judge: options.Judge = None,
     count: Annotated[int | None, options.Option("The same as --set samples.count=...")] = None,
     say: Say = quiet,
@@ -74,7 +76,8 @@ def evaluate(
     )  # fmt: skip
     if labels_per_class is not None and (protocols is None or "few-label" in protocols):
         settings["few-label.counts"] = labels_per_class
-    settings |= {name: value for name, value in (("samples.judge", judge), ("samples.count", count)) if value is not None}
+    shortcuts = {"samples.judge": judge, "samples.count": count, "zero-shot.classes": classes, "zero-shot.templates": templates or None}
+    settings |= {name: value for name, value in shortcuts.items() if value is not None}
     card = evaluate_protocols(trial, protocols, settings)
     write_json(run.scorecard_path, card.to_dict())
     if report:

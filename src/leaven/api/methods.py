@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from leaven.api.options import Option, documented
 from leaven.hyperparameters import explained, hyperparameters
 from leaven.methods.registry import find_method, registry
+from leaven.methods.support import modalities_of_paper
 
 
 @documented
@@ -24,7 +25,7 @@ def list_methods(
             "name": method.name,
             "family": method.family,
             "roles": list(method.roles),
-            "modality": method.modality or "any",
+            "modality": ", ".join(modalities_of_paper(method)) or "any",
             "paper": method.paper,
             "year": method.year,
             "summary": explained(method)[0][0],

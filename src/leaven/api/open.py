@@ -20,7 +20,7 @@ from leaven.evaluation.beside import Beside
 from leaven.evaluation.features import check_input
 from leaven.hyperparameters import hyperparameters
 from leaven.methods.method import Method
-from leaven.modalities import Value
+from leaven.modalities import Value, find_modality
 from leaven.modalities.decoding import Reading
 from leaven.modalities.recording_files import RecordingReading
 from leaven.run import Run
@@ -122,7 +122,8 @@ def reading_of(settings: Mapping[str, Any] | None, *methods: type[Method], sampl
 def describe_data(data: DataSet, say: Say) -> None:
     """Say what a data set holds, and what of it is not used."""
     splits = ", ".join(f"{len(rows):,} {name}" for name, rows in data.splits.items())
-    inputs = ", ".join(" ".join([spec.modality, "x".join(map(str, spec.shape))]).strip() for spec in data.spec.inputs.values())
+    kinds = [(find_modality(spec.modality), spec) for spec in data.spec.inputs.values()]
+    inputs = ", ".join(" of ".join(filter(None, (modality.plural, modality.extent(spec)))) for modality, spec in kinds)
     labels = f"{data.spec.classes} classes, {data.spec.labeled:,} labels" if data.spec.classes else "no labels"
     labels = f"{len(data.spec.tag_names):,} tags of {data.spec.labeled:,} samples" if data.spec.tag_names else labels
     say(f"{data.name}: {len(data):,} samples ({splits}), {inputs}, {labels}")

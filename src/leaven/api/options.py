@@ -73,9 +73,12 @@ def names_of(text: str, flag: str) -> tuple[str, ...]:
 
 Data = Annotated[
     Any,
-    Option("A folder, file, glob, named data set (cifar10, mnist, ...) or demo:digits; in Python also arrays.", argument=True, names="data"),
+    Option(
+        "A folder, file, glob, named data set (cifar10, mnist, ...), demo:digits or demo:shapes; in Python also arrays.", argument=True, names="data"
+    ),
 ]
 RunFolder = Annotated["Path | str | Run", Option("The folder that `leaven pretrain` made.", argument=True)]
+GeneratorRun = Annotated["Path | str | Run", Option("The run of a method that makes samples of a class.")]
 OwnMethod = Annotated[
     "str | type[Method] | None", "The class, or file.py:Class, of a run that your own method made; a run's code is never run by itself."
 ]
@@ -148,6 +151,16 @@ Protocols = Annotated[
 ]
 FrozenProtocols = Annotated[
     Protocols, "Protocols that score features with labels (see `leaven protocols`), or file.py:Class (default: knn and linear, or tags)."
+]
+ClassNames = Annotated[
+    "Path | str | None",
+    Option(
+        "What classes are called, for a run that compares texts with its other input: a file with a name per line, or a table with a column `name`."
+    ),
+]
+Templates = Annotated[
+    "Sequence[str]",
+    Option("A sentence in which {} is the name of a class (default: the name alone). May be repeated.", flags=("--templates",), many=True),
 ]
 Judge = Annotated["Path | str | Run | None", Option("The same as --set samples.judge=...")]
 KnownFloors = Annotated[Mapping[str, Any] | None, "Floors of another scorecard of the same encoder, data and seed; they are not measured again."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -10,10 +11,13 @@ from leaven.api import options
 from leaven.api.open import counted, open_for
 from leaven.api.write import check_suffix
 from leaven.console import Progress, Say, quiet
+from leaven.errors import UserError
+from leaven.evaluation.class_texts import Senses, probabilities_by_name, read_names
 from leaven.evaluation.classifier import load_classifier, probabilities
 from leaven.evaluation.predictions import Predictions, TagPredictions
 from leaven.run import Run
 from leaven.training.devices import choose_device
+from leaven.training.trained import load_encoders
 
 
 @options.documented
@@ -25,6 +29,8 @@ def predict(
         options.RequiredPath, "Where the labels go: a .csv file (file,label,probability; of tags file,tags, and a probability each)."
     ] = None,
     uncertain_first: Annotated[bool, options.Option("List the least certain labels first.", flags=("--uncertain-first",))] = False,
+    classes: options.ClassNames = None,
+    templates: options.Templates = (),
     role: Annotated[options.Role, "Which input of the data the classifier reads, where the data has several."] = None,
     columns: options.Columns = None,
     device: options.Device = "auto",
@@ -35,19 +41,28 @@ def predict(
     """Label the rest of the data: every sample's class, or its tags, and how sure they are.
 
     The run is one that learned classes or tags (`finetune`); samples that have a label already are predicted as well. Predictions are in the data's
-    order unless `uncertain_first`. Raises UserError where the run has no classifier, or reads other data.
+    order unless `uncertain_first`. With `classes`, the run is one that compares texts with another input (`clip`, ...): a sample gets the class whose
+    name is the nearest, and no label was ever needed. Raises UserError where the run has no classifier, or reads other data.
     """
-    place = check_suffix(out, ".csv", "labels are")
-    classifier, classes = load_classifier(Run.open(run))
-    opened = open_for(run, data, encoder=classifier.encoder, role=role, columns=columns, data_root=data_root, say=say, progress=progress)
-    samples = opened.data
-    blocks = probabilities(classifier, opened.samples, torch.arange(len(samples)), device=choose_device(device))
-    likely = torch.cat(list(counted(blocks, len(samples), progress, "predicted")))
-    files = tuple(file or str(row) for row, file in enumerate(samples.files))
-    if opened.run.config["asked"]["data"]["spec"].get("tag_names"):
-        predictions: Predictions = TagPredictions(files, classes, likely.numpy(), False, float(classifier.get_buffer("threshold")))
+    place, run, device = check_suffix(out, ".csv", "labels are"), Run.open(run), choose_device(device)
+    if templates and classes is None:
+        raise UserError("templates are for the names of classes", where="templates", hint="give these with --classes FILE")
+    opened_for = partial(open_for, run, data, role=role, columns=columns, data_root=data_root, say=say, progress=progress)
+    if classes is not None:
+        senses, names = Senses.of(load_encoders(run), run.path), read_names(classes)
+        opened, classifier = opened_for(encoder=senses.other), None
+        blocks = probabilities_by_name(run, senses, names, templates or ("{}",), opened.samples, device)
     else:
-        predictions = Predictions(files, classes, likely.numpy(), getattr(classifier, "calibrated", False))
+        classifier, names = load_classifier(run)
+        opened = opened_for(encoder=classifier.encoder)
+        blocks = probabilities(classifier, opened.samples, torch.arange(len(opened.data)), device=device)
+    samples = opened.data
+    likely = torch.cat(list(counted(blocks, len(samples), progress, "predicted"))).numpy()
+    files = tuple(file or str(row) for row, file in enumerate(samples.files))
+    if classifier is not None and run.config["asked"]["data"]["spec"].get("tag_names"):
+        predictions: Predictions = TagPredictions(files, names, likely, False, float(classifier.get_buffer("threshold")))
+    else:
+        predictions = Predictions(files, names, likely, getattr(classifier, "calibrated", False))
     predictions = predictions.uncertain_first() if uncertain_first else predictions
     if samples.spec.labeled:
         say(f"{samples.spec.labeled:,} of these {len(samples):,} samples have a label already; theirs is predicted as well")

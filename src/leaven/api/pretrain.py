@@ -15,8 +15,8 @@ from leaven.data.dataset import singly
 from leaven.errors import TrainingStopped, UserError
 from leaven.inspection.advice import choose_method
 from leaven.inspection.cautions import constant_columns, order_line
-from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, mirrors
 from leaven.inspection.copies import visible_role
+from leaven.inspection.taken_away import TakenAway
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.story import report_run
@@ -100,8 +100,9 @@ def pretrain(
         say(f"{kind.name} reads one text at a time: it reads all texts of {', '.join(opened.rows.roles)}")
         opened = pooled
     shown = None if (request.steps or SHORT_STEPS) < SHORT_STEPS or (request.budget or SHORT) < SHORT else visible_role(opened)
-    if shown is not None and mirrors(kind, opened.spec.roles[shown].modality, settings) and (line := mirrored_line(mirrored_accuracy(opened, shown))):
-        say(line)
+    if shown is not None:
+        for line in TakenAway.of(opened, shown, kind, settings, size).lines(kind, opened.spec.roles[shown].modality, settings):
+            say(line)
     if line := order_line(opened.order):
         say(line)
     folder = Run(out or Path("leaven-runs") / f"{Path(opened.name).name.replace(':', '-')}-{kind.name.rpartition(':')[2]}")

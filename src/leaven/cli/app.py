@@ -14,7 +14,7 @@ import typer
 import leaven
 
 PANELS = {
-    "Raise": ("demo", "inspect", "rewrite", "pretrain", "finetune"),
+    "Raise": ("demo", "inspect", "rewrite", "augment", "pretrain", "finetune"),
     "Judge": ("evaluate", "compare", "reproduce"),
     "Use": ("predict", "embed", "search", "export"),
     "Make": ("sample", "score", "reconstruct", "interpolate"),

@@ -41,7 +41,7 @@ def data_names() -> list[str]:
     """Named data: the demo's, and the folders under LEAVEN_DATA. The shell itself completes files."""
     root = os.environ.get("LEAVEN_DATA")
     folders = sorted(path.name for path in Path(root).iterdir() if path.is_dir()) if root and Path(root).is_dir() else []
-    return ["demo:digits", *folders]
+    return ["demo:digits", "demo:shapes", *folders]
 
 
 def one_of(*names: str, more: Callable[[], Iterable[str]] = tuple) -> Callable[[str], list[str]]:

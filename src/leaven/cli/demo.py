@@ -8,5 +8,10 @@ from leaven.cli.command import command
 
 @command
 def demo(card: Any, options: Any) -> tuple[Any, str]:
-    report = Path(options.out) / "report.html"
-    return {**card.to_dict(), "report": str(report)}, f"{card.text()}\nThe report: {report}"
+    folder = Path(options.out)
+    content = {**card.to_dict(), "report": str(folder / "report.html")}
+    lines = [card.text(), f"The report: {content['report']}"]
+    if options.pairs:
+        content["found"] = str(folder / "found.png")
+        lines.append(f"{options.query!r} finds: {content['found']}")
+    return content, "\n".join(lines)

@@ -112,10 +112,16 @@ class DataSet:
     def groups(self) -> Tensor:
         """(N,) int64: which samples belong together, -1 = none: those of the source (one patient, one video), else contiguous parts of the order."""
         if self.order is None:
-            return self.rows.group
+            return torch.full_like(self.rows.group, -1) if self.one_group and self.split == "random" else self.rows.group
         groups = torch.full((len(self),), -1, dtype=torch.int64)
         groups[self.order.rows] = self.order.part
         return groups
+
+    @property
+    def one_group(self) -> bool:
+        """Whether all samples are of one group, such as windows of one recording."""
+        group = self.rows.group
+        return bool(group[0] >= 0) and bool((group == group[0]).all())
 
     def group_name(self, group: int) -> str:
         """What a group of the source is called: its own name, else the file of its first sample, else its number."""
@@ -128,10 +134,11 @@ class DataSet:
     def order(self) -> Order | None:
         """How the samples to train on follow each other; None where they do not, or where the source's own
         split or groups decide what is held out."""
-        if self.split == "random" or (self.rows.group >= 0).any() or self.own_test() is not None:
+        if self.split == "random" or ((self.rows.group >= 0).any() and not self.one_group) or self.own_test() is not None:
             return None
         rows, role = self.train(), next(iter(self.spec.inputs))
-        return order_of(self.rows[role], rows, self.files.take(rows.numpy()), self.labels, asked=self.split == "contiguous")
+        asked = self.split == "contiguous"
+        return order_of(self.rows[role], rows, self.files.take(rows.numpy()), self.labels, asked=asked, together=self.one_group)
 
     @property
     def undecoded(self) -> bool:
@@ -168,8 +175,11 @@ class DataSet:
             if not len(train) or not len(test):
                 raise UserError("the order is too short to hold out a part of it", where=self.name, hint="give a test split, or --set split=random")
             return train, test, "held-out parts of the order", f"No labeled test split, and {self.order.note()}; {seen}."
-        held = hold_out(self.hashes[train], self.groups[train])
-        return train[~held], train[held], "held-out fifth", f"No labeled test split: a fifth was held out by content hash; {seen}."
+        groups = self.groups[train]
+        held = hold_out(self.hashes[train], groups)
+        kept, there = (len(some[some >= 0].unique()) for some in (groups[held], groups))
+        whole = f", groups kept whole ({kept:,} of {there:,})" if there else ""
+        return train[~held], train[held], "held-out fifth", f"No labeled test split: a fifth was held out by content hash{whole}; {seen}."
 
     def own_test(self) -> str | None:
         """The split to test on: "test", else "val" (the one that has labels, if any do); None where there is none."""

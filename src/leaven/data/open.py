@@ -100,8 +100,8 @@ def open_data(
 
 def _named_or_path(text: str, root: str | Path | None, options: Options) -> DataSet:
     if text.startswith("demo:"):
-        x, y, splits = named.demo(text.removeprefix("demo:"))
-        return assemble(text, {"x": x}, options, labels=y, splits=splits)
+        roles, y, splits = named.demo(text.removeprefix("demo:"))
+        return assemble(text, roles, options, labels=y, splits=splits)
     if text.startswith("hf:"):
         data = HuggingFace.load(text.removeprefix("hf:"))
         return _table(data.root, data, options)
@@ -168,11 +168,13 @@ def _files(root: Path, names: list[str], name: str, options: Options, passed_ove
         if len(files.arrays) > 1:
             what = f"there are {len(files.arrays)} array files here, and one can be opened at a time"
             raise UserError(what, where=root, hint=f"give one of them, such as {first}")
-        x, y, splits, left_out = arrays.read_arrays(first)
-        if (rows := table_of(x)) is not None:
-            return _table(name, rows, options if y is None else dataclasses.replace(options, labels=y))
-        unused = [f"the arrays {folders.listed(left_out)}"] if left_out else []
-        return assemble(name, {"x": x}, options, labels=y, splits=splits, unused=unused + files.unused(files.arrays), place=root)
+        read = arrays.read_arrays(first)
+        if (rows := table_of(read.x)) is not None:
+            return _table(name, rows, options if read.y is None else dataclasses.replace(options, labels=read.y))
+        unused = [f"the arrays {folders.listed(read.left_out)}"] if read.left_out else []
+        group = None if read.groups is None else labeling.number(read.groups).ids
+        known = {"labels": read.y, "splits": read.splits, "group": group, "place": root}
+        return assemble(name, {"x": read.x}, options, **known, unused=unused + files.unused(files.arrays))
     if table := files.table(root):
         return _table(name, table, options, files)
     if files.documents:

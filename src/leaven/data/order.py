@@ -13,6 +13,7 @@ from torch import Tensor
 from leaven.modalities import Value, modality_of
 
 LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
+WINDOW = re.compile(r"(.*#)(\d+(?:\.\d+)?(?:e\+\d+)?)(s)", re.DOTALL)  # of a recording, by the second at which it begins
 LOOKED_AT, STRETCH, AT_ONCE, FEWEST = 2000, 100, 200, 60  # samples: in all, side by side, decoded at once, and needed to say anything
 PROJECTED, DIRECTIONS, FOLDS, RIDGE = 64, 16, 4, 0.01
 LARGE_ENOUGH = 20  # samples of a class in a series; of fewer, the mean itself ties each to the others
@@ -29,7 +30,8 @@ class Order:
 
     rows: (n,) int64, in order. part: (n,) int64, the stretch of the order to which each belongs; a stretch has one class where classes change rarely.
     explained: share of the variance within classes that the neighbours of a sample explain. by: how the order is known, in words. single: whether
-    every class is one stretch of the order. series: (n,) int64, the file or folder of each.
+    every class is one stretch of the order. series: (n,) int64, the file or folder of each. together: whether they are all of one group, which
+    says by itself that they belong together. overlap: how many of the samples behind one begin before it ends.
     """
 
     rows: Tensor
@@ -39,11 +41,13 @@ class Order:
     single: bool
     series: np.ndarray
     label: np.ndarray
+    together: bool = False
+    overlap: int = 0
 
     @property
     def gap(self) -> int:
-        """How many samples beside a held-out part are left out on both of its sides: a tenth of a part."""
-        return max(1, len(self.rows) // (10 * (int(self.part.max()) + 1)))
+        """How many samples beside a held-out part are left out on both of its sides: a tenth of a part, and all that overlap with it."""
+        return max(1, self.overlap, len(self.rows) // (10 * (int(self.part.max()) + 1)))
 
     def hold_out(self, hashes: Tensor) -> tuple[Tensor, Tensor]:
         """(train rows, test rows): every fifth part of each class is held out; what lies beside it, or is equal to a sample of it, is left out.
@@ -60,6 +64,8 @@ class Order:
     def line(self) -> str:
         """What was noticed, for people."""
         of_class = " of a class" if (self.label >= 0).any() else ""
+        if self.together:
+            return f"the samples are all of one recording or group (neighbours explain {100 * self.explained:.0f} % of how samples{of_class} differ)"
         return f"the samples follow each other (by {self.by}; neighbours explain {100 * self.explained:.0f} % of how samples{of_class} differ)"
 
     def note(self) -> str:
@@ -69,20 +75,23 @@ class Order:
         return f"{self.line()}: {held} (--set split=random overrides it){single}"
 
 
-def order_of(value: Value, rows: Tensor, files: Sequence[str], labels: Tensor, *, asked: bool = False) -> Order | None:
+def order_of(value: Value, rows: Tensor, files: Sequence[str], labels: Tensor, *, asked: bool = False, together: bool = False) -> Order | None:
     """The order of samples that follow each other in time; None where their neighbours are no more alike than others of their class.
 
-    The order is that of the last number in the files' names, file by file, or that of a table's rows. asked: whether the user says that they follow
-    each other. rows: those to look at.
+    The order is that of the last number in the files' names, file by file, or that of a table's rows, or that of windows in
+    their recording. asked: whether the user says that they follow each other. together: whether they are all of one group, so that they are taken to
+    follow each other. rows: those to look at.
 
     How alike neighbours are is the share of the variance that a ridge regression on the two of them explains in stretches of the order that it has
     not seen. Each class in each series counts from its own mean, so that data sorted by class, or by folder, shows
     nothing. Where every class is one stretch, or none is known,
     the data may be sorted by something else; then samples must be closer to the next one than to one a few places further as well.
     """
+    asked = asked or together
     if len(rows) < 2 or (len(rows) < FEWEST and not asked):
         return None
     sequence, series = in_order(files)
+    begins = begins_of(files)
     rows, label = rows[torch.from_numpy(sequence)], labels[rows].numpy()[sequence]
     stretches = 1 + int((label[1:] != label[:-1]).sum())
     single = stretches == len(np.unique(label))
@@ -91,18 +100,36 @@ def order_of(value: Value, rows: Tensor, files: Sequence[str], labels: Tensor, *
         return None
     by = "the numbers in their names" if any(name and "#" not in name for name in files[:1]) else "the order of the rows"
     part = torch.from_numpy(parts_of(series, label))
-    return Order(rows, part, explained, by, single and stretches > 1, series, label)
+    rate = getattr(value, "rate", None)
+    overlap = overlapping(series, begins[sequence], value.main.shape[-1] / rate) if begins is not None and rate else 0
+    return Order(rows, part, explained, by, single and stretches > 1, series, label, together, overlap)
 
 
 def in_order(files: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The places of the files in their order, and by that order a number for each series of them: names that differ in their last number alone."""
+    """The places of the files in their order, and by that order a number for each series of them: names that differ in their last number alone, or
+    windows of one recording."""
     if not any(files):
         return np.arange(len(files)), np.zeros(len(files), np.int64)
-    matches = [LAST_NUMBER.fullmatch(name) for name in files]
-    keys = [((match[1], match[3]), int(match[2])) if match else ((name, ""), 0) for name, match in zip(files, matches, strict=True)]
+    matches = [WINDOW.fullmatch(name) or LAST_NUMBER.fullmatch(name) for name in files]
+    keys = [((match[1], match[3]), float(match[2])) if match else ((name, ""), 0) for name, match in zip(files, matches, strict=True)]
     sequence = sorted(range(len(keys)), key=keys.__getitem__)
     numbers: dict[tuple[str, str], int] = {}
     return np.array(sequence), np.array([numbers.setdefault(keys[place][0], len(numbers)) for place in sequence])
+
+
+def begins_of(files: Sequence[str]) -> np.ndarray | None:
+    """The second at which each window of a recording begins; None where these are no windows."""
+    windows = [WINDOW.fullmatch(name) for name in files]
+    return np.array([float(match[2]) for match in windows if match]) if all(windows) else None
+
+
+def overlapping(series: np.ndarray, begins: np.ndarray, seconds: float) -> int:
+    """The most samples of a series that begin before one that lasts so many seconds has ended, behind it."""
+    most = 0
+    for number in range(int(series.max()) + 1):
+        own = begins[series == number]
+        most = max(most, int((np.searchsorted(own, own + seconds * (1 - 1e-6)) - np.arange(len(own))).max()) - 1)
+    return most
 
 
 def neighbours_alike(value: Value, rows: Tensor, series: np.ndarray, label: np.ndarray) -> tuple[float, float]:

@@ -271,9 +271,8 @@ def whole(store: Store, reading: RecordingReading, lengths: np.ndarray) -> Plan:
         recording, start = (np.array(part, np.int64) for part in zip(*keys, strict=True))
         notes.append(f"{int(long.sum()):,} longer than {WHOLE:g} s are cut into samples of {time / rate:.3g} s (--set window=SECONDS)")
     if cut := int(((lengths > time) & ~long).sum()):
-        notes.append(
-            f"{cut:,} longer than {time / rate:.3g} s, as nearly all are not, are cut at their end (--set window=SECONDS cuts all into windows)"
-        )
+        those = "is much longer than the others and is" if cut == 1 else "are much longer than the others and are"
+        notes.append(f"{cut:,} {those} cut off at {time / rate:.3g} s (--set window=SECONDS cuts all into windows)")
     return Plan(recording, start, np.minimum(lengths[recording] - start, time), None, time, reading, tuple(notes))
 
 

@@ -225,7 +225,8 @@ def evaluate_frozen(protocols: Sequence[FrozenProtocol], trial: Trial) -> Result
     own = scored(protocols, features)
     an_arm = time.monotonic() - began
     random_split = {}
-    mixing = [protocol for protocol in protocols if protocol.of_groups or data.order is not None]
+    kept_together = data.own_test() is None and bool((data.groups[train] >= 0).any())
+    mixing = [protocol for protocol in protocols if protocol.of_groups or kept_together]
     if mixing and fits("a random split as well, to show the difference"):
         random_split = by_random_split(mixing, features, trial.hashes[torch.cat([train, test])])
     floors = dict(trial.known_floors)

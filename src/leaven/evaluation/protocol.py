@@ -117,7 +117,7 @@ class Trial:
 @dataclass(frozen=True)
 class Result:
     """What protocols measured: scores by protocol; floors, and models beside, by name, in the same shape; scored_on: the samples in words; notes for
-    the reader; random_split: what a random split would have shown, where samples follow each other and the scores are of contiguous parts; left_out:
+    the reader; random_split: what a random split would have shown, where the scores are of contiguous parts or whole groups; left_out:
     what the time did not allow for, in words."""
 
     scores: Scores
@@ -181,7 +181,7 @@ class Protocol(ABC):
     """The sentence of the protocol of the highest rank sums up a scorecard."""
     supplements: ClassVar[bool] = False
     """Whether its sentence stands beside that of the others instead."""
-    flaw_of_random_split: ClassVar[str] = "samples whose neighbours in time were learned"
+    flaw_of_random_split: ClassVar[str] = "samples whose neighbours, or others of their group, were learned"
     """On what a random split would test, so that its score means nothing."""
 
     def __init_subclass__(cls, **keywords: Any):

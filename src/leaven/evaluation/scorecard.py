@@ -20,7 +20,7 @@ class Scorecard:
     scores: {protocol: {accuracy, interval: [low, high], ...}}; "few-label" is a list of {labels_per_class, accuracy, interval}. Fractions 0-1.
     floors: {"input" | "untrained" | "frozen" | "labels-only" | ...: the same shape as scores}; of samples, "gaussian", and their ceiling "real";
     "pca N" or "lsa N", a linear code of N numbers. notes: what a reader of the numbers must know. beside: {model: the same shape as scores}.
-    random_split: what a random split would have shown, where samples follow each other in time; the same shape as scores.
+    random_split: what a random split would have shown, where samples follow each other in time or come in groups; the same shape as scores.
     """
 
     method: str

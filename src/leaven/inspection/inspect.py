@@ -13,11 +13,11 @@ from leaven.data import DataSet
 from leaven.data.open import label_columns
 from leaven.inspection.advice import LEAST, advise, choose_method
 from leaven.inspection.cautions import cautions, order_line, several
-from leaven.inspection.chirality import mirrored_accuracy, mirrored_line, with_flip_off
 from leaven.inspection.copies import exact_copies, near_copies, shared_with, split_overlap, visible_role
 from leaven.inspection.estimate import BUSY, rehearse
 from leaven.inspection.inspection import Inspection
 from leaven.inspection.originals import decoding_seconds, headers, originals
+from leaven.inspection.taken_away import TakenAway
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.modalities.decoding import stored_form
@@ -71,17 +71,19 @@ def inspect_data(
             "against": None if against is None else shared_with(data, against, device=device),
         },
     }
-    told = None if shown is None else mirrored_accuracy(data, shown)
-    contents["mirrored"] = None if told is None else round(told[0], 4)
+    taken = TakenAway() if shown is None else TakenAway.of(data, shown, None, None, request.size)
+    contents |= taken.to_dict()
     if pace is None:
         advice, estimate = {"why": {"none": left_out}, "command": None}, None
     else:
         spec = data.spec.roles[shown or next(iter(data.spec.inputs))]
-        given = {**given, "settings": with_flip_off(find_method(pace.method), spec.modality, given.get("settings"), told)}
+        given = {**given, "settings": taken.advised(find_method(pace.method), spec.modality, given.get("settings"))}
         advice, steps = advise(request, pace, spec, given, why)
         decoding = decoding_seconds(files, len(data), stored_form(spec)) if files else 0.0
         estimate = pace.to_dict(steps, decoding, not data.undecoded)
-    warnings = [*cautions(contents), *filter(None, [order_line(data.order), mirrored_line(told)])]
+    chosen, settings = (find_method(method), request.settings) if method else (None, None)
+    pictures = [] if shown is None else taken.lines(chosen, data.spec.roles[shown].modality, settings)
+    warnings = [*cautions(contents), *filter(None, [order_line(data.order)]), *pictures]
     if pace is not None and before > BUSY:
         warnings.append(f"the machine was busy with {before:.1f} programs per core: without them training is faster than estimated")
     return Inspection(**contents, advice={**advice, "cautions": warnings}, estimate=estimate)

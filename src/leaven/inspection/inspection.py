@@ -29,10 +29,9 @@ class Inspection:
     they differ)}.
     near_duplicates: the same, with the similarity of its first two, which are the most alike; None without pictures. thumbnails: {compared, flat,
     alike}: pictures compared, those too flat for it, and the least similarity of near copies. overlap: {splits: list of {of, samples, in, exact,
-    near}, against: {data, samples, exact, near, pairs} or None}. mirrored: how often mirrored pictures are told from
-    originals, 0.5 by chance (see `mirrored_accuracy`). advice: {method, encoder, batch, size, budget, epochs, steps (two of these three
-    None), why, beside (names of public models), cautions, command}; cautions alone where there is nothing to train. estimate: see `Pace.to_dict`;
-    None where nothing was trained.
+    near}, against: {data, samples, exact, near, pairs} or None}. mirrored, colour_twins, detail: see `TakenAway`. advice: {method, encoder, batch,
+    size, budget, epochs, steps (two of these three None), why, beside (names of public models), cautions, command}; cautions alone where there is
+    nothing to train. estimate: see `Pace.to_dict`; None where nothing was trained.
     """
 
     data: str
@@ -53,6 +52,8 @@ class Inspection:
     thumbnails: dict[str, Any] | None
     overlap: dict[str, Any]
     mirrored: float | None
+    colour_twins: float | None
+    detail: dict[str, Any] | None
     advice: dict[str, Any]
     estimate: dict[str, Any] | None
 

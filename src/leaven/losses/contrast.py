@@ -62,3 +62,13 @@ def info_nce(
     wrong = q @ F.normalize(negatives, dim=1, eps=1e-6).T
     logits = torch.cat([(q * k).sum(1, keepdim=True), wrong if own is None else wrong.masked_fill(own, float("-inf"))], dim=1)
     return F.cross_entropy(logits / temperature, torch.zeros(len(q), dtype=torch.int64, device=q.device))
+
+
+def matched(logits: Float[Tensor, "batch batch"], right: Bool[Tensor, "batch batch"]) -> Float[Tensor, ""]:
+    """Symmetric InfoNCE (Radford et al. 2021, figure 3): the mean, over rows and over columns, of the cross-entropy to the right ones of each, which
+    are equally likely where there are several.
+
+    right: symmetric, with at least the diagonal. With the diagonal alone, and logits that are all equal, it is ln(batch).
+    """
+    share = right / right.sum(1, keepdim=True)
+    return (F.cross_entropy(logits, share) + F.cross_entropy(logits.T, share)) / 2

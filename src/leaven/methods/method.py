@@ -285,6 +285,11 @@ class Method(nn.Module):
         """A hash of the weights of a model that it learns from but does not keep; a training that goes on must find the same."""
         return None
 
+    @property
+    def shared_scale(self) -> float:
+        """What cosines in that space are multiplied by, so that a softmax of them says how likely each partner is."""
+        return 1.0
+
     def shared_space(self) -> dict[str, nn.Module]:
         """By role, what takes the features of its encoder to a space in which those of all roles are compared; empty where there is none."""
         return {}

@@ -112,8 +112,24 @@ def build_method(
     available: dict[str, Any] = {"data": data, "encoders": encoders, "encoder": next(iter(encoders.values())) if encoders else None}
     built = method(*(available[name] for name in provided_arguments(method)), **plain)
     if parts["views"]:
-        built.augment = replace_fields(built.augment, parts["views"], "views")
+        built.augment = changed_views(built.augment, parts["views"])
     built.config = {name: plain.get(name, parameter.default) for name, parameter in known.items()}
-    if isinstance(getattr(built, "augment", None), Views):
-        built.config["views"] = built.augment.to_dict()
+    augment = getattr(built, "augment", None)
+    if isinstance(augment, Views):
+        built.config["views"] = augment.to_dict()
+    elif augment is not None:
+        built.config["views"] = {role: views.to_dict() for role, views in augment.items()}
     return built, replace_fields(method.recipe, parts["recipe"], "recipe")
+
+
+def changed_views(augment: Views | dict[str, Views], changes: dict[str, Any]) -> Any:
+    """Views, or those of each role, with the user's settings: by name, or of one role as "ROLE.NAME" or in a dict."""
+    if isinstance(augment, Views):
+        return replace_fields(augment, changes, "views")
+    by_role: dict[str, dict[str, Any]] = {role: {} for role in augment}
+    for name, value in changes.items():
+        role, _, field = name.partition(".")
+        if role not in by_role:
+            raise UserError(f"no input is called {role!r}", where=f"views.{name}", hint=f"choose one, as in views.{next(iter(by_role))}.NAME")
+        by_role[role].update({field: value} if field else {inner: changed for inner, changed in value.items() if inner != "kind"})
+    return {role: replace_fields(views, by_role[role], f"views.{role}") for role, views in augment.items()}

@@ -17,13 +17,18 @@ def supported(method: type[Method], modality: str) -> bool:
     """Whether a method learns from samples of this modality: its paper names no other, the modality has what the method `needs` and views of its
     purpose, and an encoder reads the modality and offers what the method wants, if the method does not bring its own networks."""
     known = find_modality(modality)
-    papers = (method.modality,) if isinstance(method.modality, str) else method.modality
-    if (papers is not None and modality not in papers) or not all(getattr(known, need) for need in method.needs):
+    named = modalities_of_paper(method)
+    if (named and modality not in named) or not all(getattr(known, need) for need in method.needs):
         return False
     if makes_views(method) and views_for(method.purpose, modality) is None:
         return False
     brings_networks = not {"encoder", "encoders"} & set(provided_arguments(method))
     return brings_networks or bool(encoders_with(method.wants, InputSpec(modality, ())))
+
+
+def modalities_of_paper(method: type[Method]) -> tuple[str, ...]:
+    """The modalities that a method's paper names; none where it names none, and any suits it."""
+    return (method.modality,) if isinstance(method.modality, str) else method.modality or ()
 
 
 def makes_views(method: type[Method]) -> bool:

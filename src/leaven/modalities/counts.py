@@ -59,7 +59,7 @@ class Counts(Value):
 class CountsModality(Modality):
     """Bags of words."""
 
-    name, values = "counts", (Counts,)
+    name, noun, plural, values = "counts", "list of counts", "lists of counts", (Counts,)
     encoders = (DefaultEncoder("mlp", "counts"),)
     method = ("deep_autoencoder", "a code that keeps the words of a text, made for finding texts of the same kind")
     views = {"contrast": {"kind": "counts"}, "plain": {"kind": "counts", "count": 1, "drop": 0}}

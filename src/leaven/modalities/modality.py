@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -164,7 +165,11 @@ class Modality:
 
     def title(self, count: int, described: dict[str, Any]) -> str:
         """So many samples in a few words. described: shape, statistics, `summary` and `anomalies`, as `inspect` gives them."""
-        return f"{count:,} {self.noun if count == 1 else self.plural}, {self.name} of {' x '.join(map(str, described['shape']))}"
+        return f"{count:,} {self.noun if count == 1 else self.plural} of {' x '.join(map(str, described['shape']))} numbers"
+
+    def extent(self, spec: InputSpec) -> str:
+        """How large one sample is, for people; empty where it has no size."""
+        return " x ".join(map(str, spec.shape)) + " numbers" * (not self.visible) if spec.shape else ""
 
     def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
         """What a user should know of such samples before training. sizes: of the files, where samples are files (see `Inspection`)."""
@@ -292,8 +297,6 @@ class Modality:
 
         Raises UserError for anything else.
         """
-        import numpy as np
-
         if isinstance(query, np.ndarray | Tensor):
             return "array", self.checked(self.of_array(torch.as_tensor(query)[None]), "the query")
         raise UserError(f"the data is {self.name}, and a query for it is a row such as #17, or an array in Python", where=query)
@@ -301,6 +304,20 @@ class Modality:
     def of_array(self, array: Tensor, rate: float | None = None) -> Value:
         """An array (samples, ...) that a user calls this modality. rate: in Hz, of what lies over time."""
         return self.values[0](array)  # type: ignore[call-arg]
+
+    # --- files ---
+
+    def written_as_pictures(self, spec: InputSpec) -> bool:
+        """Whether such samples are written as files of pictures, and not as an array."""
+        return False
+
+    def stored(self, value: Value) -> np.ndarray:
+        """Samples as an array holds them on disk."""
+        return value.main.detach().cpu().float().numpy()
+
+    def stored_beside(self, spec: InputSpec) -> dict[str, Any]:
+        """What an array on disk needs beside it to be read as this modality, by name."""
+        return {}
 
     # --- other programs ---
 

@@ -12,6 +12,12 @@ from leaven.modalities.spec import InputSpec
 class OverTime(Modality):
     """Samples over time, at a rate."""
 
+    def extent(self, spec: InputSpec) -> str:
+        *channels, time = spec.shape
+        rate = spec.rate or 1.0
+        size = f"up to {time / rate:.3g} s at {rate:g} Hz"
+        return f"{channels[0]} channels, {size}" if channels else size
+
     def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
         return quality_cautions(described, self.plural)
 

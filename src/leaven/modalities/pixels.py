@@ -29,7 +29,6 @@ COLOURS = {1: "grey", 3: "in colour"}
 LUMA = (0.2989, 0.587, 0.114)  # of red, green and blue in a grey picture, as torchvision has it
 LARGEST_RAW, SHRUNK = 64, 32  # larger pictures would take gigabytes as features, and a probe on their pixels is no better
 LONG = 1.8  # times as long as wide
-LARGE = 1.5  # times the side that is trained on
 AT_ONCE = 2**20  # numbers that are made floats at a time
 HINT = "give a picture file, or a row such as #17"
 
@@ -126,9 +125,6 @@ class PixelsModality(Modality):
             width, height = sizes["width"]["median"], sizes["height"]["median"]
             if max(width, height) > LONG * min(width, height):
                 lines.append(f"the pictures are oblong (median {width} x {height}): only their central squares are used")
-            if min(width, height) > LARGE * described["shape"][1]:
-                used = "than what is used of them: --size keeps more detail, and takes longer"
-                lines.append(f"the pictures are larger (median {width} x {height}) {used}")
         return lines
 
     def open_options(self, spec: InputSpec) -> dict[str, Any]:
@@ -175,6 +171,13 @@ class PixelsModality(Modality):
 
     def pictures(self, value: Any) -> Tensor:
         return value.pixels
+
+    def written_as_pictures(self, spec: InputSpec) -> bool:
+        return spec.shape[0] in COLOURS
+
+    def stored(self, value: Any) -> np.ndarray:
+        pixels = value.pixels.detach().cpu()
+        return (pixels if pixels.dtype == torch.uint8 else (255 * pixels).round().to(torch.uint8)).numpy()
 
     def recognizes(self, query: Any) -> bool:
         return isinstance(query, np.ndarray | Tensor | Image.Image) or is_picture_file(query)

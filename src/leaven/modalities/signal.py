@@ -195,6 +195,10 @@ class SignalModality(OverTime):
         picture[:, : height * channels] = picture[:, : height * channels].masked_fill(traced.flatten(1, 2), 0)
         return picture[:, None]
 
+    def stored_beside(self, spec: InputSpec) -> dict[str, Any]:
+        names = spec.reading.get("channels")
+        return {"rate": spec.rate, **({"channels": list(names)} if names else {})}
+
     def topography(self, value: Any) -> Topography | None:
         """The power of each rhythm in dB, where four channels or more are electrodes of the 10-20 or 10-10 system."""
         places = placed(value.reading.get("channels") or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,14 +19,15 @@ SAMPLES = ("x", "data", "signal", "signals", "eeg", "samples", "X")
 LABELS = ("y", "label", "labels")
 CHANNELS = ("channels", "ch_names", "channel_names")
 MARKERS = ("marker", "markers", "stim", "trigger")
-ABOUT = (*RATES, *LABELS, *CHANNELS, *MARKERS, "sets", "names", "subject", "session")
+BESIDE = ("split", "group")  # of each row
+ABOUT = (*RATES, *LABELS, *CHANNELS, *MARKERS, "sets", "names", "subject", "session", *BESIDE)
 MOST_CHANNELS = 256
 
 
 @dataclass(frozen=True)
 class SignalArray:
     """What a file of arrays holds. samples: (N, C, T), where each row is a recording, or (1, C, T). rate: None where it does not say. labels: one for
-    each row. marker: (T,) of the one recording. layout: "samples" or "recording"."""
+    each row. beside: what else is said of each row: its split, its group. marker: (T,) of the one recording. layout: "samples" or "recording"."""
 
     samples: np.ndarray
     rate: float | None
@@ -35,6 +37,7 @@ class SignalArray:
     header: dict[str, str]
     layout: str
     unused: tuple[str, ...]
+    beside: Mapping[str, list[Any]]
 
 
 def names_in(path: Path) -> tuple[str, ...]:
@@ -86,7 +89,9 @@ def read_signal_array(path: Path, layout: str, changed: int) -> SignalArray:
         f"channel {number}" for number in range(1, samples.shape[1] + 1)
     )  # fmt: skip
     header = {key: str(np.ravel(arrays[key])[0]) for key in ("subject", "session") if key in arrays and np.size(arrays[key]) == 1}
-    return SignalArray(samples, rate, channels, labels, events, header, layout, tuple(key for key in arrays if key not in (name, *ABOUT)))
+    unused = tuple(key for key in arrays if key not in (name, *ABOUT))
+    beside = {key: arrays[key].tolist() for key in BESIDE if key in arrays and arrays[key].shape == (len(samples),)}
+    return SignalArray(samples, rate, channels, labels, events, header, layout, unused, beside)
 
 
 def laid_out(samples: np.ndarray, layout: str, channels: int, marked: int | None, labels: int | None) -> tuple[np.ndarray, str]:

@@ -84,6 +84,16 @@ class Value:
     def to(self, device: torch.device | str) -> Self:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def keys(self) -> Tensor:
+        """(B,) int64: the same for samples of the same content, and hardly ever for others."""
+        keys = torch.zeros(len(self), dtype=torch.int64, device=self.main.device)
+        for tensor in self.tensors().values():
+            whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+            numbers = tensor.reshape(len(self), -1).view(whole).long() + 1
+            powers = torch.full((numbers.shape[1],), 0x5851F42D4C957F2D, device=keys.device).cumprod(0)  # modulo 2^64
+            keys = keys * 31 + (numbers * powers).sum(1)
+        return keys
+
     @classmethod
     def cat(cls, values: Sequence[Self]) -> Self:
         names = values[0].tensors()

@@ -30,7 +30,7 @@ class Vector(Value):
 class VectorModality(Modality):
     """Numbers that mean the same in all samples, such as the columns of a table."""
 
-    name, values = "vector", (Vector,)
+    name, noun, plural, values = "vector", "vector", "vectors", (Vector,)
     encoders = (DefaultEncoder("mlp", "plain numbers"),)
     method = ("simclr", "its views of plain numbers (noise, left-out values) need no knowledge of what they mean")
     views = {"contrast": {"kind": "vectors"}, "plain": {"kind": "vectors", "count": 1, "noise": 0, "drop": 0}}

@@ -158,10 +158,14 @@ def line_of(data: DataSet, role: str, row: int) -> dict[str, str | None]:
 def seen_views(run: Run, data: DataSet, count: int) -> dict[str, Any] | None:
     """A few samples as pictures, and the views that training made of them; None where the method makes no views of pictures."""
     stored = run.config["asked"]["method"]["hyperparameters"].get("views")
-    views = Views.from_dict(stored) if stored else None
-    value = next((value for value in data.rows.roles.values() if views and modality_of(value).visible and value.modality == views.modality), None)
-    if views is None or value is None:
+    if not stored:
         return None
+    by_role = {role: stored for role in data.rows.roles} if "kind" in stored else stored
+    made = {role: Views.from_dict(by_role[role]) for role in data.rows.roles if role in by_role}
+    role = next((role for role, views in made.items() if modality_of(data.rows[role]).visible and data.rows[role].modality == views.modality), None)
+    if role is None:
+        return None
+    value, views = data.rows[role], made[role]
     samples = value[spread(data.train(), count)]
     seen = views(samples, Draw("report"))
     originals = modality_of(value).fitted(samples, tuple(seen[0].shape[0]))

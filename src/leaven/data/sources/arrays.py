@@ -4,8 +4,9 @@ import gzip
 import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from leaven.modalities.pixels import LAYOUTS, of_array
 IDX_PARTS = ("train", "t10k")
 # Of an .npz file; the first that fit.
 ARRAY_NAMES: tuple[tuple[str, ...], ...] = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"), ("x",))
+BESIDE = ("split", "group")
 SPARSE_FIELDS = {"format", "shape", "data"}  # of what scipy.sparse.save_npz writes, beside those of its format
 LEAST_REFUSED, MOST_EXPANDED = 2**28, 100  # bytes, and times its size on the disk: what an archive may expand to
 SOUND = 4000.0  # Hz from which one channel over time is taken for sound
@@ -72,33 +74,47 @@ def over_time(tensor: Tensor, rate: float, where: str) -> Value:
     return modality.checked(modality.of_array(tensor, rate), where)
 
 
-def read_arrays(path: Path) -> tuple[Any, Any, list[str] | None, list[str]]:
-    """(x, y or None, splits or None, names of arrays left out) of a .npy file (memory-mapped) or an .npz file. Nothing is unpickled.
+class Arrays(NamedTuple):
+    """What a file of arrays holds of each sample, and the names of arrays left out."""
 
-    An .npz file holds a sparse matrix, one array, or arrays named x, y, or x_train, y_train, x_test, y_test. Raises UserError when it cannot be read.
+    x: Any
+    y: Any = None
+    splits: list[str] | None = None
+    groups: np.ndarray | None = None
+    left_out: Sequence[str] = ()
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Of a .npy file (memory-mapped) or an .npz file. Nothing is unpickled.
+
+    An .npz file holds a sparse matrix, one array, or arrays named x, and perhaps y, split and group, or x_train, y_train, x_test, y_test. Raises
+    UserError when it cannot be read.
     """
     try:
         if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r"), None, None, []
+            return Arrays(np.load(path, mmap_mode="r"))
         check_expansion(path)
         with np.load(path) as archive:
             if set(archive.files) >= SPARSE_FIELDS:
-                return read_sparse(path), None, None, []
+                return Arrays(read_sparse(path))
             wanted = next((names for names in ARRAY_NAMES if set(names) <= set(archive.files)), ())
             if not wanted and len(archive.files) != 1:
                 hint = f"name it x (and the labels y); its arrays are {', '.join(archive.files)}"
                 raise UserError("which array holds the samples?", where=path, hint=hint)
             wanted = wanted or tuple(archive.files)
             read = [archive[name] for name in wanted]
-            left_out = [name for name in archive.files if name not in wanted]
+            beside = {name: archive[name] for name in BESIDE if name in archive.files and wanted[0] == "x"}
+            beside = {name: array for name, array in beside.items() if array.shape == (len(read[0]),)}
+            left_out = [name for name in archive.files if name not in (*wanted, *beside)]
     except (*DAMAGED_ARRAY, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         hint = "plain numbers, saved by numpy.save, numpy.savez or scipy.sparse.save_npz"
         raise UserError(f"cannot read the array: {error}", where=path, hint=hint) from error
     if len(read) < 4:
-        return read[0], read[1] if len(read) > 1 else None, None, left_out
+        splits = [str(name) for name in beside["split"]] if "split" in beside else None
+        return Arrays(read[0], read[1] if len(read) > 1 else None, splits, beside.get("group"), left_out)
     x_train, y_train, x_test, y_test = read
     splits = ["train"] * len(x_train) + ["test"] * len(x_test)
-    return np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), splits, left_out
+    return Arrays(np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), splits, None, left_out)
 
 
 def read_sparse(path: Path) -> Any:

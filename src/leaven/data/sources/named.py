@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from leaven.data.batch import content_hashes
+from leaven.data.sources.shapes import drawn
 from leaven.errors import UserError
-from leaven.modalities import Pixels
+from leaven.modalities import Pixels, Strings, Text
 
 DIGITS_TEST = 600
 
@@ -84,19 +85,31 @@ def _joined(name: str, root: Path, parts: dict[str, Any]) -> tuple[Any, Any, lis
     return np.concatenate(pictures), np.concatenate(labels), splits, tuple(names)
 
 
-def demo(name: str) -> tuple[Tensor, Tensor, list[str]]:
-    """(pictures, labels, splits) of `digits`: 1797 handwritten digits that come with scikit-learn, grey, 16 x 16 uint8 (from 8 x 8).
+def demo(name: str) -> tuple[dict[str, Any], Any, list[str]]:
+    """(samples by role, labels, splits) of `digits` or `shapes`."""
+    if name not in DEMOS:
+        raise UserError(f"no demo data set {name!r}", hint=f"there are {' and '.join(f'demo:{known}' for known in DEMOS)}")
+    return DEMOS[name]()
 
-    The test split is 600 of them, by content hash.
-    """
-    if name != "digits":
-        raise UserError(f"no demo data set {name!r}", hint="there is demo:digits")
+
+def shapes() -> tuple[dict[str, Any], list[str], list[str]]:
+    """Pictures of coloured shapes with sentences about them; the labels are colour and shape. See `shapes.drawn`."""
+    world = drawn()
+    labels = [f"{colour} {shape}" for colour, shape in zip(world.colours, world.shapes, strict=True)]
+    return {"image": world.pictures, "text": Text(Strings.of(world.captions))}, labels, world.splits
+
+
+def digits() -> tuple[dict[str, Any], Tensor, list[str]]:
+    """1797 handwritten digits that come with scikit-learn, grey, 16 x 16 uint8 (from 8 x 8). The test split is 600 of them, by content hash."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    unit = torch.from_numpy(digits.images).float()[:, None] / 16
+    loaded = load_digits()
+    unit = torch.from_numpy(loaded.images).float()[:, None] / 16
     pictures = (interpolate(unit, scale_factor=2, mode="bilinear") * 255).round().to(torch.uint8)
     order = content_hashes({"x": Pixels(pictures)}).argsort(stable=True)
     is_test = torch.zeros(len(order), dtype=torch.bool)
     is_test[order[:DIGITS_TEST]] = True
-    return pictures, torch.from_numpy(digits.target), ["test" if test else "train" for test in is_test.tolist()]
+    return {"x": pictures}, torch.from_numpy(loaded.target), ["test" if test else "train" for test in is_test.tolist()]
+
+
+DEMOS = {"digits": digits, "shapes": shapes}

@@ -13,7 +13,7 @@ from leaven.data.labels import LabelReading, Labels
 from leaven.data.sources.folders import Folder
 from leaven.modalities.recording_files import Unusable
 from leaven.modalities.recording_formats import ArrayRow, RecordingSource
-from leaven.modalities.signal_arrays import SignalArray, read_signal_array
+from leaven.modalities.signal_arrays import BESIDE, SignalArray, read_signal_array
 
 if TYPE_CHECKING:
     from leaven.data.sources.columns import Columns
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Recordings(Folder):
     """Files of sound or signals below a root, a recording each; of arrays, a file comes once for each row that is a recording of its own.
 
-    kind: "sounds" or "signals". table: what says more of them, in the rows `table_rows`. numbers: the rows of arrays; own_labels: what their files
-    say of each; layout: see `RecordingReading`.
+    kind: "sounds" or "signals". table: what says more of them, in the rows `table_rows`. numbers: the rows of arrays; own_labels, own_columns: what
+    their files say of each; layout: see `RecordingReading`.
     """
 
     kind: str = field(default="sounds", kw_only=True)
@@ -32,6 +32,7 @@ class Recordings(Folder):
     table_rows: tuple[int, ...] = field(default=(), kw_only=True)
     numbers: tuple[int, ...] = field(default=(), kw_only=True)
     own_labels: tuple[Any, ...] = field(default=(), kw_only=True)
+    own_columns: Mapping[str, list[Any]] = field(default_factory=dict, kw_only=True)
     layout: str = field(default="auto", kw_only=True)
     faults: Mapping[int, str] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
@@ -48,7 +49,7 @@ class Recordings(Folder):
 
     def column_of(self, name: str) -> list[Any] | None:
         values = None if self.table is None else self.table.column_of(name)
-        return None if values is None else [values[row] for row in self.table_rows]
+        return self.own_columns.get(name) if values is None else [values[row] for row in self.table_rows]
 
     def known_names(self) -> list[str]:
         return [*super().known_names(), *([] if self.table is None else self.table.column_names())]
@@ -71,6 +72,7 @@ class Recordings(Folder):
     def of_arrays(cls, root: Path, files: Iterable[str], layout: str, table: Columns | None, table_rows: Sequence[int]) -> Recordings:
         """Every row of arrays of samples, and every array that is one recording."""
         rows: list[tuple[str, int, Any, int]] = []
+        columns: dict[str, list[Any]] = {name: [] for name in BESIDE}
         faults: dict[int, str] = {}
         notes: list[str] = []
         for name, place in zip(files, table_rows, strict=True):
@@ -79,8 +81,12 @@ class Recordings(Folder):
             except Unusable as reason:
                 faults[len(rows)] = str(reason)
                 rows.append((name, 0, None, place))
+                for values in columns.values():
+                    values.append(None)
                 continue
             rows += [(name, number, None if array.labels is None else array.labels[number], place) for number in range(len(array.samples))]
+            for column, values in columns.items():
+                values += array.beside.get(column, [None] * len(array.samples))
             channels = array.samples.shape[1]
             if array.layout == "recording":
                 notes.append(
@@ -89,9 +95,10 @@ class Recordings(Folder):
             if array.unused:
                 notes.append(f"arrays that are not used: {', '.join(array.unused)}")
         named, numbers, labels, places = zip(*rows, strict=True)
+        columns = {name: values for name, values in columns.items() if any(value is not None for value in values)}
         return cls(
             root, named, kind="signals", table=table, table_rows=places, numbers=numbers, own_labels=labels, layout=layout, faults=faults,
-            notes=tuple(dict.fromkeys(notes)),
+            notes=tuple(dict.fromkeys(notes)), own_columns=columns,
         )  # fmt: skip
 
 

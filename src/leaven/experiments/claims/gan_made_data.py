@@ -4,6 +4,7 @@ import torch
 from leaven.data import Batch, DataSet
 from leaven.data.sources import named
 from leaven.errors import UserError
+from leaven.evaluation.augmentation import classifier, sureness, surest
 from leaven.evaluation.results import mean_of_numbers
 from leaven.experiments.claim import Arm, Claim, Findings, Outcome, few_per_class, generated, numbers_of, verdict_of
 from leaven.modalities import Vector
@@ -58,10 +59,11 @@ class GanMadeData(Claim):
         alone = classifier(x, y)
         accuracies = {ALONE: alone.score(*scored)}
         new = {label: generated(run, CHOSEN * max(TIMES) * count, seed, int(label)).numpy() for label in np.unique(y)}
-        sureness = {label: alone.decision_function(rows)[:, list(alone.classes_).index(label)] for label, rows in new.items()}
+        sure = {label: sureness(alone, rows, label) for label, rows in new.items()}
         for times in TIMES:
+            wanted = times * count
             for part in PARTS:
-                places = {label: surest(sureness[label], times * count) if part == "chosen" else slice(times * count) for label in new}
+                places = {label: surest(sure[label][: CHOSEN * wanted], wanted) if part == "chosen" else slice(wanted) for label in new}
                 kept = {label: rows[places[label]] for label, rows in new.items()}
                 more = np.concatenate([x, *kept.values()]), np.concatenate([y, *(np.full(len(rows), label) for label, rows in kept.items())])
                 accuracies[added(times, part)] = classifier(*more).score(*scored)
@@ -95,19 +97,6 @@ def band_powers(x, rate: float) -> torch.Tensor:
     frequency, power = welch(parts, rate, nperseg=256)
     bands = [power[..., (frequency >= low) & (frequency < high)].mean(-1) for low, high in BANDS]
     return torch.from_numpy(np.log(np.stack(bands, axis=-1)).reshape(len(x), -1).astype(np.float32))
-
-
-def surest(sureness, count: int):
-    """Places of the `count` surest among the first CHOSEN times as many."""
-    return sureness[: CHOSEN * count].argsort()[::-1][:count]
-
-
-def classifier(x, y):
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
-    return make_pipeline(StandardScaler(), SVC(decision_function_shape="ovr")).fit(x, y)
 
 
 def real(count: int) -> str:

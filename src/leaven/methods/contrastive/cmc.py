@@ -67,5 +67,9 @@ class CMC(Method):
     def encoders(self):
         return super().encoders() if self.alone else dict(self.senses)
 
+    @property
+    def shared_scale(self):
+        return 1 / self.temperature
+
     def shared_space(self):
         return {} if self.alone else dict(zip(self.senses, self.projectors, strict=True))
