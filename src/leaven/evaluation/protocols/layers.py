@@ -12,6 +12,7 @@ from leaven.evaluation.frozen import Features, accuracy_point, check_labels, fea
 from leaven.evaluation.layers import layer_features, standardised, weighted_probe
 from leaven.evaluation.protocol import Chart, Protocol, Result, Scores, Trial
 from leaven.evaluation.protocols.linear import TUNED_ON, linear_accuracy
+from leaven.evaluation.sentences import percent
 from leaven.modalities import Value
 from leaven.modalities.floor import INPUT
 
@@ -76,7 +77,7 @@ class WeightedLayers(Protocol):
 
     def second_sentence(self, score: Any, floors: Mapping[str, Any]) -> str:
         weights = score["weights"]
-        return f"Of {len(weights)} layers, layer {1 + max(range(len(weights)), key=weights.__getitem__)} weighs most ({max(weights):.0%})."
+        return f"Of {len(weights)} layers, layer {1 + max(range(len(weights)), key=weights.__getitem__)} weighs most ({percent(max(weights))})."
 
     def figure(self, arms: Mapping[str, Any]) -> Chart:
         return Chart(
