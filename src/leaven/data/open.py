@@ -172,7 +172,7 @@ def _files(root: Path, names: list[str], name: str, options: Options, passed_ove
         if (rows := table_of(read.x)) is not None:
             return _table(name, rows, options if read.y is None else dataclasses.replace(options, labels=read.y))
         unused = [f"the arrays {folders.listed(read.left_out)}"] if read.left_out else []
-        group = None if read.groups is None else labeling.number(read.groups).ids
+        group = None if read.groups is None else labeling.number(read.groups)
         known = {"labels": read.y, "splits": read.splits, "group": group, "place": root}
         return assemble(name, {"x": read.x}, options, **known, unused=unused + files.unused(files.arrays))
     if table := files.table(root):
