@@ -198,11 +198,11 @@ class Windows(Listing):
         usable = np.array([row for row in range(count) if row not in faults], np.int64)
         lengths = torch.from_numpy(plan.length)
         reading = plan.reading.to_dict()
-        value: Value
-        if sound:
-            value = Wave(samples, lengths, self.store.form.rate, reading)  # type: ignore[arg-type]
-        else:
-            value = Signal(samples, Beginnings(lengths, plan.time), self.store.form.rate, reading)  # type: ignore[arg-type]
+        rate = self.store.form.rate
+        parts = zip(plan.recording, plan.start / rate, (plan.start + plan.length) / rate, strict=True)
+        origin = torch.tensor(list(parts), dtype=torch.float32)
+        mask = Beginnings(lengths, plan.time)
+        value: Value = Wave(samples, lengths, rate, reading, origin) if sound else Signal(samples, mask, rate, reading, origin)  # type: ignore[arg-type]
         broken = [*faults.items(), *((count + number, why) for number, (_, why) in enumerate(self.store.broken))]
         if len(usable) < count:
             value, hashes = value.take(torch.from_numpy(usable)), hashes[torch.from_numpy(usable)]

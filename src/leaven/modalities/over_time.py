@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from leaven.modalities.modality import Modality
 from leaven.modalities.quality import quality_cautions
 from leaven.modalities.spec import InputSpec
@@ -11,6 +13,9 @@ from leaven.modalities.spec import InputSpec
 
 class OverTime(Modality):
     """Samples over time, at a rate."""
+
+    def origins(self, value: Any) -> Tensor | None:
+        return value.origin
 
     def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
         return quality_cautions(described, self.plural)

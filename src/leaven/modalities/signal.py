@@ -42,6 +42,7 @@ class Signal(Value):
     signal; rate in Hz.
 
     reading: how it was read from files (see `RecordingReading`), as plain JSON values, with the names of its "channels" where they are known.
+    origin: as that of `Wave`.
     """
 
     modality = "signal"
@@ -49,6 +50,7 @@ class Signal(Value):
     mask: Tensor  # or a LazyTensor as well
     rate: float
     reading: dict[str, Any] = field(default_factory=dict)
+    origin: Tensor | None = None
 
 
 class SignalModality(OverTime):
