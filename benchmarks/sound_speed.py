@@ -38,15 +38,14 @@ from torch import Tensor
 import leaven
 from leaven.data import DataSet, open_data
 from leaven.draw import Draw
-from leaven.encoders import build_encoder
 from leaven.encoders.encoder import Hidden
 from leaven.evaluation.features import encode
 from leaven.evaluation.frozen import Features, scored
 from leaven.evaluation.protocols.few_label import FewLabels
 from leaven.evaluation.protocols.linear import LinearProbe
-from leaven.methods.registry import build_method, find_method
 from leaven.modalities import Wave
 from leaven.modalities.mel import log_mel
+from leaven.training.build import build_training
 from leaven.training.precision import choose_precision, keep_freed_memory
 from leaven.training.request import Request
 from leaven.views.spans import spans
@@ -249,11 +248,9 @@ def same_wav2vec2(root: Path, cell: Cell, rounds: int, seconds: float) -> None:
         own = results[f"leaven, {name.rpartition(' ')[2]}"]
         print(f"| {name} | {median(cells, 'rate'):.2f} | {times(own, cells, 'rate')} |")
 
-    encoder = build_encoder("frames", data.spec.roles["x"], **{name.removeprefix("encoder."): given for name, given in SAME.items() if "." in name})
-    judge, _ = build_method(find_method("wav2vec2"), data.spec, {"x": encoder}, {"size": SIZE})
+    judge: Any = build_training(Request("wav2vec2", encoder="frames", batch=BATCH, settings=SAME | ADAMW), data, "cpu").method
     part = value[test]
-    real = encoder.real_tokens(part)
-    hidden = spans(Draw(0), real, judge.mask_starts, judge.mask_length)
+    hidden = spans(Draw(0), judge.encoder.real_tokens(part), judge.mask_starts, judge.mask_length)
 
     @torch.no_grad()
     def our_nats(method: Any) -> float:

@@ -131,7 +131,7 @@ class Windows(Listing):
         counts = np.bincount(self.plan.recording, minlength=len(self.store.kept))
         names = []
         for row, recording, start in zip(self.place.tolist(), self.plan.recording.tolist(), self.plan.start.tolist(), strict=False):
-            names.append(files[row] if counts[recording] == 1 and not start else f"{files[row]}#{start / rate:.6g}s")
+            names.append(files[row] if counts[recording] == 1 and not start else self.listing.part_name(row, start, rate))
         return [*names, *(files[row] for row, _ in self.store.broken)]
 
     def files_of_samples(self) -> Sequence[str]:
@@ -229,7 +229,9 @@ class Windows(Listing):
 def windows_of(store: Store, reading: RecordingReading, alone: bool = True) -> Plan:
     """Where samples lie in these recordings. alone: whether there may be several of one recording. Raises UserError where there are none."""
     rate = store.form.rate
-    kept = replace(reading, rate=rate, channels=reading.channels if store.form.mix or store.form.sound else store.form.channels)
+    by_name = not (store.form.mix or store.form.sound or reading.frames)
+    reading = replace(reading, window=reading.frames / rate) if reading.frames else reading
+    kept = replace(reading, rate=rate, channels=store.form.channels if by_name else reading.channels)
     events = [counted(some, reading) for some in store.events]
     total = sum(map(len, events))
     if reading.windows == "events" and not total:

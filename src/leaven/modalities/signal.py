@@ -107,6 +107,8 @@ class SignalModality(OverTime):
         names = value.reading.get("channels") or [f"channel {number}" for number in range(1, value.samples.shape[1] + 1)]
         lengths = torch.cat([value.mask[rows].sum(1) for rows in torch.arange(len(value)).split(at_a_time(value.samples))])
         found = qualities(value.samples, lambda rows: value.mask[rows], value.rate, names, full_scale=None)
+        if value.reading.get("frames"):
+            found["clipped"] = 0  # black and white are no clipping
         return {"rate": value.rate, "seconds": extent(lengths / value.rate), "names": list(names), "count": len(value), **found}
 
     def title(self, count: int, described: dict[str, Any]) -> str:
