@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from leaven.modalities.picture_files import Unusable, opened
-from leaven.modalities.recording_files import RecordingFile
+from leaven.modalities.picture_files import PictureFile, opened
+from leaven.modalities.picture_files import Unusable as UnusablePicture
+from leaven.modalities.recording_files import RecordingFile, Unusable
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class FrameFile(RecordingFile):
 
     def __init__(self, run: FrameRun):
         self.run, self.length = run, len(run.files)
-        with opened(run.files[0]) as first:
+        with frame_of(run.files[0]) as first:
             width, height = first.size
         scale = min(1.0, run.side / min(width, height))
         self.width, self.height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -38,13 +41,20 @@ class FrameFile(RecordingFile):
         return np.stack(frames, 1) if frames else np.zeros((len(self.channels), 0), np.float32)
 
     def frame(self, file: Path) -> np.ndarray:
-        try:
-            with opened(file) as picture:
-                pixels = picture.load(picture.pages[0], self.run.side)
-                if not isinstance(pixels, Image.Image):
-                    raise Unusable("frames have 8 bits")
-                return np.asarray(pixels.convert("L").resize((self.width, self.height), Image.Resampling.BOX), np.float32).ravel() / 255
-        except Unusable as reason:
-            raise Unusable(f"{file.name}: {reason}") from None
+        with frame_of(file) as picture:
+            pixels = picture.load(picture.pages[0], self.run.side)
+            if not isinstance(pixels, Image.Image):
+                raise Unusable(f"{file.name}: frames have 8 bits per colour")
+            return np.asarray(pixels.convert("L").resize((self.width, self.height), Image.Resampling.BOX), np.float32).ravel() / 255
 
     def close(self) -> None: ...
+
+
+@contextmanager
+def frame_of(file: Path) -> Iterator[PictureFile]:
+    """An open picture; Unusable names it, since it is one of many in its recording."""
+    try:
+        with opened(file) as picture:
+            yield picture
+    except UnusablePicture as reason:
+        raise Unusable(f"{file.name}: {reason}") from None
