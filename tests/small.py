@@ -165,11 +165,11 @@ def sounds(count=32):
     return Wave((tones + noise).masked_fill(torch.arange(TIME) >= lengths[:, None], 0), lengths, RATE), torch.arange(count) % 3
 
 
-def windows(sounds, label):
-    """The same as windows side by side of two recordings."""
-    place = torch.arange(len(sounds))
+def windows(samples):
+    """The same sounds or signals as windows side by side of two recordings."""
+    place = torch.arange(len(samples))
     begin = place // 2 * (TIME / RATE)
-    return dataclasses.replace(sounds, origin=torch.stack([place % 2, begin, begin + TIME / RATE], 1)), label
+    return dataclasses.replace(samples, origin=torch.stack([place % 2, begin, begin + TIME / RATE], 1))
 
 
 def texts(name, count=32):
@@ -201,7 +201,8 @@ def learnable(name):
 def samples_for(name, count=32):
     """What the method can be trained on for a few steps, with labels."""
     if name == "relative_positioning":
-        return windows(*sounds(count))
+        samples, label = sounds(count)
+        return windows(samples), label
     if kind_of(name) == "wave":
         return sounds(count)
     return texts(name, count) if kind_of(name) == "text" else (pictures(count), torch.arange(count) % 3)

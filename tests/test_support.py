@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
-from small import BEGINNING, ENCODERS, SETTINGS, brings_networks, encoder_for, pictures, sounds, texts
+from small import BEGINNING, ENCODERS, SETTINGS, brings_networks, encoder_for, pictures, sounds, texts, windows
 
 import leaven
 from leaven.data import Signal
@@ -29,6 +29,8 @@ def data_of(modality, name):
     if name == "cmc" and modality != "pixels":
         halves = {"text": texts("spoken_cse"), "vector": {"a": NUMBERS[:, :3], "b": NUMBERS[:, 3:]}, "counts": {"a": COUNTS, "b": COUNTS[:, ::-1]}}
         return {**halves, "wave": {"a": SOUNDS, "b": SOUNDS}, "signal": {"a": SIGNALS, "b": SIGNALS}}[modality]
+    if name == "relative_positioning" and modality in ("wave", "signal"):
+        return windows({"wave": SOUNDS, "signal": SIGNALS}[modality]), CLASSES
     arrays = {"pixels": pictures(), "vector": NUMBERS, "counts": COUNTS, "wave": SOUNDS, "signal": SIGNALS}
     return texts(name) if modality == "text" else (arrays[modality], CLASSES)
 
