@@ -12,11 +12,12 @@
 
 The plain loop is that of transformers' own example: AdamW, masks and negatives drawn by its functions, Gumbel temperature that falls. Peers run in
 fp32, as their users write it, and under bf16 autocast. Seconds are those of one thread's core (CPU time), so that other work on the machine does not
-count; in `pretrain` the peer gets as many as Leaven took. Medians over rounds, and medians of ratios, count. Every finished cell is kept under --out;
+count; in `pretrain` the peer gets as many as Leaven took, with all that a run does. Medians over rounds, and medians of ratios, count. Every finished cell is kept under --out;
 the same command goes on.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -177,13 +178,16 @@ def probes(data: DataSet, features_of: Callable[[Tensor], Tensor]) -> dict[str, 
 
 def pretraining(root: Path, cell: Cell, rounds: int, seconds: float) -> None:
     data = digits(root)
-    value = data.rows["x"]
+    value, (precision, _) = data.rows["x"], choose_precision("auto", "cpu")
     print(f"\nFSDD, clips of {value.samples.shape[1] / value.rate:.2f} s at {value.rate:g} Hz with what fills them up, {seconds:g} s each")
 
     def ours(number: int) -> dict[str, Any]:
+        clock: list[float] = []  # a budget counts seconds of the clock on the wall, and these are the core's
+        timed_training(data, "cpu", precision, Request("simclr"), 1, look=lambda method, step: clock.append(time.process_time()))
+        steps = max(1, round(seconds / statistics.median(later - earlier for earlier, later in itertools.pairwise(clock))))
         with tempfile.TemporaryDirectory() as folder:
             begin = time.process_time()
-            run = leaven.pretrain(data, budget=f"{seconds}s", out=folder, seed=number, device="cpu", report=False)
+            run = leaven.pretrain(data, method="simclr", steps=steps, out=folder, seed=number, device="cpu", report=False)
             spent = time.process_time() - begin
             encoder, result = leaven.load(run), run.config["result"]
             scores = probes(data, lambda rows: encode(encoder, value, rows))

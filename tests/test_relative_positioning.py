@@ -34,7 +34,7 @@ def drifting(path, minutes=4):
 @pytest.mark.parametrize("elsewhere", [0.0, 0.5, 1.0])
 def test_pairs_are_near_or_far_as_they_are_called(elsewhere):
     value = windows()
-    sampler = Members(Batch.of(x=value)).sampler(60, 0, pools={}, nearness=Nearness(NEAR, FAR, elsewhere))
+    sampler = Members(Batch.of(x=value)).sampler(20, 0, pools={}, nearness=Nearness(NEAR, FAR, elsewhere))
     other_recordings, drawn = [], set()
     for step in range(20):
         batch = sampler.batch(step)
@@ -55,7 +55,7 @@ def test_pairs_are_near_or_far_as_they_are_called(elsewhere):
 
 def test_near_windows_are_found_among_all_that_are_near():
     value = windows((12,))
-    sampler = Members(Batch.of(x=value)).sampler(3, 0, pools={}, nearness=Nearness(1.5, 2.0, 0.0))
+    sampler = Members(Batch.of(x=value)).sampler(1, 0, pools={}, nearness=Nearness(1.5, 2.0, 0.0))
     begins = value.origin[:, 1]
     pairs = {tuple(begins[[int(batch["window"]), int(batch["near"])]].tolist()) for batch in map(sampler.batch, range(600))}
     assert pairs == {(a, b) for a in begins.tolist() for b in begins.tolist() if 1 <= abs(a - b) <= 1.5}
@@ -64,7 +64,7 @@ def test_near_windows_are_found_among_all_that_are_near():
 def test_it_learns_from_a_recording_that_changes_slowly(tmp_path):
     data = drifting(tmp_path / "night.npz")
     run = leaven.pretrain(
-        data, method="relative_positioning", encoder="band_power", steps=40, batch=96, out=tmp_path / "run", report=False, settings=FAST
+        data, method="relative_positioning", encoder="band_power", steps=40, batch=32, out=tmp_path / "run", report=False, settings=FAST
     )
     rows = run.metrics
     last = [row for row in rows if "told_apart" in row][-1]

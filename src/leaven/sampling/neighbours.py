@@ -21,11 +21,11 @@ TOUCHING = 0.01  # of a window, by which two that follow each other may seem to 
 class Neighbours(Sampler):
     """Shuffled passes over the windows that have a near and a far one; which these are is drawn anew in each step.
 
-    origin: (N, 3) of all samples, as `Wave` and `Signal` have it. members: (M,) int64 numbers of those to choose from. batch: windows of all pools.
+    origin: (N, 3) of all samples, as `Wave` and `Signal` have it. members: (M,) int64 numbers of those to choose from. batch: windows that each have
+    a near and a far one beside them.
     """
 
     def __init__(self, samples: Samples, origin: Tensor, members: Tensor, batch: int, nearness: Nearness, *key: object):
-        size = max(1, batch // len(POOLS))
         recording, begin, end = origin[members].double().unbind(1)
         stride = 2 * float(end.max() + nearness.near + nearness.far) + 1  # from one recording to the next, on one line of time
         order = torch.argsort(recording * stride + begin, stable=True)
@@ -49,8 +49,8 @@ class Neighbours(Sampler):
                 f"no recording has two windows within {nearness.near:g} s, and others that are far from them",
                 hint="cut long recordings with --set window=2s, or change --set near and far",
             )
-        self.passes = Passes(samples, anchors.nonzero()[:, 0].repeat(-(-size // int(anchors.sum()))), size, *key)
-        super().__init__(samples, dict.fromkeys(POOLS, size))
+        self.passes = Passes(samples, anchors.nonzero()[:, 0].repeat(-(-batch // int(anchors.sum()))), batch, *key)
+        super().__init__(samples, dict.fromkeys(POOLS, batch))
 
     def batch(self, step: int) -> dict[str, Tensor]:
         anchors, draw = self.passes.batch(step), Draw(*self.key, "neighbours", step)

@@ -22,7 +22,7 @@ class RelativePositioning(Method):
 
     paper = "Uncovering the Structure of Clinical EEG Signals with Self-Supervised Learning (Banville et al.)"
     year = 2021
-    recipe = Recipe(lr=1e-2, batch=192)
+    recipe = Recipe(lr=1e-2, batch=64)
     modality = ("signal", "wave")
     purpose = "reconstruction"
     pools = {"window": 1, "near": 1, "far": 1}
