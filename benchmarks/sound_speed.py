@@ -12,8 +12,8 @@
 
 The plain loop is that of transformers' own example: AdamW, masks and negatives drawn by its functions, Gumbel temperature that falls. Peers run in
 fp32, as their users write it, and under bf16 autocast. Seconds are those of one thread's core (CPU time), so that other work on the machine does not
-count; in `pretrain` the peer gets as many as Leaven took, with all that a run does. Medians over rounds, and medians of ratios, count. Every finished cell is kept under --out;
-the same command goes on.
+count; in `pretrain` the peer gets as many as Leaven took, with all that a run does. Medians over rounds, and medians of ratios, count. Every finished
+cell is kept under --out; the same command goes on.
 """
 
 import argparse
@@ -44,6 +44,7 @@ from leaven.evaluation.features import encode
 from leaven.evaluation.frozen import Features, scored
 from leaven.evaluation.protocols.few_label import FewLabels
 from leaven.evaluation.protocols.linear import LinearProbe
+from leaven.methods.registry import find_method
 from leaven.modalities import Wave
 from leaven.modalities.mel import log_mel
 from leaven.training.build import build_training
@@ -183,7 +184,14 @@ def pretraining(root: Path, cell: Cell, rounds: int, seconds: float) -> None:
 
     def ours(number: int) -> dict[str, Any]:
         clock: list[float] = []  # a budget counts seconds of the clock on the wall, and these are the core's
-        timed_training(data, "cpu", precision, Request("simclr"), 1, look=lambda method, step: clock.append(time.process_time()))
+        timed_training(
+            data,
+            "cpu",
+            precision,
+            Request("simclr", batch=find_method("simclr").recipe.batch),
+            1,
+            look=lambda method, step: clock.append(time.process_time()),
+        )
         steps = max(1, round(seconds / statistics.median(later - earlier for earlier, later in itertools.pairwise(clock))))
         with tempfile.TemporaryDirectory() as folder:
             begin = time.process_time()
