@@ -46,8 +46,9 @@ def leaven_rate(data, device, precision, encoder, steps, ready_made=False):
     return timed_training(data, device, precision, Request("simclr", encoder=encoder, batch=BATCH), steps, ready_made)[0]
 
 
-def timed_training(data, device, precision, request, steps, ready_made=False):
-    """(samples per second, seconds by part) of Leaven's loop over the steady part of a short training."""
+def timed_training(data, device, precision, request, steps, ready_made=False, look=None):
+    """(samples per second, seconds by part) of Leaven's loop over the steady part of a short training. look: called with the method and the number of
+    steps that it has made."""
     parts = build_training(request, data, device)
     method, recipe = parts.method, parts.recipe
     if ready_made:
@@ -73,6 +74,8 @@ def timed_training(data, device, precision, request, steps, ready_made=False):
             if device == "cuda":
                 torch.cuda.synchronize()
             stamps.append(time.perf_counter())
+            if look is not None:
+                look(method, len(stamps))
             if len(stamps) == steps + 6:
                 raise Enough
 

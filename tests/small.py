@@ -1,6 +1,7 @@
 """Every method at a size that trains in a moment, and data that it can be trained on."""
 
 import atexit
+import dataclasses
 import functools
 import shutil
 import tempfile
@@ -64,6 +65,7 @@ SETTINGS = {
     "hubert": {"clusters": (8, 6), "size": 16, "mask_length": 4, "mask_starts": 0.2},
     "clip": {"dim": 16},
     "siglip": {"dim": 16, "scale": 1.0, "bias": -3.4},
+    "relative_positioning": {"near": 1.0, "far": 3.0},
     "masked_prediction": {"mask_length": 4, "mask_starts": 0.2},
 }
 """Settings that make the networks small which a method brings itself, or adds to its encoder."""
@@ -126,7 +128,7 @@ def encoder_for(name):
     if kind_of(name) == "text":
         return {"words": "word_vectors", "causal_tokens": "causal_transformer"}.get(find_method(name).wants, "transformer")
     if kind_of(name) == "wave":
-        return find_method(name).wants
+        return {"features": "mel_convnet"}.get(find_method(name).wants, find_method(name).wants)
     return "lab" if name == "cmc" else "vit" if find_method(name).wants in ("tokens", "patches") else "convnet"
 
 
@@ -174,6 +176,13 @@ def sounds(count=32):
     return Wave((tones + noise).masked_fill(torch.arange(TIME) >= lengths[:, None], 0), lengths, RATE), torch.arange(count) % 3
 
 
+def windows(samples):
+    """The same sounds or signals as windows side by side of two recordings."""
+    place = torch.arange(len(samples))
+    begin = place // 2 * (TIME / RATE)
+    return dataclasses.replace(samples, origin=torch.stack([place % 2, begin, begin + TIME / RATE], 1))
+
+
 def texts(name, count=32):
     """Sentences that are all different, in the roles that the method reads, with labels."""
     sentences = [f"{sentence} {number}" for number in range(count) for sentence in SENTENCES][:count]
@@ -204,6 +213,9 @@ def samples_for(name, count=32):
     """What the method can be trained on for a few steps, with labels."""
     if kind_of(name) == "pairs":
         return {"image": pictures(count), "text": texts("masked_lm", count)["x"], "label": torch.arange(count) % 3}
+    if name == "relative_positioning":
+        samples, label = sounds(count)
+        return windows(samples), label
     if kind_of(name) == "wave":
         return sounds(count)
     return texts(name, count) if kind_of(name) == "text" else (pictures(count), torch.arange(count) % 3)

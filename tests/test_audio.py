@@ -266,6 +266,12 @@ def test_perplexity_lies_between_the_groups_and_all_their_codes():
     assert group_perplexity(torch.full((2, 5), 0.2)).item() == pytest.approx(10)
 
 
+def test_codes_that_are_never_taken_leave_the_gradient_of_the_perplexity_finite():
+    logits = torch.tensor([[300.0, 0.0, -300.0]], requires_grad=True)  # all but the first have a share of 0
+    group_perplexity(logits.softmax(1)).backward()
+    assert logits.grad.isfinite().all()
+
+
 def test_the_temperature_of_the_choices_falls_along_a_geometric_line():
     method, views = built("wav2vec2", gumbel=(2.0, 0.5))
     outputs = method(views)

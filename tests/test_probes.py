@@ -101,6 +101,12 @@ def test_the_probe_that_suits_the_labels_is_chosen_and_the_first_where_none_is_p
     assert choose_probe(crossed[None], parity, classes=2, probes=LINEAR).probe.item() < len(LINEAR)
 
 
+def test_the_first_probe_stays_where_every_fold_shares_its_groups_with_all_others():
+    x, y = clouds()
+    chosen = choose_probe(x[None].float(), y, classes=3, groups=(torch.arange(45) // 3 % 2)[None])
+    assert chosen.probe.tolist() == [0] and not chosen.known.any() and chosen.scores.isfinite().all()
+
+
 def test_nothing_is_chosen_from_one_label_per_class():
     x, y = clouds(3)
     assert choose_probe(x[None].float(), y, classes=3) is None

@@ -440,11 +440,12 @@ def test_recordings_of_the_test_part_are_counted_once_each():
     encoder = build_encoder("mlp", data.spec.roles["x"], {"width": 8})
     alone = open_data({"x": x, "label": labels})
     alone = dataclasses.replace(alone, splits=dict(zip(("train", "test"), data.held_out()[:2], strict=True)))
-    settings = {"few-label.counts": (5,), "few-label.draws": 20}
+    settings = {"few-label.counts": (5,), "few-label.draws": 3}
     protocols = ("knn", "linear", "few-label", "retrieval", "clusters")
     cards = [evaluate_protocols(Trial(one, {"x": encoder}, "none", budget=0), protocols, settings) for one in (data, alone)]
     widths = [[wide(point) for point in points_of(card)] for card in cards]
-    assert all(grouped > 1.1 * single for grouped, single in zip(*widths, strict=True)), widths
+    ratios = [grouped / single for grouped, single in zip(*widths, strict=True)]
+    assert min(ratios) > 1 and sum(ratios) / len(ratios) > 1.2, widths
     assert {"input", "untrained", "majority"} == cards[0].scores["linear"]["gains"].keys() == cards[0].scores["few-label"][0]["gains"].keys()
     assert cards[0].floors["majority"]["knn"]["accuracy"] == cards[0].floors["majority"]["few-label"][0]["accuracy"]
     assert "clusters" not in cards[0].floors["majority"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
-from small import BEGINNING, ENCODERS, SETTINGS, brings_networks, encoder_for, kind_of, pictures, sounds, texts
+from small import BEGINNING, ENCODERS, SETTINGS, brings_networks, encoder_for, kind_of, pictures, sounds, texts, windows
 
 import leaven
 from leaven.data import Signal
@@ -34,6 +34,8 @@ def data_of(modality, name):
             "counts": {"a": COUNTS, "b": COUNTS[:, ::-1]},
         }
         return {**halves, "wave": {"a": SOUNDS, "b": SOUNDS}, "signal": {"a": SIGNALS, "b": SIGNALS}}[modality]
+    if name == "relative_positioning" and modality in ("wave", "signal"):
+        return windows({"wave": SOUNDS, "signal": SIGNALS}[modality]), CLASSES
     arrays = {"pixels": pictures(), "vector": NUMBERS, "counts": COUNTS, "wave": SOUNDS, "signal": SIGNALS}
     return texts(name) if modality == "text" else (arrays[modality], CLASSES)
 

@@ -24,6 +24,7 @@ from leaven.data.sources.huggingface import HuggingFace, is_from_the_library
 from leaven.data.sources.kinds import ARRAYS, SOUNDS, TABLES, Kinds
 from leaven.data.sources.lines import Documents, Lines, table_of
 from leaven.data.sources.recordings import Recordings
+from leaven.data.sources.sequences import sequences
 from leaven.data.sources.text_files import DOCUMENTS, LINES
 from leaven.errors import UserError
 from leaven.hyperparameters import Count, Positive, Side, convert
@@ -147,6 +148,14 @@ def _path(path: Path, options: Options) -> DataSet:
 def _files(root: Path, names: list[str], name: str, options: Options, passed_over: Sequence[str] = ()) -> DataSet:
     """Sounds, signals, pictures, tables, texts or an array file, whichever these files are; where kinds lie together, the more numerous."""
     files = Kinds.of(root, names, passed_over)
+    if options.recording.frames:
+        if not files.pictures:
+            raise UserError("there are no pictures here that could be frames", where=root, hint="leave --set frames out")
+        tables = [file for some in files.lines for file in some]
+        runs, used = sequences(root, files.pictures, tables, options.recording.side)
+        rate = options.recording.rate or 1.0
+        options = dataclasses.replace(options, recording=dataclasses.replace(options.recording, rate=rate))
+        return assemble(name, {"x": runs}, options, unused=files.unused(used))
     if files.are_sounds:
         tables = [file for some in files.lines for file in some]
         listing, used = recordings(root, files.sounds, "sounds", tables)
@@ -172,7 +181,7 @@ def _files(root: Path, names: list[str], name: str, options: Options, passed_ove
         if (rows := table_of(read.x)) is not None:
             return _table(name, rows, options if read.y is None else dataclasses.replace(options, labels=read.y))
         unused = [f"the arrays {folders.listed(read.left_out)}"] if read.left_out else []
-        group = None if read.groups is None else labeling.number(read.groups).ids
+        group = None if read.groups is None else labeling.number(read.groups)
         known = {"labels": read.y, "splits": read.splits, "group": group, "place": root}
         return assemble(name, {"x": read.x}, options, **known, unused=unused + files.unused(files.arrays))
     if table := files.table(root):

@@ -131,7 +131,7 @@ class Windows(Listing):
         counts = np.bincount(self.plan.recording, minlength=len(self.store.kept))
         names = []
         for row, recording, start in zip(self.place.tolist(), self.plan.recording.tolist(), self.plan.start.tolist(), strict=False):
-            names.append(files[row] if counts[recording] == 1 and not start else f"{files[row]}#{start / rate:.6g}s")
+            names.append(files[row] if counts[recording] == 1 and not start else self.listing.part_name(row, start, rate))
         return [*names, *(files[row] for row, _ in self.store.broken)]
 
     def files_of_samples(self) -> Sequence[str]:
@@ -202,11 +202,11 @@ class Windows(Listing):
         usable = np.array([row for row in range(count) if row not in faults], np.int64)
         lengths = torch.from_numpy(plan.length)
         reading = plan.reading.to_dict()
-        value: Value
-        if sound:
-            value = Wave(samples, lengths, self.store.form.rate, reading)  # type: ignore[arg-type]
-        else:
-            value = Signal(samples, Beginnings(lengths, plan.time), self.store.form.rate, reading)  # type: ignore[arg-type]
+        rate = self.store.form.rate
+        parts = zip(plan.recording, plan.start / rate, (plan.start + plan.length) / rate, strict=True)
+        origin = torch.tensor(list(parts), dtype=torch.float32)
+        mask = Beginnings(lengths, plan.time)
+        value: Value = Wave(samples, lengths, rate, reading, origin) if sound else Signal(samples, mask, rate, reading, origin)  # type: ignore[arg-type]
         broken = [*faults.items(), *((count + number, why) for number, (_, why) in enumerate(self.store.broken))]
         if len(usable) < count:
             value, hashes = value.take(torch.from_numpy(usable)), hashes[torch.from_numpy(usable)]
@@ -233,7 +233,9 @@ class Windows(Listing):
 def windows_of(store: Store, reading: RecordingReading, alone: bool = True) -> Plan:
     """Where samples lie in these recordings. alone: whether there may be several of one recording. Raises UserError where there are none."""
     rate = store.form.rate
-    kept = replace(reading, rate=rate, channels=reading.channels if store.form.mix or store.form.sound else store.form.channels)
+    by_name = not (store.form.mix or store.form.sound or reading.frames)
+    reading = replace(reading, window=reading.frames / rate) if reading.frames else reading
+    kept = replace(reading, rate=rate, channels=store.form.channels if by_name else reading.channels)
     events = [counted(some, reading) for some in store.events]
     total = sum(map(len, events))
     if reading.windows == "events" and not total:

@@ -59,7 +59,8 @@ def scored_encoder(request: Request, data: DataSet, device: str, role: str | Non
     """
     kind, data = find_method(request.method), readable(request, data)
     parts = build_training(request, data, device)
-    Members(parts.data.rows, parts.members).sampler(parts.plan.batch, request.seed, "order", pools=parts.method.pools)
+    method = parts.method
+    Members(parts.data.rows, parts.members).sampler(parts.plan.batch, request.seed, "order", pools=method.pools, nearness=method.nearness)
     encoders = parts.method.encoders()
     if len(encoders) > 1 and role not in encoders:
         wanted = f", and none for {role!r}" if role else ", and only one is scored"

@@ -18,6 +18,7 @@ from leaven.hyperparameters import Count, NonNegative, Positive, ShareBelowOne, 
 from leaven.modalities import Value
 from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.teacher import Teacher
+from leaven.sampling import Nearness
 from leaven.views import Views, default_views
 
 
@@ -128,6 +129,9 @@ class Method(nn.Module):
     name that stands there several times has as many turns per round. Empty when all parameters move together."""
     pools: ClassVar[dict[str, int]] = {}
     """For semi-supervised methods: the proportion of "labeled" and "unlabeled" samples; `views` then gets a dict of batches."""
+    nearness: Nearness | None = None
+    """For methods that compare windows of recordings: which are near each other. `views` then gets three batches of as many samples: "window", "near"
+    and "far"; their names and equal shares are the `pools`."""
     rules: Mapping[str, Rule] = {}
     """Parameters that differ from the recipe, by their name or a prefix of it."""
     guards: ClassVar[Mapping[str, str]] = {}

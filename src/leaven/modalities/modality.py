@@ -127,6 +127,11 @@ class Modality:
         """Shape and statistics of one role; statistics are over the samples `train`."""
         return InputSpec(self.name, tuple(value.main.shape[1:]), rate=getattr(value, "rate", None))
 
+    def origins(self, value: Value) -> Tensor | None:
+        """(N, 3) float32: the number of the recording of which each sample is a part, and where in it this begins and ends, in seconds; None where
+        samples are no parts of anything."""
+        return None
+
     def sample_bytes(self, value: Value) -> Iterable[tuple[bytes, ...]]:
         """The content of each sample, for its hash."""
         return zip(*(tensor_bytes(tensor) for _, tensor in sorted(value.tensors().items())), strict=True)

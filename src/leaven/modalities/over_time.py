@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from leaven.modalities.modality import Modality
 from leaven.modalities.quality import quality_cautions
 from leaven.modalities.spec import InputSpec
@@ -17,6 +19,9 @@ class OverTime(Modality):
         rate = spec.rate or 1.0
         size = f"up to {time / rate:.3g} s at {rate:g} Hz"
         return f"{channels[0]} channels, {size}" if channels else size
+
+    def origins(self, value: Any) -> Tensor | None:
+        return value.origin
 
     def cautions(self, described: dict[str, Any], sizes: dict[str, Any] | None) -> list[str]:
         return quality_cautions(described, self.plural)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from leaven.errors import UserError
-from leaven.hyperparameters import replace_fields
+from leaven.hyperparameters import TwoOrMore, Width, replace_fields
 from leaven.modalities.resampling import margin, ratio, resampled, resampled_length
 
 UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0}
@@ -100,7 +100,9 @@ class RecordingReading:
     rate: Hz of all (None: the commonest). window, hop: seconds of a sample, and from one to the next (None: sounds stay whole up to 30 s); hop is the
     window unless it is said. start: seconds from an event to its window. channels: of sound "mono" (their mean), "first" or "all"; of signals the
     names of those to read. windows: "all", side by side, or "events", one at each event; "auto": at events where there are any. events: the names of
-    those that count (none: all). layout: of an array in two dimensions, "samples" (each row a sample) or "recording" (channels over time).
+    those that count (none: all). layout: of an array in two dimensions, "samples" (each row a sample) or "recording" (channels over time). frames:
+    how many numbered pictures of a folder, one after another, are a sample, whose channels are their pixels (None: each picture is a sample); rate
+    says how many there are in a second (None: 1), and hop is counted in these seconds. side: pixels of their shorter side, to which they are shrunk.
     """
 
     rate: float | None = None
@@ -111,6 +113,8 @@ class RecordingReading:
     windows: Literal["auto", "all", "events"] = "auto"
     events: tuple[str, ...] = ()
     layout: Literal["auto", "samples", "recording"] = "auto"
+    frames: TwoOrMore | None = None
+    side: Width = 16
 
     def __post_init__(self) -> None:
         for name in ("rate", "window", "hop"):

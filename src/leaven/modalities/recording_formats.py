@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from leaven.modalities.frame_files import FrameFile, FrameRun
 from leaven.modalities.recording_files import RecordingFile
 from leaven.modalities.signal_arrays import ArrayFile
 from leaven.modalities.signal_files import opened_signal
@@ -25,7 +26,7 @@ class ArrayRow:
     layout: str = "auto"
 
 
-RecordingSource = Path | bytes | ArrayRow
+RecordingSource = Path | bytes | ArrayRow | FrameRun
 
 
 @contextmanager
@@ -35,6 +36,8 @@ def opened_recording(source: RecordingSource) -> Iterator[RecordingFile]:
         file = ArrayFile(source.file, source.number, source.layout)
         yield file
         file.close()
+    elif isinstance(source, FrameRun):
+        yield FrameFile(source)
     elif isinstance(source, bytes) or source.name.lower().endswith(SOUNDS):
         with opened_sound(source) as sound:
             yield sound

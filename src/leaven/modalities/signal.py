@@ -46,6 +46,7 @@ class Signal(Value):
     signal; rate in Hz.
 
     reading: how it was read from files (see `RecordingReading`), as plain JSON values, with the names of its "channels" where they are known.
+    origin: as that of `Wave`.
     """
 
     modality = "signal"
@@ -53,6 +54,7 @@ class Signal(Value):
     mask: Tensor  # or a LazyTensor as well
     rate: float
     reading: dict[str, Any] = field(default_factory=dict)
+    origin: Tensor | None = None
 
 
 class SignalModality(OverTime):
@@ -109,6 +111,8 @@ class SignalModality(OverTime):
         names = value.reading.get("channels") or [f"channel {number}" for number in range(1, value.samples.shape[1] + 1)]
         lengths = torch.cat([value.mask[rows].sum(1) for rows in torch.arange(len(value)).split(at_a_time(value.samples))])
         found = qualities(value.samples, lambda rows: value.mask[rows], value.rate, names, full_scale=None)
+        if value.reading.get("frames"):
+            found["clipped"] = 0  # black and white are no clipping
         return {"rate": value.rate, "seconds": extent(lengths / value.rate), "names": list(names), "count": len(value), **found}
 
     def title(self, count: int, described: dict[str, Any]) -> str:

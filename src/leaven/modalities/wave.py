@@ -42,7 +42,8 @@ SHAPE = 'sound is (N, T), with its rate: {"x": samples, "rate": 16000}, or Wave(
 class Wave(Value):
     """Sound of one channel: samples (B, T) float32 in -1..1, zeros beyond a sound's end; lengths (B,) int64, at most T; rate in Hz.
 
-    reading: how it was read from files (see `RecordingReading`), as plain JSON values.
+    reading: how it was read from files (see `RecordingReading`), as plain JSON values. origin: (B, 3) float32, the number of the recording of which
+    each sample is a part, and where in it this begins and ends, in seconds; None where samples are recordings of their own.
     """
 
     modality = "wave"
@@ -50,6 +51,7 @@ class Wave(Value):
     lengths: Tensor
     rate: float
     reading: dict[str, Any] = field(default_factory=dict)
+    origin: Tensor | None = None
 
     @property
     def mask(self) -> Bool[Tensor, "batch time"]:

@@ -70,7 +70,7 @@ def ridge(features: Tensor, one_hot: Tensor, weights: Tensor, *, penalty: float)
     dual = x.shape[-2] <= x.shape[-1]
     products = x @ x.mT if dual else x.mT @ x
     length = products.diagonal(dim1=-2, dim2=-1).sum(-1) / total
-    shrinkage = penalty * length.clamp_min(1e-12)[:, None, None] * torch.eye(products.shape[-1], dtype=x.dtype)
+    shrinkage = penalty * length.clamp_min(1e-6)[:, None, None] * torch.eye(products.shape[-1], dtype=x.dtype)
     root_of_products = torch.linalg.cholesky(products + shrinkage)  # LU by oneMKL fails on batches of 300 x 300 in two threads
     weight = x.mT @ torch.cholesky_solve(target, root_of_products) if dual else torch.cholesky_solve(x.mT @ target, root_of_products)
     return Linear(weight, level - center @ weight)
@@ -149,6 +149,7 @@ def choose_probe(
             shared = ((groups[:, :, None] == groups[:, None, left]) & (groups >= 0)[:, :, None]).any(-1)
             seen = seen * ~shared
         known[:, left] = (seen @ one_hot)[:, labels[left]] > 0
+        seen = torch.where(seen.any(1, keepdim=True), seen, weight)  # a fit of nothing would be no numbers; nothing is known there
         for place, fit in enumerate(probes.values()):
             scores[place][:, left] = fit(features, one_hot, seen).scores(features[:, left])
     correct = ((scores.argmax(-1) == labels) & known) * weight

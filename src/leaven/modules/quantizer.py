@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+LEAST_SHARE = 1e-12  # below which a share has no gradient: at 0 it would be infinite
+
 
 class Choices(NamedTuple):
     """vectors (..., dim): the entries of all groups side by side. chosen, likeliest (..., groups) int64: the numbers of these entries, and of those
@@ -48,4 +50,4 @@ class GumbelQuantizer(nn.Module):
 
 def group_perplexity(shares: Float[Tensor, "groups codes"]) -> Float[Tensor, ""]:
     """exp of the entropy of each group's shares, summed over the groups: from their number, where one entry is always taken, to all entries."""
-    return torch.special.entr(shares).sum(1).exp().sum()
+    return torch.special.entr(shares.clamp(min=LEAST_SHARE)).sum(1).exp().sum()

@@ -2,7 +2,7 @@
 
 from leaven.sampling.loader import Loader
 from leaven.sampling.members import Members
-from leaven.sampling.sampler import Source
+from leaven.sampling.sampler import Nearness, Source
 from leaven.sampling.stream import Stream
 
-__all__ = ["Loader", "Members", "Source", "Stream"]
+__all__ = ["Loader", "Members", "Nearness", "Source", "Stream"]

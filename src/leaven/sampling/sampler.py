@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -11,6 +12,16 @@ from leaven.data.batch import Batch
 
 Selection = Tensor | dict[str, Tensor]
 """(B,) int64 numbers of samples, or such numbers for each pool."""
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """near: seconds from the beginning of a window to that of a near one, at most; the two do not overlap. far: the same of a far one, at least.
+    elsewhere: share of the far windows that come from another recording; all of them where their own recording is too short."""
+
+    near: float
+    far: float
+    elsewhere: float
 
 
 class Samples(Protocol):
@@ -26,8 +37,9 @@ class Samples(Protocol):
 class Source(Protocol):
     """Where a training gets its samples: the members of a data set, or a stream."""
 
-    def sampler(self, batch: int, *key: object, pools: Mapping[str, int], members: Tensor | None = None) -> Sampler:
-        """The global batches of a training, seeded by the key. pools: their proportions; members: numbers of the only samples of a stage."""
+    def sampler(self, batch: int, *key: object, pools: Mapping[str, int], members: Tensor | None = None, nearness: Nearness | None = None) -> Sampler:
+        """The global batches of a training, seeded by the key. pools: their proportions; members: numbers of the only samples of a stage; nearness:
+        of windows of recordings, which then are the pools."""
 
     def probe(self, count: int, seed: int) -> Batch:
         """At most `count` samples, always the same, for health to look at."""

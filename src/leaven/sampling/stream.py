@@ -11,7 +11,7 @@ from torch import Tensor
 from leaven.data.batch import Batch
 from leaven.draw import Draw
 from leaven.errors import UserError
-from leaven.sampling.sampler import Sampler
+from leaven.sampling.sampler import Nearness, Sampler
 
 
 class Policy:
@@ -95,8 +95,8 @@ class Stream:
             raise UserError(f"capacity and fresh must be 1 or more, not {capacity} and {fresh}")
         self.batches, self.capacity, self.fresh, self.policy = batches, capacity, fresh, policy or Policy()
 
-    def sampler(self, batch: int, *key: object, pools: Mapping[str, int], members: Tensor | None = None) -> Sampler:
-        if pools or members is not None:
+    def sampler(self, batch: int, *key: object, pools: Mapping[str, int], members: Tensor | None = None, nearness: Nearness | None = None) -> Sampler:
+        if pools or members is not None or nearness is not None:
             raise UserError("a stream has no pools or members to choose samples from", hint="train this method on a data set")
         return Replay(self, batch, *key)
 

@@ -44,7 +44,7 @@ class Stages:
         self.chosen: Tensor | None = None
         self.all: list[Stage] = list(method.stages())
         self.double = any(parameter.dtype == torch.float64 for parameter in method.parameters() if parameter.requires_grad)
-        self.sampler = source.sampler(plan.batch, self.seed, "order", pools=method.pools)
+        self.sampler = source.sampler(plan.batch, self.seed, "order", pools=method.pools, nearness=method.nearness)
         mine = [rank() * request.accumulate + number for number in range(request.accumulate)]
         self.loader = Loader(self.sampler, mine, processes() * request.accumulate, device)
         self._optimizers: Optimizers | None = None
@@ -114,7 +114,9 @@ class Stages:
         if self.chosen is None:
             self.loader.use(self.sampler)
         else:
-            sampler = self.source.sampler(self.plan.batch, self.seed, "order", self.number, pools=self.method.pools, members=self.chosen)
+            sampler = self.source.sampler(
+                self.plan.batch, self.seed, "order", self.number, pools=self.method.pools, members=self.chosen, nearness=self.method.nearness
+            )
             self.loader.use(sampler, self.start)
         recipe = dataclasses.replace(self.recipe, **self.current.recipe)
         self._optimizers = Optimizers(self.method, recipe, self.plan.batch, self.current.trains)

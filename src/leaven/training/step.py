@@ -128,7 +128,7 @@ def flops_a_step(method: Method, rows: Batch, members: Tensor, batch: int) -> fl
 
     stages, players = list(method.stages()), method.players or ("",)
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    sampler = Members(rows, members).sampler(batch, 0, "order", pools=method.pools)
+    sampler = Members(rows, members).sampler(batch, 0, "order", pools=method.pools, nearness=method.nearness)
     step, count = Step(method.train(), nullcontext), 0.0
     with closing(Loader(sampler, [0], 1, torch.device("cpu"))) as loader:
         (samples,) = loader.batches(0)

@@ -61,6 +61,10 @@ class Listing(ABC):
         """The file in which each sample is."""
         return self.names
 
+    def part_name(self, row: int, place: int, rate: float) -> str:
+        """What a part of a recording is called that begins with this sample."""
+        return f"{self.names[row]}#{place / rate:.6g}s"
+
     def column_of(self, name: str) -> list[Any] | None:
         """A column that says something of each sample; None where there is none."""
         return None
