@@ -33,8 +33,8 @@ def test_the_mean_of_the_values_is_the_area_and_their_spread_that_of_resampled_a
     values = auc_values(scores, labels == 1)
     assert values.mean().item() == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     assert torch.allclose(values, auc_values(torch.stack([scores, -scores]), labels == 1)[0])
-    areas = [roc_auc_score(labels, scores, sample_weight=times) for times in resampled(400, resamples=500)]
-    assert values.std().item() / 20 == pytest.approx(torch.tensor(areas).std().item(), rel=0.1)
+    areas = [roc_auc_score(labels, scores, sample_weight=times) for times in resampled(400, resamples=200)]
+    assert values.std().item() / 20 == pytest.approx(torch.tensor(areas).std().item(), rel=0.15)
 
 
 def test_an_area_without_errors_is_as_sure_as_the_rarer_class_is_large():
