@@ -58,7 +58,7 @@ def test_samples_are_consecutive_frames_of_one_folder_one_split_and_no_gap(folde
         seen |= {(place, number) for number in numbers}
     per_run = [(18 - 6) // 2 + 1, (11 - 6) // 2 + 1, (10 - 6) // 2 + 1]
     assert len(data) == 2 * sum(per_run)
-    assert any("6 runs" in note and "10 apart" in note and "2 gaps" in note for note in data.notes)
+    assert any("6 runs, " in note and "10 apart" in note and "2 gaps" in note for note in data.notes)
     assert len(data.rows.group.unique()) == 6  # windows of one run stay together
 
 

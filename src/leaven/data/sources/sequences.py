@@ -74,7 +74,7 @@ def sequences(root: Path, pictures: Sequence[str], tables: Sequence[str], side: 
     bounds = list(itertools.pairwise([*starts, len(files)]))
     gaps = sum(bool(series[a] == series[b]) and numbers[b] - numbers[a] != step for a, b in pairs)
     between = f", {gaps:,} gap{'s' * (gaps > 1)} between numbers" if gaps else ""
-    note = f"{len(files):,} numbered frames, {step} apart, in {len(bounds):,} runs, which no sample leaves{between}"
+    note = f"{len(files):,} numbered frames, {step} apart, in {len(bounds):,} run{'s' * (len(bounds) > 1)}, which no sample leaves{between}"
     runs = tuple(files[low:high] for low, high in bounds)
     used = [*files, *(() if table is None else table.files)]
     return Sequences(
