@@ -62,14 +62,13 @@ Fit = Callable[[Tensor, Tensor, Tensor], Linear | Neighbours]
 
 def ridge(features: Tensor, one_hot: Tensor, weights: Tensor, *, penalty: float) -> Linear:
     """Least squares onto one-hot labels. penalty: of the squared weights, in mean squared lengths of the samples."""
-    total = weights.sum(-1).clamp_min(1e-12)  # a fold may leave out every sample, where groups are few
-    share = (weights / total[..., None])[..., None]
+    share = (weights / weights.sum(-1, keepdim=True))[..., None]
     center, level = (share * features).sum(-2, keepdim=True), (share * one_hot).sum(-2, keepdim=True)
     root = weights[..., None].sqrt()
     x, target = root * (features - center), root * (one_hot - level)
     dual = x.shape[-2] <= x.shape[-1]
     products = x @ x.mT if dual else x.mT @ x
-    length = products.diagonal(dim1=-2, dim2=-1).sum(-1) / total
+    length = products.diagonal(dim1=-2, dim2=-1).sum(-1) / weights.sum(-1)
     shrinkage = penalty * length.clamp_min(1e-6)[:, None, None] * torch.eye(products.shape[-1], dtype=x.dtype)
     root_of_products = torch.linalg.cholesky(products + shrinkage)  # LU by oneMKL fails on batches of 300 x 300 in two threads
     weight = x.mT @ torch.cholesky_solve(target, root_of_products) if dual else torch.cholesky_solve(x.mT @ target, root_of_products)
