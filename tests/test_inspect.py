@@ -541,7 +541,7 @@ def test_pairs_are_inspected_with_a_method_that_reads_both_roles(command, tmp_pa
     words = shlex.split(inspection["advice"]["command"])
     assert words[2:5] == [str(tmp_path / "pairs.csv"), "--method", "supervised_simcse"]
     two = leaven.inspect({"a": np.eye(40, 4), "b": np.eye(40, 5)}, batch=16)
-    assert two.advice["method"] == "cmc" and "a: 40 vectors of 4 numbers; b: 40 vectors of 5 numbers" in two.text()
+    assert two.advice["method"] == "clip" and "a: 40 vectors of 4 numbers; b: 40 vectors of 5 numbers" in two.text()
 
 
 def test_roles_that_no_method_reads_leave_the_estimate_out_with_the_reason(monkeypatch):

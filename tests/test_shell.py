@@ -135,7 +135,7 @@ def test_the_names_that_completion_finds_are_those_that_there_are(tmp_path, monk
     assert completion.method_names() == list(registry())
     assert completion.encoder_names() == sorted(name for name, encoder in OWN.items() if encoder.__module__.startswith("leaven."))
     monkeypatch.delenv("LEAVEN_DATA", raising=False)
-    assert completion.data_names() == ["demo:digits"]
+    assert completion.data_names() == ["demo:digits", "demo:shapes"]
     (tmp_path / "cifar10").mkdir()
     monkeypatch.setenv("LEAVEN_DATA", str(tmp_path))
     assert completion.data("cif") == ["cifar10"]
