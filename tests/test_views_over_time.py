@@ -10,7 +10,7 @@ from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.modalities import Signal, Wave
 from leaven.modalities.timeline import beginnings
-from leaven.views import SignalViews, SoundViews, Views
+from leaven.views import SignalViews, SoundViews, Views, default_views
 from leaven.views.signals import mirrored
 from leaven.views.time import paced, spans, window_of
 
@@ -213,3 +213,12 @@ def test_missing_frequencies_are_as_many_as_asked():
 def test_settings_out_of_range_are_one_clear_line(make, settings, told):
     with pytest.raises(UserError, match=told):
         make(**settings)
+
+
+def test_sounds_are_changed_some_at_a_time_as_they_are_all_at_once(monkeypatch):
+    value = sounds()
+    views = default_views("contrast", "wave")
+    whole = views(value, Draw(0, "views"))
+    monkeypatch.setattr("leaven.views.sound.VALUES", 3 * value.samples.shape[1])
+    for part, all_at_once in zip(views(value, Draw(0, "views")), whole, strict=True):
+        assert torch.equal(part.lengths, all_at_once.lengths) and torch.allclose(part.samples, all_at_once.samples, atol=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -17,8 +17,35 @@ from leaven.modalities.timeline import beginnings
 from leaven.views.time import factors, fast_length, paced, spans, window_of
 from leaven.views.views import Views, is_number
 
+VALUES = 2**21  # samples of sound that are changed at once
 DRY = 0.5, 4.0  # times as loud as its reverberation is a sound itself, from and to
 POINTS = 6  # of the mel scale between which the level of `equalize` changes gradually
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The random numbers of a view of a batch, drawn for all of it, so that its parts get the same ones as the whole. rows: of the part at hand."""
+
+    draw: Draw
+    number: int
+    batch: int
+    device: torch.device
+    rows: Tensor | None = None
+    drawn: dict[str, Tensor] = field(default_factory=dict)
+
+    def of(self, rows: Tensor) -> Numbers:
+        return replace(self, rows=rows)
+
+    def uniform(self, what: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return self.kept(what, lambda draw: draw.uniform(self.batch, *shape, low=low, high=high))
+
+    def normal(self, what: str, *shape: int) -> Tensor:
+        return self.kept(what, lambda draw: draw.normal(self.batch, *shape))
+
+    def kept(self, what: str, make: Callable[[Draw], Tensor]) -> Tensor:
+        if what not in self.drawn:
+            self.drawn[what] = make(self.draw.child(what, self.number))
+        return self.drawn[what][slice(None) if self.rows is None else self.rows].to(self.device)
 
 
 @dataclass(frozen=True)
@@ -62,25 +89,28 @@ class SoundViews(Views):
             self._require_whole(name, 0)
 
     def view(self, value: Wave, number: int, draw: Draw) -> Wave:
-        def uniform(what: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-            return draw.child(what, number).uniform(len(value), *shape, low=low, high=high).to(value.samples.device)
-
+        """Some sounds at a time, which keeps memory small."""
+        numbers = Numbers(draw, number, len(value), value.samples.device)
+        at_a_time = max(1, VALUES // value.samples.shape[1])
         with torch.autocast(value.samples.device.type, enabled=False):
-            samples, lengths = value.samples, value.lengths
-            if self.reverb or self.equalize or (self.band_masks and self.band_mask):
-                samples = self.colored(samples, value.rate, uniform, draw.child("echoes", number))
-            samples, lengths = self.moved(samples, lengths, value.rate, uniform)
-            real = beginnings(lengths, samples.shape[1])
-            if self.time_masks and self.time_mask:
-                width = self.time_mask * uniform("time_width", self.time_masks)
-                gaps = spans(uniform("time_begin", self.time_masks), width, lengths.to(samples), samples.shape[1])
-                samples = samples.masked_fill(gaps, 0)
-            if self.noise:
-                level = (samples.square().sum(1) / lengths.clamp(min=1)).sqrt() * self.noise * uniform("noise_level")
-                samples = samples + level[:, None] * draw.child("noise", number).normal(*samples.shape).to(samples)
-            if self.gain:
-                samples = samples * decibels(uniform("gain", low=-self.gain, high=self.gain))[:, None]
-            return replace(value, samples=samples.clamp(-1, 1).masked_fill(~real, 0), lengths=lengths)
+            return Wave.cat([self.part(value[rows], numbers.of(rows)) for rows in torch.arange(len(value)).split(at_a_time)])
+
+    def part(self, value: Wave, numbers: Numbers) -> Wave:
+        samples, lengths, uniform = value.samples, value.lengths, numbers.uniform
+        if self.reverb or self.equalize or (self.band_masks and self.band_mask):
+            samples = self.colored(samples, value.rate, numbers)
+        samples, lengths = self.moved(samples, lengths, value.rate, uniform)
+        real = beginnings(lengths, samples.shape[1])
+        if self.time_masks and self.time_mask:
+            width = self.time_mask * uniform("time_width", self.time_masks)
+            gaps = spans(uniform("time_begin", self.time_masks), width, lengths.to(samples), samples.shape[1])
+            samples = samples.masked_fill(gaps, 0)
+        if self.noise:
+            level = (samples.square().sum(1) / lengths.clamp(min=1)).sqrt() * self.noise * uniform("noise_level")
+            samples = samples + level[:, None] * numbers.normal("noise", samples.shape[1])
+        if self.gain:
+            samples = samples * decibels(uniform("gain", low=-self.gain, high=self.gain))[:, None]
+        return replace(value, samples=samples.clamp(-1, 1).masked_fill(~real, 0), lengths=lengths)
 
     def moved(self, samples: Tensor, lengths: Tensor, rate: float, uniform: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
         """A part of each sound, at its own pace, after some silence; and how long it then is."""
@@ -99,9 +129,9 @@ class SoundViews(Views):
         moment = torch.arange(time, device=samples.device)
         return samples.masked_fill((moment < silence[:, None]) | (moment >= lengths[:, None]), 0), lengths
 
-    def colored(self, samples: Float[Tensor, "batch time"], rate: float, uniform: Callable[..., Tensor], draw: Draw) -> Float[Tensor, "batch time"]:
+    def colored(self, samples: Float[Tensor, "batch time"], rate: float, numbers: Numbers) -> Float[Tensor, "batch time"]:
         """Filtered: levels that change over the mel scale, without some bands, with reverberation."""
-        batch, time = samples.shape
+        time, uniform = samples.shape[1], numbers.uniform
         tail = round(self.reverb * rate)
         size = fast_length(time + tail)
         spectrum = torch.fft.rfft(samples, size)
@@ -120,7 +150,7 @@ class SoundViews(Views):
         if self.reverb:
             seconds = torch.arange(1, tail + 1, device=samples.device) / rate
             fading = (-math.log(1000) * seconds / (self.reverb * uniform("fading", 1).clamp(min=0.05))).exp()
-            echoes = draw.normal(batch, tail).to(samples) * fading
+            echoes = numbers.normal("echoes", tail) * fading
             wet = 1 / uniform("dry", 1, low=DRY[0], high=DRY[1])
             echoes = wet * echoes / echoes.square().sum(1, keepdim=True).sqrt()
             spectrum = spectrum * (1 + torch.fft.rfft(torch.nn.functional.pad(echoes, (1, 0)), size)) / (1 + wet.square()).sqrt()
