@@ -121,7 +121,7 @@ def odd(samples: float) -> int:
 
 
 def pieces(maps: Float[Tensor, "batch width time"], real: Bool[Tensor, "batch time"], count: int) -> Float[Tensor, "batch width pieces"]:
-    """Means over as many equal pieces of what is real of each sample (of those that come first), as adaptive pooling has them."""
+    """The real part of each sample, which comes first, is cut into `count` equal pieces as adaptive pooling cuts them: the mean of each piece."""
     time, lengths = torch.arange(maps.shape[2], device=maps.device), real.sum(1).clamp(min=1)[:, None]
     piece = torch.arange(count, device=maps.device)
     start, end = piece * lengths // count, -(-(piece + 1) * lengths // count)

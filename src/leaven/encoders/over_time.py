@@ -1,4 +1,4 @@
-"""What encoders of sound and of signals share: they are told where samples end, and know their rate."""
+"""What encoders of sound and of signals share: they know the rate, and where each sample ends."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from leaven.encoders.encoder import Encoder
 from leaven.errors import UserError
-from leaven.modalities import InputSpec, Signal, Value, Wave
+from leaven.modalities import InputSpec, Value
 
 LARGEST = 15.0  # deviations of a signal, beyond which a sample is an artefact
 
@@ -27,11 +27,14 @@ class TimeReader(Encoder):
     def in_wave(self, x: Value | Tensor) -> tuple[Float[Tensor, "batch time"], Int64[Tensor, " batch"]]:
         """Samples of sound, and how many of them are sound."""
         samples = self.numbers(x).to(self.scale.dtype)
-        return samples, x.lengths if isinstance(x, Wave) else samples.new_full((samples.shape[0],), samples.shape[1], dtype=torch.int64)
+        if isinstance(x, Tensor):
+            return samples, samples.new_full((samples.shape[0],), samples.shape[1], dtype=torch.int64)
+        return samples, x.lengths  # type: ignore[attr-defined]
 
     def in_signal(self, x: Value | Tensor) -> tuple[Float[Tensor, "batch channels time"], Bool[Tensor, "batch time"]]:
         """Samples of a signal, each channel of mean 0 and deviation 1 over the training data, and which of them are real; the others are 0."""
         samples = self.normalize(x).clamp(-LARGEST, LARGEST)
-        if not isinstance(x, Signal):
+        if isinstance(x, Tensor):
             return samples, samples.new_ones(samples.shape[0], samples.shape[2], dtype=torch.bool)
-        return samples.masked_fill(~x.mask[:, None], 0), x.mask
+        mask = x.mask  # type: ignore[attr-defined]
+        return samples.masked_fill(~mask[:, None], 0), mask

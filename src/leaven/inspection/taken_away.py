@@ -23,8 +23,8 @@ FLIP, COLOURS = ("flip",), ("jitter", "grey")
 
 @dataclass(frozen=True)
 class TakenAway:
-    """mirrored: how often mirrored pictures are told from originals, and the lower end of that at 95 % (see `mirrored_accuracy`). twins: see
-    `colour_twins`. detail: see `detail_lost`. Each None where it was not measured."""
+    """mirrored: how often a probe tells mirrored pictures from originals, and the lower end of the 95 % interval (see `mirrored_accuracy`). twins:
+    see `colour_twins`. detail: see `detail_lost`. What was not measured is None."""
 
     mirrored: tuple[float, float] | None = None
     twins: float | None = None

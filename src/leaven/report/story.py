@@ -162,7 +162,7 @@ def seen_views(run: Run, data: DataSet, count: int) -> dict[str, Any] | None:
         return None
     by_role = {role: stored for role in data.rows.roles} if "kind" in stored else stored
     made = {role: Views.from_dict(by_role[role]) for role in data.rows.roles if role in by_role}
-    role = next((role for role, views in made.items() if modality_of(data.rows[role]).visible and data.rows[role].modality == views.modality), None)
+    role = next((role for role, views in made.items() if modality_of(data.rows[role]).visible and views.suits(data.rows[role])), None)
     if role is None:
         return None
     value, views = data.rows[role], made[role]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from leaven.draw import Draw
 from leaven.modalities import Pixels, Value, Wave
-from leaven.modalities.timeline import beginnings
 from leaven.views.filters import gaussian_blur
 
 Corruption: TypeAlias = Callable[[Value, int, Draw], Value]
@@ -37,13 +36,13 @@ LEVEL = (0.5, 0.35, 0.25, 0.15, 0.1)  # share of a sound's peak at which it is c
 
 def corruptions_of(modality: str) -> Mapping[str, Corruption]:
     """The corruptions of samples of this modality, by name; none where none are known."""
-    return {"pixels": PICTURES, "wave": SOUNDS}.get(modality, {})
+    return CORRUPTIONS.get(modality, {})
 
 
 def on_pixels(change: Callable[[Float[Tensor, "batch channels height width"], int, Draw], Tensor]) -> Corruption:
     def corrupt(value: Value, severity: int, draw: Draw) -> Value:
-        assert isinstance(value, Pixels)
-        return replace(value, pixels=change(value.unit(), severity - 1, draw).clamp(0, 1))
+        pictures = cast(Pixels, value)
+        return replace(pictures, pixels=change(pictures.unit(), severity - 1, draw).clamp(0, 1))
 
     return corrupt
 
@@ -87,9 +86,9 @@ def jpeg(picture: Tensor, quality: int) -> Tensor:
 
 def on_sound(change: Callable[[Float[Tensor, "batch time"], Tensor, int, Draw], Tensor]) -> Corruption:
     def corrupt(value: Value, severity: int, draw: Draw) -> Value:
-        assert isinstance(value, Wave)
-        real = beginnings(value.lengths, value.samples.shape[1])
-        return replace(value, samples=change(value.samples, real, severity - 1, draw).clamp(-1, 1).masked_fill(~real, 0))
+        sounds = cast(Wave, value)
+        changed = change(sounds.samples, sounds.mask, severity - 1, draw)
+        return replace(sounds, samples=changed.clamp(-1, 1).masked_fill(~sounds.mask, 0))
 
     return corrupt
 
@@ -117,3 +116,4 @@ PICTURES = {
     }.items()
 }  # fmt: skip
 SOUNDS = {name: on_sound(change) for name, change in {"noise": hissing, "muffled": muffled, "clipping": clipped}.items()}
+CORRUPTIONS = {Pixels.modality: PICTURES, Wave.modality: SOUNDS}

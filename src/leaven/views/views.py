@@ -82,8 +82,12 @@ class Views:
                 raise UserError(f"{kind} views have no parameter {name!r}", where=f"views.{name}", hint=f"choose from {', '.join(known)}")
         return views(**arguments)
 
+    def suits(self, value: Value) -> bool:
+        """Whether these are views of such samples."""
+        return value.modality == self.modality
+
     def _expect(self, value: Value) -> None:
-        if value.modality != self.modality:
+        if not self.suits(value):
             raise UserError(f"{self.kind} views are made of {self.modality}, not {value.modality}", where="views")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
