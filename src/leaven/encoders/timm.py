@@ -7,13 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.encoders.encoder import Encoder, Hidden, TokenFeatures
+from leaven.encoders.encoder import Hidden, TokenFeatures
+from leaven.encoders.patched import PatchEncoder
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
-from leaven.modules.patches import gather_tokens, patchify
+from leaven.modules.patches import gather_tokens
 
 
-class Timm(Encoder):
+class Timm(PatchEncoder):
     """A timm model without its classifier.
 
     model: timm's name. pretrained: start from published weights (downloaded by timm) with the normalisation they were trained with.
@@ -84,18 +85,6 @@ class Timm(Encoder):
         layers = [tokens := block(tokens) for block in network.blocks]
         tokens = network.norm(tokens)
         return TokenFeatures(network.forward_head(tokens), tokens[:, prefixes:], [layer[:, prefixes:] for layer in layers])
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        return self.input.shape[1] // self.patch, self.input.shape[2] // self.patch
-
-    @property
-    def patch_size(self) -> int:
-        return self.input.shape[0] * self.patch**2
-
-    def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
-        """The pixels in 0-1 of each patch."""
-        return patchify(self.unit(x), self.patch)
 
     def depths(self) -> list[list[str]]:
         from timm.models import group_parameters

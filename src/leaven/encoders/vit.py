@@ -5,14 +5,15 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.encoders.encoder import Encoder, Hidden, TokenFeatures, names_within
+from leaven.encoders.encoder import Hidden, TokenFeatures, names_within
+from leaven.encoders.patched import PatchEncoder
 from leaven.errors import UserError
 from leaven.hyperparameters import Depth, Width
 from leaven.modalities import InputSpec, Value
 from leaven.modules.patches import Transformer, gather_tokens, patchify, sincos_positions
 
 
-class ViT(Encoder):
+class ViT(PatchEncoder):
     """Patches, fixed sine-cosine positions, pre-norm transformer layers (Dosovitskiy et al. 2021). The feature is the mean token.
 
     Pictures of another size than `input`'s are read as well, if they divide into patches: positions are those of their own grid, in whole patches.
@@ -37,18 +38,6 @@ class ViT(Encoder):
         self.norm = nn.LayerNorm(width)
 
     positions: Tensor
-
-    @property
-    def token_grid(self) -> tuple[int, int]:
-        return self.input.shape[1] // self.patch, self.input.shape[2] // self.patch
-
-    @property
-    def patch_size(self) -> int:
-        return self.input.shape[0] * self.patch**2
-
-    def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
-        """The pixels in 0-1 of each patch."""
-        return patchify(self.unit(x), self.patch)
 
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         x = self.normalize(x)

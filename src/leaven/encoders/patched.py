@@ -1,0 +1,28 @@
+"""What encoders that cut pictures into square patches share."""
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from leaven.encoders.encoder import Encoder
+from leaven.modalities import Value
+from leaven.modules.patches import patchify
+
+
+class PatchEncoder(Encoder):
+    """An encoder of pictures whose tokens are patches. `patch` is their side in pixels."""
+
+    patch: Any
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return self.input.shape[1] // self.patch, self.input.shape[2] // self.patch
+
+    @property
+    def patch_size(self) -> int:
+        return self.input.shape[0] * self.patch**2
+
+    def patches(self, x: Value | Tensor) -> Float[Tensor, "batch tokens values"]:
+        """The pixels in 0-1 of each patch."""
+        return patchify(self.unit(x), self.patch)
