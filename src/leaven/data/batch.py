@@ -60,6 +60,11 @@ class Batch:
         """(B,) bool: which samples have a label, a class or tags."""
         return self.naming.known(self.named.main)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all samples as they are stored, without their labels."""
+        return sum(tensor.nbytes for value in self.roles.values() for tensor in value.tensors().values())
+
     def select(self, index: Tensor) -> Batch:
         """The samples at these places (int64 on the batch's own device)."""
         roles = {role: value[index] for role, value in self.roles.items()}

@@ -147,8 +147,7 @@ class DataSet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all samples as they are stored."""
-        return sum(tensor.nbytes for value in self.rows.roles.values() for tensor in value.tensors().values())
+        return self.rows.nbytes
 
     def spec_of(self, rows: Tensor) -> DataSpec:
         """What is known of these rows (int64 indices): the data set's own specification, with their number and that of their labels."""

@@ -1,5 +1,4 @@
-"""Recordings decoded once, at one rate and with the same channels, into one flat memory-mapped file; beyond the cache's limit, read part by
-part."""
+"""Recordings decoded once, at one rate and with the same channels, into one flat file; beyond the cache's limit, read part by part."""
 
 from __future__ import annotations
 
@@ -57,20 +56,24 @@ class Store(ABC):
         """(stop - start, channels) float32; fewer at the end of the recording."""
 
 
-class Mapped(Store):
-    """Decoded, in one flat file of all of them, one after another."""
+class Decoded(Store):
+    """Decoded, in one flat file of all of them, one after another. Parts are read from it and not mapped, so that they leave memory with their
+    samples."""
 
-    def __init__(self, listing: Listing, meta: dict[str, Any], samples: np.ndarray):
+    def __init__(self, listing: Listing, meta: dict[str, Any], samples: np.memmap):
         super().__init__(listing, meta)
-        self.samples = samples
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
         if len(samples) != self.starts[-1]:
             raise ValueError("the samples are not as many as their lengths say")
+        self.offset, self.dtype = samples.offset, samples.dtype
+        self.file = Path(str(samples.filename)).open("rb", buffering=0)  # noqa: SIM115 as long as the store is used
 
     def read(self, recording: int, start: int, stop: int) -> np.ndarray:
-        first = self.starts[recording]
-        part = self.samples[first + start : min(first + stop, self.starts[recording + 1])]
-        return part.astype(np.float32) / LOUD if part.dtype == np.int16 else np.array(part, np.float32)
+        first, channels = int(self.starts[recording]), len(self.form.channels)
+        count, size = max(0, min(stop, int(self.lengths[recording])) - start), channels * self.dtype.itemsize
+        content = os.pread(self.file.fileno(), count * size, self.offset + (first + start) * size)
+        part = np.frombuffer(content, self.dtype).reshape(-1, channels)
+        return part.astype(np.float32) / LOUD if part.dtype == np.int16 else part.astype(np.float32)
 
 
 class Undecoded(Store):
@@ -151,7 +154,7 @@ class RecordingEntry(Entry[Store]):
                 return None
             if not self.keep:
                 return Undecoded(self.listing, meta)
-            return Mapped(self.listing, meta, np.load(self.folder / "samples.npy", mmap_mode="r").view(np.ndarray))
+            return Decoded(self.listing, meta, np.load(self.folder / "samples.npy", mmap_mode="r"))
         except (*DAMAGED_ARRAY, TypeError):
             return None
 

@@ -8,6 +8,7 @@ from leaven.modalities.mel import HOP, QUIETEST, WINDOW, frame_counts, mel_filte
 from leaven.modalities.timeline import beginnings
 
 RANGE = 14.0  # nats below a sound's loudest frame and band (61 dB), under which everything counts as silence
+AT_ONCE = 2**21  # samples, whose spectrograms are in memory together
 UNIT = 3.0  # nats, about the deviation of the log-mel frames of speech
 
 
@@ -35,14 +36,18 @@ class LogMel(nn.Module):
     ) -> tuple[Float[Tensor, "batch bands frames"], Bool[Tensor, "batch frames"]]:
         """Frames, and which of them lie within the sound."""
         with torch.autocast(samples.device.type, enabled=False):
-            power = self.filters @ power_spectrogram(samples.to(self.filters.dtype), size=self.size, window=self.window, hop=self.hop)
-            energy = power.clamp(min=QUIETEST).log()
+            at_once = max(1, AT_ONCE // max(1, samples.shape[1]))  # a spectrogram takes twelve times the memory of its bands
+            energy = torch.cat([self.energy(part) for part in samples.to(self.filters.dtype).split(at_once)])
             real = self.real(lengths, energy.shape[2])
             outside = ~real[:, None]
             energy = torch.maximum(energy, energy.masked_fill(outside, -torch.inf).amax((1, 2), keepdim=True) - RANGE)
             count = real.sum(1).view(-1, 1, 1) * self.bands
             mean = energy.masked_fill(outside, 0).sum((1, 2), keepdim=True) / count
             return ((energy - mean) / UNIT).masked_fill(outside, 0), real
+
+    def energy(self, samples: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bands frames"]:
+        power = self.filters @ power_spectrogram(samples, size=self.size, window=self.window, hop=self.hop)
+        return power.clamp(min=QUIETEST).log()
 
     def real(self, lengths: Int64[Tensor, " batch"], frames: int) -> Bool[Tensor, "batch frames"]:
         return beginnings(frame_counts(lengths, self.hop), frames)

@@ -8,7 +8,7 @@ import torch
 from leaven.errors import UserError
 from leaven.sampling.sampler import Sampler, Selection
 
-AHEAD = 3
+AHEAD, HELD = 3, 2**28  # steps, and bytes of their batches
 
 
 class Loader:
@@ -29,18 +29,20 @@ class Loader:
             if size % self.parts:
                 what = f"a batch of {size}{f' {pool} samples' if pool else ''} does not divide into {self.parts} equal parts"
                 raise UserError(what, hint="change --batch, --accumulate or --devices")
-        self.sampler, self.start = sampler, start
+        self.sampler, self.start, self.ahead = sampler, start, AHEAD
         self.coming: dict[int, list[Future[Any]]] = {}
 
     def batches(self, step: int) -> list[Any]:
         """A Batch for each part, or a dict of them by pool."""
         if self.background is None or self.sampler.remembers:
             return [self.batch(part) for part in self._selections(step)]
-        self.coming = {when: futures for when, futures in self.coming.items() if step <= when <= step + AHEAD}
-        for when in range(step, step + AHEAD + 1):
+        self.coming = {when: futures for when, futures in self.coming.items() if step <= when <= step + self.ahead}
+        for when in range(step, step + self.ahead + 1):
             if when not in self.coming:
                 self.coming[when] = [self.background.submit(self.batch, part) for part in self._selections(when)]
-        return [future.result() for future in self.coming.pop(step)]
+        batches = [future.result() for future in self.coming.pop(step)]
+        self.ahead = min(AHEAD, max(1, HELD // max(1, sum(map(size, batches)))))
+        return batches
 
     def batch(self, selection: Selection) -> Any:
         """The selected samples, on the device."""
@@ -57,3 +59,8 @@ class Loader:
         if isinstance(selection, dict):
             return [{pool: chosen.chunk(self.parts)[part] for pool, chosen in selection.items()} for part in self.mine]
         return [selection.chunk(self.parts)[part] for part in self.mine]
+
+
+def size(batch: Any) -> int:
+    """Bytes of a batch, or of those of all pools."""
+    return sum(map(size, batch.values())) if isinstance(batch, dict) else batch.nbytes

@@ -13,6 +13,8 @@ from leaven.sampling.neighbours import Neighbours, origins
 from leaven.sampling.passes import Passes, Pools
 from leaven.sampling.sampler import Nearness, Sampler
 
+FEWEST, PROBED = 256, 2**27  # samples that health looks at where they are large: as many as these bytes hold
+
 
 class Members:
     """Some samples of a data set, numbered from 0; these numbers are the `index` of every batch.
@@ -42,6 +44,7 @@ class Members:
         return Pools(self, members, labeled, batch, pools, *key)
 
     def probe(self, count: int, seed: int) -> Batch:
+        count = min(count, max(FEWEST, PROBED * len(self.rows) // max(1, self.rows.nbytes)))
         return self.select(Draw(seed, "probe").permutations(len(self.members), 1)[0][:count].sort().values)
 
     def everything(self) -> Iterator[Batch]:

@@ -132,8 +132,8 @@ class Monitor:
     def inputs(self) -> None:
         """Before the first step: inputs that cannot teach anything."""
         for role, value in self.probe.inputs.items():
-            tensors = [tensor.double() for tensor in value.tensors().values()]
-            if tensors and len(value) > 1 and all((tensor - tensor[:1]).abs().max() == 0 for tensor in tensors):
+            tensors = value.tensors().values()
+            if tensors and len(value) > 1 and all(torch.equal(sample, tensor[0]) for tensor in tensors for sample in tensor):
                 why = f"all {len(value)} samples looked at are the same ({role}); there is nothing to tell apart. Is this the right folder?"
                 self.give(Verdict("constant data", 0, why, fatal=True))
 
