@@ -1,7 +1,7 @@
 """EEG by honest splits: what do encoders that learned from unlabeled recordings add?
 
-    OMP_NUM_THREADS=1 uv run --extra eeg --with mne python benchmarks/signals.py --data-root DATA --out runs/signals [--sets bonn-eeg,eegmmidb,muse-p300]
-        [--methods simclr,mae,masked_prediction] [--budget 60s] [--seeds 3]
+    OMP_NUM_THREADS=1 uv run --extra eeg --with mne python benchmarks/signals.py --data-root DATA --out runs/signals \\
+        [--sets bonn-eeg,eegmmidb,muse-p300] [--methods simclr,mae,masked_prediction] [--budget 60s] [--seeds 3]
 
   bonn-eeg   five kinds of one-channel EEG; segments held out at random, since nothing says which ones belong together
   eegmmidb   left or right fist imagined: each of three recordings of one person left out in turn. Floor: common spatial patterns with LDA
@@ -12,6 +12,7 @@ All recordings are seen without labels. Every finished cell is kept under --out;
 
 import argparse
 import csv
+import itertools
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -92,7 +93,7 @@ def common_spatial_patterns(root: Path) -> dict[str, float]:
 
 
 def means_of_windows(root: Path) -> dict[str, float]:
-    """Means of sixteen windows of 50 ms of 1 to 30 Hz in four channels, clipped at 100 microvolts, and shrinkage LDA: AUC, a group left out in turn."""
+    """Means of sixteen windows of 50 ms, of 1 to 30 Hz in four channels clipped at 100 microvolts, and shrinkage LDA: AUC, each group left out."""
     from scipy.signal import butter, sosfiltfilt
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.metrics import roc_auc_score
@@ -107,7 +108,7 @@ def means_of_windows(root: Path) -> dict[str, float]:
         edges = np.round(np.linspace(0, 0.8, 17) * rate).astype(int)
         for place in np.flatnonzero(marker):
             if place + edges[-1] <= len(signal):
-                pieces = [signal[place + first : place + last].mean(0) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+                pieces = [signal[place + first : place + last].mean(0) for first, last in itertools.pairwise(edges)]
                 features.append(np.concatenate(pieces))
                 labels.append(marker[place] == 2)
                 sessions.append(f"{row['subject']} {row['session']}")

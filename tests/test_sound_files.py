@@ -1,6 +1,7 @@
 """Sound from files: whole or in windows, at one rate, with labels, groups and splits; what cannot be used is listed, and the rest is read."""
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,8 @@ def test_what_the_cache_cannot_hold_is_read_part_by_part_and_is_the_same(tmp_pat
     part_by_part = open_data(tmp_path / "data", reading=reading)
     assert part_by_part.undecoded and not kept.undecoded
     assert (part_by_part.rows["x"].samples[:] - kept.rows["x"].samples[:]).abs().max() < 1e-4
+    for data in (kept, part_by_part):  # `compare` and `reproduce` train in other processes
+        assert torch.equal(pickle.loads(pickle.dumps(data)).rows["x"].samples[:], data.rows["x"].samples[:])
 
 
 # --- what is wrong with files ---

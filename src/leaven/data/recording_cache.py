@@ -65,14 +65,12 @@ class Decoded(Store):
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
         if len(samples) != self.starts[-1]:
             raise ValueError("the samples are not as many as their lengths say")
-        self.offset, self.dtype = samples.offset, samples.dtype
-        self.file = Path(str(samples.filename)).open("rb", buffering=0)  # noqa: SIM115 as long as the store is used
+        self.path, self.offset, self.dtype = str(samples.filename), samples.offset, samples.dtype
 
     def read(self, recording: int, start: int, stop: int) -> np.ndarray:
         first, channels = int(self.starts[recording]), len(self.form.channels)
-        count, size = max(0, min(stop, int(self.lengths[recording])) - start), channels * self.dtype.itemsize
-        content = os.pread(self.file.fileno(), count * size, self.offset + (first + start) * size)
-        part = np.frombuffer(content, self.dtype).reshape(-1, channels)
+        count, place = channels * max(0, min(stop, int(self.lengths[recording])) - start), channels * (first + start)
+        part = np.fromfile(self.path, self.dtype, count, offset=self.offset + place * self.dtype.itemsize).reshape(-1, channels)
         return part.astype(np.float32) / LOUD if part.dtype == np.int16 else part.astype(np.float32)
 
 
