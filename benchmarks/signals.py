@@ -1,7 +1,7 @@
 """EEG by honest splits: what do encoders that learned from unlabeled recordings add?
 
     OMP_NUM_THREADS=1 uv run --extra eeg --with mne python benchmarks/signals.py --data-root DATA --out runs/signals \\
-        [--sets bonn-eeg,eegmmidb,muse-p300] [--methods simclr,mae,masked_prediction] [--budget 60s] [--seeds 3]
+        [--sets bonn-eeg,eegmmidb,muse-p300] [--methods simclr,mae,masked_prediction] [--steps 150] [--seeds 3]
 
   bonn-eeg   five kinds of one-channel EEG; segments held out at random, since nothing says which ones belong together
   eegmmidb   left or right fist imagined: each of three recordings of one person left out in turn. Floor: common spatial patterns with LDA
@@ -24,6 +24,7 @@ import leaven
 from leaven.evaluation.intervals import seeds_interval
 from leaven.run import read_json, write_json
 
+BATCH = 64
 METHODS = ("simclr", "mae", "masked_prediction")
 ODDBALL = {"window": "0.8s", "channels": "TP9,AF7,AF8,TP10"}
 SETS: dict[str, dict[str, Any]] = {
@@ -41,7 +42,7 @@ def points(card: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield f"{count} labels per class" if count else name, 100 * point[point.get("measure", "accuracy")]
 
 
-def measured(name: str, method: str, seed: int, budget: str, root: Path, out: Path) -> dict[str, dict[str, float]]:
+def measured(name: str, method: str, seed: int, steps: int, root: Path, out: Path) -> dict[str, dict[str, float]]:
     """By arm and score."""
     kept = out / f"{name}-{method}-{seed}.json"
     if kept.is_file():
@@ -144,7 +145,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--budget", default="60s")
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ def main() -> None:
         table: dict[str, dict[str, list[float]]] = {}
         for method in asked.methods.split(","):
             for seed in range(asked.seeds):
-                for arm, scores in measured(name, method, seed, asked.budget, asked.data_root, asked.out).items():
+                for arm, scores in measured(name, method, seed, asked.steps, asked.data_root, asked.out).items():
                     row = table.setdefault(f"untrained, as for {method}" if arm == "untrained" else arm, {})
                     for score, value in scores.items():
                         row.setdefault(score, []).append(value)
