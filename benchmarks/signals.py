@@ -49,16 +49,8 @@ def measured(name: str, method: str, seed: int, steps: int, root: Path, out: Pat
         return read_json(kept)
     described = SETS[name]
     data = str(root / described["files"])
-    run = leaven.pretrain(
-        data,
-        method=method,
-        budget=budget,
-        seed=seed,
-        settings=described["settings"],
-        out=out / f"{name}-{method}-{seed}",
-        report=False,
-        keep_going=True,
-    )
+    place, settings = out / f"{name}-{method}-{seed}", described["settings"]
+    run = leaven.pretrain(data, method=method, steps=steps, batch=BATCH, seed=seed, settings=settings, out=place, report=False, keep_going=True)
     arms: dict[str, dict[str, float]] = {}
     for split, groups in described["splits"].items():
         protocols = ("groups",) if groups else ("linear", "few-label")
