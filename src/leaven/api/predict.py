@@ -15,6 +15,7 @@ from leaven.errors import UserError
 from leaven.evaluation.class_texts import Senses, probabilities_by_name, read_names
 from leaven.evaluation.classifier import load_classifier, probabilities
 from leaven.evaluation.predictions import Predictions, TagPredictions
+from leaven.evaluation.spreading import probabilities_by_spreading
 from leaven.run import Run
 from leaven.training.devices import choose_device
 from leaven.training.trained import load_encoders
@@ -29,6 +30,11 @@ def predict(
         options.RequiredPath, "Where the labels go: a .csv file (file,label,probability; of tags file,tags, and a probability each)."
     ] = None,
     uncertain_first: Annotated[bool, options.Option("List the least certain labels first.", flags=("--uncertain-first",))] = False,
+    labels: options.Labels = None,
+    spread: Annotated[
+        str | None,
+        options.Option("Spread the few labels of the data over a graph of nearest neighbours: poisson, laplace or spreading (needs no classifier)."),
+    ] = None,
     classes: options.ClassNames = None,
     templates: options.Templates = (),
     role: Annotated[options.Role, "Which input of the data the classifier reads, where the data has several."] = None,
@@ -42,13 +48,20 @@ def predict(
 
     The run is one that learned classes or tags (`finetune`); samples that have a label already are predicted as well. Predictions are in the data's
     order unless `uncertain_first`. With `classes`, the run is one that compares texts with another input (`clip`, ...): a sample gets the class whose
-    name is the nearest, and no label was ever needed. Raises UserError where the run has no classifier, or reads other data.
+    name is the nearest, and no label was ever needed. With `spread`, any run will do: the labels that some samples of the data have spread over a
+    graph in which each sample is joined with its nearest neighbours, in seconds. Raises UserError where the run has no classifier, or reads other
+    data.
     """
     place, run, device = check_suffix(out, ".csv", "labels are"), Run.open(run), choose_device(device)
     if templates and classes is None:
         raise UserError("templates are for the names of classes", where="templates", hint="give these with --classes FILE")
-    opened_for = partial(open_for, run, data, role=role, columns=columns, data_root=data_root, say=say, progress=progress)
-    if classes is not None:
+    if labels is not None and spread is None:
+        raise UserError("labels of some samples name the others where they spread", where="labels", hint="say how with --spread poisson")
+    opened_for = partial(open_for, run, data, role=role, columns=columns, labels=labels, data_root=data_root, say=say, progress=progress)
+    if spread is not None:
+        opened, classifier = opened_for(), None
+        names, blocks = opened.data.spec.class_names, probabilities_by_spreading(opened, spread, device)
+    elif classes is not None:
         senses, names = Senses.of(load_encoders(run), run.path), read_names(classes)
         opened, classifier = opened_for(encoder=senses.other), None
         blocks = probabilities_by_name(run, senses, names, templates or ("{}",), opened.samples, device)
@@ -64,7 +77,7 @@ def predict(
     else:
         predictions = Predictions(files, names, likely, getattr(classifier, "calibrated", False))
     predictions = predictions.uncertain_first() if uncertain_first else predictions
-    if samples.spec.labeled:
+    if samples.spec.labeled and spread is None:
         say(f"{samples.spec.labeled:,} of these {len(samples):,} samples have a label already; theirs is predicted as well")
     if not predictions.calibrated:
         say("these probabilities are not calibrated: they can be too sure, and say only which labels to check first")
