@@ -65,6 +65,7 @@ SETTINGS = {
     "hubert": {"clusters": (8, 6), "size": 16, "mask_length": 4, "mask_starts": 0.2},
     "clip": {"dim": 16},
     "siglip": {"dim": 16, "scale": 1.0, "bias": -3.4},
+    "unclip": {"dim": 16, "width": 4, "prior_width": 64, "prior_depth": 1, "sample_steps": 2},
     "relative_positioning": {"near": 1.0, "far": 3.0},
     "masked_prediction": {"mask_length": 4, "mask_starts": 0.2},
 }

@@ -356,7 +356,7 @@ def diffusion(classes=0, **settings):
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 @pytest.mark.parametrize("levels", [20, 100, 1000])
 def test_noise_grows_from_hardly_any_to_nothing_else(schedule, levels):
-    kept = diffusion(levels=levels, schedule=schedule, sample_steps=1).noising.alphas_cumprod
+    kept = diffusion(levels=levels, schedule=schedule, sample_steps=1).noising.kept
     assert len(kept) == levels and kept[0] > 0.98 and kept[-1] < 1e-4 and (kept.diff() < 0).all()
 
 
@@ -366,7 +366,7 @@ def test_the_schedules_are_those_of_their_papers():
     cosine = torch.cumprod(1 - (1 - kept[1:] / kept[:-1]).clamp(max=0.999), 0)
     linear = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
     for name, expected in (("cosine", cosine), ("linear", linear)):
-        assert torch.allclose(diffusion(schedule=name).noising.alphas_cumprod.double(), expected, rtol=1e-3, atol=1e-6), name
+        assert torch.allclose(diffusion(schedule=name).noising.kept.double(), expected, rtol=1e-3, atol=1e-6), name
 
 
 def test_noisy_pictures_have_the_moments_of_the_forward_process():
@@ -392,7 +392,7 @@ def test_with_the_noise_of_a_single_picture_known_exactly_that_picture_is_made(e
     method, target = diffusion(eta=eta, sample_steps=sample_steps), torch.linspace(0, 1, 64).view(1, 1, 8, 8)
 
     def noise(noisy, level, label):
-        kept = method.noising.alphas_cumprod[level].float()[:, None, None, None]
+        kept = method.noising.kept[level].float()[:, None, None, None]
         return (noisy - kept.sqrt() * (2 * target - 1)) / (1 - kept).sqrt()
 
     method.average.network[0].noise = noise

@@ -192,6 +192,17 @@ def test_drawn_shapes_keep_some_pairs_of_shape_and_colour_for_later_and_say_what
         rows = [row for row, name in enumerate(world.colours) if name == colour]
         shown = (world.pictures[rows] == torch.tensor(numbers, dtype=torch.uint8)[:, None, None]).all(1)
         assert shown.flatten(1).any(1).all()
+    for arrangement, size, ground, caption in zip(world.arrangements, world.sizes, world.grounds, world.captions, strict=True):
+        assert size in caption and caption.endswith(f" on {ground}") and arrangement in caption
+
+
+def test_striped_shapes_stand_where_filled_ones_do_and_show_about_half_of_them():
+    filled, striped = (drawn_shapes(60, 0, 0, striped=style) for style in (False, True))
+    assert filled.captions == striped.captions
+    ground = filled.pictures[:, :, :1, :1]
+    covered = [(world.pictures != ground).any(1).flatten(1).float() for world in (filled, striped)]
+    assert (covered[1] <= covered[0]).all()
+    assert (covered[1].mean(1) / covered[0].mean(1)).mean() == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.slow

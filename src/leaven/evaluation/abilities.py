@@ -1,6 +1,6 @@
 """What trained methods do beside giving features."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,12 +11,15 @@ from leaven.draw import Draw
 from leaven.errors import UserError
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
-from leaven.modalities import InputSpec, Value
+from leaven.modalities import InputSpec, Strings, Text, Value
 from leaven.modalities.modality import fitted
 from leaven.run import Run
 from leaven.training.trained import trained_method
 
-ABILITIES = {"sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features"}
+ABILITIES = {
+    "sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features",
+    "from_text": "makes no samples of what a text says",
+}  # fmt: skip
 AT_ONCE = 250  # a constant, since what is random in a block is drawn for the block
 
 
@@ -37,6 +40,15 @@ def new_samples(method: Method, count: int, labels: Int64[Tensor, " count"] | No
     for number, rows in enumerate(torch.arange(count).split(AT_ONCE)):
         wanted = None if labels is None else labels[rows].to(device)
         yield method.sample(len(rows), Draw("sample", seed, number, device=device), wanted).to("cpu")
+
+
+@torch.no_grad()
+def samples_from_texts(method: Method, texts: Sequence[str], *, seed: int = 0, device: str = "cpu") -> Iterator[Value]:
+    """A new sample for each text, block by block on the CPU. The same seed gives the same ones, and more texts begin with them."""
+    method = method.to(device).eval()
+    for number, rows in enumerate(torch.arange(len(texts)).split(AT_ONCE)):
+        some = Text(Strings.of([texts[row] for row in rows.tolist()]))
+        yield method.from_text(some, Draw("sample", seed, number, device=device)).to("cpu")
 
 
 @torch.no_grad()

@@ -13,12 +13,12 @@ ALIASES = {
     "spokencse": "spoken_cse", "fine_tune": "finetune", "fine_tuning": "finetune",
     "knowledge_distillation": "distillation", "distill": "distillation", "ppmi": "ppmi_svd",
     "autoregressive_predictive_coding": "apc", "wav2vec_2": "wav2vec2", "audio_mae": "mae", "data2vec_audio": "data2vec",
-    "mockingjay": "masked_prediction", "lit": "clip",
+    "mockingjay": "masked_prediction", "lit": "clip", "dalle2": "unclip", "dall_e_2": "unclip",
 }  # fmt: skip
 """Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
 
 PLANNED = {
-    "coca", "imagebind", "unclip", "noisy_student", "pseudo_label", "pi_model",
+    "coca", "imagebind", "noisy_student", "pseudo_label", "pi_model",
     "mean_teacher", "mixmatch", "uda", "fixmatch", "flexmatch", "freematch", "label_propagation", "poisson_learning", "co_training",
     "dual_supervised", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
 }  # fmt: skip

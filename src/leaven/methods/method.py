@@ -148,6 +148,8 @@ class Method(nn.Module):
     learns_labels: bool = False
     """Whether it learns from labels, where samples have them, although it names no classes: samples whose labels it saw are then not tested on. A
     method that a setting keeps from that sets this in `__init__`."""
+    needs_space: bool = False
+    """Whether it must begin with the space that another method learned for its encoders (see `adopt_space`)."""
     continues: ClassVar[bool] = False
     """Whether it only goes on from a trained encoder."""
     log_prob_is: ClassVar[str] = ""
@@ -223,10 +225,19 @@ class Method(nn.Module):
         """New samples. label: (count,) int64 classes, for methods that learn labels."""
         raise NotImplementedError(f"{self.name} generates no samples")
 
+    @property
+    def sampled(self) -> Encoder:
+        """The encoder that reads what `sample` makes."""
+        return self.encoder
+
+    def from_text(self, text: Value, draw: Draw) -> Value:
+        """A new sample for each text, of which it says what the sample shows."""
+        raise NotImplementedError(f"{self.name} generates nothing from texts")
+
     @classmethod
     def abilities(cls) -> list[str]:
-        """What a trained method does beside features: some of log_prob, decode and sample."""
-        return [name for name in ("log_prob", "decode", "sample") if getattr(cls, name) is not getattr(Method, name)]
+        """What a trained method does beside features: some of log_prob, decode, sample and from_text."""
+        return [name for name in ("log_prob", "decode", "sample", "from_text") if getattr(cls, name) is not getattr(Method, name)]
 
     def measures(self, outputs: Outputs) -> dict[str, float]:
         """The method's own measures of a training batch, for the log, whenever health is checked."""
@@ -298,6 +309,11 @@ class Method(nn.Module):
     def shared_space(self) -> dict[str, nn.Module]:
         """By role, what takes the features of its encoder to a space in which those of all roles are compared; empty where there is none."""
         return {}
+
+    def adopt_space(self, other: Method, roles: Mapping[str, str]) -> bool:
+        """Begin with the space of the method that trained all of these encoders, where it fits. roles: what that called each role. Returns whether
+        it did."""
+        return False
 
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:

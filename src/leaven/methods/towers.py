@@ -73,8 +73,22 @@ class Towers(Method):
 
     def after_step(self, outputs, progress):
         super().after_step(outputs, progress)
-        with torch.no_grad():
-            self.log_scale.clamp_(0, math.log(LARGEST_SCALE))
+        self.bound_scale()
+
+    @torch.no_grad()
+    def bound_scale(self):
+        self.log_scale.clamp_(0, math.log(LARGEST_SCALE))
+
+    @torch.no_grad()
+    def adopt_space(self, other, roles):
+        theirs = other.shared_space()
+        pairs = [(own, theirs.get(roles[role])) for role, own in self.projectors.items()]
+        if any(not isinstance(their, nn.Linear) or their.weight.shape != own.weight.shape for own, their in pairs):
+            return False
+        for own, their in pairs:
+            own.load_state_dict(their.state_dict())
+        self.log_scale.fill_(math.log(other.shared_scale))
+        return True
 
     def measures(self, outputs):
         """The learned scale; for how many of the other samples of its batch a sample is right as well; and how often a sample's own partner, or one

@@ -123,7 +123,7 @@ def generated(run: Run, data: DataSet, *, device: str) -> dict[str, Any]:
         return {}
 
     def shown(samples: Value) -> Any:
-        return as_bytes(samples) if modality.visible else modality.lines(samples, encoder.tokenizer)
+        return as_bytes(samples) if modality_of(samples).visible else modality.lines(samples, encoder.tokenizer)
 
     payload: dict[str, Any] = {}
     if "sample" in kind.abilities():

@@ -1,7 +1,7 @@
 """From what a user asks for, and data, to everything that a training needs."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from leaven.encoders.encoder import Encoder
 from leaven.encoders.public import is_model, load_model
 from leaven.errors import UserError
 from leaven.methods.method import Method, Recipe
-from leaven.methods.registry import build_method, find_method, provided_arguments
+from leaven.methods.registry import build_method, find_method, provided_arguments, registry
 from leaven.methods.support import inputs_of, makes_views, methods_for
 from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ from leaven.training.distributed import processes
 from leaven.training.plan import MOST_STEPS, Plan
 from leaven.training.request import Request, Source, sources
 from leaven.training.tokenization import attach, in_tokens
-from leaven.training.trained import load_encoder_of
+from leaven.training.trained import load_encoder_of, trained_method
 
 DEFAULT_BUDGET, DEFAULT_EPOCHS = 600.0, 100
 USUAL_PASSES = 10  # where a recipe has a usual number of steps, and there are more samples than these see so often
@@ -93,8 +93,22 @@ def build_training(
     described = {role: describe_encoder(encoder) for role, encoder in encoders.items()}
     method, recipe = build_method(kind, spec, encoders, settings)
     attach(tokenizers, method)
+    choices += adopted_space(method, origins)
     plan, planned = plan_of(request, recipe, len(members), device, last=list(method.stages())[-1].share)
     return Parts(method, recipe, plan, data, members, spec, origins, described, tokenizers, choices + planned)
+
+
+def adopted_space(method: Method, origins: Mapping[str, Source]) -> list[dict[str, Any]]:
+    """Encoders that were trained together bring the space in which they were compared. Returns the choice made, where they do."""
+    runs = [source.run for source in origins.values() if source.run is not None]
+    if len(runs) == len(origins) > 1 and len({run.path for run in runs}) == 1 and runs[0].checkpoints.is_dir():
+        kind = registry().get(runs[0].config["asked"]["method"]["name"])
+        if kind is not None and kind.kept_whole and method.adopt_space(trained_method(runs[0]), {role: str(origins[role].role) for role in origins}):
+            return [{"what": "space", "value": "that of the run", "why": "its encoders were trained together"}]
+    if method.needs_space:
+        what = f"{method.name} needs encoders that were trained together by a method that compares them"
+        raise UserError(what, hint="give one run of clip for both, with the same dim: --encoder image=RUN,text=RUN")
+    return []
 
 
 def encoder_for(

@@ -19,16 +19,20 @@ COUNTS = {"two": (-0.5, 0.5), "three": (-0.6, 0.0, 0.6)}
 TRAIN, TEST, UNSEEN = 4000, 600, 400
 SIDE, FINER = 32, 2  # pixels, and how many times finer they are drawn
 JITTER = 0.12
+STRIPE = 2  # pixels of a diagonal from the edge of a stripe to the next edge
 
 
 class Drawn(NamedTuple):
-    """pictures (n, 3, 32, 32) uint8; captions; shapes and colours by name; splits: train, test, and `unseen`, of shapes in colours that no training
-    picture shows together."""
+    """pictures (n, 3, 32, 32) uint8; captions; what they show, by name (arrangements: a place, or a count of more than one); splits: train, test, and
+    `unseen`, of shapes in colours that no training picture shows together."""
 
     pictures: Tensor
     captions: list[str]
-    shapes: list[str]
+    arrangements: list[str]
+    sizes: list[str]
     colours: list[str]
+    shapes: list[str]
+    grounds: list[str]
     splits: list[str]
 
 
@@ -37,8 +41,8 @@ def unseen(shape: str, colour: str) -> bool:
     return SHAPES.index(shape) == list(COLOURS).index(colour)
 
 
-def drawn(train: int = TRAIN, test: int = TEST, held_out: int = UNSEEN, seed: int = 0) -> Drawn:
-    """So many pictures for each split, the same for the same seed."""
+def drawn(train: int = TRAIN, test: int = TEST, held_out: int = UNSEEN, seed: int = 0, striped: bool = False) -> Drawn:
+    """So many pictures for each split, the same for the same seed. striped: shapes are made of diagonal stripes, and not filled."""
     splits = ["train"] * train + ["test"] * test + ["unseen"] * held_out
     generator = torch.Generator().manual_seed(seed)
 
@@ -51,9 +55,10 @@ def drawn(train: int = TRAIN, test: int = TEST, held_out: int = UNSEEN, seed: in
     chosen = [pairs[split == "unseen"][int(place * len(pairs[split == "unseen"]))] for split, place in zip(splits, places, strict=True)]
     shapes, colours = [shape for shape, _ in chosen], [colour for _, colour in chosen]
     sizes, grounds, arrangements = choose(SIZES), choose(GROUNDS), choose((*PLACES, *COUNTS))
-    captions = [caption(*attributes) for attributes in zip(arrangements, sizes, colours, shapes, grounds, strict=True)]
+    attributes = arrangements, sizes, colours, shapes, grounds
+    captions = [caption(*one) for one in zip(*attributes, strict=True)]
     shift = JITTER * (2 * torch.rand(len(splits), 2, generator=generator) - 1)
-    return Drawn(pictures(shapes, colours, sizes, grounds, arrangements, shift), captions, shapes, colours, splits)
+    return Drawn(pictures(*attributes, shift, striped), captions, *attributes, splits)
 
 
 def caption(arrangement: str, size: str, colour: str, shape: str, ground: str) -> str:
@@ -63,7 +68,9 @@ def caption(arrangement: str, size: str, colour: str, shape: str, ground: str) -
     return f"a {size} {colour} {shape} {'in' if arrangement == 'middle' else 'at'} the {arrangement} on {ground}"
 
 
-def pictures(shapes: list[str], colours: list[str], sizes: list[str], grounds: list[str], arrangements: list[str], shift: Tensor) -> Tensor:
+def pictures(
+    arrangements: list[str], sizes: list[str], colours: list[str], shapes: list[str], grounds: list[str], shift: Tensor, striped: bool = False
+) -> Tensor:
     """(n, 3, 32, 32) uint8. shift: (n, 2) of the middle, in halves of a side."""
     line = (torch.arange(SIDE * FINER) + 0.5) / (SIDE * FINER) * 2 - 1
     inside = torch.zeros(len(shapes), SIDE * FINER, SIDE * FINER, dtype=torch.bool)
@@ -73,6 +80,9 @@ def pictures(shapes: list[str], colours: list[str], sizes: list[str], grounds: l
         for x, y in middles:
             across, down = (line - x - shift[row, 0]) / radius, (line - y - shift[row, 1])[:, None] / radius
             inside[row] |= covered(shape, across, down)
+    if striped:
+        pixel = torch.arange(SIDE * FINER) // FINER
+        inside &= (pixel + pixel[:, None]) % (2 * STRIPE) < STRIPE
     share = avg_pool2d(inside[:, None].float(), FINER)
     front, back = (torch.tensor([table[name] for name in names])[:, :, None, None] for table, names in ((COLOURS, colours), (GROUNDS, grounds)))
     return (share * front + (1 - share) * back).round().to(torch.uint8)

@@ -67,7 +67,7 @@ class Samples(Protocol):
         judge = self.judge if isinstance(self.judge, Run) else Run.open(self.judge)
         data, seed, device = trial.data, trial.seed, trial.device
         classifier, classes = load_classifier(judge)
-        role = trial.read_by(method.encoder, trial.role)
+        role = trial.read_by(method.sampled, trial.role)
         check_input(classifier.encoder, data.spec.roles[role], where=data.name)
         train, test, part, note = data.held_out()
         count = min(len(test), MOST) if self.count is None else self.count

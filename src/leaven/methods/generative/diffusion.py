@@ -1,15 +1,13 @@
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch.nn import functional as F
 
 from leaven.encoders import UNet, build_encoder
-from leaven.errors import UserError
 from leaven.methods import Count, DataSpec, Method, NonNegative, Outputs, Recipe, Share
 from leaven.modalities import Pixels
 from leaven.modules import Teacher
-
-SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
+from leaven.modules.noising import Noising, guided
 
 
 class Diffusion(Method):
@@ -50,17 +48,8 @@ class Diffusion(Method):
     ):
         arguments = {"width": width, "blocks": blocks, "classes": data.classes, "level": levels // 50}
         super().__init__(build_encoder("unet", data.roles["x"], arguments))
-        if levels % sample_steps:
-            raise UserError(f"sample_steps must divide levels, and {sample_steps} does not divide {levels}")
-        from diffusers import DDIMScheduler
-
-        self.label_drop, self.guidance, self.sample_steps, self.eta = label_drop, guidance, sample_steps, eta
-        most = 0.999 * levels  # the ends are those of Ho et al. for 1000 levels, and lead to equally much noise for other numbers
-        ends = {"beta_start": min(0.1, most) / levels, "beta_end": min(20, most) / levels}
-        shape = {"beta_schedule": SCHEDULES[schedule], "timestep_spacing": "trailing"}
-        self.noising: Any = DDIMScheduler(num_train_timesteps=levels, **ends, **shape)
-        self.denoising: Any = DDIMScheduler.from_config(self.noising.config)
-        self.denoising.alphas_cumprod = self.noising.alphas_cumprod.double()  # fp32 rounds to roots of numbers below 0, where nearly all is noise
+        self.label_drop, self.guidance = label_drop, guidance
+        self.noising = Noising(levels, schedule, sample_steps, eta=eta)
         self.average = Teacher(self.encoder, momentum=momentum, rising=False, warming=True)
         self.learns_labels = data.classes > 0 and label_drop < 1
 
@@ -68,11 +57,11 @@ class Diffusion(Method):
         (x,) = self.augment(batch["x"], draw.child("views"))
         count, none = len(batch), self.encoder.classes
         dropped = draw.child("labels").chance(self.label_drop, count) | (batch.label < 0)
-        level = draw.integers(self.noising.config.num_train_timesteps, count)
-        return {"x": x, "level": level, "noise": draw.normal(count, *self.encoder.input.shape), "label": batch.label.masked_fill(dropped, none)}
+        level, noise = draw.integers(self.noising.levels, count), draw.normal(count, *self.encoder.input.shape)
+        return {"x": x, "level": level, "noise": noise, "label": batch.label.masked_fill(dropped, none)}
 
     def forward(self, views):
-        noisy = self.noising.add_noise(2 * self.encoder.unit(views["x"]) - 1, views["noise"], views["level"])
+        noisy = self.noising.noisy(2 * self.encoder.unit(views["x"]) - 1, views["noise"], views["level"])
         return Outputs(predicted=self.encoder.noise(noisy, views["level"], views["label"]), noise=views["noise"])
 
     def loss(self, outputs):
@@ -83,27 +72,19 @@ class Diffusion(Method):
 
     def guided(self, noisy, level, label):
         """The noise predicted for a class, moved away from the one predicted without a class."""
-        network, none = self.average.network[0], torch.full_like(label, self.encoder.classes)
-        if self.guidance == 1 or torch.equal(label, none):
-            return network.noise(noisy, level, label)
-        with_class, without_class = network.noise(noisy.repeat(2, 1, 1, 1), level.repeat(2), torch.cat([label, none])).chunk(2)
-        return without_class + self.guidance * (with_class - without_class)
+        network, none = self.average.network[0], self.encoder.no_condition(len(label))
+        strength = 0 if torch.equal(label, none) else self.guidance
+        return guided(lambda condition: network.noise(noisy, level, condition), label, none, strength)
 
     def sample(self, count, draw, label=None):
-        shape = (count, *self.encoder.input.shape)
-        pictures = draw.normal(*shape).to(self.encoder.scale)
-        label = torch.full((count,), self.encoder.classes, device=pictures.device) if label is None else label
-        self.denoising.set_timesteps(self.sample_steps)
-        with torch.no_grad():
-            for level in self.denoising.timesteps.tolist():
-                noise = self.guided(pictures, torch.full_like(label, level), label)
-                fresh = draw.normal(*shape).to(pictures) if self.eta else None
-                pictures = self.denoising.step(noise, level, pictures, eta=self.eta, variance_noise=fresh).prev_sample
+        noise = draw.normal(count, *self.encoder.input.shape).to(self.encoder.scale)
+        label = self.encoder.no_condition(count) if label is None else label
+        pictures = self.noising.denoised(noise, lambda noisy, level: self.guided(noisy, level, label), draw)
         return Pixels(((pictures + 1) / 2).clamp(0, 1))
 
     def examine(self, views):
         """The loss at an eighth, three, five and seven eighths of the levels."""
-        levels = self.noising.config.num_train_timesteps * torch.arange(1, 8, 2) // 8
+        levels = self.noising.levels * torch.arange(1, 8, 2) // 8
         which = torch.arange(len(views["level"])) % len(levels)
         outputs = self({**views, "level": levels[which].to(views["level"])})
         error = (outputs.predicted - outputs.noise).square().mean((1, 2, 3)).cpu()

@@ -1,0 +1,44 @@
+"""From a text to the vector of a picture that it describes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Reading(NamedTuple):
+    """What the prior is told of texts: a vector (batch, dim) of each, vectors (batch, tokens, dim) of its tokens, and which tokens there are (batch,
+    tokens)."""
+
+    text: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+    def without(self, dropped: Bool[Tensor, " batch"]) -> Reading:
+        """The same, but nothing of some texts."""
+        return Reading(self.text * ~dropped[:, None], self.tokens, self.mask & ~dropped[:, None])
+
+
+class Prior(nn.Module):
+    """A transformer that tells the vector of a picture from a noisy one and a text (Ramesh et al. 2022, section 2.2; diffusers' PriorTransformer).
+
+    dim: of all vectors. length: tokens of the longest text. width, depth, heads: of the transformer.
+    """
+
+    def __init__(self, dim: int, length: int, *, width: int, depth: int, heads: int):
+        super().__init__()
+        from diffusers import PriorTransformer
+
+        self.length = length
+        self.network: Any = PriorTransformer(heads, width // heads, depth, embedding_dim=dim, num_embeddings=length, clip_embed_dim=dim)
+        for unused in (self.network.clip_mean, self.network.clip_std):
+            unused.requires_grad_(False)
+
+    def forward(self, noisy: Float[Tensor, "batch dim"], level: Int64[Tensor, " batch"], told: Reading) -> Float[Tensor, "batch dim"]:
+        missing = self.length - told.mask.shape[1]
+        tokens, mask = F.pad(told.tokens, (0, 0, 0, missing)), F.pad(told.mask, (0, missing))
+        return self.network(noisy, level, told.text, tokens * mask[..., None], mask.to(torch.float32)).predicted_image_embedding
