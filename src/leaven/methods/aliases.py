@@ -18,7 +18,7 @@ ALIASES = {
 """Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
 
 PLANNED = {
-    "coca", "imagebind", "unclip", "noisy_student", "pseudo_label", "pi_model",
+    "unclip", "noisy_student", "pseudo_label", "pi_model",
     "mean_teacher", "mixmatch", "uda", "fixmatch", "flexmatch", "freematch", "label_propagation", "poisson_learning", "co_training",
     "dual_supervised", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
 }  # fmt: skip

@@ -18,6 +18,7 @@ from leaven.hyperparameters import Count, NonNegative, Positive, ShareBelowOne, 
 from leaven.modalities import Value
 from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.teacher import Teacher
+from leaven.modules.writing import Decoding
 from leaven.sampling import Nearness
 from leaven.views import Views, default_views
 
@@ -148,6 +149,8 @@ class Method(nn.Module):
     method that a setting keeps from that sets this in `__init__`."""
     continues: ClassVar[bool] = False
     """Whether it only goes on from a trained encoder."""
+    inherits: ClassVar[bool] = False
+    """Whether it keeps all encoders of a run that one of its own comes from, and the space in which they are compared (see `take_over`)."""
     log_prob_is: ClassVar[str] = ""
     """What `log_prob` returns, in words: "log-likelihood", "lower bound of it" or "estimate of it"; empty where there is none."""
 
@@ -222,10 +225,18 @@ class Method(nn.Module):
         """New samples. label: (count,) int64 classes, for methods that learn labels."""
         raise NotImplementedError(f"{self.name} generates no samples")
 
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        """Which roles `generate` reads, and which one it makes of each, as (source, target)."""
+        return ()
+
+    def generate(self, value: Value, source: str, target: str, decoding: Decoding, draw: Draw) -> Value:
+        """A sample of the role `target` for each sample of the role `source`. decoding: how texts are written."""
+        raise NotImplementedError(f"{self.name} makes nothing of another input")
+
     @classmethod
     def abilities(cls) -> list[str]:
-        """What a trained method does beside features: some of log_prob, decode and sample."""
-        return [name for name in ("log_prob", "decode", "sample") if getattr(cls, name) is not getattr(Method, name)]
+        """What a trained method does beside features: some of log_prob, decode, sample and generate."""
+        return [name for name in ("log_prob", "decode", "sample", "generate") if getattr(cls, name) is not getattr(Method, name)]
 
     def measures(self, outputs: Outputs) -> dict[str, float]:
         """The method's own measures of a training batch, for the log, whenever health is checked."""
@@ -297,6 +308,10 @@ class Method(nn.Module):
     def shared_space(self) -> dict[str, nn.Module]:
         """By role, what takes the features of its encoder to a space in which those of all roles are compared; empty where there is none."""
         return {}
+
+    def take_over(self, space: dict[str, nn.Linear]) -> None:
+        """Let the features of these roles go to the space of the run that they come from, for methods that inherit."""
+        raise NotImplementedError(f"{self.name} takes over no space")
 
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:
