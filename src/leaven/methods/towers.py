@@ -23,8 +23,8 @@ class Towers(Method):
     """Two inputs of a sample, each through its encoder and a linear layer, as unit vectors of one space. Samples of which either input has the same
     content belong together.
 
-    dim: length of the vectors. scale: what their products are multiplied by at the start; it is learned. locked: the input whose encoder does not
-    learn; empty where both do.
+    dim: length of the vectors. scale: what their products are multiplied by at the start; it is learned. locked: the inputs whose encoders do not
+    learn, with commas between them.
     """
 
     purpose = "labels"
@@ -33,14 +33,14 @@ class Towers(Method):
 
     def __init__(self, encoders, dim, scale, locked):
         super().__init__()
-        if locked and locked not in encoders:
-            raise UserError(f"no input is called {locked!r}", where="locked", hint=f"choose from {', '.join(encoders)}")
-        self.senses, self.locked = nn.ModuleDict(encoders), locked
+        self.senses, self.locked = nn.ModuleDict(encoders), [role.strip() for role in locked.split(",") if role.strip()]
+        if unknown := [role for role in self.locked if role not in encoders]:
+            raise UserError(f"no input is called {unknown[0]!r}", where="locked", hint=f"choose from {', '.join(encoders)}")
         self.augment = {role: views_for_input(encoder) for role, encoder in encoders.items()}
         self.projectors = nn.ModuleDict({role: nn.Linear(encoder.dim, dim, bias=False) for role, encoder in encoders.items()})
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        if locked:
-            self.senses[locked].requires_grad_(False)
+        for role in self.locked:
+            self.senses[role].requires_grad_(False)
 
     @classmethod
     def inputs(cls, data):
@@ -55,8 +55,8 @@ class Towers(Method):
 
     def train(self, mode=True):
         super().train(mode)
-        if self.locked:
-            self.senses[self.locked].eval()
+        for role in self.locked:
+            self.senses[role].eval()
         return self
 
     def views(self, batch, draw):

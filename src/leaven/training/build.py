@@ -22,6 +22,7 @@ from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run
 from leaven.training.distributed import processes
+from leaven.training.inheritance import Inheritance
 from leaven.training.plan import MOST_STEPS, Plan
 from leaven.training.request import Request, Source, sources
 from leaven.training.tokenization import attach, in_tokens
@@ -85,6 +86,11 @@ def build_training(
         if any(source.name != "auto" for source in origins.values()):
             raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
     settings = {name: value for name, value in request.settings.items() if not name.startswith(("encoder.", "tokenizer."))}
+    inherited = Inheritance.of(kind, origins) if kind.inherits else None
+    if inherited is not None:
+        encoders |= inherited.others
+        tokenizers |= {role: encoder.tokenizer for role, encoder in inherited.others.items() if encoder.tokenizer is not None}
+        settings = inherited.settled(settings)
     read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if makes_views(kind) else [])
     sides = [modality_of(input).open_options(input).get("size") for input in read]
     size = next((side for side in sides if side is not None), None)
@@ -92,6 +98,8 @@ def build_training(
         settings.setdefault("views.size", size)
     described = {role: describe_encoder(encoder) for role, encoder in encoders.items()}
     method, recipe = build_method(kind, spec, encoders, settings)
+    if inherited is not None:
+        method.take_over(inherited.space)
     attach(tokenizers, method)
     plan, planned = plan_of(request, recipe, len(members), device, last=list(method.stages())[-1].share)
     return Parts(method, recipe, plan, data, members, spec, origins, described, tokenizers, choices + planned)
