@@ -58,7 +58,13 @@ def in_tokens(
         choices.append({"what": what, "value": value, "why": why})
     if read != ["x"] or len(data.rows.inputs) > 1 or kind.classifies:
         for role, names in readers.items():
-            data = tokenized(data, tokenizers[role], names)
+            texts_of, data = data.rows, tokenized(data, tokenizers[role], names)
+            for name in names:
+                if cut := tokenizers[role].cut_short(texts_of[name], data.rows[name]):  # type: ignore[arg-type]
+                    setting = f"tokenizer.{role}.max_length" if len(reads) > 1 else "tokenizer.max_length"
+                    more = "" if sources[role].folder else f"; --set {setting}=N reads more"
+                    why = f"their {name} is cut after {tokenizers[role].max_length} tokens{more}"
+                    choices.append({"what": "long texts", "value": f"{cut:,} of {len(data):,} samples", "why": why})
         return data, tokenizers, choices
     pieces = in_pieces(data, tokenizers["x"])
     if more := len(pieces) - len(data):
