@@ -83,6 +83,18 @@ def test_a_bound_run_goes_on_and_is_bound_again(bound, tmp_path):
     assert after == pytest.approx(before)
 
 
+def test_a_run_of_cmc_whose_projectors_have_biases_is_bound_to_as_well(tmp_path):
+    pictures, names, _ = drawn()
+    start = {"steps": 1, "batch": 16, "report": False}
+    pairs = leaven.pretrain({"image": pictures, "text": names}, method="cmc", settings=SMALL, out=tmp_path / "cmc", **start)
+    data = {"photo": pictures, "code": codes_of(names)}
+    bound = trained_method(leaven.pretrain(data, method="imagebind", encoder={"photo": pairs}, out=tmp_path / "bound", **start))
+    image, text = trained_method(pairs).shared_space().values()
+    assert set(bound.encoders()) == {"photo", "text", "code"}
+    for role, before in (("photo", image), ("text", text)):
+        assert torch.equal(bound.projectors[role].bias, before.bias) and torch.equal(bound.projectors[role].weight, before.weight)
+
+
 @pytest.mark.parametrize(
     ("encoder", "data", "settings", "told"),
     [

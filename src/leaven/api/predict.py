@@ -42,7 +42,7 @@ def predict(
     beams: Annotated[int, options.Option("Texts that are kept while one is written (1: the likeliest word is taken each time).", least=1)] = 1,
     temperature: Annotated[float, options.Option("Draw words by chance, the more evenly the higher (0: draw none).", least=0)] = 0.0,
     seed: Annotated[options.Seed, "Seed of the words that are drawn."] = 0,
-    role: Annotated[options.Role, "Which input of the data the classifier reads, where the data has several."] = None,
+    role: Annotated[options.Role, "Which input of the data is read, where the data has several."] = None,
     columns: options.Columns = None,
     device: options.Device = "auto",
     data_root: options.Root = None,
@@ -68,7 +68,7 @@ def predict(
         raise UserError("beams keep the likeliest texts, and temperature draws by chance", hint="give one of them")
     opened_for = partial(open_for, run, data, columns=columns, data_root=data_root, say=say, progress=progress)
     if writes:
-        written = write(run, opened_for, source, target, Decoding(beams, temperature), seed, device, progress)
+        written = write(run, partial(opened_for, role=role), source, target, Decoding(beams, temperature), seed, device, progress)
         if place is not None:
             written.write(place)
         return written
@@ -109,7 +109,7 @@ def write(
     """What the run's method writes about each sample."""
     method = open_method(run, "generate")
     read, made = direction_of(method, source, target, run.path)
-    opened = opened_for(encoder=load_encoder_of(run, read), role=read if source is not None else None)
+    opened = opened_for(encoder=load_encoder_of(run, read))
     tokenizer: Any = load_encoder_of(run, made).tokenizer
     blocks = generated(method, opened.samples, read, made, decoding, seed=seed, device=device)
     texts: list[str] = []
