@@ -32,7 +32,7 @@ def batch(coca):
 
 def states(method, views):
     """What the upper half makes of each token and its picture."""
-    seen = method.senses["image"].places(views["image"])
+    seen = method.senses["image"].with_places(views["image"])
     return method.decoder(method.senses["text"].token_features(views["text"]).tokens, method.pooling(seen.places))
 
 

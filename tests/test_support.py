@@ -46,7 +46,8 @@ def data_of(modality, name):
 def train(name, modality, out):
     own = modality == "pixels" or encoder_for(name) == "word_vectors"
     encoder = {} if brings_networks(name) else ENCODERS[encoder_for(name)] if own else SMALL.get(modality, {})
-    settings = {**SETTINGS.get(name, {}), **{f"encoder.{key}": value for key, value in encoder.items()}}
+    part = "encoder.a" if name == "coca" and modality != "text" else "encoder"
+    settings = {**SETTINGS.get(name, {}), **{f"{part}.{key}": value for key, value in encoder.items()}}
     return leaven.pretrain(data_of(modality, name), method=name, steps=1, batch=16, out=out, precision="fp32", settings=settings, report=False)
 
 

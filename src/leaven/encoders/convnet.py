@@ -107,9 +107,9 @@ class ConvNet(Encoder):
         return self.head(self.blocks(x))
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
-        return self.places(x).features
+        return self.with_places(x).features
 
-    def places(self, x: Value | Tensor) -> Places:
+    def with_places(self, x: Value | Tensor) -> Places:
         maps = self.maps(x)
         features = maps.sum((2, 3)) / (maps.shape[2] * maps.shape[3])  # a mean's backward would divide every position instead
         return Places(features, maps.flatten(2).mT)

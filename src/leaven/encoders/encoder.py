@@ -150,7 +150,7 @@ class Encoder(nn.Module):
         """Token features; `keep` (batch, kept) int64 encodes only these places."""
         return self.token_features(x, keep).tokens
 
-    def places(self, x: Value | Tensor) -> Places:
+    def with_places(self, x: Value | Tensor) -> Places:
         """Features of samples and of the places that they have: tokens, or the positions of a map. Without either, a sample is one place."""
         if "tokens" in self.offers:
             read = self.token_features(x)

@@ -75,9 +75,9 @@ class Timm(PatchEncoder):
             raise TypeError(f"{self.arguments['model']} has tokens, not maps")
         return maps
 
-    def places(self, x: Value | Tensor) -> Places:
+    def with_places(self, x: Value | Tensor) -> Places:
         if "tokens" in self.offers:
-            return super().places(x)
+            return super().with_places(x)
         maps = self.maps(x)
         return Places(self.network.forward_head(maps), maps.flatten(2).mT)
 

@@ -68,7 +68,7 @@ class CoCa(CLIP):
     def forward(self, views):
         text = views["views"][self.written]
         read, tokens, _ = self.senses[self.written].token_features(text)
-        seen = self.senses[self.shown].places(views["views"][self.shown])
+        seen = self.senses[self.shown].with_places(views["views"][self.shown])
         features = {self.shown: seen.features, self.written: read}
         states = self.decoder(tokens[:, :-1], self.pooling(seen.places, seen.real))
         nats = self.head(states, text.ids[:, 1:], text.mask[:, 1:])
@@ -87,7 +87,7 @@ class CoCa(CLIP):
         return ((self.shown, self.written),)
 
     def generate(self, value, source, target, decoding, draw):
-        writer, seen = self.senses[self.written], self.senses[self.shown].places(value)
+        writer, seen = self.senses[self.written], self.senses[self.shown].with_places(value)
         pooled = self.pooling(seen.places, seen.real).repeat_interleave(decoding.beams, 0)
 
         def logits(begun):
