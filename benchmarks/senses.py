@@ -35,6 +35,7 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 DIGITS, PER_DIGIT = 5000, 4  # pictures of digits, and pictures of its digit that each sound is paired with
 UNSEEN_EVERY = 6  # every sixth class is left out of the training
 SIDE = 64  # of the pictures that the public model reads
+TEXTS = {"encoder.text.width": 128, "encoder.text.depth": 2}
 PARTS: dict[str, Callable[["Cells"], None]] = {}
 
 
@@ -94,7 +95,6 @@ def emoji(cells: Cells) -> None:
     alone = write(cells.shared / "pictures.csv", "image split", [(folder / row["file"], row["split"]) for row in rows])
     words = write(cells.shared / "words.csv", "text split", [caption[1:] for caption in captions])
     common = {"columns": {"image": "image", "text": "text"}, "size": 32}
-    keep = {"views.image.flip": 0.5}
 
     def found(run: Run) -> Score:
         card = leaven.evaluate(run, data, columns=common["columns"], protocols=("pairs",), report=False, seed=cells.seed)
@@ -107,14 +107,12 @@ def emoji(cells: Cells) -> None:
         return of(card.scores) | of(card.floors["untrained"], "untrained, ")
 
     def arm(name: str, method: str, steps: int, **options: Any) -> None:
-        settings = {**keep, **options.pop("settings", {})}
-        cells.scored(name, lambda: found(cells.trained(name, data, method, steps, settings=settings, **{**common, **options})))
+        cells.scored(name, lambda: found(cells.trained(name, data, method, steps, **{**common, **options})))
 
-    arm("clip", "clip", 300)
-    arm("siglip", "siglip", 300)
-    arm("coca", "coca", 300)
+    for method in ("clip", "siglip", "coca"):
+        arm(method, method, 300, settings=TEXTS)
     pictures = cells.trained("simclr", alone, "simclr", 200, columns={"x": "image"}, size=32)
-    texts = cells.trained("masked_lm", words, "masked_lm", 200, columns={"x": "text"}, batch=128)
+    texts = cells.trained("masked_lm", words, "masked_lm", 200, columns={"x": "text"}, batch=128, settings={"encoder.width": 128, "encoder.depth": 2})
     arm("clip, encoders pre-trained here", "clip", 300, encoder={"image": pictures, "text": texts})
     if cells.models:
         arm("clip, public and locked", "clip", 60, encoder=cells.public(), settings={"locked": "image,text"}, size=SIDE)
@@ -156,7 +154,7 @@ def nouns(cells: Cells) -> None:
     def arm(name: str, steps: int, **options: Any) -> None:
         cells.scored(name, lambda: named(cells.trained(name, learned, "clip", steps, **{**common, **options})))
 
-    arm("clip", 400)
+    arm("clip", 400, settings=TEXTS)
     if cells.models:
         public = cells.public()
         arm("clip, public texts locked", 300, encoder={"text": public["text"]}, settings={"locked": "text"})
@@ -188,13 +186,13 @@ def digits(cells: Cells) -> None:
             pairs += [(folder / f"{draw.choice(of_digit[int(digit)])}.png", path) for _ in range(PER_DIGIT)]
     bound_by = write(cells.shared / "bound.csv", "image sound", pairs)
     test = write(cells.shared / "heard.csv", "sound text label", heard)
-    mirrored = {"views.image.flip": 0.0}
+    as_they_are = {"views.image.flip": 0.0}
     columns = {"image": "image", "text": "text"}
-    clip = cells.trained("clip", named, "clip", 150, columns=columns, settings=mirrored)
+    clip = cells.trained("clip", named, "clip", 150, columns=columns, settings=as_they_are | TEXTS)
 
     def found() -> Score:
         run = cells.trained(
-            "imagebind", bound_by, "imagebind", 200, encoder={"image": clip}, columns={"image": "image", "sound": "sound"}, settings=mirrored
+            "imagebind", bound_by, "imagebind", 200, encoder={"image": clip}, columns={"image": "image", "sound": "sound"}, settings=as_they_are
         )
         chosen = {"columns": {"sound": "sound", "text": "text"}, "report": False, "seed": cells.seed}
         pairs = leaven.evaluate(run, test, protocols=("pairs",), **chosen)
