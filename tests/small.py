@@ -221,12 +221,18 @@ def samples_for(name, count=32):
         return windows(samples), label
     if kind_of(name) == "wave":
         return sounds(count)
-    return texts(name, count) if kind_of(name) == "text" else (pictures(count), torch.arange(count) % 3)
+    return texts(name, count) if kind_of(name) == "text" else (pictures(count), labels_for(name, count))
+
+
+def labels_for(name, count=32):
+    """Three classes; every second sample has none, for methods that learn from such samples as well."""
+    number = torch.arange(count)
+    return torch.where(number % 2 == 0, number // 2 % 3, -1) if getattr(find_method(name), "learns_unlabeled", False) else number % 3
 
 
 def learnable_samples(name):
     """The same, from which it can learn."""
-    return (learnable(name), torch.arange(32) % 3) if kind_of(name) == "pixels" else samples_for(name)
+    return (learnable(name), labels_for(name)) if kind_of(name) == "pixels" else samples_for(name)
 
 
 @functools.cache
@@ -256,4 +262,6 @@ def small(name, **settings):
 def step_views(method, draw=None):
     batch = labeled(method.name).rows
     batch = batch.select(torch.arange(len(batch)))
-    return method.views({pool: batch for pool in method.pools} if method.pools else batch, draw or Draw(0, "views"))
+    having = {"labeled": batch.label >= 0, "unlabeled": batch.label < 0} if method.learns_unlabeled else {}
+    pools = {pool: batch.select(having[pool].nonzero().flatten()) if pool in having else batch for pool in method.pools}
+    return method.views(pools or batch, draw or Draw(0, "views"))

@@ -42,7 +42,8 @@ def data_for(name):
     labels = torch.randint(3, (96,), generator=generator)
     if name == "DigitClusters":  # k-means is only stable where there are clusters
         pictures = (pictures // 8) + (labels * 100).to(torch.uint8)[:, None, None, None]
-    return open_data((pictures, torch.where(torch.arange(96) < 40, labels, -1) if name == "PseudoLabels" else labels))
+    partly = name == "PseudoLabels" or (name not in OWN and find_method(name).learns_unlabeled)
+    return open_data((pictures, torch.where(torch.arange(96) < 40, labels, -1) if partly else labels))
 
 
 def built(name, data):

@@ -132,7 +132,7 @@ def test_parts_that_there_are_not_are_refused(train):
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 def test_the_classifier_starts_as_logistic_regression_on_many_frozen_features(weights, monkeypatch):
-    monkeypatch.setattr("leaven.methods.supervised.finetune.LARGE", 0)
+    monkeypatch.setattr("leaven.methods.supervised.supervised.LARGE", 0)
     x, y = points()
     y = torch.where(torch.arange(len(y)) < 120, y, 0)
     data = open_data((x, y))

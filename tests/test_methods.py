@@ -59,6 +59,7 @@ def test_every_method_says_what_it_is(name):
         "masked",
         "multimodal",
         "pretext",
+        "semi_supervised",
         "supervised",
         "text",
     }

@@ -11,6 +11,8 @@ from leaven.api import options
 from leaven.api.open import describe_data, open_for, reading_of
 from leaven.console import Progress, Say, begun, quiet, seconds
 from leaven.data import DataSet
+from leaven.hyperparameters import hyperparameters
+from leaven.methods.registry import find_method
 from leaven.methods.supervised.finetune import Finetune
 from leaven.report.story import report_run
 from leaven.run import Run
@@ -18,7 +20,7 @@ from leaven.training.devices import choose_device
 from leaven.training.distributed import rank
 from leaven.training.pretraining import train as train_run
 from leaven.training.request import Request
-from leaven.training.supervision import cross_validation, supervision
+from leaven.training.supervision import beside_unlabeled, cross_validation, supervision
 
 
 @options.documented
@@ -29,6 +31,9 @@ def finetune(
     labels: options.Labels = None,
     out: Annotated[
         options.OptionalPath, "The classifier's folder (default leaven-runs/DATA-finetune). The same command goes on where it stopped."
+    ] = None,
+    unlabeled: Annotated[
+        str | None, options.Option("The method by which the samples without labels teach as well: fixmatch, mean_teacher, noisy_student, ...")
     ] = None,
     train: Annotated[str, options.Option("all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
     budget: Annotated[options.Budget, "How long: 90s, 10m, 2h (default: as long as suits the number of labels)."] = None,
@@ -65,8 +70,9 @@ def finetune(
 ) -> Run:
     """Train a classifier on a few labels, from a run's encoder.
 
-    It learns from the labels of the train split; where there is no split, a fifth is kept for `evaluate`. Returns the classifier's folder, which is a
-    run as well. Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
+    It learns from the labels of the train split; where there is no split, a fifth is kept for `evaluate`. With `unlabeled`, the samples of the train
+    split that have no label teach too. Returns the classifier's folder, which is a run as well. Raises UserError for wrong input, such as a single
+    class or data that the run's encoder does not read.
     """
     started = begun()
     reading, settings = reading_of(settings, samples=False)
@@ -75,9 +81,14 @@ def finetune(
     samples = opened.data if list(opened.data.spec.inputs) == ["x"] else opened.data.with_role(opened.role, "x")
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
     folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
-    settings = {"train": train, **(settings or {})}
+    settings = {**({"train": train} if unlabeled is None else {}), **(settings or {})}
+    if unlabeled is not None:
+        used = beside_unlabeled(used, samples, unlabeled, train)
+        settings |= {"probe_first": True} if "probe_first" in hyperparameters(find_method(unlabeled)) and "probe_first" not in settings else {}
     earlier = folder.config["asked"]["method"]["hyperparameters"] if folder.config_path.is_file() else {"folds": None}
-    if not {"folds", "probe_first"} & settings.keys() and "folds" in earlier and not samples.spec.tag_names:  # runs of earlier versions have none
+    if (
+        unlabeled is None and not {"folds", "probe_first"} & settings.keys() and "folds" in earlier and not samples.spec.tag_names
+    ):  # runs of earlier versions have none
         length = steps or (epochs * len(used.members) / (batch or Finetune.recipe.batch) if epochs else None)
         settings["folds"], chosen = cross_validation(used, steps=length, budget=seconds(budget))
         used = replace(used, choices=[*used.choices, *chosen])
@@ -87,7 +98,7 @@ def finetune(
         choice = {"what": "test labels", "value": "the data's own" if same else "none", "why": "the labels that were given name no sample to test on"}
         used = replace(used, choices=[*used.choices, choice])
     request = Request(
-        "finetune", opened.run, budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings=settings,
+        unlabeled or "finetune", opened.run, budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings=settings,
         seed=seed, precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
         checkpoint_seconds=checkpoint_seconds, track=tuple(track), start_role=opened.encoder.role, patience=patience,
     )  # fmt: skip

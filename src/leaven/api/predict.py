@@ -17,6 +17,7 @@ from leaven.evaluation.abilities import direction_of, generated, open_method
 from leaven.evaluation.class_texts import Senses, probabilities_by_name, read_names
 from leaven.evaluation.classifier import load_classifier, probabilities
 from leaven.evaluation.predictions import Predictions, TagPredictions, Written
+from leaven.evaluation.spreading import probabilities_by_spreading
 from leaven.modules.writing import Decoding
 from leaven.run import Run
 from leaven.training.devices import choose_device
@@ -33,6 +34,11 @@ def predict(
         "Where the answers go, a .csv file: file,label,probability; of tags file,tags, and a probability each; of texts file,ROLE.",
     ] = None,
     uncertain_first: Annotated[bool, options.Option("List the least certain labels first.", flags=("--uncertain-first",))] = False,
+    labels: options.Labels = None,
+    spread: Annotated[
+        str | None,
+        options.Option("Spread the few labels of the data over a graph of nearest neighbours: poisson, laplace or spreading (needs no classifier)."),
+    ] = None,
     classes: options.ClassNames = None,
     templates: options.Templates = (),
     source: Annotated[str | None, options.Option("The input that is read, where texts are written about it (as image).", flags=("--from",))] = None,
@@ -54,31 +60,37 @@ def predict(
     The run is one that learned classes or tags (`finetune`); samples that have a label already are predicted as well. Predictions are in the data's
     order unless `uncertain_first`. With `classes`, the run is one that compares texts with another input (`clip`, ...): a sample gets the class whose
     name is the nearest, and no label was ever needed. With `source` or `target`, the run is one that writes texts about another input (`coca`): each
-    sample gets a text. Raises UserError where the run has no classifier, cannot write, or reads other data.
+    sample gets a text. With `spread`, any run will do: the labels that some samples of the data have spread over a graph in which each sample is
+    joined with its nearest neighbours, in seconds. Raises UserError where the run has no classifier, cannot write, or reads other data.
     """
     place, run, device = check_suffix(out, ".csv", "predictions are"), Run.open(run), choose_device(device)
     writes = source is not None or target is not None
     if templates and classes is None:
         raise UserError("templates are for the names of classes", where="templates", hint="give these with --classes FILE")
-    if writes and classes is not None:
-        raise UserError("a sample gets a class or a text", hint="leave --classes out, or --from and --to")
+    if writes and (classes is not None or spread is not None):
+        raise UserError("a sample gets a class or a text", hint="leave --classes and --spread out, or --from and --to")
     if not writes and (beams > 1 or temperature):
         raise UserError("beams and temperature are for texts that are written", hint="say what is written with --to, as in --to text")
     if beams > 1 and temperature:
         raise UserError("beams keep the likeliest texts, and temperature draws by chance", hint="give one of them")
-    opened_for = partial(open_for, run, data, columns=columns, data_root=data_root, say=say, progress=progress)
+    if labels is not None and spread is None:
+        raise UserError("labels of some samples name the others where they spread", where="labels", hint="say how with --spread poisson")
+    opened_for = partial(open_for, run, data, role=role, columns=columns, labels=labels, data_root=data_root, say=say, progress=progress)
     if writes:
-        written = write(run, partial(opened_for, role=role), source, target, Decoding(beams, temperature), seed, device, progress)
+        written = write(run, opened_for, source, target, Decoding(beams, temperature), seed, device, progress)
         if place is not None:
             written.write(place)
         return written
-    if classes is not None:
+    if spread is not None:
+        opened, classifier = opened_for(), None
+        names, blocks = opened.data.spec.class_names, probabilities_by_spreading(opened, spread, device)
+    elif classes is not None:
         senses, names = Senses.of(load_encoders(run), run.path, role), read_names(classes)
-        opened, classifier = opened_for(encoder=senses.other, role=role), None
+        opened, classifier = opened_for(encoder=senses.other), None
         blocks = probabilities_by_name(run, senses, names, templates or ("{}",), opened.samples, device)
     else:
         classifier, names = load_classifier(run)
-        opened = opened_for(encoder=classifier.encoder, role=role)
+        opened = opened_for(encoder=classifier.encoder)
         blocks = probabilities(classifier, opened.samples, torch.arange(len(opened.data)), device=device)
     samples, files = opened.data, files_of(opened)
     likely = torch.cat(list(counted(blocks, len(samples), progress, "predicted"))).numpy()
@@ -87,7 +99,7 @@ def predict(
     else:
         predictions = Predictions(files, names, likely, getattr(classifier, "calibrated", False))
     predictions = predictions.uncertain_first() if uncertain_first else predictions
-    if samples.spec.labeled:
+    if samples.spec.labeled and spread is None:
         say(f"{samples.spec.labeled:,} of these {len(samples):,} samples have a label already; theirs is predicted as well")
     if not predictions.calibrated:
         say("these probabilities are not calibrated: they can be too sure, and say only which labels to check first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from leaven.evaluation.features import batch_of
 from leaven.methods.method import Method
 from leaven.modalities import Value
 from leaven.run import Run
+from leaven.training.supervision import learned_labels
 from leaven.training.trained import trained_method
 
 
@@ -35,6 +37,19 @@ def probabilities(classifier: Method, value: Value, rows: Tensor, *, device: str
     classifier = classifier.to(device).eval()
     for part in rows.split(batch_of(value[rows[:1]].shape[0])):
         yield classifier.probabilities(classifier.classify(value[part].to(device)).float()).cpu()
+
+
+def with_learned_labels(data: DataSet, run: Run, hashes: Tensor) -> DataSet:
+    """Samples whose label the run has learned from get that one where they have none here: the labels of the others may stand in a file of their own.
+
+    hashes: (n,) int64, the content of each sample as the run records it.
+    """
+    labels = learned_labels(run)
+    rows = (torch.isin(hashes, torch.tensor(list(labels), dtype=torch.int64)) & (data.rows.label < 0)).nonzero().flatten()
+    numbers = {name: number for number, name in enumerate(data.spec.class_names)}
+    label = data.rows.label.clone()
+    label[rows] = torch.tensor([numbers.get(labels[key], -1) for key in hashes[rows].tolist()], dtype=torch.int64)
+    return replace(data, rows=replace(data.rows, label=label))
 
 
 def in_terms_of(data: DataSet, names: Sequence[str]) -> Tensor:

@@ -23,6 +23,7 @@ from leaven.training.tokenization import tokenized
 UNTRAINED = FloorName("untrained", "untrained encoder", "the untrained encoder")
 MAJORITY = FloorName("majority", "commonest class", "always naming the commonest class")
 PREVALENCE = FloorName("prevalence", "how common tags are", "how common each tag is")
+WITHOUT_UNLABELED = FloorName("without-unlabeled", "without unlabeled", "fine-tuning without the unlabeled samples")
 LABELS_ONLY = FloorName("labels-only", "labels only", "your labels alone")
 
 
@@ -38,14 +39,17 @@ def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Ten
     return fresh
 
 
-def trained_on_labels(encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int) -> Tensor:
-    """(test, names) logits of the same encoder trained from scratch on these labeled rows alone, mildly augmented."""
+def trained_on_labels(
+    encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int, start: Encoder | None = None
+) -> Tensor:
+    """(test, names) logits of the same encoder trained from scratch on these labeled rows alone, mildly augmented. start: a trained encoder, which is
+    fine-tuned instead."""
     if encoder.tokenizer is not None:
         data = tokenized(data, encoder.tokenizer)
     device = choose_device("auto")
     fabric = launch(device, 1, NAMES[choose_precision("auto", device)[0]])
-    request = Request("supervised", steps=steps, seed=seed, keep_going=True, checkpoint_seconds=float("inf"))
-    parts = build_training(request, data, device, members=labeled, make_encoder=lambda: untrained(encoder, seed))
+    request = Request("supervised" if start is None else "finetune", steps=steps, seed=seed, keep_going=True, checkpoint_seconds=float("inf"))
+    parts = build_training(request, data, device, members=labeled, make_encoder=lambda: start or untrained(encoder, seed))
     with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
         run, device_used = Run(folder), fabric.device
         Training(parts.method, parts.recipe, data.rows, labeled, parts.plan, run, request, fabric.autocast, device=device_used, watch=False).run()

@@ -144,6 +144,8 @@ class Method(nn.Module):
     """Whether a run keeps all that the method is built from. Otherwise it names a model elsewhere, which is never loaded on the word of the run."""
     classifies: ClassVar[bool] = False
     """Whether it learns from labels to name classes: `classify` then gives logits."""
+    learns_unlabeled: ClassVar[bool] = False
+    """Whether it learns to name classes from labeled samples and from unlabeled ones beside them."""
     learns_labels: bool = False
     """Whether it learns from labels, where samples have them, although it names no classes: samples whose labels it saw are then not tested on. A
     method that a setting keeps from that sets this in `__init__`."""
@@ -168,8 +170,7 @@ class Method(nn.Module):
         if views is None and encoder is not None and self.purpose:
             views = default_views(self.purpose, encoder.input.modality)
         if views is not None:
-            fitted = views if encoder is None else views.fitted(encoder.input.shape, getattr(encoder, "patch", 1))
-            self.augment = fitted if encoder is None else fitted.scaled(encoder.input.mean, encoder.input.std)
+            self.augment = views if encoder is None else views.for_encoder(encoder)
 
     @classmethod
     def inputs(cls, data: DataSpec) -> dict[str, str]:
@@ -185,7 +186,7 @@ class Method(nn.Module):
         for shape in dict.fromkeys(view.shape for view in views):
             alike = [place for place, view in enumerate(views) if view.shape == shape]
             together = (network or self.encoder)(views[0].cat([views[place] for place in alike]))
-            for place, part in zip(alike, together.chunk(len(alike)), strict=True):
+            for place, part in zip(alike, together.split([len(views[place]) for place in alike]), strict=True):
                 features[place] = part
         return features
 

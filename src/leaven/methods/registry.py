@@ -1,5 +1,6 @@
 """Every method by its name, found by being defined in the folder; and how one is built from its configuration."""
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -123,13 +124,19 @@ def build_method(
 
 
 def changed_views(augment: Views | dict[str, Views], changes: dict[str, Any]) -> Any:
-    """Views, or those of each role, with the user's settings: by name, or of one role as "ROLE.NAME" or in a dict."""
+    """Views, or several by name, with the user's settings: of all that have the field, or of one as "NAME.FIELD" or in a dict."""
     if isinstance(augment, Views):
         return replace_fields(augment, changes, "views")
     by_role: dict[str, dict[str, Any]] = {role: {} for role in augment}
     for name, value in changes.items():
         role, _, field = name.partition(".")
-        if role not in by_role:
-            raise UserError(f"no input is called {role!r}", where=f"views.{name}", hint=f"choose one, as in views.{next(iter(by_role))}.NAME")
-        by_role[role].update({field: value} if field else {inner: changed for inner, changed in value.items() if inner != "kind"})
+        having = [other for other, views in augment.items() if role in {known.name for known in dataclasses.fields(views)}]
+        if role in by_role:
+            by_role[role].update({field: value} if field else {inner: changed for inner, changed in value.items() if inner != "kind"})
+        elif not having or field:
+            raise UserError(
+                f"no views are called {role!r}, or have it", where=f"views.{name}", hint=f"choose one, as in views.{next(iter(by_role))}.NAME"
+            )
+        for other in having:
+            by_role[other].setdefault(role, value)
     return {role: replace_fields(views, by_role[role], f"views.{role}") for role, views in augment.items()}

@@ -113,7 +113,7 @@ def views_for_input(encoder):
     """The usual views of one input, as its encoder takes them."""
     side = {"size": encoder.input.shape[1]} if encoder.input.planar else {}
     views = dataclasses.replace(default_views(Towers.purpose, encoder.input.modality), count=1, **side)
-    return views.fitted(encoder.input.shape, getattr(encoder, "patch", 1)).scaled(encoder.input.mean, encoder.input.std)
+    return views.for_encoder(encoder)
 
 
 def belonging(same: list[Tensor]) -> Bool[Tensor, "batch batch"]:

@@ -80,6 +80,8 @@ class PixelsModality(Modality):
         "reconstruction": {"kind": "pictures", "count": 1, "jitter": 0, "grey": 0},
         # Crops would make things look larger in training than they are in use (Touvron et al. 2019).
         "labels": {"kind": "pictures", "count": 1, "crop_min": 1, "jitter": 0, "grey": 0},
+        # Beside a weak view, one of which the class can only just be recognised (Sohn et al. 2020).
+        "strong": {"kind": "pictures", "count": 1, "crop_min": 0.3, "solarize": (0.2,)},
         "plain": {"kind": "pictures", "count": 1, "crop_min": 1, "flip": 0, "jitter": 0, "grey": 0},
     }
     likelihoods = ("bernoulli", "gaussian", "categorical")

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from leaven.data import Batch, DataSet
 from leaven.data.splits import hold_out
 from leaven.errors import UserError
+from leaven.methods.registry import registry
 from leaven.run import Run, write_whole
 from leaven.stored import building
 from leaven.training.distributed import agree
@@ -35,7 +36,7 @@ class Supervision:
     def to_dict(self, data: DataSet) -> dict[str, Any]:
         """What identifies it."""
         digest = hashlib.blake2b(data.hashes[torch.cat([self.members, self.held_out])].numpy().tobytes(), digest_size=16)
-        return {"learned": len(self.members), "held_out": len(self.held_out), "samples": digest.hexdigest()}
+        return {"learned": int(data.rows.labeled[self.members].sum()), "held_out": len(self.held_out), "samples": digest.hexdigest()}
 
 
 def supervision(data: DataSet, *, all_labels: bool | None = None, early_stopping: bool | None = None) -> Supervision:
@@ -98,6 +99,23 @@ def cross_validation(used: Supervision, *, steps: float | None, budget: float | 
         return 0, [{"what": "cross-validation", "value": "none", "why": why}]
     why = "half of the time goes into comparing fine-tuning with its probe and into calibrating probabilities; --set folds=0 leaves it out"
     return FOLDS, [{"what": "cross-validation", "value": f"{FOLDS} folds", "why": why}]
+
+
+def beside_unlabeled(used: Supervision, data: DataSet, method: str, train: str = "all") -> Supervision:
+    """The same labels, and beside them all samples of the train split that have none. method: by which these teach; train: which part of the encoder
+    was to be trained. Raises UserError where there are none, or the method learns from no unlabeled samples."""
+    able = [name for name, kind in registry().items() if kind.learns_unlabeled]
+    if method not in able:
+        what = f"{method!r} is no method by which unlabeled samples teach beside labeled ones"
+        raise UserError(what, where="unlabeled", hint=f"choose from {', '.join(able)}")
+    if train != "all":
+        raise UserError("with unlabeled samples the whole encoder is trained", where="train", hint="leave --train out, or --unlabeled")
+    rows = data.train()
+    rest = rows[~data.rows.labeled[rows]]
+    if not len(rest):
+        raise UserError("every sample has a label, so there are no unlabeled ones to learn from", where=data.name, hint="leave --unlabeled out")
+    choice = {"what": "unlabeled", "value": f"{len(rest):,} samples", "why": f"they teach by {method}, beside {len(used.members):,} labels"}
+    return replace(used, members=torch.cat([used.members, rest]).sort().values, choices=[*used.choices, choice])
 
 
 def labeled(data: DataSet, rows: Tensor) -> Tensor:
@@ -175,7 +193,17 @@ def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor) -> 
 
 def learned_hashes(run: Run) -> Tensor:
     """(n,) int64 content hashes of the samples whose labels the run has used; empty where it used none."""
+    return torch.tensor([int(line["hash"]) for line in record(run)], dtype=torch.int64)
+
+
+def learned_labels(run: Run) -> dict[int, str]:
+    """The label of each of these samples, by its content hash."""
+    return {int(line["hash"]): line["label"] for line in record(run)}
+
+
+def record(run: Run) -> list[dict[str, str]]:
+    """The lines of learned-from.csv."""
     if not run.learned_path.is_file():
-        return torch.empty(0, dtype=torch.int64)
+        return []
     with building(run.learned_path), open(run.learned_path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        return torch.tensor([int(line["hash"]) for line in csv.DictReader(stream)], dtype=torch.int64)
+        return list(csv.DictReader(stream))

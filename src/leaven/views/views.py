@@ -14,7 +14,7 @@ from leaven.errors import UserError
 from leaven.modalities import Geometry, Value, find_modality
 
 KINDS: dict[str, type[Views]] = {}
-SIMILAR = {"byol": "contrast", "multicrop": "contrast", "reconstruction": "plain", "labels": "plain"}
+SIMILAR = {"byol": "contrast", "multicrop": "contrast", "strong": "contrast", "reconstruction": "plain", "labels": "plain"}
 """The purpose whose views serve another one in a modality that has none of its own for it."""
 
 
@@ -62,6 +62,10 @@ class Views:
     def scaled(self, mean: Sequence[float], std: Sequence[float]) -> Views:
         """These views for numbers of this mean and deviation in each dimension (vectors) or channel; empty where they are not known."""
         return self
+
+    def for_encoder(self, encoder: Any) -> Views:
+        """These views as an encoder takes them."""
+        return self.fitted(encoder.input.shape, getattr(encoder, "patch", 1)).scaled(encoder.input.mean, encoder.input.std)
 
     def to_dict(self) -> dict[str, Any]:
         """The hyper-parameters and the kind, ready for JSON."""

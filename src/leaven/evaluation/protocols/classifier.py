@@ -13,9 +13,9 @@ from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder, weights_digest
 from leaven.errors import UserError
 from leaven.evaluation.auc import margin, with_auc
-from leaven.evaluation.classifier import in_terms_of, load_classifier, probabilities
+from leaven.evaluation.classifier import in_terms_of, load_classifier, probabilities, with_learned_labels
 from leaven.evaluation.features import encode
-from leaven.evaluation.floors import LABELS_ONLY, trained_on_labels
+from leaven.evaluation.floors import LABELS_ONLY, WITHOUT_UNLABELED, trained_on_labels
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import Groups, mean_with_interval
@@ -59,13 +59,13 @@ class Classifier(Protocol):
     """Accuracy, calibration and confusion of a run's classifier on labels that it has not learned from, beside other uses of the learned labels.
 
     The floors are linear probes on the raw input and on the frozen encoder that it started from, and the same encoder trained from scratch for as
-    many steps, if the budget allows.
+    many steps, if the budget allows. Where unlabeled samples taught as well, so is fine-tuning without them.
     """
 
     name = "classifier"
     title = "classifier"
     needs = "a run that classifies, as `leaven finetune` makes, and labels that it has not learned from"
-    floors = (LABELS_ONLY, FROZEN, INPUT)
+    floors = (WITHOUT_UNLABELED, LABELS_ONLY, FROZEN, INPUT)
     headline = "accuracy"
     arm = "fine-tuned"
     rank = 9
@@ -85,6 +85,8 @@ class Classifier(Protocol):
             learned_what, has = ("tags", "classes") if learned_tags(run) else ("classes", "tags")
             what = f"this run has learned {learned_what}, and these samples have {has if data.spec.names else 'no labels'}"
             raise UserError(what, where=data.name, hint=f"say where they are with --labels, and read them with --set labels={learned_what}")
+        if not data.spec.tag_names:
+            data = with_learned_labels(data, run, trial.hashes)
         labels, learned = in_terms_of(data, classes), trial.learned
         labeled = data.rows.labeled
         _, test, part, note = data.held_out()
@@ -110,7 +112,8 @@ class Classifier(Protocol):
         predicted = torch.cat(list(probabilities(classifier, value, rows, device=device)))
         learned_rows = (known & labeled).nonzero().flatten()
         truths = Truths(labels[learned_rows], truth, group[rows], classes, seed)
-        scores, floors = {self.name: self.measured(predicted, truths, classifier)}, dict[str, Scores]()
+        taught = {"unlabeled": classifier.name} if classifier.learns_unlabeled else {}
+        scores, floors = {self.name: self.measured(predicted, truths, classifier) | taught}, dict[str, Scores]()
         result = Result(scores, floors, f"{data.name} ({part}: {len(rows):,} samples)", notes)
         if missing := len(learned.unique()) - len(trial.hashes[learned_rows].unique()):
             notes.append(f"No floors: {missing:,} of the samples that it has learned from are not in this data, or have no label there.")
@@ -128,13 +131,18 @@ class Classifier(Protocol):
         else:
             notes.append("No frozen floor: the run that it started from is gone, or another one is in its place.")
         trained = run.config["result"]
-        if (budget := trial.left) is not None and trained["seconds"] > budget:
-            notes.append(f"No labels-only floor: it would take about {trained['seconds']:.0f} seconds, and {budget:.0f} are left of the budget.")
-            return result
-        trial.say("training from scratch on the same labels")
         samples = data if trial.data_role == "x" else data.with_role(trial.data_role, "x")
-        logits = trained_on_labels(encoder, samples, learned_rows, rows, seed=seed, steps=trained["steps"])
-        floors[LABELS_ONLY.name] = {self.name: self.judged(logits, truths, samples, rows)}
+        starts: dict[FloorName, tuple[str, Encoder | None]] = {LABELS_ONLY: ("training from scratch on the same labels", None)}
+        if taught and before is not None:
+            starts[WITHOUT_UNLABELED] = ("fine-tuning without the unlabeled samples", before)
+        for floor, (what, start) in starts.items():
+            if (budget := trial.left) is not None and trained["seconds"] > budget:
+                took = f"it would take about {trained['seconds']:.0f} seconds, and {budget:.0f} are left of the budget"
+                notes.append(f"No {floor.name} floor: {took}.")
+                return result
+            trial.say(what)
+            logits = trained_on_labels(encoder, samples, learned_rows, rows, seed=seed, steps=trained["steps"], start=start)
+            floors[floor.name] = {self.name: self.judged(logits, truths, samples, rows)}
         return result
 
     def measured(self, predicted: Tensor, truths: Truths, classifier: Any) -> Scores:
@@ -173,6 +181,20 @@ class Classifier(Protocol):
             return f"{verdict} It is worse than {phrases[best]}."
         apart = f"It cannot be told apart from {phrases[best]} with these {self.tested_on}{gain.would_tell(self.tested_on)}."
         return verdict if gain.better else f"{verdict} {apart}"
+
+    def second_sentence(self, score: Any, floors: Mapping[str, Any]) -> str | None:
+        """What the unlabeled samples added, against the same start and labels without them."""
+        without = next((name for name in (WITHOUT_UNLABELED.name, LABELS_ONLY.name) if name in floors), None)
+        if "unlabeled" not in score or without is None:
+            return None
+        measure = self.measure(score)
+        gain = gain_over(without, summed_up(score), summed_up_floors({without: floors[without]}, measure)[without], measure)
+        if gain.worse:
+            usual = "guesses that confirm each other, unlabeled samples of other classes, or too few labels to begin with"
+            return f"The unlabeled samples made it worse here; usual causes: {usual}."
+        if gain.better:
+            return f"The unlabeled samples helped: {percent(score[measure])} with them, {percent(floors[without][measure])} without."
+        return f"Whether the unlabeled samples helped cannot be told with these {self.tested_on}{gain.would_tell(self.tested_on)}."
 
     def verdict_of(self, score: Any) -> str:
         if (measure := self.measure(score)) != self.headline:

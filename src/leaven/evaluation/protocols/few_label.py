@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from leaven.evaluation.intervals import crossed_interval, unpaired_difference
 from leaven.evaluation.protocol import Chart, Trial, summed_up_floors, titled
 from leaven.evaluation.protocols.linear import standardisation
 from leaven.evaluation.sentences import AUC, Point, about, gain_over, labels_per_class, percent, summed_up
-from leaven.modalities.floor import INPUT
+from leaven.modalities.floor import INPUT, FloorName
 from leaven.modules.probes import FIRST, PROBES, Fit, choose_probe
 
 Curve = dict[int, Point]
@@ -40,8 +40,8 @@ class FewLabels(FrozenProtocol):
 
     name = "few-label"
     title = "few labels"
-    floors = (INPUT, UNTRAINED, MAJORITY, LABELS_ONLY)
-    probes = (FOREST,)
+    floors: ClassVar[tuple[FloorName, ...]] = (INPUT, UNTRAINED, MAJORITY, LABELS_ONLY)
+    probes: ClassVar[tuple[str, ...]] = (FOREST,)
     rank = 2
 
     counts: tuple[int, ...] = (1, 2, 5, 10)

@@ -10,16 +10,10 @@ from leaven.errors import UserError
 from leaven.losses import weighted_contrast
 from leaven.methods import DataSpec, Encoder, NonNegative, Outputs, PositiveShare, Range, Recipe, Rule, Share, Stage
 from leaven.methods.supervised.supervised import Supervised
-from leaven.methods.targets import balanced
-from leaven.modalities.tags import TagsModality
 from leaven.modules.calibration import best_temperature
-from leaven.modules.one_vs_rest import probe_tags
-from leaven.modules.probes import LINEAR, choose_probe, logistic, ranks
+from leaven.modules.probes import ranks
 
 CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 2022
-PROBED_ON = 10_000  # labeled samples, at most, that the classifier is first fitted on
-PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels per class on parts of the training splits of two data sets
-LARGE = 2**25  # numbers times classes, from which the choice of a probe takes seconds
 
 
 class Finetune(Supervised):
@@ -104,9 +98,7 @@ class Finetune(Supervised):
     def prepare(self, encode):
         super().prepare(encode)
         if self.probe_first:
-            features, (label, known) = encode(lambda batch: self.features(batch["x"])), self.labels(encode)
-            fit = self.fit_tags if label.ndim == 2 else self.fit_classifier
-            fit(features[known], label[known])
+            self.fit_probe(encode)
         self.start["classifier"].load_state_dict(self.classifier.state_dict())
 
     def begin(self, number, encode):
@@ -174,39 +166,6 @@ class Finetune(Supervised):
     @property
     def settled(self):
         return self.stage == self.folds and self.keeps_probe
-
-    @torch.no_grad()
-    def fit_classifier(self, features, label):
-        """The best linear probe for these labels by cross-validation, its scores divided by their best temperature, on features that are centred and
-        divided by one number, their root mean variance. Logistic regression where nothing can be left out, or that would take long."""
-        some = torch.linspace(0, len(label) - 1, min(len(label), PROBED_ON)).long().to(label.device)
-        x = features[some].double().cpu()
-        there, y = label[some].cpu().unique(return_inverse=True)
-        center, scale = x.mean(0), x.var(0, correction=0).mean().sqrt().clamp_min(1e-12)
-        x = ((x - center) / scale)[None]
-        probes = {**LINEAR, "logistic": partial(logistic, penalty=PENALTY * len(self.weights))}
-        counts = balanced(y, len(there))[y] if self.class_weights == "balanced" else torch.ones(len(y))
-        choice = choose_probe(x.float(), y, classes=len(there), probes=probes, weights=counts) if x.numel() * len(there) <= LARGE else None
-        name, sharpness = "logistic", 1.0
-        if choice is not None:
-            place, known = int(choice.probe), choice.known[0]
-            name, sharpness = list(probes)[place], 1 / best_temperature(choice.scores[place, 0][known], y[known])
-        fit = probes[name](x, F.one_hot(y, len(there)).double(), counts[None].double())
-        weight, bias = sharpness * fit.weight[0].T / scale, sharpness * fit.bias[0, 0]
-        bias = bias - weight @ center
-        self.classifier.weight.zero_()
-        self.classifier.bias.fill_((sharpness * fit.scores(x)).min())
-        self.classifier.weight[there] = weight.to(self.classifier.weight)
-        self.classifier.bias[there] = bias.to(self.classifier.bias)
-
-    @torch.no_grad()
-    def fit_tags(self, features, label):
-        """Logistic regression of each tag, and the threshold with the best F1 on samples that it was not fitted on."""
-        strata = TagsModality().strata(label)
-        probe = probe_tags(features.float().cpu(), label.cpu() > 0, strata.cpu(), balanced=self.class_weights == "balanced", one_scale=True)
-        self.classifier.weight.copy_(probe.weight.T)
-        self.classifier.bias.copy_(probe.bias)
-        self.threshold.fill_(probe.threshold)
 
     def views(self, batches, draw):
         return {**super().views(batches, draw), "index": batches["labeled"].index}

@@ -1,12 +1,21 @@
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from leaven.methods import DataSpec, Encoder, Method, NonNegative, Outputs, Recipe, Stage
-from leaven.methods.targets import target_of
+from leaven.methods.targets import balanced, target_of
 from leaven.modalities.modality import fitted
+from leaven.modalities.tags import TagsModality
+from leaven.modules.calibration import best_temperature
+from leaven.modules.one_vs_rest import probe_tags
+from leaven.modules.probes import LINEAR, choose_probe, logistic
 
+PROBED_ON = 10_000  # labeled samples, at most, that a classifier is first fitted on
+PENALTY = 3.0  # of the squared weights, for each class: the best for 1 to 400 labels per class on parts of the training splits of two data sets
+LARGE = 2**25  # numbers times classes, from which the choice of a probe takes seconds
 CALIBRATES = 100  # held-out labels from which one number, the temperature, can be learned
 
 
@@ -55,6 +64,44 @@ class Supervised(Method):
         if self.class_weights == "balanced":
             label, known = self.labels(encode)
             self.weights.copy_(self.target.balanced(label[known]))
+
+    def fit_probe(self, encode):
+        """Begin the classifier as a probe of the labels on the features as they are."""
+        features, (label, known) = encode(lambda batch: self.features(batch["x"])), self.labels(encode)
+        (self.fit_tags if label.ndim == 2 else self.fit_classifier)(features[known], label[known])
+
+    @torch.no_grad()
+    def fit_classifier(self, features, label):
+        """The best linear probe for these labels by cross-validation, its scores divided by their best temperature, on features that are centred and
+        divided by one number, their root mean variance. Logistic regression where nothing can be left out, or that would take long."""
+        some = torch.linspace(0, len(label) - 1, min(len(label), PROBED_ON)).long().to(label.device)
+        x = features[some].double().cpu()
+        there, y = label[some].cpu().unique(return_inverse=True)
+        center, scale = x.mean(0), x.var(0, correction=0).mean().sqrt().clamp_min(1e-12)
+        x = ((x - center) / scale)[None]
+        probes = {**LINEAR, "logistic": partial(logistic, penalty=PENALTY * len(self.weights))}
+        counts = balanced(y, len(there))[y] if self.class_weights == "balanced" else torch.ones(len(y))
+        choice = choose_probe(x.float(), y, classes=len(there), probes=probes, weights=counts) if x.numel() * len(there) <= LARGE else None
+        name, sharpness = "logistic", 1.0
+        if choice is not None:
+            place, known = int(choice.probe), choice.known[0]
+            name, sharpness = list(probes)[place], 1 / best_temperature(choice.scores[place, 0][known], y[known])
+        fit = probes[name](x, F.one_hot(y, len(there)).double(), counts[None].double())
+        weight, bias = sharpness * fit.weight[0].T / scale, sharpness * fit.bias[0, 0]
+        bias = bias - weight @ center
+        self.classifier.weight.zero_()
+        self.classifier.bias.fill_((sharpness * fit.scores(x)).min())
+        self.classifier.weight[there] = weight.to(self.classifier.weight)
+        self.classifier.bias[there] = bias.to(self.classifier.bias)
+
+    @torch.no_grad()
+    def fit_tags(self, features, label):
+        """Logistic regression of each tag, and the threshold with the best F1 on samples that it was not fitted on."""
+        strata = TagsModality().strata(label)
+        probe = probe_tags(features.float().cpu(), label.cpu() > 0, strata.cpu(), balanced=self.class_weights == "balanced", one_scale=True)
+        self.classifier.weight.copy_(probe.weight.T)
+        self.classifier.bias.copy_(probe.bias)
+        self.threshold.fill_(probe.threshold)
 
     def labels(self, encode):
         """The label of each sample, and which samples have one."""
