@@ -29,7 +29,12 @@ METHODS = ("simclr", "mae", "masked_prediction")
 ODDBALL = {"window": "0.8s", "channels": "TP9,AF7,AF8,TP10"}
 SETS: dict[str, dict[str, Any]] = {
     "bonn-eeg": {"files": "bonn-eeg/bonn-eeg.npz", "settings": {}, "splits": {"held out": None}},
-    "eegmmidb": {"files": "eegmmidb/S001/S001R[01][482].edf", "settings": {"events": "T1,T2", "window": "4s"}, "splits": {"recording": "recording"}},
+    "eegmmidb": {
+        "files": "eegmmidb/S001/S001R[01][482].edf",
+        "settings": {"events": "T1,T2", "window": "4s"},
+        "batch": 32,
+        "splits": {"recording": "recording"},
+    },
     "muse-p300": {"files": "muse-p300", "settings": ODDBALL, "splits": {"session": "subject+session", "subject": "subject"}},
 }
 
@@ -50,7 +55,9 @@ def measured(name: str, method: str, seed: int, steps: int, root: Path, out: Pat
     described = SETS[name]
     data = str(root / described["files"])
     place, settings = out / f"{name}-{method}-{seed}", described["settings"]
-    run = leaven.pretrain(data, method=method, steps=steps, batch=BATCH, seed=seed, settings=settings, out=place, report=False, keep_going=True)
+    run = leaven.pretrain(
+        data, method=method, steps=steps, batch=described.get("batch", BATCH), seed=seed, settings=settings, out=place, report=False, keep_going=True
+    )
     arms: dict[str, dict[str, float]] = {}
     for split, groups in described["splits"].items():
         protocols = ("groups",) if groups else ("linear", "few-label")

@@ -39,7 +39,7 @@ from leaven.training.request import Request
 SMALL = {"encoder.width": 8, "encoder.features": 16}
 KEYS = {
     "data", "samples", "usable", "broken", "splits", "formats", "sizes", "channels", "labels", "groups", "duplicates", "near_duplicates",
-    "thumbnails", "overlap", "mirrored", "colour_twins", "detail", "advice", "estimate", "unused", "notes", "order",
+    "thumbnails", "overlap", "mirrored", "colour_twins", "detail", "advice", "estimate", "unused", "notes", "order", "suspects",
 }  # fmt: skip
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
+
 from leaven.api import options
-from leaven.api.open import reading_of
+from leaven.api.open import open_for, reading_of
 from leaven.api.write import check_suffix
 from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
+from leaven.errors import UserError
+from leaven.evaluation.features import encode
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
+from leaven.inspection.suspects import suspects as find_suspects
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.contact_sheet import copies_sheet
+from leaven.training.devices import choose_device
 from leaven.training.request import Request
 
 
@@ -26,6 +33,11 @@ def inspect(
     *,
     against: Annotated[Any, options.Option("A second data set, to see which of its samples stand in this one.", names="data")] = None,
     sheet: Annotated[options.OptionalPath, "A contact sheet of the copies in the data: a .png file."] = None,
+    run: Annotated[
+        options.OptionalPath,
+        options.Option("A run that reads this data, by whose features wrong labels are found.", flags=("--run",)),
+    ] = None,
+    suspects: Annotated[options.OptionalPath, "Where the labels that are probably wrong go: a .csv file (needs --run)."] = None,
     method: options.MethodName = "auto",
     encoder: options.EncoderName = "auto",
     budget: Annotated[options.Budget, "The length to estimate: 90s, 10m, 2h."] = None,
@@ -44,10 +56,14 @@ def inspect(
 ) -> Inspection:
     """Say what is in a data set, what stands in it twice, what to do with it, and how long that takes here.
 
-    It measures the time with a few steps of the training, and advises what you leave open. Raises UserError where the data cannot be opened,
-    the second data set is of another kind, or the training does not fit the data.
+    With `run`, it lists the labels that are probably wrong (confident learning, Northcutt et al. 2021). It measures the time with a few steps of the
+    training, and advises what you leave open. Raises UserError where the data cannot be opened, the second data set is of another kind, or the
+    training does not fit the data.
     """
     check_suffix(sheet, ".png", "a contact sheet is", "--sheet")
+    place = check_suffix(suspects, ".csv", "wrong labels are", "--suspects")
+    if place is not None and run is None:
+        raise UserError("wrong labels are found by the features of a run", where="suspects", hint="name one with --run")
     before, decoded = load(), partial(progress, "decoded")
     reading, rest = reading_of(settings, *([] if method == "auto" else [find_method(method)]))
     opened = open_data(data, root=data_root, size=size, labels=labels, columns=columns, groups=groups, reading=reading, progress=decoded)
@@ -62,6 +78,13 @@ def inspect(
     }  # fmt: skip
     request = Request(method, encoder, seconds(budget), epochs, steps, batch, size, rest, device=device)
     inspection = inspect_data(opened, request, given=given, against=other, before=before, say=say)
+    if run is not None:
+        say("looking for labels that are probably wrong")
+        read = open_for(run, data, labels=labels, columns=columns, groups=groups, data_root=data_root, progress=progress)
+        found = find_suspects(encode(read.encoder, read.samples, torch.arange(len(read.data)), device=choose_device(device)), read.data)
+        inspection = replace(inspection, suspects=found.to_dict(read.data))
+        if place is not None:
+            found.write(place, read.data)
     if sheet is not None and not copies_sheet(Path(sheet), inspection, opened, other):
         say(f"no copies to show: {sheet} is not written")
     return inspection

@@ -31,7 +31,7 @@ class Inspection:
     alike}: pictures compared, those too flat for it, and the least similarity of near copies. overlap: {splits: list of {of, samples, in, exact,
     near}, against: {data, samples, exact, near, pairs} or None}. mirrored, colour_twins, detail: see `TakenAway`. advice: {method, encoder, batch,
     size, budget, epochs, steps (two of these three None), why, beside (names of public models), cautions, command}; cautions alone where there is
-    nothing to train. estimate: see `Pace.to_dict`; None where nothing was trained.
+    nothing to train. estimate: see `Pace.to_dict`; None where nothing was trained. suspects: see `Suspects.to_dict`; None without a run.
     """
 
     data: str
@@ -56,6 +56,7 @@ class Inspection:
     detail: dict[str, Any] | None
     advice: dict[str, Any]
     estimate: dict[str, Any] | None
+    suspects: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -72,6 +73,7 @@ class Inspection:
             "notes": "; ".join(self.notes),
             "channels": channels_line(self.channels),
             "labels": labels_line(self.labels),
+            "mislabeled": suspects_line(self.suspects),
             "groups": f"{groups['groups']:,}, of up to {groups['largest']:,} samples" if groups["groups"] else "none",
             "copies": copies_line(self),
             "overlap": overlap_line(self.overlap),
@@ -111,6 +113,14 @@ def files_line(inspection: Inspection) -> str:
     counts = inspection.formats
     formats = some([f"{count:,} {name}" for name, count in counts.items()] if len(counts) > 1 else list(counts))
     return f"{formats}, {sizes}" + ("" if read == inspection.usable else f" (from {read:,} headers)")
+
+
+def suspects_line(suspects: dict[str, Any] | None) -> str:
+    """How many labels are probably wrong, and the surest of them."""
+    if suspects is None:
+        return ""
+    worst = some([f"{line['file']} ({line['label']}, probably {line['likely']})" for line in suspects["worst"][:NAMED]])
+    return f"probably {suspects['suspected']:,} of {suspects['tested']:,} labels" + (f": {worst}" if worst else "")
 
 
 def channels_line(specs: dict[str, Any]) -> str:
