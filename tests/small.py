@@ -66,6 +66,8 @@ SETTINGS = {
     "clip": {"dim": 16},
     "siglip": {"dim": 16, "scale": 1.0, "bias": -3.4},
     "unclip": {"dim": 16, "width": 4, "prior_width": 64, "prior_depth": 1, "sample_steps": 2},
+    "coca": {"dim": 16, "depth": 1, "queries": 3, "heads": 2},
+    "imagebind": {"dim": 16},
     "relative_positioning": {"near": 1.0, "far": 3.0},
     "masked_prediction": {"mask_length": 4, "mask_starts": 0.2},
 }
@@ -149,14 +151,15 @@ def brings_networks(name):
 def small_settings(name):
     """Settings that make its networks small."""
     if kind_of(name) == "pairs":
-        sizes = {f"encoder.{role}.{key}": value for role, encoder in TOWERS.items() for key, value in ENCODERS[encoder].items()}
+        sizes = {f"encoder.{role}.{key}": value for role, encoder in towers(name).items() for key, value in ENCODERS[encoder].items()}
         return SETTINGS.get(name, {}) | sizes
     encoder = {} if brings_networks(name) else ENCODERS[encoder_for(name)]
     return SETTINGS.get(name, {}) | {f"encoder.{key}": value for key, value in encoder.items()}
 
 
-TOWERS = {"image": "convnet", "text": "transformer"}
-"""The encoders of methods of several senses."""
+def towers(name):
+    """The encoders of a method of several senses."""
+    return {"image": "convnet", "text": "causal_transformer" if name == "coca" else "transformer"}
 
 
 def pictures(count=32, side=16):
@@ -250,7 +253,7 @@ def small(name, **settings):
     torch.manual_seed(0)
     method, data = find_method(name), labeled(name).spec
     if kind_of(name) == "pairs":
-        encoders = {role: build_encoder(encoder, data.roles[role], ENCODERS[encoder]) for role, encoder in TOWERS.items()}
+        encoders = {role: build_encoder(encoder, data.roles[role], ENCODERS[encoder]) for role, encoder in towers(name).items()}
         return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})
     spec = SPEC if kind_of(name) == "pixels" else data.roles[next(iter(method.inputs(data)))]
     encoders = {} if brings_networks(name) else {"x": build_encoder(encoder_for(name), spec, ENCODERS[encoder_for(name)])}

@@ -62,9 +62,12 @@ def reader(tmp_path, monkeypatch):
     labeled = "".join(f"{sentence},{verb}\n" for sentence, verb in sentences)
     (tmp_path / "path" / "to" / "labeled.csv").write_text(f"text,label\n{labeled}")
     (tmp_path / "path" / "to" / "recordings").mkdir()
+    sounds = ["file,recording"]
     for digit, speaker, take in product(range(8), ("ann", "bob", "eve"), range(2)):
         tone = 0.3 * np.sin(2 * np.pi * (200 + 100 * digit) * np.arange(2400) / 8000) + 0.02 * random.normal(size=2400)
         soundfile.write(tmp_path / "path" / "to" / "recordings" / f"{digit}_{speaker}_{take}.wav", tone, 8000)
+        sounds.append(f"pictures/batch{digit % 4}/{digit}.png,recordings/{digit}_{speaker}_{take}.wav")
+    (tmp_path / "path" / "to" / "sounds.csv").write_text("\n".join(sounds))
     monkeypatch.setattr("leaven.evaluation.protocols.few_label.FLOOR_STEPS", 2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # where the reader's own files are

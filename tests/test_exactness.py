@@ -5,12 +5,13 @@ from contextlib import nullcontext
 import pytest
 import test_contract
 import torch
-from small import ENCODERS, SETTINGS, STEPPING, few_of_each_family, in_tokens, kind_of, samples_for, texts
+from small import ENCODERS, SETTINGS, STEPPING, few_of_each_family, in_tokens, kind_of, samples_for, texts, towers
 from torch import nn
 
 from leaven.data import open_data
 from leaven.data.spec import DataSpec
-from leaven.methods.registry import find_method, registry
+from leaven.encoders import build_encoder
+from leaven.methods.registry import build_method, find_method, registry
 from leaven.modalities import Tokens, Vector
 from leaven.modules.batchnorm import CrossProcessBatchNorm, across_processes, has_batch_norm
 from leaven.run import Run
@@ -51,14 +52,19 @@ def built(name, data):
     settings = {"recipe.optimizer": "sgd", "recipe.lr": 0.05, "recipe.clip": 1.0}
     settings |= {"clusters": 3} if name == "DigitClusters" else SETTINGS.get(name, {})
     torch.manual_seed(0)
-    choices = build_training(Request(kind, settings=settings), data, "cpu").choices
-    chosen = next((choice["value"] for choice in choices if choice["what"] == "encoder"), None)
-    small = {f"encoder.{key}": value for key, value in ENCODERS.get(chosen, {}).items()}
-    parts = build_training(Request(kind, settings={**settings, **small}), data, "cpu")
-    for module in parts.method.modules():  # whose masks are each process's own
+    if kind.inherits:  # from a run, for which fresh encoders stand here
+        encoders = {role: build_encoder(encoder, data.spec.roles[role], ENCODERS[encoder]) for role, encoder in towers(name).items()}
+        method, recipe = build_method(kind, data.spec, encoders, settings)
+    else:
+        choices = build_training(Request(kind, settings=settings), data, "cpu").choices
+        chosen = next((choice["value"] for choice in choices if choice["what"] == "encoder"), None)
+        sizes = {f"encoder.{key}": value for key, value in ENCODERS.get(chosen, {}).items()}
+        parts = build_training(Request(kind, settings={**settings, **sizes}), data, "cpu")
+        method, recipe = parts.method, parts.recipe
+    for module in method.modules():  # whose masks are each process's own
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    return parts.method.double(), parts.recipe
+    return method.double(), recipe
 
 
 def without_batch_norm(module):

@@ -8,7 +8,7 @@ import numpy as np
 import open_clip.loss
 import pytest
 import torch
-from small import TOWERS, samples_for, small, small_settings, step_views
+from small import samples_for, small, small_settings, step_views, towers
 from test_pairs_of_modalities import SMALL, drawn
 from torch.nn import functional as F
 
@@ -112,7 +112,7 @@ def test_each_input_has_views_of_its_own():
     method = small("clip", **{"views.image.flip": 0.0, "views.text.drop": 0.3})[0]
     assert method.augment["image"].flip == 0 and method.augment["text"].drop == 0.3
     views = step_views(method, Draw(0, "views"))["views"]
-    assert set(views) == set(TOWERS) and views["image"].pixels.shape[1:] == (3, 16, 16)
+    assert set(views) == set(towers("clip")) and views["image"].pixels.shape[1:] == (3, 16, 16)
     for settings in ({"views.flip": 0}, {"views.sound.flip": 0}, {"views.image.drop": 0}):
         with pytest.raises(UserError, match="views"):
             small("clip", **settings)

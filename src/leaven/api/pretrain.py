@@ -69,7 +69,7 @@ def pretrain(
     started = begun()
     kinds = [] if method == "auto" else [find_method(method)]
     for kind in kinds:
-        if kind.continues:
+        if kind.continues and not kind.inherits:
             raise UserError(f"{kind.name} goes on from a trained encoder", hint=f"use `leaven {kind.name} RUN DATA`")
     reading, settings = reading_of(settings, *kinds)
     request = Request(

@@ -3,12 +3,17 @@ from __future__ import annotations
 from typing import Any
 
 from leaven.cli.command import command
+from leaven.cli.search import shortened
 
-SHOWN = 10  # classes
+SHOWN = 10  # classes, or texts
 
 
 @command
 def predict(predictions: Any, options: Any) -> tuple[Any, str]:
+    if hasattr(predictions, "texts"):
+        pairs = zip(predictions.files[:SHOWN], predictions.texts, strict=False)
+        lines = [*(f"{file}  {shortened(text)}" for file, text in pairs), f"{options.out}: {len(predictions):,} texts"]
+        return {"out": str(options.out), "count": len(predictions), "role": predictions.role, "texts": [*predictions.texts]}, "\n".join(lines)
     counts = predictions.counts
     commonest = sorted(counts.items(), key=lambda item: -item[1])[:SHOWN]
     tags = hasattr(predictions, "threshold")

@@ -28,7 +28,7 @@ from leaven.data.sources.text_files import encodes
 from leaven.data.splits import rows_to_train_on, split_rows
 from leaven.data.windows import Windows, windows_of
 from leaven.errors import UserError
-from leaven.modalities import Geometry, Strings, Text, Value, modality_of
+from leaven.modalities import MODALITIES, Geometry, Strings, Text, Value, modality_of
 from leaven.modalities.content import content_hash, evenly_spaced
 from leaven.modalities.decoding import Reading, range_note, survey
 from leaven.modalities.picture_files import Source
@@ -113,7 +113,7 @@ def assemble(
     labels, codes = with_names(labels, [] if place is None or place == Path() else [place, place.resolve().parent])
     if len(labels) != total:
         raise UserError(f"{len(labels)} labels for {total} samples", where=name, hint="give one for each sample, -1 for none")
-    why = {row: reason for part in parts.values() for row, reason in part.broken}
+    why = {row: reason if len(parts) == 1 else f"{role}: {reason}" for role, part in parts.items() for row, reason in part.broken}
     kept = np.array([row for row in range(total) if row not in why], np.int64)
     if not len(kept):
         what = f"none of the {total} samples can be used, the first because: {why[min(why)]}" if why else "no samples"
@@ -138,7 +138,7 @@ def assemble(
         files=None if names is None else [names[row] for row in kept],
         broken=[Broken("" if names is None else names[row], why[row]) for row in sorted(why)],
         unused=unused,
-        notes=tuple(dict.fromkeys([*notes, *notes_of(listings), *notes_of(parts), *scaled(arrays, options), *labels.notes])),
+        notes=tuple(dict.fromkeys([*notes, *notes_of(listings), *notes_of(parts), *scaled(arrays, options), *odd_names(usable), *labels.notes])),
         columns=columns,
         group_names=() if group is None else group.names,
         listing=first if first is not None and first.kind == "pictures" else None,
@@ -207,6 +207,18 @@ def scaled(values: Mapping[str, Value], options: Options) -> list[str]:
 
 def notes_of(parts: Mapping[str, Listing] | Mapping[str, Part]) -> list[str]:
     return [note for part in parts.values() for note in part.notes]
+
+
+def odd_names(parts: Mapping[str, Part]) -> list[str]:
+    """Notes about roles that are called like samples of another kind than those that they hold."""
+    expected = {name: modality for modality in MODALITIES.values() for name in modality.role_names}
+    found = {role: modality_of(part.value) for role, part in parts.items() if role in expected}
+    hint = "does --columns name the right columns?"
+    return [
+        f"the input {role} holds {modality.plural}, not {expected[role].plural}: {hint}"
+        for role, modality in found.items()
+        if modality is not expected[role]
+    ]
 
 
 def to_train_on(listing: Listing, most: int) -> list[Source]:

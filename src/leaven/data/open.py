@@ -275,7 +275,8 @@ def _roles(roles: Mapping[str, Any], label: Any, group: Any, options: Options) -
     columns = {role: value for role, value in roles.items() if _are_texts(value) or (texts and _is_column(value))}
     files = {role: value for role, value in roles.items() if role not in columns and _is_list_of(value, str, os.PathLike)}
     if columns or files:
-        name, counts = "texts" if columns else "files", {role: len(value) for role, value in roles.items()}
+        name = "texts" if columns else "files"
+        counts = {role: value.shape[0] if is_sparse(value) else len(value) for role, value in roles.items()}
         same_length(name, counts if groups is None else {**counts, "group": len(groups)})
         cells = {role: value.tolist() if hasattr(value, "tolist") else list(value) for role, value in columns.items()}
         table = Lines("texts", ("",), cells, tuple(map(len, cells.values()))[:1])

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leaven.encoders.encoder import Encoder, names_within
+from leaven.encoders.encoder import Encoder, Places, names_within
 from leaven.hyperparameters import Width
 from leaven.modalities import InputSpec, Value
 
@@ -107,8 +107,12 @@ class ConvNet(Encoder):
         return self.head(self.blocks(x))
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
+        return self.with_places(x).features
+
+    def with_places(self, x: Value | Tensor) -> Places:
         maps = self.maps(x)
-        return maps.sum((2, 3)) / (maps.shape[2] * maps.shape[3])  # a mean's backward would divide every position instead
+        features = maps.sum((2, 3)) / (maps.shape[2] * maps.shape[3])  # a mean's backward would divide every position instead
+        return Places(features, maps.flatten(2).mT)
 
     def depths(self) -> list[list[str]]:
         return [names_within(self, *parts) for parts in ((self.stem, self.stem_norm), *((block,) for block in self.blocks), (self.head,))]

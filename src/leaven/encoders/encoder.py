@@ -23,6 +23,15 @@ class TokenFeatures(NamedTuple):
     layers: list[Tensor]
 
 
+class Places(NamedTuple):
+    """Features (batch, dim) of whole samples, those of their places (batch, places, dim), and which places (batch, places) bool lie within their
+    sample (None: all do)."""
+
+    features: Tensor
+    places: Tensor
+    real: Tensor | None = None
+
+
 class Hidden(NamedTuple):
     """Places (batch, tokens) bool whose content is replaced, and the token (dim,) that replaces it."""
 
@@ -140,6 +149,14 @@ class Encoder(nn.Module):
     def tokens(self, x: Value | Tensor, keep: Tensor | None = None) -> Float[Tensor, "batch tokens dim"]:
         """Token features; `keep` (batch, kept) int64 encodes only these places."""
         return self.token_features(x, keep).tokens
+
+    def with_places(self, x: Value | Tensor) -> Places:
+        """Features of samples and of the places that they have: tokens, or the positions of a map. Without either, a sample is one place."""
+        if "tokens" in self.offers:
+            read = self.token_features(x)
+            return Places(read.features, read.tokens, self.real_tokens(x))
+        features = self(x)
+        return Places(features, features[:, None])
 
     def kept_arguments(self) -> dict[str, Any]:
         """More arguments, to build the encoder again without its source."""

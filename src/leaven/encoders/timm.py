@@ -7,11 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leaven.encoders.encoder import Hidden, TokenFeatures
+from leaven.encoders.encoder import Hidden, Places, TokenFeatures
 from leaven.encoders.patched import PatchEncoder
 from leaven.errors import UserError
 from leaven.modalities import InputSpec, Value
 from leaven.modules.patches import gather_tokens
+
+TRANSFORMER = ("patch_embed", "_pos_embed", "blocks", "norm")
+"""The parts of a network whose tokens can be read."""
 
 
 class Timm(PatchEncoder):
@@ -56,6 +59,8 @@ class Timm(PatchEncoder):
             hint = f"leave {'--encoder' if small_stem is None else 'small_stem'} out, or give larger pictures"
             raise UserError(f"{model} makes pictures {reduction} times smaller, and these have {side} pixels", hint=hint)
         self.network, self.pretrained = network, pretrained
+        kinds = ("tokens", "patches") if all(hasattr(network, part) for part in TRANSFORMER) else ("maps",)
+        self.offers = ("features", *kinds)  # type: ignore[misc]
 
     def kept_arguments(self) -> dict[str, Any]:
         """Built again without published weights, it keeps the stem that they have."""
@@ -70,9 +75,15 @@ class Timm(PatchEncoder):
             raise TypeError(f"{self.arguments['model']} has tokens, not maps")
         return maps
 
+    def with_places(self, x: Value | Tensor) -> Places:
+        if "tokens" in self.offers:
+            return super().with_places(x)
+        maps = self.maps(x)
+        return Places(self.network.forward_head(maps), maps.flatten(2).mT)
+
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         network = self.network
-        if not all(hasattr(network, part) for part in ("patch_embed", "_pos_embed", "blocks", "norm")):
+        if "tokens" not in self.offers:
             raise TypeError(f"{self.arguments['model']} has no tokens")
         prefixes = network.num_prefix_tokens
         patches = network.patch_embed(self.normalize(x))

@@ -93,6 +93,11 @@ class TextEncoder(TextReader):
         self.first_position = 0 if padding is None else padding + 1  # RoBERTa and its relatives count from the one after padding
         self.whitening = Whitening(self.dim)
 
+    def pool_by(self, pooling: str) -> None:
+        """Let features be pooled like this from now on."""
+        self.pooling = pooling
+        self.arguments = {**self.arguments, "pooling": pooling}
+
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         read = self.in_tokens(x)
         mask = read.mask if keep is None else read.mask & torch.zeros_like(read.mask).scatter_(1, keep, True)

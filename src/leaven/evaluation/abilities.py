@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,13 +14,17 @@ from leaven.methods.method import Method
 from leaven.methods.registry import registry
 from leaven.modalities import InputSpec, Strings, Text, Value
 from leaven.modalities.modality import fitted
+from leaven.modules.writing import Decoding
 from leaven.run import Run
 from leaven.training.trained import trained_method
 
 ABILITIES = {
-    "sample": "makes no new samples", "log_prob": "gives no likelihood", "decode": "makes nothing from its features",
+    "sample": "makes no new samples",
+    "log_prob": "gives no likelihood",
+    "decode": "makes nothing from its features",
     "from_text": "makes no samples of what a text says",
-}  # fmt: skip
+    "generate": "makes nothing of one input from another",
+}
 AT_ONCE = 250  # a constant, since what is random in a block is drawn for the block
 
 
@@ -58,6 +63,27 @@ def log_probs(method: Method, value: Value, input: InputSpec, *, seed: int = 0, 
     for number, rows in enumerate(torch.arange(len(value)).split(AT_ONCE)):
         block = fitted(value[rows].to(device), input)
         yield method.log_prob(block, Draw("log_prob", seed, number, device=device)).double().cpu()
+
+
+def direction_of(method: Method, source: str | None, target: str | None, where: object) -> tuple[str, str]:
+    """Which role is read, and which one is made of it. Raises UserError where the method does not do that, or does several such things."""
+    known = method.directions()
+    wanted = [(first, second) for first, second in known if source in (None, first) and target in (None, second)]
+    if len(wanted) != 1:
+        flags = " or ".join(f"--from {first} --to {second}" for first, second in known)
+        what = "it is not clear what is made" if wanted else f"this run does not make {target or 'anything'} from {source or 'anything'}"
+        raise UserError(what, where=where, hint=f"choose {flags}")
+    return wanted[0]
+
+
+@torch.no_grad()
+def generated(method: Method, value: Value, source: str, target: str, decoding: Decoding, *, seed: int = 0, device: str = "cpu") -> Iterator[Value]:
+    """A sample of the role `target` for each one of the role `source`, block by block, in order, on the CPU. The same seed draws the same."""
+    method = method.to(device).eval()
+    encoder: Any = method.encoders()[source]
+    for number, rows in enumerate(torch.arange(len(value)).split(AT_ONCE)):
+        block = fitted(value[rows].to(device), encoder.input)
+        yield method.generate(block, source, target, decoding, Draw("generate", seed, number, device=device)).to("cpu")
 
 
 @torch.no_grad()

@@ -33,14 +33,19 @@ class Senses:
     other: Encoder
 
     @classmethod
-    def of(cls, encoders: dict[str, Encoder], where: object) -> Senses:
-        """UserError unless there are two, one of which reads texts."""
+    def of(
+        cls, encoders: dict[str, Encoder], where: object, role: str | None = None, suits: Callable[[Encoder], bool] = lambda encoder: True
+    ) -> Senses:
+        """Of a run with an encoder of texts and others. role: of the other sense (None: the only one that `suits`). UserError for other runs."""
         texts = [encoder for encoder in encoders.values() if encoder.tokenizer is not None]
-        if len(encoders) != 2 or len(texts) != 1:
+        others = {name: encoder for name, encoder in encoders.items() if encoder not in texts}
+        if len(texts) != 1 or not others:
             hint = "train one with --method clip on pictures and their captions"
             raise UserError("classes are found by their names where a run has an encoder of texts and another one", where=where, hint=hint)
-        (other,) = (encoder for encoder in encoders.values() if encoder is not texts[0])
-        return cls(texts[0], other)
+        fitting = {name: encoder for name, encoder in others.items() if len(others) == 1 or (name == role if role in others else suits(encoder))}
+        if len(fitting) != 1:
+            raise UserError(f"several inputs can get the name of a class: {', '.join(others)}", where=where, hint="choose one with --role")
+        return cls(texts[0], *fitting.values())
 
 
 def class_vectors(encoder: Encoder, project: Project, names: Sequence[str], templates: Sequence[str], device: str) -> Float[Tensor, "classes dim"]:

@@ -95,6 +95,23 @@ class TagPredictions(Predictions):
 
 
 @dataclass(frozen=True, eq=False)
+class Written:
+    """Texts that were written about samples. files: where each sample came from (its row number where there is no file). role: what the texts are,
+    as their run calls it."""
+
+    files: tuple[str, ...]
+    role: str
+    texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def write(self, path: Path) -> None:
+        """A csv file: file, and the text in a column that is called like its role."""
+        write_csv(path, ("file", self.role), zip(self.files, self.texts, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
 class Likelihoods:
     """what: which number it is (a log-likelihood, a bound of one, an estimate). files: where each sample came from. nats: of each sample.
     values: how many numbers a sample has, or, of texts, how many tokens each has. parts: rows of each split, where the data has some. groups: of the

@@ -91,15 +91,24 @@ class Trial:
         check_input(encoder, self.data.spec.roles[name], self.data.name)
         return name
 
+    @cached_property
+    def readers(self) -> dict[str, Encoder]:
+        """Role of the data -> the encoder that reads it: of several, the one that was trained for it. One for which there is no data is left out."""
+        readers = {}
+        for trained_for, encoder in self.encoders.items():
+            free = {role for role in self.data.spec.roles_like(encoder.input) if role == trained_for or role not in self.encoders}
+            if free:
+                readers[self.read_by(encoder, trained_for)] = encoder
+        return readers
+
     def encoder_for(self, role: str) -> Encoder:
         """The encoder that reads a role of the data: of several, the one that was trained for it."""
         if len(self.encoders) == 1:
             encoder = self.encoder
         else:
-            by_role = {self.read_by(encoder, trained_for): encoder for trained_for, encoder in self.encoders.items()}
-            if role not in by_role:
-                raise UserError(f"no encoder reads {role}", where=self.data.name, hint=f"there are encoders of {', '.join(by_role)}")
-            encoder = by_role[role]
+            if role not in self.readers:
+                raise UserError(f"no encoder reads {role}", where=self.data.name, hint=f"there are encoders of {', '.join(self.readers)}")
+            encoder = self.readers[role]
         check_input(encoder, self.data.spec.roles[role], self.data.name)
         return encoder
 

@@ -14,12 +14,11 @@ ALIASES = {
     "knowledge_distillation": "distillation", "distill": "distillation", "ppmi": "ppmi_svd",
     "autoregressive_predictive_coding": "apc", "wav2vec_2": "wav2vec2", "audio_mae": "mae", "data2vec_audio": "data2vec",
     "mockingjay": "masked_prediction", "lit": "clip", "dalle2": "unclip", "dall_e_2": "unclip",
+    "flexmatch": "fixmatch", "freematch": "fixmatch", "pseudo_labeling": "pseudo_label", "self_training": "noisy_student",
 }  # fmt: skip
 """Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
 
 PLANNED = {
-    "coca", "imagebind", "noisy_student", "pseudo_label", "pi_model",
-    "mean_teacher", "mixmatch", "uda", "fixmatch", "flexmatch", "freematch", "label_propagation", "poisson_learning", "co_training",
-    "dual_supervised", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
+    "co_training", "dual_supervised", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
 }  # fmt: skip
 """Methods of the field that this version of Leaven does not have."""

@@ -18,6 +18,7 @@ from leaven.hyperparameters import Count, NonNegative, Positive, ShareBelowOne, 
 from leaven.modalities import Value
 from leaven.modalities.tokenizer import TokenizerChoice
 from leaven.modules.teacher import Teacher
+from leaven.modules.writing import Decoding
 from leaven.sampling import Nearness
 from leaven.views import Views, default_views
 
@@ -152,6 +153,8 @@ class Method(nn.Module):
     """Whether it must begin with the space that another method learned for its encoders (see `adopt_space`)."""
     continues: ClassVar[bool] = False
     """Whether it only goes on from a trained encoder."""
+    inherits: ClassVar[bool] = False
+    """Whether it keeps all encoders of a run that one of its own comes from, and the space in which they are compared (see `adopt_space`)."""
     log_prob_is: ClassVar[str] = ""
     """What `log_prob` returns, in words: "log-likelihood", "lower bound of it" or "estimate of it"; empty where there is none."""
 
@@ -234,10 +237,18 @@ class Method(nn.Module):
         """A new sample for each text, of which it says what the sample shows."""
         raise NotImplementedError(f"{self.name} generates nothing from texts")
 
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        """Which roles `generate` reads, and which one it makes of each, as (source, target)."""
+        return ()
+
+    def generate(self, value: Value, source: str, target: str, decoding: Decoding, draw: Draw) -> Value:
+        """A sample of the role `target` for each sample of the role `source`. decoding: how texts are written."""
+        raise NotImplementedError(f"{self.name} makes nothing of another input")
+
     @classmethod
     def abilities(cls) -> list[str]:
-        """What a trained method does beside features: some of log_prob, decode, sample and from_text."""
-        return [name for name in ("log_prob", "decode", "sample", "from_text") if getattr(cls, name) is not getattr(Method, name)]
+        """What a trained method does beside features: some of log_prob, decode, sample, from_text and generate."""
+        return [name for name in ("log_prob", "decode", "sample", "from_text", "generate") if getattr(cls, name) is not getattr(Method, name)]
 
     def measures(self, outputs: Outputs) -> dict[str, float]:
         """The method's own measures of a training batch, for the log, whenever health is checked."""
@@ -310,9 +321,9 @@ class Method(nn.Module):
         """By role, what takes the features of its encoder to a space in which those of all roles are compared; empty where there is none."""
         return {}
 
-    def adopt_space(self, other: Method, roles: Mapping[str, str]) -> bool:
-        """Begin with the space of the method that trained all of these encoders, where it fits. roles: what that called each role. Returns whether
-        it did."""
+    def adopt_space(self, space: Mapping[str, nn.Linear], scale: float | None = None) -> bool:
+        """Begin with the space of the run that encoders of these roles come from: what takes their features there. scale: `shared_scale` of that run
+        (None: the method's own stays). Returns whether the space fits."""
         return False
 
 

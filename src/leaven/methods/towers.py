@@ -23,8 +23,8 @@ class Towers(Method):
     """Two inputs of a sample, each through its encoder and a linear layer, as unit vectors of one space. Samples of which either input has the same
     content belong together.
 
-    dim: length of the vectors. scale: what their products are multiplied by at the start; it is learned. locked: the input whose encoder does not
-    learn; empty where both do.
+    dim: length of the vectors. scale: what their products are multiplied by at the start; it is learned. locked: the inputs whose encoders do not
+    learn, with commas between them.
     """
 
     purpose = "labels"
@@ -33,14 +33,14 @@ class Towers(Method):
 
     def __init__(self, encoders, dim, scale, locked):
         super().__init__()
-        if locked and locked not in encoders:
-            raise UserError(f"no input is called {locked!r}", where="locked", hint=f"choose from {', '.join(encoders)}")
-        self.senses, self.locked = nn.ModuleDict(encoders), locked
+        self.senses, self.locked = nn.ModuleDict(encoders), [role.strip() for role in locked.split(",") if role.strip()]
+        if unknown := [role for role in self.locked if role not in encoders]:
+            raise UserError(f"no input is called {unknown[0]!r}", where="locked", hint=f"choose from {', '.join(encoders)}")
         self.augment = {role: views_for_input(encoder) for role, encoder in encoders.items()}
         self.projectors = nn.ModuleDict({role: nn.Linear(encoder.dim, dim, bias=False) for role, encoder in encoders.items()})
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        if locked:
-            self.senses[locked].requires_grad_(False)
+        for role in self.locked:
+            self.senses[role].requires_grad_(False)
 
     @classmethod
     def inputs(cls, data):
@@ -55,8 +55,8 @@ class Towers(Method):
 
     def train(self, mode=True):
         super().train(mode)
-        if self.locked:
-            self.senses[self.locked].eval()
+        for role in self.locked:
+            self.senses[role].eval()
         return self
 
     def views(self, batch, draw):
@@ -80,14 +80,13 @@ class Towers(Method):
         self.log_scale.clamp_(0, math.log(LARGEST_SCALE))
 
     @torch.no_grad()
-    def adopt_space(self, other, roles):
-        theirs = other.shared_space()
-        pairs = [(own, theirs.get(roles[role])) for role, own in self.projectors.items()]
-        if any(not isinstance(their, nn.Linear) or their.weight.shape != own.weight.shape for own, their in pairs):
+    def adopt_space(self, space, scale=None):
+        if any(projector.weight.shape != self.projectors[role].weight.shape for role, projector in space.items()):
             return False
-        for own, their in pairs:
-            own.load_state_dict(their.state_dict())
-        self.log_scale.fill_(math.log(other.shared_scale))
+        for role, projector in space.items():
+            self.projectors[role].load_state_dict(projector.state_dict())
+        if scale is not None:
+            self.log_scale.fill_(math.log(scale))
         return True
 
     def measures(self, outputs):

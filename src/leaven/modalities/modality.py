@@ -82,6 +82,8 @@ class Modality:
     """How many sizes the shape of a sample has where an encoder reads it."""
     target: ClassVar[bool] = False
     """Whether samples are what is to be predicted, and not what is read."""
+    role_names: ClassVar[tuple[str, ...]] = ()
+    """What roles are called that plainly hold its samples."""
     placed: ClassVar[bool] = False
     """Whether samples lie in the pictures beside them, and move along when these are cut or turned."""
 

@@ -50,6 +50,7 @@ class PixelsModality(Modality):
     """Pictures of one size, grey or in colour."""
 
     name, noun, plural, values = "pixels", "picture", "pictures", (Pixels,)
+    role_names = ("image", "picture", "photo")
     axes = 3
     encoders = (
         DefaultEncoder("vit", "the method needs tokens, and this transformer suits CPUs", TOKENS, "cpu"),

@@ -18,6 +18,7 @@ from leaven.modalities.cooccurrence import directions, information, neighbours
 from leaven.modalities.floor import INPUT, FloorName
 from leaven.modalities.modality import DefaultEncoder, Floor, Modality, PublicModel
 from leaven.modalities.picture_formats import extensions, is_picture_file
+from leaven.modalities.sound_files import is_sound_file
 from leaven.modalities.spec import InputSpec
 from leaven.modalities.value import LazyTensor, Value
 
@@ -101,6 +102,7 @@ class TextModality(Modality):
     """Texts of any length."""
 
     name, noun, plural, values = "text", "text", "texts", (Text, Tokens)
+    role_names = ("text", "caption", "sentence")
     encoders = (
         DefaultEncoder("word_vectors", "the method learns vectors of words", "words"),
         DefaultEncoder("causal_transformer", "the method predicts what comes next", "causal_tokens"),
@@ -193,7 +195,7 @@ class TextModality(Modality):
         return Text(Strings.of(source)) if texts and all(Path(text).suffix.lower() in extensions() for text in source) else source
 
     def recognizes(self, query: Any) -> bool:
-        return isinstance(query, str) and not is_picture_file(query)
+        return isinstance(query, str) and not is_picture_file(query) and not is_sound_file(query)
 
     def query(self, query: Any, spec: InputSpec) -> tuple[str, Value]:
         if not isinstance(query, str):

@@ -203,6 +203,11 @@ class Tokenizer:
         text = torch.repeat_interleave(torch.tensor([len(pieces) for pieces in encodings], dtype=torch.int64))
         return self.ragged([piece for pieces in encodings for piece in pieces]), text
 
+    def cut_short(self, texts: Text, tokens: Tokens) -> int:
+        """How many of the texts have more tokens than are read. tokens: what was read of them."""
+        full = (tokens.mask.lengths == self.max_length).nonzero().flatten()  # type: ignore[attr-defined]
+        return sum(bool(piece.overflowing) for piece in self.encoded(texts[full])) if len(full) else 0
+
     def encoded(self, texts: Text | Sequence[str]) -> list[tokenizers.Encoding]:
         return self.inner.encode_batch_fast(texts.texts.tolist() if isinstance(texts, Text) else list(texts))
 

@@ -63,6 +63,7 @@ class WaveModality(OverTime):
     """One channel of sound."""
 
     name, noun, plural, values = "wave", "sound", "sounds", (Wave,)
+    role_names = ("sound", "audio", "speech")
     encoders = (
         DefaultEncoder("causal_frames", "the method predicts later moments from those before", "causal_frames"),
         DefaultEncoder("frames", "the method relates moments, and log-mel frames cost a tenth of convolutions over the waveform", "frames"),

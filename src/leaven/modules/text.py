@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from leaven.draw import Draw
 from leaven.encoders.transformer import CausalTransformer
 from leaven.modalities import InputSpec, Tokens
+from leaven.modules.writing import written
 
 
 class VocabularyHead(nn.Module):
@@ -99,24 +100,3 @@ class TextDecoder(nn.Module):
     def write(self, vectors: Float[Tensor, "batch size"], noise: Float[Tensor, "batch longest vocabulary"] | None = None) -> Tokens:
         """A text for each vector: at each place the likeliest token, or one drawn by Gumbel noise."""
         return written(lambda read: self.head.logits(self.states(vectors, read)[:, -1]), len(vectors), self.input, vectors.device, noise)
-
-
-def written(logits: Any, count: int, input: Any, device: torch.device, noise: Tensor | None = None) -> Tokens:
-    """Texts from the begin token to the end token or the maximum length. logits(read) -> (count, vocabulary)."""
-    special = input.special
-    ids = torch.full((count, 1), special["begin"], device=device)
-    ended = torch.zeros(count, dtype=torch.bool, device=device)
-    never = [number for name, number in special.items() if name != "end"]
-    for place in range(1, input.shape[0]):
-        scores = logits(Tokens(ids, torch.ones_like(ids, dtype=torch.bool))).float()
-        scores[:, never] = float("-inf")
-        if noise is not None:
-            scores = scores + noise[:, place]
-        token = torch.where(ended, special["pad"], scores.argmax(1))
-        ids = torch.cat([ids, token[:, None]], 1)
-        ended |= token == special["end"]
-        if ended.all():
-            break
-    mask = torch.ones_like(ids, dtype=torch.bool)
-    mask[:, 1:] = ids[:, 1:] != special["pad"]
-    return Tokens(ids, mask)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leaven.data import DataSet
 from leaven.data.spec import DataSpec
@@ -22,6 +22,7 @@ from leaven.modalities import InputSpec, modality_of
 from leaven.modalities.tokenizer import Tokenizer
 from leaven.run import Run
 from leaven.training.distributed import processes
+from leaven.training.inheritance import Inheritance
 from leaven.training.plan import MOST_STEPS, Plan
 from leaven.training.request import Request, Source, sources
 from leaven.training.tokenization import attach, in_tokens
@@ -85,6 +86,11 @@ def build_training(
         if any(source.name != "auto" for source in origins.values()):
             raise UserError(f"{kind.name} brings its own networks", hint="leave --encoder out")
     settings = {name: value for name, value in request.settings.items() if not name.startswith(("encoder.", "tokenizer."))}
+    inherited = Inheritance.of(kind, origins) if kind.inherits else None
+    if inherited is not None:
+        encoders |= inherited.others
+        tokenizers |= {role: encoder.tokenizer for role, encoder in inherited.others.items() if encoder.tokenizer is not None}
+        settings = inherited.settled(settings)
     read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if makes_views(kind) else [])
     sides = [modality_of(input).open_options(input).get("size") for input in read]
     size = next((side for side in sides if side is not None), None)
@@ -92,6 +98,8 @@ def build_training(
         settings.setdefault("views.size", size)
     described = {role: describe_encoder(encoder) for role, encoder in encoders.items()}
     method, recipe = build_method(kind, spec, encoders, settings)
+    if inherited is not None:
+        method.adopt_space(inherited.space)
     attach(tokenizers, method)
     choices += adopted_space(method, origins)
     plan, planned = plan_of(request, recipe, len(members), device, last=list(method.stages())[-1].share)
@@ -103,7 +111,10 @@ def adopted_space(method: Method, origins: Mapping[str, Source]) -> list[dict[st
     runs = [source.run for source in origins.values() if source.run is not None]
     if len(runs) == len(origins) > 1 and len({run.path for run in runs}) == 1 and runs[0].checkpoints.is_dir():
         kind = registry().get(runs[0].config["asked"]["method"]["name"])
-        if kind is not None and kind.kept_whole and method.adopt_space(trained_method(runs[0]), {role: str(origins[role].role) for role in origins}):
+        trained = trained_method(runs[0]) if kind is not None and kind.kept_whole else None
+        theirs = trained.shared_space() if trained is not None else {}
+        space = {role: part for role, source in origins.items() if isinstance(part := theirs.get(str(source.role)), nn.Linear)}
+        if trained is not None and len(space) == len(origins) and method.adopt_space(space, trained.shared_scale):
             return [{"what": "space", "value": "that of the run", "why": "its encoders were trained together"}]
     if method.needs_space:
         what = f"{method.name} needs encoders that were trained together by a method that compares them"

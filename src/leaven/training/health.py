@@ -144,6 +144,8 @@ class Monitor:
         collapsed: list[str] = []
         encoders = self.method.encoders()
         for name, encoder in encoders.items():
+            if len(encoders) > 1 and name not in self.probe.roles:  # taken over from another run
+                continue
             role = name if name in self.probe.roles else next(iter(self.probe.roles))
             prefix = "" if len(encoders) == 1 else f"{name}."
             was_training = self.method.training

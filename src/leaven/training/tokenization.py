@@ -58,7 +58,13 @@ def in_tokens(
         choices.append({"what": what, "value": value, "why": why})
     if read != ["x"] or len(data.rows.inputs) > 1 or kind.classifies:
         for role, names in readers.items():
-            data = tokenized(data, tokenizers[role], names)
+            written, data = data.rows, tokenized(data, tokenizers[role], names)
+            setting = f"tokenizer.{role}.max_length" if len(reads) > 1 else "tokenizer.max_length"
+            hint = "" if sources[role].folder else f"; --set {setting}=N reads more"
+            for name in names:
+                if cut := tokenizers[role].cut_short(written[name], data.rows[name]):  # type: ignore[arg-type]
+                    why = f"their {name} is cut after {tokenizers[role].max_length} tokens{hint}"
+                    choices.append({"what": "long texts", "value": f"{cut:,} of {len(data):,} samples", "why": why})
         return data, tokenizers, choices
     pieces = in_pieces(data, tokenizers["x"])
     if more := len(pieces) - len(data):

@@ -21,13 +21,16 @@ STEPS = 2**28  # to which 1 - cosine is rounded: as fine as fp32 products are
 
 
 class Ranking(NamedTuple):
-    """For each query: average precision; precision and recall among the first `at`; precision at `RECALLS`; nDCG of the first ten."""
+    """For each query: average precision; precision and recall among the first `at`; precision at `RECALLS`; nDCG of the first ten; whether any right
+    one is among the first `at`; the place of the first right one, from 1."""
 
     average: Float[np.ndarray, " queries"]
     first: Float[np.ndarray, "queries at"]
     recall: Float[np.ndarray, "queries at"]
     curve: Float[np.ndarray, "queries levels"]
     gain: Float[np.ndarray, " queries"]
+    found: Float[np.ndarray, "queries at"]
+    place: Float[np.ndarray, " queries"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,12 @@ class Retrieval(FrozenProtocol):
 
     def score(self, features: Features) -> Any:
         """{map, interval, precision: [{at, precision, interval}], recall: [{at, recall, interval}], curve: [{recall, precision, interval}],
-        ndcg: [{at, ndcg, interval}], queries} and a note where queries of a class that no training sample has were left out.
+        ndcg: [{at, ndcg, interval}], found: [{at, found, interval}], median_rank, queries} and a note where queries of a class that no training
+        sample has were left out.
 
         Intervals: bootstrap over queries. Precision at a recall is interpolated: the highest at this recall or a larger one (Manning et al. 2008,
         section 8.4). nDCG: of the first ten, the sum of 1 / log2(1 + place) over those that should be found, as a share of the largest that it can be
-        (Jarvelin and Kekalainen 2002).
+        (Jarvelin and Kekalainen 2002). found: the share of queries with a right one among the first. median_rank: of the first right one.
         """
         known = features.labeled()
         tags = known.test_labels.ndim == 2
@@ -106,6 +110,8 @@ def summarize(ranking: Ranking, at: Sequence[int], seed: int, groups: Groups = N
     score["recall"] = points("at", at, "recall")
     score["curve"] = points("recall", RECALLS, "precision")
     score["ndcg"] = points("at", [GAIN_AT], "ndcg")
+    score["found"] = points("at", at, "found")
+    score["median_rank"] = float(np.median(ranking.place))
     score["queries"] = len(columns)
     return score
 
@@ -133,7 +139,7 @@ def rank_samples(
     count = len(train_labels)
     kinds, kind = query_labels.unique(dim=0, return_inverse=True)
     at = cuts(at, count)
-    ranking = Ranking(*(np.empty((len(kind), *wide)) for wide in ((), (len(at),), (len(at),), (len(RECALLS),), ())))
+    ranking = Ranking(*(np.empty((len(kind), *wide)) for wide in ((), (len(at),), (len(at),), (len(RECALLS),), (), (len(at),), ())))
     for number, label in enumerate(kinds):
         relevant = alike(train_labels, label).int()
         for rows in (kind == number).nonzero().flatten().split(max(1, SIMILARITIES_AT_ONCE // count)):
@@ -162,7 +168,21 @@ def rank_block(distance: Tensor, relevant: Tensor, at: Sequence[int]) -> Ranking
     gains = np.diff(np.stack([among_first(cut, distances, places) for cut in range(1, top + 1)], 1), axis=1, prepend=0)
     discount = 1 / np.log2(np.arange(top) + 2)
     gain = gains @ discount / discount[: min(count, top)].sum()
-    return Ranking(precision.mean(axis=1), hits / np.array(at), hits / count, highest[:, levels], gain)
+    found, place = first_right(distances, near, at)
+    return Ranking(precision.mean(axis=1), hits / np.array(at), hits / count, highest[:, levels], gain, found, place)
+
+
+def first_right(distances: np.ndarray, near: np.ndarray, at: Sequence[int]) -> tuple[Float[np.ndarray, "queries at"], Float[np.ndarray, " queries"]]:
+    """How likely any relevant one is among the first `at`, and the place at which the first relevant one is expected; those equally near lie in a
+    random order. distances: (queries, train), nearest first. near: (queries, relevant) of the relevant ones among them."""
+    from scipy.special import gammaln
+
+    least = near[:, :1]
+    nearer, tied, right = (distances < least).sum(1), (distances == least).sum(1), (near == least).sum(1)
+    drawn = np.clip(np.array(at)[None] - nearer[:, None], 0, tied[:, None])  # of those equally near, how many are among the first
+    total, wrong = tied[:, None], (tied - right)[:, None]
+    none = gammaln(wrong + 1) - gammaln(np.maximum(wrong - drawn, 0) + 1) - gammaln(total + 1) + gammaln(total - drawn + 1)
+    return np.where(drawn > wrong, 1, 1 - np.exp(none)), nearer + (tied + 1) / (right + 1)
 
 
 def among_first(cut: int, distances: np.ndarray, places: np.ndarray) -> Float[np.ndarray, " queries"]:

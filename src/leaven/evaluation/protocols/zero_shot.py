@@ -12,7 +12,7 @@ from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.protocol import Protocol, Result, Trial
 from leaven.evaluation.protocols.few_label import FewLabels
 from leaven.evaluation.protocols.linear import linear_accuracy
-from leaven.training.trained import shared_space
+from leaven.training.trained import load_encoders, shared_space
 
 PROBES = (1, 5)  # labels per class
 
@@ -41,7 +41,7 @@ class ZeroShot(Protocol):
         check_labels(data)
         if data.spec.tag_names or run is None:
             raise UserError("classes are found by their names where each sample has one", where=data.name)
-        senses = Senses.of(dict(trial.encoders), run.path)
+        senses = Senses.of(load_encoders(run), run.path, trial.role, lambda encoder: bool(data.spec.roles_like(encoder.input)))
         role = trial.read_by(senses.other, trial.role if trial.role in data.rows.roles else None)
         names = read_names(self.classes, data.spec.class_names) if self.classes else data.spec.class_names
         train, test, part, note = data.held_out()

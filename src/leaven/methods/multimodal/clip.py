@@ -11,7 +11,8 @@ class CLIP(Towers):
     Captions of one picture, and pictures of one caption, are equally right. A locked input makes it LiT (Zhai et al. 2022).
 
     dim: length of the vectors that are compared. scale: the inverse of the softmax's temperature at the start (above 0); it is learned, and stays
-    between 1 and 100. locked: the input whose encoder does not learn, such as "image"; empty where both do.
+    between 1 and 100. locked: the inputs whose encoders do not learn, as in image or image,text; empty where
+    both do.
     """
 
     paper = "Learning Transferable Visual Models From Natural Language Supervision (Radford et al.)"

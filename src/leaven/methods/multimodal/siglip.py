@@ -15,8 +15,8 @@ class SigLIP(Towers):
     Captions of one picture, and pictures of one caption, belong together.
 
     dim: length of the vectors that are compared. scale: what their products are multiplied by at the start (above 0); it is learned, and stays
-    between 1 and 100. bias: what is added to that at the start; it is learned as well. locked: the input whose encoder does not learn, such as
-    "image"; empty where both do.
+    between 1 and 100. bias: what is added to that at the start; it is learned as well. locked: the inputs whose encoders do not
+    learn, as in image or image,text; empty where both do.
     """
 
     paper = "Sigmoid Loss for Language Image Pre-Training (Zhai et al.)"

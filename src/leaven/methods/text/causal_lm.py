@@ -1,7 +1,8 @@
 from leaven.encoders import TextEncoder
 from leaven.methods import Method, Outputs, Recipe
 from leaven.modalities.tokenizer import TokenizerChoice
-from leaven.modules.text import VocabularyHead, chance_of, mean_nats, written
+from leaven.modules.text import VocabularyHead, chance_of, mean_nats
+from leaven.modules.writing import written
 
 
 class CausalLM(Method):
