@@ -11,6 +11,7 @@ import leaven
 from leaven.errors import UserError
 from leaven.evaluation.pairing import cosines, similarities
 from leaven.evaluation.protocols.clusters import clusters, v_measure
+from leaven.evaluation.protocols.pairs import rank_partners
 from leaven.evaluation.protocols.retrieval import rank_samples
 from leaven.modalities.text import mean_of_words
 
@@ -64,6 +65,15 @@ def test_a_partner_that_is_nearest_is_found_and_the_same_content_is_as_right():
     sparse = similarities(csr_matrix(first.numpy()), csr_matrix(second.numpy()))
     assert torch.equal(sparse(torch.arange(4)), torch.eye(4))
     assert cosines(csr_matrix(first.numpy()), csr_matrix(second.numpy())).tolist() == [1, 1, 1, 1]
+
+
+def test_all_pictures_of_one_caption_are_right_for_it_and_all_its_captions_for_each_of_them():
+    caption, picture = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 2, 2])
+    first, second = torch.eye(4), torch.eye(4)[[1, 0, 3, 2]]  # each finds the other one of its kind first
+    for query, partner in ((caption, picture), (picture, caption)):
+        ranking = rank_partners(similarities(first, second), query, partner, (1,))
+        expected = [len(set(partner[query == one].tolist())) > 1 or int(partner[row ^ 1]) == int(partner[row]) for row, one in enumerate(query)]
+        assert ranking.found[:, 0].tolist() == [float(right) for right in expected]
 
 
 def test_any_right_partner_counts_and_those_equally_near_lie_in_a_random_order():

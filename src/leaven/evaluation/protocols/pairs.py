@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from leaven.evaluation.floors import UNTRAINED
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.pairing import Rows, evaluate_pairs, pair_of, similarities
 from leaven.evaluation.protocol import Protocol, Result, Trial
-from leaven.evaluation.protocols.retrieval import Ranking, cuts, rank_samples, rows_among_first, summarize
+from leaven.evaluation.protocols.retrieval import Ranking, cuts, rank_kinds, rows_among_first, summarize
 from leaven.modalities.floor import INPUT
 
 
@@ -20,8 +20,9 @@ from leaven.modalities.floor import INPUT
 class Pairs(Protocol):
     """How well each test sample finds its partner among the partners of all test samples, by the cosine of features: mean reciprocal rank.
 
-    Partners of the same content are equally right. Where each side has an encoder of its own, both directions are scored; the score is their mean.
-    Beside it stand how often a right partner is among the first (recall at 1, 5, 10), and the median rank of the first right one.
+    The partners of all samples that have the same content as a query are equally right, and so is whatever has the content of one of them. Where
+    each side has an encoder of its own, both directions are scored; the score is their mean. Beside it stand how often a right partner is among the
+    first (recall at 1, 5, 10), and the median rank of the first right one.
 
     roles: the two roles that belong together, as in image,text (empty: anchor,positive or a,b, or those of the run's two encoders). at: numbers of
     nearest partners, among which a right one is looked for.
@@ -50,9 +51,9 @@ class Pairs(Protocol):
         def measure(first: Rows, second: Rows, rows: Tensor) -> dict[str, Any]:
             sides, at = (first, second), cuts(self.at, len(rows))
             rankings: dict[str, Ranking] = {}
+            contents = [content_hashes({"x": data.rows[role].take(rows)}).unique(return_inverse=True)[1] for role in roles]
             for query, partner in directions:
-                content = content_hashes({"partner": data.rows[roles[partner]].take(rows)}).unique(return_inverse=True)[1]
-                ranking = rank_samples(similarities(sides[query], sides[partner]), content, content, at)
+                ranking = rank_partners(similarities(sides[query], sides[partner]), contents[query], contents[partner], at)
                 rankings[f"{roles[query]} to {roles[partner]}"] = ranking
             mean = Ranking(*(np.mean(columns, axis=0) for columns in zip(*rankings.values(), strict=True)))
             groups = data.groups[rows]
@@ -100,6 +101,11 @@ class Pairs(Protocol):
         shares = [" / ".join(f"{100 * point['found']:.1f}" for point in (arm or {}).get("found", ())) for arm in arms]
         found = [[f"{name}, among the first {ats}", *(f"{share} %" if share else "" for share in shares)]] if ats else []
         return [[name, *map(self.cell, arms)], *found, [f"{name}, median rank", *map(rank_cell, arms)]]
+
+
+def rank_partners(cosine: Callable[[Tensor], Tensor], query: Tensor, partner: Tensor, at: Sequence[int]) -> Ranking:
+    """How partners are ranked for each query. query, partner: (pairs,) numbers from 0 that are equal where the content is."""
+    return rank_kinds(cosine, query, lambda number: torch.isin(partner, partner[query == number]), len(partner), at)
 
 
 def rank_cell(score: Any) -> str:

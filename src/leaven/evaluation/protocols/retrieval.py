@@ -136,12 +136,22 @@ def rank_samples(
     cosine: from some queries (rows) to their cosines with all training samples. Each query should find the training samples of its class, or those
     that have one of its tags: one at least. Queries that should find the same are ranked together, a block at a time.
     """
-    count = len(train_labels)
     kinds, kind = query_labels.unique(dim=0, return_inverse=True)
+    return rank_kinds(cosine, kind, lambda number: alike(train_labels, kinds[number]), len(train_labels), at)
+
+
+def rank_kinds(
+    cosine: Callable[[Tensor], Float[Tensor, "some train"]],
+    kind: Tensor,
+    relevant_to: Callable[[int], Tensor],
+    count: int,
+    at: Sequence[int] = AT,
+) -> Ranking:
+    """The same, where queries are of kinds from 0. relevant_to: which of the `count` training samples a kind should find, bool."""
     at = cuts(at, count)
     ranking = Ranking(*(np.empty((len(kind), *wide)) for wide in ((), (len(at),), (len(at),), (len(RECALLS),), (), (len(at),), ())))
-    for number, label in enumerate(kinds):
-        relevant = alike(train_labels, label).int()
+    for number in range(int(kind.max()) + 1):
+        relevant = relevant_to(number).int()
         for rows in (kind == number).nonzero().flatten().split(max(1, SIMILARITIES_AT_ONCE // count)):
             distance = (1 - cosine(rows)).clamp_(0, 2)
             part = rank_block(distance.mul_(STEPS).int(), relevant, at)
