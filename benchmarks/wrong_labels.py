@@ -17,7 +17,7 @@ import torch
 from leaven.data import open_data
 from leaven.evaluation.features import encode
 from leaven.evaluation.floors import untrained
-from leaven.inspection.suspects import confident, out_of_fold
+from leaven.evaluation.suspects import confident, out_of_fold
 from leaven.modalities import modality_of
 from leaven.run import Run
 from leaven.training.trained import load_encoder_of

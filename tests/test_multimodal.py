@@ -111,9 +111,10 @@ def test_a_locked_input_keeps_its_encoder(name, tmp_path):
 def test_each_input_has_views_of_its_own():
     method = small("clip", **{"views.image.flip": 0.0, "views.text.drop": 0.3})[0]
     assert method.augment["image"].flip == 0 and method.augment["text"].drop == 0.3
+    assert small("clip", **{"views.flip": 0.0})[0].augment["image"].flip == 0
     views = step_views(method, Draw(0, "views"))["views"]
     assert set(views) == set(towers("clip")) and views["image"].pixels.shape[1:] == (3, 16, 16)
-    for settings in ({"views.flip": 0}, {"views.sound.flip": 0}, {"views.image.drop": 0}):
+    for settings in ({"views.sound.flip": 0}, {"views.fold": 0}, {"views.image.drop": 0}):
         with pytest.raises(UserError, match="views"):
             small("clip", **settings)
 

@@ -7,7 +7,7 @@ import torch
 
 import leaven
 from leaven.data import open_data
-from leaven.inspection.suspects import confident, suspects
+from leaven.evaluation.suspects import confident, suspects
 
 
 def points(wrong=0.1, count=600):

@@ -16,10 +16,10 @@ from leaven.console import Progress, Say, quiet, seconds
 from leaven.data import open_data
 from leaven.errors import UserError
 from leaven.evaluation.features import encode
+from leaven.evaluation.suspects import suspects as find_suspects
 from leaven.inspection.estimate import load
 from leaven.inspection.inspect import inspect_data
 from leaven.inspection.inspection import Inspection
-from leaven.inspection.suspects import suspects as find_suspects
 from leaven.methods.registry import find_method
 from leaven.modalities import modality_of
 from leaven.report.contact_sheet import copies_sheet

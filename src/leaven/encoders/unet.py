@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -43,7 +43,7 @@ class UNet(Encoder):
         widths = [width, *[2 * width] * (halved - 1), 4 * width][: halved + 1]
         super().__init__(input, widths[-1])
         self.classes, self.vector, self.level = classes, vector, level
-        self.network: Any = UNet2DModel(
+        network = UNet2DModel(
             in_channels=channels,
             out_channels=channels,
             block_out_channels=tuple(widths),
@@ -55,6 +55,7 @@ class UNet(Encoder):
             num_class_embeds=None if vector else classes + 1,
             class_embed_type="identity" if vector else None,
         )
+        self.network = cast(Any, network)
         if vector:
             self.network.class_embedding = nn.Linear(vector, self.network.time_embedding.linear_2.out_features)
         for module in self.modules():

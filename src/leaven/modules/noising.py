@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -37,8 +37,8 @@ class Noising:
         ends = {"beta_start": min(0.1, most) / levels, "beta_end": min(20, most) / levels}
         shape = {"beta_schedule": SCHEDULES[schedule], "timestep_spacing": "trailing"}
         samples = {"prediction_type": PREDICTED[predicts], "clip_sample": bounded}
-        self.forth: Any = DDIMScheduler(num_train_timesteps=levels, **ends, **shape, **samples)
-        self.back: Any = DDIMScheduler.from_config(self.forth.config)
+        self.forth = cast(Any, DDIMScheduler(num_train_timesteps=levels, **ends, **shape, **samples))
+        self.back = cast(Any, DDIMScheduler.from_config(self.forth.config))
         self.back.alphas_cumprod = self.forth.alphas_cumprod.double()  # fp32 rounds to roots of numbers below 0, where nearly all is noise
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -34,7 +34,8 @@ class Prior(nn.Module):
         from diffusers import PriorTransformer
 
         self.length = length
-        self.network: Any = PriorTransformer(heads, width // heads, depth, embedding_dim=dim, num_embeddings=length, clip_embed_dim=dim)
+        network = PriorTransformer(heads, width // heads, depth, embedding_dim=dim, num_embeddings=length, clip_embed_dim=dim)
+        self.network = cast(Any, network)
         for unused in (self.network.clip_mean, self.network.clip_std):
             unused.requires_grad_(False)
 

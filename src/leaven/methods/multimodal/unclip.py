@@ -37,6 +37,8 @@ class UnCLIP(CLIP):
     recipe = Recipe(optimizer="muon", lr=1.4e-2, batch=128, weight_decay=0.05)
     modality = ("pixels", "text")
     decoder: UNet
+    projectors: Any
+    averages: Any
     mean: torch.Tensor
     deviation: torch.Tensor
 
