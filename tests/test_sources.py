@@ -382,7 +382,7 @@ def test_arrays_and_lists_of_texts_are_roles_of_the_same_samples():
     data = open_data({"image": shown, "text": ["one", "", "three", "four"], "label": ["a", "b", "b", None], "group": [0, 0, 1, 1]})
     assert list(data.spec.roles) == ["image", "text"] and data.rows["text"].texts.tolist() == ["one", "three", "four"]
     assert torch.equal(data.rows["image"].pixels, torch.from_numpy(shown[[0, 2, 3]]).permute(0, 3, 1, 2))
-    assert data.labels.tolist() == [0, 1, -1] and data.groups.tolist() == [0, 1, 1] and data.broken[0].why == "empty"
+    assert data.labels.tolist() == [0, 1, -1] and data.groups.tolist() == [0, 1, 1] and data.broken[0].why == "text: empty"
     with pytest.raises(UserError, match="lengths differ: image 4, text 3"):
         open_data({"image": shown, "text": ["one", "two", "three"]})
 
