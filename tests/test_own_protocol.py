@@ -149,7 +149,8 @@ def test_pairs_with_an_encoder_on_each_side_are_scored_both_ways(two_senses):
     both = score["directions"]
     assert list(both) == ["touch to smell", "smell to touch"] and set(card.floors) == {"untrained"}
     assert score["map"] == pytest.approx(sum(way["map"] for way in both.values()) / 2)
-    assert [row[0] for row in card.table()[1:4]] == ["pairs (mean reciprocal rank)", "touch to smell", "smell to touch"]
+    rows = [row[0] for row in card.table()[1:]]
+    assert rows[:2] == ["pairs (mean reciprocal rank)", "found among the first 1"] and {"touch to smell", "smell to touch"} <= set(rows)
     assert card.floors["untrained"]["pairs"]["directions"].keys() == both.keys()
     page = (run.path / "report.html").read_text()
     assert "Map of the features (touch)" in page and "Map of the features (smell)" in page
