@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small import brings_networks, encoder_for, samples_for, small_settings
+from small import brings_networks, encoder_for, kind_of, samples_for, small_settings
 
 import leaven
 from leaven.errors import TrainingStopped
@@ -141,7 +141,7 @@ MAKERS = [name for name, kind in registry().items() if {"sample", "decode"} & se
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_page_of_a_method_that_makes_samples_shows_them(name, tmp_path):
-    encoder = "auto" if brings_networks(name) else encoder_for(name)
+    encoder = "auto" if brings_networks(name) or kind_of(name) == "pairs" else encoder_for(name)
     run = leaven.pretrain(samples_for(name), method=name, encoder=encoder, settings=small_settings(name), steps=1, batch=8, out=tmp_path / "run")
     page, abilities = (run.path / "report.html").read_text(), registry()[name].abilities()
     assert ('id="made"' in page) == ("sample" in abilities)
