@@ -89,7 +89,7 @@ def test_two_columns_of_sentences_are_pairs_with_their_score(tmp_path):
     data = open_data(path)
     assert set(data.rows.roles) == {"a", "b", "score"} and isinstance(data.rows["score"], Vector)
     assert texts_of(data, "a") == ["a b", "c"] and data.rows["score"].numbers.tolist() == [[4.5], [0.0]]
-    assert data.broken[0].why == "no number"
+    assert data.broken[0].why == "score: no number"
 
 
 def test_a_file_without_a_head_has_columns_with_numbers(tmp_path):

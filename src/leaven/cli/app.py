@@ -71,3 +71,9 @@ def answer(as_json: bool, content: Any, text: str = "") -> None:
     """The result: JSON for programs, or text for people."""
     if first_process():
         print(json.dumps(content) if as_json else text, flush=True)
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """A text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

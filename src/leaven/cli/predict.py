@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from leaven.cli.app import shortened
 from leaven.cli.command import command
-from leaven.cli.search import shortened
 
 SHOWN = 10  # classes, or texts
 

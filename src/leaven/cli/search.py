@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from leaven.cli.app import shortened
 from leaven.cli.command import command
 
 
@@ -19,9 +20,3 @@ def search(answers: Any, options: Any) -> tuple[Any, str]:
         lines.append(f"The contact sheet: {sheet}")
     queries, found = (options.query[0], answers[0]) if len(answers) == 1 else (options.query, answers)
     return {"query": queries, "neighbours": found, "sheet": sheet}, "\n".join(lines)
-
-
-def shortened(text: str, most: int = 100) -> str:
-    """A text on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
