@@ -65,11 +65,12 @@ def suspects(features: Float[Tensor, "n dim"], data: DataSet) -> Suspects:
     rows = (data.rows.label >= 0).nonzero().flatten()
     labels = data.rows.label[rows]
     counts = labels.bincount(minlength=data.spec.classes)
-    if data.spec.tag_names or len(counts) < 2 or (few := int(counts.argmin()) if counts.min() < FEWEST else None) is not None:
-        named = "" if data.spec.tag_names or len(counts) < 2 else f", and {data.spec.class_names[few]!r} has {int(counts[few])}"  # type: ignore[index]
-        raise UserError(
-            f"wrong labels are found where two classes or more have {FEWEST} labels each{named}", where=data.name, hint="give more labels"
-        )
+    if data.spec.tag_names or len(counts) < 2:
+        raise UserError("wrong labels are found among classes, two or more", where=data.name, hint="say where they are with --labels")
+    if counts.min() < FEWEST:
+        fewest = int(counts.argmin())
+        what = f"wrong labels are found where classes have {FEWEST} labels each, and {data.spec.class_names[fewest]!r} has {int(counts[fewest])}"
+        raise UserError(what, where=data.name, hint="give more labels")
     probabilities = out_of_fold(features[rows], labels, data.groups[rows])
     chosen, likely = confident(probabilities, labels)
     share, own = (probabilities[chosen].gather(1, name[chosen][:, None])[:, 0] for name in (likely, labels))

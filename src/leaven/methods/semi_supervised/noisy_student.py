@@ -20,8 +20,9 @@ class NoisyStudent(Supervised):
     Every student starts where the first teacher did. Its noise is dropout and strong views; the teacher labels clean samples, with probabilities.
 
     iterations: students, one after another. student: the encoder of all students, such as "resnet18", with fresh weights (empty: the teacher's own).
-    confidence: the largest probability from which an unlabeled sample is used. balanced: use as many of each class, the surest ones, and some of
-    rare classes several times (section 3.1). dropout: of the student's features. noise: share of the views of students that are strong.
+    confidence: an unlabeled sample is used if the probability of its likeliest class is at least this. balanced: use as many samples of each
+    class, the surest ones, and those of rare classes several times (section 3.1). dropout: of the student's features. noise: share of the views
+    of students that are strong.
     """
 
     paper = "Self-Training With Noisy Student Improves ImageNet Classification (Xie et al.)"

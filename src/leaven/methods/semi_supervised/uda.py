@@ -16,9 +16,10 @@ RISES = {
 class UDA(PartlyLabeled):
     """A strong view gets the sharpened probabilities of a weak one, where these are confident (Xie et al. 2020, section 2.2).
 
-    sharpness: temperature of the probabilities, 1 leaves them as they are. confidence: the largest probability from which a sample counts. annealing:
-    how the probability rises above which a label is taken as learned and left out, "none" where all are learned (section 2.3). weight: of the
-    unlabeled samples. ramp: share of the training over which it rises. momentum: of the average of the weights, which is kept.
+    sharpness: temperature of the probabilities, 1 leaves them as they are. confidence: a sample counts if the probability of its likeliest class is
+    at least this. annealing: how the probability rises above which a label is taken as learned and left out, "none" where all are learned
+    (section 2.3). weight: of the unlabeled samples. ramp: share of the training over which it rises. momentum: of the average of the weights,
+    which is kept.
     """
 
     paper = "Unsupervised Data Augmentation for Consistency Training (Xie et al.)"
