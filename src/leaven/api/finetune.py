@@ -81,14 +81,16 @@ def finetune(
     samples = opened.data if list(opened.data.spec.inputs) == ["x"] else opened.data.with_role(opened.role, "x")
     used = supervision(samples, all_labels=all_labels, early_stopping=early_stopping)
     folder = Run(out or Path("leaven-runs") / f"{Path(samples.name).name.replace(':', '-')}-finetune")
-    settings = {**({"train": train} if unlabeled is None else {}), **(settings or {})}
-    if unlabeled is not None:
+    settings = dict(settings or {})
+    if unlabeled is None:
+        settings = {"train": train, **settings}
+    else:
         used = beside_unlabeled(used, samples, unlabeled, train)
-        settings |= {"probe_first": True} if "probe_first" in hyperparameters(find_method(unlabeled)) and "probe_first" not in settings else {}
+        if "probe_first" in hyperparameters(find_method(unlabeled)):
+            settings.setdefault("probe_first", True)
     earlier = folder.config["asked"]["method"]["hyperparameters"] if folder.config_path.is_file() else {"folds": None}
-    if (
-        unlabeled is None and not {"folds", "probe_first"} & settings.keys() and "folds" in earlier and not samples.spec.tag_names
-    ):  # runs of earlier versions have none
+    known = "folds" in earlier and not samples.spec.tag_names  # runs of earlier versions have no folds
+    if unlabeled is None and known and not {"folds", "probe_first"} & settings.keys():
         length = steps or (epochs * len(used.members) / (batch or Finetune.recipe.batch) if epochs else None)
         settings["folds"], chosen = cross_validation(used, steps=length, budget=seconds(budget))
         used = replace(used, choices=[*used.choices, *chosen])

@@ -71,20 +71,22 @@ def inspect(
     other = None
     if against is not None:
         other = open_data(against, root=data_root, progress=decoded, **{**modality_of(spec).open_options(spec), "size": size})
+    suspected = None
+    if run is not None:
+        of_labels, _ = reading_of(settings, samples=False)
+        read = open_for(run, data, labels=labels, columns=columns, groups=groups, data_root=data_root, reading=of_labels, progress=progress)
+        say("looking for labels that are probably wrong")
+        wrong = find_suspects(encode(read.encoder, read.samples, torch.arange(len(read.data)), device=choose_device(device)), read.data)
+        suspected = wrong.to_dict(read.data)
+        if place is not None:
+            wrong.write(place, read.data)
     given = {
         "data": data, "method": None if method == "auto" else method, "encoder": None if encoder == "auto" else encoder, "batch": batch, "size": size,
         "labels": labels, "columns": columns, "groups": groups, "settings": settings or None,
         "device": None if device == "auto" else device, "data_root": data_root,
     }  # fmt: skip
     request = Request(method, encoder, seconds(budget), epochs, steps, batch, size, rest, device=device)
-    inspection = inspect_data(opened, request, given=given, against=other, before=before, say=say)
-    if run is not None:
-        say("looking for labels that are probably wrong")
-        read = open_for(run, data, labels=labels, columns=columns, groups=groups, data_root=data_root, progress=progress)
-        found = find_suspects(encode(read.encoder, read.samples, torch.arange(len(read.data)), device=choose_device(device)), read.data)
-        inspection = replace(inspection, suspects=found.to_dict(read.data))
-        if place is not None:
-            found.write(place, read.data)
+    inspection = replace(inspect_data(opened, request, given=given, against=other, before=before, say=say), suspects=suspected)
     if sheet is not None and not copies_sheet(Path(sheet), inspection, opened, other):
         say(f"no copies to show: {sheet} is not written")
     return inspection

@@ -16,7 +16,7 @@ from leaven.errors import UserError
 from leaven.evaluation.features import encode
 from leaven.evaluation.knn import nearest_neighbours
 
-MOST_STEPS, MIXED = 1000, 1.0  # steps of Poisson learning, and how even a random walk must be after them, in shares of 1 / n
+MOST_STEPS = 1000  # of Poisson learning and of conjugate gradients
 ALPHA, ROUNDS = 0.99, 100  # of label spreading, as its paper has it
 
 
@@ -25,12 +25,11 @@ def neighbour_graph(features: Float[Tensor, "n dim"], k: int = 10) -> csr_matrix
     distance of the k-th (Calder et al. 2020, section 4)."""
     centred = features.float() - features.float().mean(0)
     cosine, index = nearest_neighbours(centred, centred, k=k + 1)
-    cosine, index = cosine[:, 1:].double(), index[:, 1:]
-    distance = (2 - 2 * cosine).clamp_min(0)
-    weight = torch.exp(-4 * distance / distance[:, -1:].clamp_min(1e-12))
-    rows = torch.arange(len(index)).repeat_interleave(index.shape[1])
-    graph = csr_matrix((weight.flatten().numpy(), (rows.numpy(), index.flatten().numpy())), shape=(len(index), len(index)))
-    graph.setdiag(0)
+    distance = (2 - 2 * cosine.double()).clamp_min(0)
+    rows = torch.arange(len(index))[:, None].expand_as(index)
+    others = rows != index  # a copy of a sample can be nearer in the list than the sample itself
+    weight = torch.exp(-4 * distance / distance[:, -1:].clamp_min(1e-12))[others]
+    graph = csr_matrix((weight.numpy(), (rows[others].numpy(), index[others].numpy())), shape=(len(index), len(index)))
     return (graph + graph.T) / 2
 
 
@@ -42,7 +41,7 @@ def spread(graph: csr_matrix, labels: Int64[Tensor, " n"], classes: int, by: str
     return torch.from_numpy(SPREADINGS[by](graph, one_hot, known))
 
 
-def probabilities_by_spreading(opened: Any, by: str, device: str, k: int = 10) -> Iterator[Float[Tensor, "n classes"]]:
+def probabilities_by_spreading(opened: Any, by: str, device: str) -> Iterator[Float[Tensor, "n classes"]]:
     """Of the classes of all samples, from the labels that some have and keep. opened: samples as an encoder reads them. They are not calibrated.
     UserError where labels of two classes are missing."""
     data = opened.data
@@ -52,7 +51,7 @@ def probabilities_by_spreading(opened: Any, by: str, device: str, k: int = 10) -
         raise UserError("spreading needs labels of two classes or more", where=data.name, hint="give a file with --labels")
     features = encode(opened.encoder, opened.samples, torch.arange(len(data)), device=device)
     labels = data.rows.label
-    scores = spread(neighbour_graph(features, min(k, len(data) - 1)), labels, data.spec.classes, by)
+    scores = spread(neighbour_graph(features), labels, data.spec.classes, by)
     shares = (scores / scores.std().clamp_min(1e-12)).softmax(1)
     yield torch.where(labels[:, None] < 0, shares, F.one_hot(labels.clamp_min(0), data.spec.classes)).float()
 
@@ -70,7 +69,7 @@ def poisson(graph: csr_matrix, one_hot: np.ndarray, known: np.ndarray) -> np.nda
     for _ in range(MOST_STEPS):
         values = flow @ values + sources / degree[:, None]
         visits = walk @ visits
-        if np.abs(visits - even).max() < MIXED / len(known):
+        if np.abs(visits - even).max() < 1 / len(known):
             break
     shares = one_hot[known].mean(0)
     return values / np.where(shares > 0, shares, 1)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 
 class Reading(NamedTuple):
-    """What the prior is told of texts: a vector (batch, dim) of each, vectors (batch, tokens, dim) of its tokens, and which tokens there are (batch,
-    tokens)."""
+    """What the prior knows of each text. text: (batch, dim), one vector. tokens: (batch, tokens, dim), a vector of each token. mask: (batch, tokens),
+    where there is a token."""
 
     text: Tensor
     tokens: Tensor
@@ -39,7 +39,7 @@ class Prior(nn.Module):
         for unused in (self.network.clip_mean, self.network.clip_std):
             unused.requires_grad_(False)
 
-    def forward(self, noisy: Float[Tensor, "batch dim"], level: Int64[Tensor, " batch"], told: Reading) -> Float[Tensor, "batch dim"]:
-        missing = self.length - told.mask.shape[1]
-        tokens, mask = F.pad(told.tokens, (0, 0, 0, missing)), F.pad(told.mask, (0, missing))
-        return self.network(noisy, level, told.text, tokens * mask[..., None], mask.to(torch.float32)).predicted_image_embedding
+    def forward(self, noisy: Float[Tensor, "batch dim"], level: Int64[Tensor, " batch"], reading: Reading) -> Float[Tensor, "batch dim"]:
+        missing = self.length - reading.mask.shape[1]
+        tokens, mask = F.pad(reading.tokens, (0, 0, 0, missing)), F.pad(reading.mask, (0, missing))
+        return self.network(noisy, level, reading.text, tokens * mask[..., None], mask.to(torch.float32)).predicted_image_embedding

@@ -110,7 +110,7 @@ class FewLabels(FrozenProtocol):
         take, the others by the time that a step of the one before took.
         """
         budget = trial.left
-        if LABELS_ONLY.name in trial.known_floors or budget == 0:
+        if LABELS_ONLY not in self.floors or LABELS_ONLY.name in trial.known_floors or budget == 0:
             return {}, []
         trial.say("training on the labels alone")
         data = trial.data if trial.data_role == "x" else trial.data.with_role(trial.data_role, "x")

@@ -2,12 +2,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from leaven.errors import UserError
 from leaven.evaluation.floors import MAJORITY, UNTRAINED
 from leaven.evaluation.frozen import Features
-from leaven.evaluation.protocol import Trial
 from leaven.evaluation.protocols.few_label import FewLabels, few_label_point, label_draws
 from leaven.evaluation.spreading import SPREADINGS, neighbour_graph, spread
 from leaven.modalities.floor import INPUT
@@ -50,6 +48,3 @@ class Spread(FewLabels):
             correct = torch.stack(predictions) == known.test_labels
             curve.append(few_label_point(correct, count, features.train_labels, known.test_groups))
         return curve
-
-    def trained_floors(self, trial: Trial, score: Any, train: Tensor, test: Tensor) -> tuple[dict[str, Any], list[str]]:
-        return {}, []

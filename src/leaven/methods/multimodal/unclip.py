@@ -174,7 +174,7 @@ class UnCLIP(CLIP):
         return (vectors - self.mean) / self.deviation
 
     def read(self, texts):
-        """What the prior is told of texts: unit vectors, and those of their tokens, drawn out until their numbers have a mean square of 1."""
+        """What the prior reads of each text: its vector and those of its tokens, scaled so that their numbers have a mean square of 1."""
         encoder = self.senses[self.text]
         tokens = encoder.in_tokens(texts)
         features = encoder.token_features(tokens)
@@ -187,7 +187,7 @@ class UnCLIP(CLIP):
         prior, nothing = self.averages["prior"].network[0], read.without(torch.ones_like(read.mask[:, 0]))
 
         def predict(noisy, level):
-            return guided(lambda told: prior(noisy, level, told), read, nothing, self.prior_guidance)
+            return guided(lambda reading: prior(noisy, level, reading), read, nothing, self.prior_guidance)
 
         noises = [draw.normal(*read.text.shape).to(read.text) for _ in range(self.candidates)]
         draws = torch.stack([self.vector_noise.denoised(noise, predict, draw) for noise in noises])
@@ -200,7 +200,7 @@ class UnCLIP(CLIP):
         decoder, standard = self.averages["decoder"].network[0], self.standardised(vectors)
 
         def predict(noisy, level):
-            return guided(lambda told: decoder.noise(noisy, level, told), standard, torch.zeros_like(standard), self.guidance)
+            return guided(lambda vectors: decoder.noise(noisy, level, vectors), standard, torch.zeros_like(standard), self.guidance)
 
         noise = draw.normal(len(vectors), *self.decoder.input.shape).to(vectors)
         return Pixels(((self.picture_noise.denoised(noise, predict, draw) + 1) / 2).clamp(0, 1))
