@@ -1,17 +1,18 @@
 """Few labels beside many unlabeled samples: the mathematics of each method, the one command, and whether it says when the unlabeled samples hurt."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
-from small import few_of_each_family, small, step_views
+from small import few_of_each_family, labeled, small, step_views
 from torch.nn import functional as F
 
 import leaven
 from leaven.evaluation.protocols.classifier import Classifier
 from leaven.methods.method import Outputs
 from leaven.methods.partly_labeled import effective_number, sharpened
-from leaven.methods.registry import registry
+from leaven.methods.registry import build_method, registry
 from leaven.methods.semi_supervised.noisy_student import chosen
 from leaven.modalities import Vector
 from leaven.training.trained import trained_method
@@ -71,6 +72,19 @@ def test_thresholds_of_freematch_follow_the_mean_confidence_and_the_classes():
     first, second, third = method.thresholds().tolist()
     kept = 0.999**200
     assert first == pytest.approx(kept / 3 + (1 - kept) * weak[0].softmax(0)[0].item(), rel=1e-4) and second == third < first
+
+
+def test_freematch_keeps_predictions_spread_over_the_classes():
+    plain, fair = (small("fixmatch", confidence=0.0, fairness=weight)[0] for weight in (0.0, 0.5))
+    fair.shares.copy_(torch.tensor([0.5, 0.3, 0.2]))
+    fair.guessed.copy_(torch.tensor([0.6, 0.2, 0.2]))
+    weak, strong = logits(12, 3), logits(12, 3, seed=1)
+    shares = strong.softmax(1)
+    counts = shares.argmax(1).bincount(minlength=3)
+    assert (counts > 0).all()
+    wanted, mean = torch.tensor([0.5 / 0.6, 0.3 / 0.2, 0.2 / 0.2]), shares.mean(0) * 12 / counts
+    term = (wanted / wanted.sum() * (mean / mean.sum()).log()).sum()
+    assert torch.allclose(fair.of_unlabeled(outputs([weak, strong])), plain.of_unlabeled(outputs([weak, strong])) + 0.5 * term)
 
 
 def test_uda_compares_with_sharpened_probabilities_of_confident_samples_and_leaves_out_learned_labels():
@@ -156,6 +170,23 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
     kept, averaged = method.encoder.state_dict(), method.average.network[0].state_dict()
     assert all(torch.equal(kept[key], averaged[key]) for key in kept)
     assert torch.equal(leaven.load(run)(points), method.encoder(points))
+
+
+def test_students_can_have_another_encoder_than_their_teacher(tmp_path):
+    points, _, labels = blobs()
+    settings = {"encoder.widths": (8,), "student": "dense", "iterations": 1, "noise": 0.5}
+    run = leaven.pretrain((points, labels), method="noisy_student", encoder="dense", steps=6, settings=settings, out=tmp_path / "run", report=False)
+    method = trained_method(run)
+    assert method.teacher[0].dim == 8 and leaven.load(run).dim == method.encoder.dim > 8
+    assert torch.equal(leaven.load(run)(points), method.encoder(points))
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "noisy_student"])
+def test_tags_are_not_guessed(name):
+    method, _ = small(name)
+    tagged = dataclasses.replace(labeled(name).spec, tag_names=("a", "b"))
+    with pytest.raises(leaven.UserError, match="guesses the class of unlabeled samples, and these samples have tags"):
+        build_method(type(method), tagged, {"x": method.encoder})
 
 
 @pytest.fixture(scope="module")

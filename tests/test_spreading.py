@@ -60,6 +60,14 @@ def test_the_graph_joins_each_sample_with_its_neighbours_and_is_symmetric():
     assert (graph.getnnz(1) >= 5).all() and graph.data.max() <= 1 and graph.data.min() >= np.exp(-4) / 2 - 1e-9
 
 
+def test_copies_are_joined_with_each_other_and_not_with_themselves():
+    points = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    points[20:] = points[:10]
+    graph = neighbour_graph(points, 5)
+    assert graph.diagonal().max() == 0
+    assert all(graph[row, row + 20] == pytest.approx(1, abs=1e-5) for row in range(10))
+
+
 @pytest.mark.parametrize("by", ["poisson", "laplace", "spreading"])
 def test_two_labels_are_enough_for_two_blobs(by):
     generator = torch.Generator().manual_seed(0)

@@ -46,11 +46,14 @@ def test_inspect_lists_them_and_writes_them_to_a_table(tmp_path):
     assert len(lines) == suspected["suspected"] and lines[0]["label"] != lines[0]["likely"]
 
 
-def test_what_cannot_be_looked_at_is_refused(tmp_path):
+def test_what_cannot_be_looked_at_is_refused_before_any_work(tmp_path, monkeypatch):
     x, labels, _ = points(count=40)
     run = leaven.pretrain(x, method="autoencoder", steps=2, out=tmp_path / "run", report=False)
     with pytest.raises(leaven.UserError, match="classes have 5 labels each, and '2' has 1"):
         leaven.inspect((x, torch.where(labels == 2, -1, labels).index_fill(0, torch.tensor([0]), 2)), run=run.path, steps=2)
+    monkeypatch.setattr("leaven.api.inspect.inspect_data", lambda *_, **__: pytest.fail("there was work before the refusal"))
+    with pytest.raises(leaven.UserError, match="have 5 labels each"):
+        leaven.inspect((x[:4], labels[:4]), run=run.path)
     with pytest.raises(leaven.UserError, match="--run"):
         leaven.inspect((x, labels), suspects=tmp_path / "wrong.csv")
     with pytest.raises(leaven.UserError, match=r"end --suspects with \.csv"):

@@ -40,10 +40,7 @@ class PartlyLabeled(Supervised):
     """Views by their strength."""
 
     def __init__(self, encoder, data, *, weight: float, ramp: float, momentum: float, probe_first: bool = False, **supervised):
-        if data.tag_names:
-            raise UserError(
-                f"{type(self).name} guesses the class of unlabeled samples, and these samples have tags", hint="give classes with --labels"
-            )
+        refuse_tags(type(self), data)
         super().__init__(encoder, data, **supervised)
         self.weight, self.ramp, self.probe_first = weight, ramp, probe_first
         self.average = Teacher(self.encoder, self.classifier, momentum=momentum, rising=False, warming=True)
@@ -109,6 +106,13 @@ class PartlyLabeled(Supervised):
     def finish(self):
         for kept, averaged in zip((self.encoder, self.classifier), self.average.network, strict=True):
             kept.load_state_dict(averaged.state_dict())
+
+
+def refuse_tags(method, data):
+    """UserError where samples have tags: a guess is one class."""
+    if data.tag_names:
+        what = f"{method.name} guesses the class of unlabeled samples, and these samples have tags"
+        raise UserError(what, hint="give classes with --labels")
 
 
 def alone(purpose, encoder):

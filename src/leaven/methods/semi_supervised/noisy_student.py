@@ -6,9 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leaven.encoders import build_encoder
-from leaven.errors import UserError
 from leaven.methods import Count, DataSpec, Encoder, Outputs, Recipe, Share, ShareBelowOne, Stage
-from leaven.methods.partly_labeled import alone
+from leaven.methods.partly_labeled import alone, refuse_tags
 from leaven.methods.supervised.supervised import Supervised
 from leaven.modalities.modality import fitted
 
@@ -47,8 +46,7 @@ class NoisyStudent(Supervised):
         noise: Share = 1.0,
         **supervised,
     ):
-        if data.tag_names:
-            raise UserError("noisy_student guesses the class of unlabeled samples, and these samples have tags", hint="give classes with --labels")
+        refuse_tags(type(self), data)
         super().__init__(encoder, data, **supervised)
         self.iterations, self.student, self.confidence, self.balanced, self.noise = iterations, student, confidence, balanced, noise
         self.dropout = nn.Dropout(dropout)
