@@ -7,6 +7,7 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: each takes one, and so do those that it starts
     os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is first imported; without it, it asks a network that is not there again and again
 
 import pytest
 import torch

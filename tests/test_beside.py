@@ -92,16 +92,13 @@ def test_of_a_run_with_several_encoders_the_one_that_reads_the_data_is_taken():
         ("timm:resnet5O", SPEC, "no timm model is named 'resnet5O': did you mean resnet50"),
         ("timm:resnet50", InputSpec("text", ()), "timm:resnet50 does not read text"),
         ("hf:owner/name", InputSpec("vector", (6,)), "hf:owner/name does not read vector"),
-        pytest.param(
-            "timm:test_efficientnet.r160_in1k", SPEC, "the weights of timm:test_efficientnet.r160_in1k cannot be had", marks=pytest.mark.slow
-        ),
+        ("timm:test_efficientnet.r160_in1k", SPEC, "the weights of timm:test_efficientnet.r160_in1k cannot be had"),
         ("hf:owner/name", SPEC, "the weights of hf:owner/name cannot be had"),
-        pytest.param("hf:owner/name", InputSpec("text", ()), "no tokeniser of owner/name can be had", marks=pytest.mark.slow),
+        ("hf:owner/name", InputSpec("text", ()), "no tokeniser of owner/name can be had"),
         ("nowhere", SPEC, "no model is here .nowhere.: give timm:NAME"),
     ],
 )
-def test_what_is_no_model_for_the_data_is_one_line(name, input, told, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_what_is_no_model_for_the_data_is_one_line(name, input, told):
     with pytest.raises(leaven.UserError, match=told) as refusal:
         load_model(name, input)
     assert "\n" not in str(refusal.value)

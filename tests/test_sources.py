@@ -180,8 +180,7 @@ def test_hf_names_open_what_the_library_loads(tmp_path, monkeypatch):
     assert len(data) == 4
 
 
-def test_an_hf_name_that_cannot_be_fetched_is_one_line(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_an_hf_name_that_cannot_be_fetched_is_one_line():
     with pytest.raises(UserError, match="cannot be fetched") as caught:
         open_data("hf:nobody/nothing-of-this-name")
     assert "\n" not in str(caught.value)
