@@ -119,10 +119,24 @@ def peak_memory(device: torch.device) -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+@contextmanager
+def without_module(name: str) -> Iterator[None]:
+    """Importing `name` fails here, as if it were not installed, unless it is imported already."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
 def launch(device: str, devices: int, precision: Any) -> Fabric:
     """Start `devices` processes, or join those that torchrun or SLURM started; this function returns in every one of them."""
     user_choice = os.environ.get(ASK_DRIVER)
-    from lightning_fabric import Fabric
+    with without_module("torchmetrics"):  # Fabric imports all of it to ask its version: four seconds of every command
+        from lightning_fabric import Fabric
 
     if user_choice is None:  # it sets this, and then every optimiser step opens the driver's library to ask whether there is a GPU
         os.environ.pop(ASK_DRIVER, None)
