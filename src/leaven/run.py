@@ -163,6 +163,15 @@ class Run:
         """Where the encoder of a role lies, or the only encoder."""
         return self.encoder_folder / role if role else self.encoder_folder
 
+    def snapshot(self, number: int) -> Path:
+        """Where the encoders lie as they were at the end of this part of the training, from 1."""
+        return self.path / "snapshots" / f"{number:03d}"
+
+    @property
+    def snapshots(self) -> list[Path]:
+        """Those that were kept, in order."""
+        return sorted(path for path in (self.path / "snapshots").glob("[0-9]*") if path.is_dir())
+
     @property
     def config(self) -> dict[str, Any]:
         """config.json, checked, in today's names. Raises UserError where it is not as Leaven wrote it."""

@@ -117,6 +117,8 @@ class Asked(TypedDict):
     teacher: NotRequired[dict[str, str]]
     labels: NotRequired[dict[str, Any]]
     tokenizer: NotRequired[dict[str, Any]]
+    stream: NotRequired[dict[str, Any]]
+    snapshots: NotRequired[int]
 
 
 class Planned(TypedDict):

@@ -135,6 +135,16 @@ Accumulate = Annotated[int, Option("Micro-batches per step, to save memory.", le
 KeepGoing = Annotated[bool, Option("Go on when a verdict says that going on is useless.")]
 AcceptData = Annotated[bool, Option("Go on although the data has changed since the run began.")]
 Track = Annotated[Sequence[str], Option("Log to tensorboard or wandb as well. May be repeated.", many=True, values=("tensorboard", "wandb"))]
+StreamPolicy = Annotated[
+    str | None,
+    Option(
+        "Samples come in their order, once, through a replay buffer; which of them it keeps: fifo, reservoir or minred (the least redundant).",
+        values=("fifo", "reservoir", "minred"),
+    ),
+]
+Buffer = Annotated["str | int | None", Option("How much that buffer holds: samples, or bytes as in 500MB (default: 4096 samples).")]
+Fresh = Annotated[int | None, Option("Samples of the stream that arrive before each step (default: an eighth of a batch).", least=1)]
+Snapshots = Annotated[int | None, Option("How many encoders are kept on the way, for `leaven evaluate --protocol forgetting`.", least=1, most=999)]
 CheckpointSeconds = Annotated[float, "Time between checkpoints."]
 Report = Annotated[bool, "Whether to write report.html at the end, which takes some seconds."]
 

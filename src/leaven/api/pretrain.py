@@ -51,6 +51,10 @@ def pretrain(
     device: options.Device = "auto",
     devices: options.Devices = 1,
     accumulate: options.Accumulate = 1,
+    stream: options.StreamPolicy = None,
+    buffer: options.Buffer = None,
+    fresh: options.Fresh = None,
+    snapshots: options.Snapshots = None,
     data_root: options.Root = None,
     keep_going: options.KeepGoing = False,
     accept_data: options.AcceptData = False,
@@ -74,7 +78,7 @@ def pretrain(
     reading, settings = reading_of(settings, *kinds)
     request = Request(
         method, encoder, seconds(budget), epochs, steps, batch, size, settings, seed, precision, device, devices, accumulate, keep_going,
-        accept_data, checkpoint_seconds, tuple(track),
+        accept_data, checkpoint_seconds, tuple(track), stream=stream, buffer=buffer, fresh=fresh, snapshots=snapshots,
     )  # fmt: skip
     opened = open_data(
         data, root=data_root, size=size, labels=labels, columns=columns, groups=groups, reading=reading, progress=partial(progress, "decoded")

@@ -2,7 +2,11 @@
 
 from leaven.sampling.loader import Loader
 from leaven.sampling.members import Members
+from leaven.sampling.min_red import MinRed
 from leaven.sampling.sampler import Nearness, Source
-from leaven.sampling.stream import Stream
+from leaven.sampling.stream import InOrder, Policy, Reservoir, Stream
 
-__all__ = ["Loader", "Members", "Nearness", "Source", "Stream"]
+POLICIES: dict[str, type[Policy]] = {"fifo": Policy, "reservoir": Reservoir, "minred": MinRed}
+"""Which samples the buffer of a stream keeps, by name."""
+
+__all__ = ["POLICIES", "InOrder", "Loader", "Members", "MinRed", "Nearness", "Policy", "Reservoir", "Source", "Stream"]

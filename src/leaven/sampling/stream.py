@@ -11,7 +11,10 @@ from torch import Tensor
 from leaven.data.batch import Batch
 from leaven.draw import Draw
 from leaven.errors import UserError
+from leaven.sampling.members import Members
 from leaven.sampling.sampler import Nearness, Sampler
+
+READ = 256  # samples of a data set that are read together, as a stream
 
 
 class Policy:
@@ -41,6 +44,20 @@ class Reservoir(Policy):
     def places(self, numbers: Tensor, capacity: int, draw: Draw) -> Tensor:
         places = (draw.uniform(len(numbers)).double() * (numbers + 1)).long()
         return torch.where(numbers < capacity, numbers, places.where(places < capacity, -1))
+
+
+class InOrder:
+    """The samples of a data set, one after another. order: int64 places in it."""
+
+    def __init__(self, rows: Batch, order: Tensor):
+        self.members = Members(rows, order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.after(0)
+
+    def after(self, count: int) -> Iterator[Batch]:
+        for numbers in torch.arange(count, len(self.members.members)).split(READ):
+            yield self.members.select(numbers)
 
 
 class Buffer:
@@ -97,7 +114,7 @@ class Stream:
 
     def sampler(self, batch: int, *key: object, pools: Mapping[str, int], members: Tensor | None = None, nearness: Nearness | None = None) -> Sampler:
         if pools or members is not None or nearness is not None:
-            raise UserError("a stream has no pools or members to choose samples from", hint="train this method on a data set")
+            raise UserError("this method chooses among all samples, and a stream never holds them all", hint="leave --stream out")
         return Replay(self, batch, *key)
 
     def probe(self, count: int, seed: int) -> Batch:
@@ -109,7 +126,7 @@ class Stream:
         return first.select(torch.arange(first.filled))
 
     def everything(self) -> Iterator[Batch]:
-        raise UserError("this method looks at all samples at once, and a stream never holds them all", hint="train it on a data set")
+        raise UserError("this method looks at all samples at once, and a stream never holds them all", hint="leave --stream out")
 
 
 class Reader:
@@ -157,7 +174,7 @@ class Replay(Sampler):
 
     def __init__(self, stream: Stream, batch: int, *key: object):
         if batch > stream.capacity:
-            raise UserError(f"a buffer of {stream.capacity} samples does not fill a batch of {batch}", hint="raise capacity, or lower --batch")
+            raise UserError(f"a buffer of {stream.capacity} samples does not fill a batch of {batch}", hint="raise --buffer, or lower --batch")
         self.stream, self.size, self.key = stream, batch, key
         self.reader, self.policy = Reader(stream.batches), copy.deepcopy(stream.policy)
         self.buffer = Buffer(stream.capacity, next(Reader(stream.batches).read(1)))

@@ -25,6 +25,7 @@ from leaven.training.distributed import processes
 from leaven.training.inheritance import Inheritance
 from leaven.training.plan import MOST_STEPS, Plan
 from leaven.training.request import Request, Source, sources
+from leaven.training.streams import steps_of
 from leaven.training.tokenization import attach, in_tokens
 from leaven.training.trained import load_encoder_of, trained_method
 
@@ -175,7 +176,10 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str, last: f
     if recipe.steps == 0:
         return Plan(0, batch), [*choices, {"what": "length", "value": "no steps", "why": "this method is computed at once"}]
     budget, epochs, steps = request.budget, request.epochs, request.steps
-    if budget is None and epochs is None and steps is None:
+    if request.stream is not None and budget is None and epochs is None and steps is None:
+        epochs, why = 1, "no length was given, and a stream is read once; change it with --budget, --epochs or --steps"
+        choices.append({"what": "length", "value": "one pass", "why": why})
+    elif budget is None and epochs is None and steps is None:
         if recipe.steps is not None:
             steps = math.ceil(max(recipe.steps, math.ceil(USUAL_PASSES * samples / batch)) / last - 1e-9)
             length, why = f"{steps} steps", f"and there are {samples:,} samples"
@@ -189,4 +193,6 @@ def plan_of(request: Request, recipe: Recipe, samples: int, device: str, last: f
     if length_in_steps > MOST_STEPS:
         raise UserError(f"a training has at most {MOST_STEPS:,} steps, not {length_in_steps:,.0f}", hint="give fewer --steps or --epochs")
     steps = steps or (0 if epochs is None else max(1, math.ceil(length_in_steps)))
+    if request.stream is not None and request.steps is None and budget is None:
+        steps = steps_of(request, samples, batch)
     return Plan(steps, batch, budget), choices

@@ -1,6 +1,7 @@
 """One loop for every method: batches, views, a step by each player, stages, metrics, health, checkpoints."""
 
 import copy
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from torch import Tensor
 from leaven.console import Progress, Say, quiet
 from leaven.data.batch import Batch
 from leaven.draw import Draw
+from leaven.encoders.store import save_encoder
 from leaven.errors import Interrupted, TrainingStopped
 from leaven.methods.method import Method, Outputs, Recipe
 from leaven.run import Run
@@ -168,6 +170,7 @@ class Training:
         terms, norm, outputs = self._update()
         with self._timed("health and checkpoints"):
             self._log(terms, norm, outputs)
+        self._keep_snapshot()
         self.on_step(self.step)
         self.budget.correct(self.step)
         late = time.monotonic() - self.saved > self.request.checkpoint_seconds
@@ -202,6 +205,15 @@ class Training:
 
     def _processor_used(self) -> float:
         return self.processor + (0.0 if self.processor_start is None else processor_seconds() - self.processor_start)
+
+    def _keep_snapshot(self) -> None:
+        """The encoders as they are at even parts of the training, where the request asks for some."""
+        count = self.request.snapshots or 0
+        before, now = (math.floor(count * self.plan.progress(step) + 1e-9) for step in (self.step - 1, self.step))
+        if now > before and rank() == 0:
+            encoders = self.method.encoders()
+            for name, encoder in encoders.items():
+                save_encoder(self.folder.snapshot(now) / (name if len(encoders) > 1 else ""), encoder)
 
     # --- parts of a step ---
 

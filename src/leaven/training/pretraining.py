@@ -25,6 +25,7 @@ from leaven.training.loop import Training
 from leaven.training.plan import Plan
 from leaven.training.precision import NAMES, choose_precision, fast_products, give_back_memory, keep_freed_memory
 from leaven.training.request import Request
+from leaven.training.streams import described, stream_choices, stream_of
 from leaven.training.supervision import EarlyStopping, Supervision, labeled, write_record
 from leaven.training.tokenization import keep_tokenizers
 from leaven.training.trackers import Trackers
@@ -50,6 +51,8 @@ def describe(request: Request, parts: Parts, supervision: Supervision | None, pr
         "seed": request.seed,
         "precision": precision,
         "accumulate": request.accumulate,
+        **described(request, plan.batch),
+        **({"snapshots": request.snapshots} if request.snapshots else {}),
     }
 
 
@@ -80,9 +83,10 @@ def train(
         if device == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
         parts = build_training(request, data, device, folder=folder, members=supervision.members if supervision else None)
+        stream = stream_choices(request, parts.data, parts.plan.batch)
         method, plan, hashes, data, members = parts.method, parts.plan, data.hashes, parts.data, parts.members
         held_out = supervision.held_out if supervision else members[:0]
-        choices = [{"what": "precision", "value": precision, "why": why}, *parts.choices, *(supervision.choices if supervision else [])]
+        choices = [{"what": "precision", "value": precision, "why": why}, *parts.choices, *stream, *(supervision.choices if supervision else [])]
         asked = describe(request, parts, supervision, precision)
         trackers = Trackers.of(request.track, folder, asked, say)
         config = agree_with_earlier(folder, asked, hashes, request, say)
@@ -120,8 +124,10 @@ def train(
             across_processes(method)
         if precision == "fp64":
             method.double()
+        rows = near(data, fabric.device)
+        source = rows if request.stream is None else stream_of(request, data, rows, members, plan.batch)
         training = Training(
-            method, parts.recipe, near(data, fabric.device), members, plan, folder, request, fabric.autocast, device=fabric.device,
+            method, parts.recipe, source, members, plan, folder, request, fabric.autocast, device=fabric.device,
             deadline=deadline(started, plan.budget),
             stopping=EarlyStopping(data.rows.select(held_out), request.patience) if len(held_out) else None,
             trackers=trackers if rank() == 0 else None, say=say, progress=progress, on_step=on_step,

@@ -22,6 +22,8 @@ class Request:
     "image=convnet,text=runs/words"; roles that are not named have theirs chosen. start_role: which of a run's encoders (None: the one that fits).
     settings: hyper-parameters by name; "encoder.depth" and "tokenizer.vocabulary" reach every encoder and tokeniser, "encoder.text.depth" those of
     one role. patience: looks at held-out samples without gain after which the training ends.
+    stream: samples come in their order, and this says which of them the replay buffer keeps (None: no stream); buffer: how much it holds, in samples
+    or bytes ("500MB"); fresh: samples that arrive before each step. snapshots: how many times the encoders are kept on the way.
     """
 
     method: str | type[Method] = "simclr"
@@ -43,9 +45,13 @@ class Request:
     track: tuple[str, ...] = ()
     start_role: str | None = None
     patience: Count = 10
+    stream: str | None = None
+    buffer: str | int | None = None
+    fresh: Count | None = None
+    snapshots: Count | None = None
 
     def __post_init__(self) -> None:
-        numbers = "epochs", "steps", "batch", "size", "seed", "devices", "accumulate", "patience"
+        numbers = "epochs", "steps", "batch", "size", "seed", "devices", "accumulate", "patience", "fresh", "snapshots"
         for option in fields(self):
             if option.name in numbers:
                 setattr(self, option.name, convert(getattr(self, option.name), option.type, option.name))
