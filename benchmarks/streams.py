@@ -1,16 +1,16 @@
 """Pictures that come in an order, once: what does an encoder learn from them, and what does it forget?
 
-    OMP_NUM_THREADS=1 uv run python benchmarks/streams.py --data-root DATA --out runs/streams [--seeds 3] [--steps 600] [--parts classes,journey,buffer]
+    OMP_NUM_THREADS=1 uv run python benchmarks/streams.py --data-root DATA --out runs/streams [--seeds 3] [--steps 600]
 
-classes  tiny-imagenet-20 in the order of its classes; nearest neighbours after the whole stream, on the published val pictures, and what happened to each
-         fifth of the classes since it was learned
-journey  nordland: the frames of the summer's journey in order; how often the nearest summer frame of a held-out winter frame is within 3 frames of the
-         right place
-buffer   milliseconds that minred takes per step for a buffer of 16,000 samples, of which a batch of 256 is trained on and 64 leave, beside comparing all
-         with all
+classes  tiny-imagenet-20 in the order of its classes: nearest neighbours after the whole stream, on the published val pictures, and what happened
+         to each fifth of the classes since it was learned
+journey  nordland, the frames of the summer's journey in order: how often the nearest summer frame of a held-out winter frame is within 3 frames
+         of the right place
+buffer   milliseconds that minred takes per step for a buffer of 16,000 samples, of which a batch of 256 is trained on and 64 leave, beside
+         comparing all with all
 
-Arms: the latest samples alone ("sequence": a buffer as small as a batch), fifo, reservoir, minred, and shuffled samples ("i.i.d.") as the upper bound.
-All arms make the same number of steps of the same batch. Every finished cell is kept, and the same command goes on.
+Arms: the latest samples alone ("sequence": a buffer as small as a batch), fifo, reservoir, minred, and shuffled samples ("i.i.d."), which are the
+upper bound. All arms make the same number of steps of the same batch. Every finished cell is kept, and the same command goes on.
 """
 
 import argparse
