@@ -40,7 +40,6 @@ class Reading(TypedDict):
     pages: NotRequired[str]
     background: NotRequired[str]
     range: NotRequired[Annotated[list[float], Len(2, 2)]]
-    fit: NotRequired[str]
 
 
 class Input(TypedDict):
@@ -83,8 +82,6 @@ class Spec(TypedDict):
     labeled: Count
     class_names: list[str]
     tag_names: NotRequired[list[str]]
-    object_names: NotRequired[list[str]]
-    object_codes: NotRequired[list[int]]
 
 
 class Data(TypedDict):

@@ -1,4 +1,4 @@
-"""Picture files -> square arrays, or whole pictures on one canvas, of one size, one number of channels and one scale."""
+"""Picture files -> square arrays of one size, one number of channels and one scale."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +22,6 @@ from leaven.modalities.spec import InputSpec
 SURVEY = 512
 NATIVE_LIMIT = 64
 DEFAULT_SIZE = 96
-WHOLE_SIZE = 320  # long side of whole pictures, in which something is to be found
 MARGIN = 1.15  # pictures are stored a little above training size, so that crops have something to choose from
 RANGED, RANGED_VALUES = 256, 2**16  # pictures, and numbers of each, from which the range is taken
 OUTSIDE = 0.01  # percent of the numbers that lie below the range, and above it
@@ -37,15 +36,13 @@ class Reading:
     """How picture files are read.
 
     pages: of files with several: the "first" or the "middle" one, "all" as samples of their own, or all as the "channels" of one picture.
-    background: what lies under transparent pictures. range: the numbers that become 0 and 1 in pictures of more than 8 bits. fit: the central
-    "square" of each picture, or the "whole" picture at the top left of a canvas that is black elsewhere.
+    background: what lies under transparent pictures. range: the numbers that become 0 and 1 in pictures of more than 8 bits.
     Where nothing is given, the data decides.
     """
 
     pages: Literal["auto", "first", "middle", "all", "channels"] = "auto"
     background: Background = "auto"
     range: tuple[float, float] | None = None
-    fit: Literal["square", "whole"] = "square"
 
     def __post_init__(self) -> None:
         if self.range is not None and not (all(map(math.isfinite, self.range)) and self.range[0] < self.range[1]):
@@ -65,14 +62,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Stored:
-    """The arrays that pictures become: (channels, side, side), or (channels, side, width) where a width is given; uint8 or, where the data is `deep`,
-    float32 in 0-1, which keeps all levels."""
+    """The arrays that pictures become: (channels, side, side), uint8 or, where the data is `deep`, float32 in 0-1, which keeps all levels."""
 
     side: int
     channels: int
     deep: bool = False
     reading: Reading = field(default_factory=Reading)
-    width: int | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -80,7 +75,7 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return self.channels, self.side, self.width or self.side
+        return self.channels, self.side, self.side
 
     @property
     def nbytes(self) -> int:
@@ -90,11 +85,11 @@ class Stored:
 def stored_form(spec: InputSpec) -> Stored:
     """The form in which the pictures of this input are stored."""
     reading = Reading.of(spec.reading)
-    return Stored(spec.shape[1], spec.shape[0], reading.range is not None, reading, spec.shape[2])
+    return Stored(spec.shape[1], spec.shape[0], reading.range is not None, reading)
 
 
 def decode(source: Source, stored: Stored) -> np.ndarray:
-    """The array of one picture, as the form's `fit` says: the short side resized, then the centre, or all of it. EXIF rotation is applied. Raises Unusable with the reason."""
+    """The array of one picture: the short side resized, then the centre. EXIF rotation is applied. Raises Unusable with the reason."""
     with opened(source) as file:
         pages = chosen_pages(file, stored.reading.pages)
         if len(pages) > 1:
@@ -160,26 +155,6 @@ def _array(file: PictureFile, page: int, stored: Stored, laid: Callable[[Image.I
     return array if stored.deep else np.rint(array * 255).astype(np.uint8)
 
 
-def _placed(picture: Image.Image, stored: Stored) -> Image.Image:
-    """On the canvas that the form is."""
-    _, height, width = stored.shape
-    if picture.size == (width, height):
-        return picture
-    if stored.reading.fit == "square":
-        return ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-    size = placed_size((picture.height, picture.width), (height, width))
-    canvas = Image.new(picture.mode, (width, height))
-    canvas.paste(picture.resize(size[::-1], Image.Resampling.BICUBIC))
-    return canvas
-
-
-def placed_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a whole picture of this size on a canvas: as large as it can be."""
-    scale = min(side / length for side, length in zip(canvas, size, strict=True))
-    height, width = (min(side, max(1, round(length * scale))) for side, length in zip(canvas, size, strict=True))
-    return height, width
-
-
 def _bands(values: np.ndarray, channels: int) -> list[np.ndarray]:
     """As many planes of float32 as the data has channels: grey in all of three, colour as its lightness in one, else the first three."""
     if values.dtype.kind == "f":
@@ -236,7 +211,7 @@ def survey(
     size, channels: None where they are to be chosen; one channel is enough where no picture has colour. train: gives about so many pictures to train
     on, from which the range is taken. What cannot be read is left out.
     """
-    sizes: list[tuple[int, int]] = []
+    sides: list[int] = []
     bands: Counter[int] = Counter()
     pages: list[int] = []
     several: list[PictureFile] = []
@@ -245,49 +220,35 @@ def survey(
     with quiet():
         for source in sources:
             with suppress(Unusable), opened(source) as file:
-                sizes.append(file.upright[::-1])
+                sides.append(min(file.size))
                 bands[file.bands] += 1
                 deep, grey = deep + file.deep, grey + file.grey
                 transparent += [source] if file.transparent else []
                 pages.append(len(file.pages))
                 several += [file] if len(file.pages) > 1 else []
                 smaller += file.smaller > 0
-        side, width = canvas_of(sizes, size) if reading.fit == "whole" else (square_of(sizes, size), None)
+        side = stored_side(statistics.median_low(sides), size) if sides else size or DEFAULT_SIZE
         notes = []
         if smaller:
-            notes.append(f"{share(smaller, len(sizes))} smaller copies of the picture: the largest page is read")
+            notes.append(f"{share(smaller, len(sides))} smaller copies of the picture: the largest page is read")
         if several:
-            reading = dataclasses.replace(reading, pages=as_pages(reading.pages, several, len(sizes)))
+            reading = dataclasses.replace(reading, pages=as_pages(reading.pages, several, len(sides)))
             notes.append(pages_note(reading.pages, pages))
         if channels is None:
             usual = bands.most_common(1)[0][0] if bands else 3
-            channels = usual if usual not in (1, 3) else 1 if sizes and grey == len(sizes) else 3
+            channels = usual if usual not in (1, 3) else 1 if sides and grey == len(sides) else 3
             if reading.pages == "channels" and several:
                 channels = statistics.mode(pages)
         if transparent and reading.background == "auto":
             reading, note = with_background(reading, transparent)
             notes += [note] if note else []
-        mostly = 2 * deep > len(sizes)
+        mostly = 2 * deep > len(sides)
         if mostly and reading.range is None:
             reading, note = with_range(reading, train(RANGED))
             notes.append(note)
         elif deep and not mostly:
-            notes.append(f"{share(deep, len(sizes))} more than 8 bits: as the others have 8, they are read with 8")
-    return Stored(side, channels, mostly, reading, width), notes
-
-
-def square_of(sizes: Sequence[tuple[int, int]], size: int | None) -> int:
-    """The side at which squares of pictures of these sizes are stored."""
-    return stored_side(statistics.median_low(map(min, sizes)), size) if sizes else size or DEFAULT_SIZE
-
-
-def canvas_of(sizes: Sequence[tuple[int, int]], size: int | None) -> tuple[int, int]:
-XX
-    if not sizes:
-        return (size or WHOLE_SIZE,) * 2
-    long = size or min(WHOLE_SIZE, statistics.median_low(map(max, sizes)))
-    height, width = (max(placed_size(one, (long, long))[axis] for one in sizes) for axis in (0, 1))
-    return height, width
+            notes.append(f"{share(deep, len(sides))} more than 8 bits: as the others have 8, they are read with 8")
+    return Stored(side, channels, mostly, reading), notes
 
 
 def stored_side(native: int, size: int | None) -> int:

@@ -34,7 +34,6 @@ TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PIXEL_LIMIT = 64_000_000
 FLAT_TAIL = 1 / 4  # of the rows of a JPEG that ends too early: more than that is missing
 PASSING_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
-ORIENTATION, LYING = 0x0112, 4  # EXIF's tag, and the largest of its numbers by which width and height do not change places
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,6 @@ class PictureFile(ABC):
     bands: int
     deep = grey = transparent = False
 
-    @property
-    def upright(self) -> tuple[int, int]:
-        """Width and height as the picture is shown."""
-        return self.size
-
     @abstractmethod
     def load(self, page: int, side: int) -> Image.Image | np.ndarray:
         """A page as a picture of 8 bits, or as numbers (H, W, bands). side: to which it will be shrunk."""
@@ -99,13 +93,6 @@ class PillowFile(PictureFile):
     def _size(self, page: int) -> tuple[int, int]:
         self.picture.seek(page)
         return self.picture.size
-
-    @property
-    def upright(self) -> tuple[int, int]:
-        with contextlib.suppress(Exception):  # as in `load`
-            if self.picture.getexif().get(ORIENTATION, 1) > LYING:
-                return self.size[1], self.size[0]
-        return self.size
 
     def load(self, page: int, side: int) -> Image.Image | np.ndarray:
         if page or len(self.pages) > 1:
