@@ -45,6 +45,13 @@ def placed_target(run: Run) -> str | None:
     return getattr(kind, "target", None) if kind is not None and kind.whole_pictures else None
 
 
+def needed_labels(labels: Any) -> Any:
+    """UserError where there are none."""
+    if labels is None:
+        raise UserError("labels are needed: boxes or masks", where="labels", hint="say where they lie, with --labels")
+    return labels
+
+
 def opener(encoder: Encoder, data: Any, target: str, data_root: str | Path | None) -> Callable[..., Placed]:
     """Opens data for an encoder's network: whole pictures with its channels."""
     reading = Reading.of(encoder.input.reading)
@@ -77,12 +84,10 @@ def surgery(
     opened = Run.open(run)
     kind: type[Method] = registry()[str(request.method)]
     target = kind.target  # type: ignore[attr-defined]
-    if labels is None:
-        raise UserError(f"{kind.name} learns from labels", where="labels", hint="say where boxes or masks lie, with --labels")
     encoder = load_encoder_of(opened, request.start_role)
     if not encoder.input.planar:
         raise UserError(f"{kind.name} needs an encoder of pictures, and this run's reads {encoder.input.modality}", where=opened.path)
-    placed = opener(encoder, data, target, data_root)(labels, size=size)
+    placed = opener(encoder, data, target, data_root)(needed_labels(labels), size=size)
     describe_data(placed.data, say)
     height, width = placed.sides
     used = supervised_by(placed, all_labels)
