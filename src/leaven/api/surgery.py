@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,13 @@ from typing import Any
 import torch
 
 from leaven.api.open import describe_data
+from leaven.api.write import check_suffix
 from leaven.console import Progress, Say
 from leaven.data.placed import Placed, open_placed
 from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.evaluation.placed_predictions import Masks, Objects
+from leaven.evaluation.placing import masks_of, objects_of
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
 from leaven.modalities.decoding import Reading
@@ -25,7 +28,7 @@ from leaven.training.distributed import rank
 from leaven.training.pretraining import train as train_run
 from leaven.training.request import Request
 from leaven.training.supervision import Supervision
-from leaven.training.trained import load_encoder_of
+from leaven.training.trained import load_encoder_of, trained_method
 
 FEWEST_TO_TEST = 50  # pictures with labels, from which a part is kept for `evaluate`
 
@@ -100,6 +103,38 @@ def surgery(
     if rank() == 0:
         report_run(trained, placed.data, device=choose_device(request.device))
     return trained
+
+
+def find_in_pictures(
+    run: Run, data: Any, out: Any, unfit: list[str], data_root: str | Path | None, device: str, say: Say, progress: Progress
+) -> Masks | Objects:
+    """The boxes or masks of these pictures, written to `out` where it is given. unfit: options that were given and say nothing here."""
+    if unfit:
+        where = f"the method {run.config['asked']['method']['name']}"
+        raise UserError(f"{unfit[0]} is for classes of whole samples", where=where, hint=f"leave --{unfit[0].replace('_', '-')} out")
+    if not run.finished:
+        raise UserError("this training has not finished", where=run.path, hint="give the same command again: it goes on")
+    masks = placed_target(run) == "mask"
+    place = None if out is None else Path(out) if masks else check_suffix(out, ".json", "boxes are")
+    if masks and place is not None and place.suffix:
+        raise UserError("masks are written into a folder", where=place, hint="give --out FOLDER")
+    placed = open_as_learned(run, data, None, data_root)
+    describe_data(placed.data, say)
+    method, rows = trained_method(run), range(len(placed.data))
+    classes, files = tuple(run.config["asked"]["data"]["spec"]["class_names"]), tuple(placed.data.files)
+    found: Masks | Objects
+    if masks:
+        found = Masks(files, classes, followed(masks_of(method, placed, rows, device), len(rows), progress))
+    else:
+        found = Objects(files, placed.sizes, classes, followed(objects_of(method, placed, rows, device), len(rows), progress))
+    return found if place is None else found.written(place)
+
+
+def followed(results: Iterator[Any], total: int, progress: Progress) -> Iterator[Any]:
+    """The same, counted as they pass."""
+    for done, result in enumerate(results, 1):
+        yield result
+        progress("predicted", done, total)
 
 
 def supervised_by(placed: Placed, all_labels: bool | None) -> Supervision:

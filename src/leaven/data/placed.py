@@ -101,7 +101,7 @@ def open_placed(
     roles: dict[str, Any] = {"x": Pixels(torch.from_numpy(np.stack([pictures[row][0] for row in kept])), reading.to_dict())}
     if targets is not None:
         roles[target] = targets.laid_out(kept, sides, sizes)
-    splits = folder.splits()
+    splits: Sequence[str | None] = folder.splits() if targets is None or targets.splits is None else targets.splits
     notes = [] if targets is None else [*targets.notes, *([f"{len(rows):,} of {len(files):,} pictures have labels"] if len(rows) < len(files) else [])]
     data = DataSet.of(
         place.resolve().name,
