@@ -83,5 +83,5 @@ def evaluate(
     card = evaluate_protocols(trial, protocols, settings)
     write_json(run.scorecard_path, card.to_dict())
     if report:
-        report_run(run, samples, card, encoders=encoders, device=choose_device(device))
+        report_run(run, samples, card, encoders=encoders, device=choose_device(device), placed=placed)
     return card

@@ -101,7 +101,7 @@ def surgery(
         progress=partial(progress, "step"),
     )  # fmt: skip
     if rank() == 0:
-        report_run(trained, placed.data, device=choose_device(request.device))
+        report_run(trained, placed.data, device=choose_device(request.device), placed=placed)
     return trained
 
 

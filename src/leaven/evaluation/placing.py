@@ -20,7 +20,6 @@ from leaven.evaluation.protocol import Protocol, Result, Scores, Trial, summed_u
 from leaven.evaluation.sentences import gain_over, percent, summed_up
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
-from leaven.modalities.decoding import scaled_to
 from leaven.run import Run
 from leaven.training.build import build_training
 from leaven.training.devices import choose_device, launch
@@ -35,7 +34,7 @@ AT_ONCE = 8  # pictures
 def masks_of(method: Method, placed: Placed, rows: Sequence[int], device: str) -> Iterator[UInt8[Tensor, "height width"]]:
     """The likeliest class of each pixel of these pictures as they lie on disk."""
     for row, logits in blocks(method, placed, rows, device):
-        tall, broad = scaled_to(placed.sizes[row], placed.sides)
+        tall, broad = placed.scaled(row)
         whole = F.interpolate(logits[None, :, :tall, :broad].float(), placed.sizes[row], mode="bilinear")
         yield whole[0].argmax(0).to(torch.uint8).cpu()
 
@@ -44,7 +43,7 @@ def masks_of(method: Method, placed: Placed, rows: Sequence[int], device: str) -
 def objects_of(method: Method, placed: Placed, rows: Sequence[int], device: str) -> Iterator[dict[str, Tensor]]:
     """boxes (n, 4) in pixels of these pictures as they lie on disk, scores (n,) and labels (n,), best first."""
     for row, found in blocks(method, placed, rows, device):
-        (height, width), (tall, broad) = placed.sizes[row], scaled_to(placed.sizes[row], placed.sides)
+        (height, width), (tall, broad) = placed.sizes[row], placed.scaled(row)
         boxes = found["boxes"].float().cpu() * torch.tensor([width / broad, height / tall] * 2)
         boxes = torch.minimum(boxes, torch.tensor([width, height] * 2))
         kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
