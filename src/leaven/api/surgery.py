@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,13 @@ from typing import Any
 import torch
 
 from leaven.api.open import describe_data
+from leaven.api.write import check_suffix
 from leaven.console import Progress, Say
 from leaven.data.placed import Placed, open_placed
 from leaven.encoders import Encoder
 from leaven.errors import UserError
+from leaven.evaluation.placed_predictions import Masks, Objects
+from leaven.evaluation.placing import masks_of, objects_of
 from leaven.methods.method import Method
 from leaven.methods.registry import registry
 from leaven.modalities.decoding import Reading
@@ -25,7 +28,7 @@ from leaven.training.distributed import rank
 from leaven.training.pretraining import train as train_run
 from leaven.training.request import Request
 from leaven.training.supervision import Supervision
-from leaven.training.trained import load_encoder_of
+from leaven.training.trained import load_encoder_of, trained_method
 
 FEWEST_TO_TEST = 50  # pictures with labels, from which a part is kept for `evaluate`
 
@@ -43,6 +46,13 @@ def placed_target(run: Run) -> str | None:
     """What a run has learned to place in pictures, "boxes" or "mask"; None where it has not."""
     kind = registry().get(run.config["asked"]["method"]["name"])
     return getattr(kind, "target", None) if kind is not None and kind.whole_pictures else None
+
+
+def needed_labels(labels: Any) -> Any:
+    """UserError where there are none."""
+    if labels is None:
+        raise UserError("labels are needed: boxes or masks", where="labels", hint="say where they lie, with --labels")
+    return labels
 
 
 def opener(encoder: Encoder, data: Any, target: str, data_root: str | Path | None) -> Callable[..., Placed]:
@@ -77,12 +87,10 @@ def surgery(
     opened = Run.open(run)
     kind: type[Method] = registry()[str(request.method)]
     target = kind.target  # type: ignore[attr-defined]
-    if labels is None:
-        raise UserError(f"{kind.name} learns from labels", where="labels", hint="say where boxes or masks lie, with --labels")
     encoder = load_encoder_of(opened, request.start_role)
     if not encoder.input.planar:
         raise UserError(f"{kind.name} needs an encoder of pictures, and this run's reads {encoder.input.modality}", where=opened.path)
-    placed = opener(encoder, data, target, data_root)(labels, size=size)
+    placed = opener(encoder, data, target, data_root)(needed_labels(labels), size=size)
     describe_data(placed.data, say)
     height, width = placed.sides
     used = supervised_by(placed, all_labels)
@@ -93,8 +101,40 @@ def surgery(
         progress=partial(progress, "step"),
     )  # fmt: skip
     if rank() == 0:
-        report_run(trained, placed.data, device=choose_device(request.device))
+        report_run(trained, placed.data, device=choose_device(request.device), placed=placed)
     return trained
+
+
+def find_in_pictures(
+    run: Run, data: Any, out: Any, unfit: list[str], data_root: str | Path | None, device: str, say: Say, progress: Progress
+) -> Masks | Objects:
+    """The boxes or masks of these pictures, written to `out` where it is given. unfit: options that were given and say nothing here."""
+    if unfit:
+        where = f"the method {run.config['asked']['method']['name']}"
+        raise UserError(f"{unfit[0]} is for classes of whole samples", where=where, hint=f"leave --{unfit[0].replace('_', '-')} out")
+    if not run.finished:
+        raise UserError("this training has not finished", where=run.path, hint="give the same command again: it goes on")
+    masks = placed_target(run) == "mask"
+    place = None if out is None else Path(out) if masks else check_suffix(out, ".json", "boxes are")
+    if masks and place is not None and place.suffix:
+        raise UserError("masks are written into a folder", where=place, hint="give --out FOLDER")
+    placed = open_as_learned(run, data, None, data_root)
+    describe_data(placed.data, say)
+    method, rows = trained_method(run), range(len(placed.data))
+    classes, files = tuple(run.config["asked"]["data"]["spec"]["class_names"]), tuple(placed.data.files)
+    found: Masks | Objects
+    if masks:
+        found = Masks(files, classes, followed(masks_of(method, placed, rows, device), len(rows), progress))
+    else:
+        found = Objects(files, placed.sizes, classes, followed(objects_of(method, placed, rows, device), len(rows), progress))
+    return found if place is None else found.written(place)
+
+
+def followed(results: Iterator[Any], total: int, progress: Progress) -> Iterator[Any]:
+    """The same, counted as they pass."""
+    for done, result in enumerate(results, 1):
+        yield result
+        progress("predicted", done, total)
 
 
 def supervised_by(placed: Placed, all_labels: bool | None) -> Supervision:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +17,15 @@ from torch import Tensor
 from leaven.data.label_files import FILE_COLUMNS, LABEL_COLUMNS, best_rule
 from leaven.data.labels import sort_names
 from leaven.data.sources.text_files import read_delimited
+from leaven.data.splits import canonical
 from leaven.errors import UserError
 from leaven.modalities import Boxes, Value
 from leaven.modalities.decoding import scaled_to
 
 CORNERS = (("xmin", "left", "x1"), ("ymin", "top", "y1"), ("xmax", "right", "x2"), ("ymax", "bottom", "y2"))
 """The columns of a csv file that hold the corners of boxes."""
-SHAPES = "a COCO .json, a folder of VOC .xml, or a .csv with file,xmin,ymin,xmax,ymax,class"
+YEAR = re.compile(r"instances|\d+")  # in the names of COCO's own files, such as instances_train2017.json
+SHAPES = "a COCO .json (or a folder of one for each split), a folder of VOC .xml, or a .csv with file,xmin,ymin,xmax,ymax,class"
 LEFT_OUT = 10  # of so many boxes, one may be unusable; where there are more, something else is wrong
 
 
@@ -39,15 +42,16 @@ class Box(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Marked:
     """What a file of boxes says. pictures: the boxes of each picture by its name; a picture without any has an empty list. names: of the classes, in
-    order; empty where the file has no order of its own."""
+    order; empty where the file has no order of its own. splits: of pictures, where there is a file for each split."""
 
     pictures: dict[str, list[Box]]
     names: tuple[str, ...] = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class BoxFiles:
-    """boxes: of each picture, None where nobody has looked for any. names: of the classes, in order."""
+    """boxes: of each picture, None where nobody has looked for any. names: of the classes, in order. splits: of each picture, where the files say."""
 
     role = "boxes"
 
@@ -55,6 +59,7 @@ class BoxFiles:
     names: tuple[str, ...]
     where: Path
     notes: list[str] = field(default_factory=list)
+    splits: tuple[str | None, ...] | None = None
 
     @classmethod
     def read(cls, labels: str, root: Path, files: Sequence[str], chosen: Sequence[str] = ()) -> BoxFiles:
@@ -74,16 +79,18 @@ class BoxFiles:
                 raise UserError(what, where=path, hint=f"write paths relative to the data, such as {files[0]}")
             notes.append(f"{what}; their boxes are left out")
         boxes: list[list[Box] | None] = [None] * len(files)
+        splits: list[str | None] = [None] * len(files)
         for name, row in zip(marked.pictures, rows, strict=True):
             if row is not None:
                 boxes[row] = [*(boxes[row] or []), *marked.pictures[name]]
+                splits[row] = marked.splits.get(name)
         there = {box.name for some in boxes for box in some or []}
         if not there:
             raise UserError("there are no boxes of these pictures", where=path, hint=f"boxes are {SHAPES}")
         if chosen and (strange := sorted(there - set(chosen))):
             what = f"the run has not learned the class {strange[0]!r} of these boxes"
             raise UserError(what, where=path, hint=f"it knows {', '.join(chosen)}")
-        return cls(tuple(boxes), tuple(chosen) or marked.names or sort_names(there), path, notes)
+        return cls(tuple(boxes), tuple(chosen) or marked.names or sort_names(there), path, notes, tuple(splits) if marked.splits else None)
 
     @property
     def there(self) -> list[bool]:
@@ -144,13 +151,22 @@ class BoxFiles:
 def read_boxes(path: Path) -> Marked:
     """Raises UserError where this is no file of boxes."""
     if path.is_dir():
-        return voc([file for file in sorted(path.rglob("*.xml"))], path)
+        parts = {split: file for file in sorted(path.glob("*.json")) if (split := canonical(YEAR.sub("", file.stem))) is not None}
+        return by_split(parts) if parts else voc(sorted(path.rglob("*.xml")), path)
     if not path.is_file():
         raise UserError("no such file or folder", where=path, hint=f"boxes are {SHAPES}")
     readers = {".json": coco, ".xml": lambda file: voc([file], file), ".csv": table, ".tsv": table}
     if path.suffix.lower() not in readers:
         raise UserError("this is no file of boxes", where=path, hint=f"boxes are {SHAPES}")
     return readers[path.suffix.lower()](path)
+
+
+def by_split(files: Mapping[str, Path]) -> Marked:
+    """A COCO file for each split."""
+    parts = {split: coco(file) for split, file in files.items()}
+    names = tuple(dict.fromkeys(name for part in parts.values() for name in part.names))
+    pictures = {name: boxes for part in parts.values() for name, boxes in part.pictures.items()}
+    return Marked(pictures, names, {name: split for split, part in parts.items() for name in part.pictures})
 
 
 def coco(path: Path) -> Marked:

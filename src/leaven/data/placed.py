@@ -23,7 +23,7 @@ from leaven.data.sources.kinds import Kinds
 from leaven.data.splits import split_rows
 from leaven.errors import UserError
 from leaven.modalities import Pixels
-from leaven.modalities.decoding import Reading, decode_whole
+from leaven.modalities.decoding import Reading, decode_whole, scaled_to
 from leaven.modalities.picture_files import Source, Unusable, opened, quiet
 
 READERS = {"boxes": BoxFiles, "mask": MaskFiles}
@@ -47,6 +47,10 @@ class Placed:
         """Height and width of all pictures as they are stored."""
         height, width = self.data.spec.roles["x"].shape[1:]
         return height, width
+
+    def scaled(self, row: int) -> tuple[int, int]:
+        """Height and width that a picture takes of these sides."""
+        return scaled_to(self.sizes[row], self.sides)
 
     def truth(self, row: int) -> Any:
         """What lies in a picture, in its own pixels: see `truth` of what reads it."""
@@ -101,7 +105,7 @@ def open_placed(
     roles: dict[str, Any] = {"x": Pixels(torch.from_numpy(np.stack([pictures[row][0] for row in kept])), reading.to_dict())}
     if targets is not None:
         roles[target] = targets.laid_out(kept, sides, sizes)
-    splits = folder.splits()
+    splits: Sequence[str | None] = folder.splits() if targets is None or targets.splits is None else targets.splits
     notes = [] if targets is None else [*targets.notes, *([f"{len(rows):,} of {len(files):,} pictures have labels"] if len(rows) < len(files) else [])]
     data = DataSet.of(
         place.resolve().name,

@@ -145,8 +145,7 @@ def _array(file: PictureFile, page: int, stored: Stored, laid: Callable[[Image.I
     loaded, sides = file.load(page, stored.side), (stored.side, stored.side)
     laid = laid or (lambda picture: picture if picture.size == sides else ImageOps.fit(picture, sides, Image.Resampling.BICUBIC))
     if isinstance(loaded, Image.Image):
-        plain = laid(_plain(loaded, stored))
-        array = np.asarray(plain)
+        array = np.asarray(laid(_plain(loaded, stored)))
         array = array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
         return array.astype(np.float32) / 255 if stored.deep else array
     low, high = (0.0, 255.0) if loaded.dtype == np.uint8 else stored.reading.range or usual_range(loaded)
