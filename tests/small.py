@@ -200,7 +200,7 @@ def digits_for(name):
     """The demo's digits, which are grey, or noise in colour, or texts or sounds, for methods that need it."""
     if kind_of(name) != "pixels":
         return samples_for(name, 128)
-    if find_method(name).learns_unlabeled:
+    if find_method(name).learns_unlabeled or find_method(name).whole_pictures:
         return samples_for(name, 128)
     return pictures(128) if name in COLORED else "demo:digits"
 

@@ -51,7 +51,7 @@ def world(tmp_path_factory):
             pictures.append({"id": number, "file_name": f"{split}/images/{number}.png", "width": WIDTH, "height": HEIGHT})
             for left, top, right, bottom, name in boxes:
                 box = [left, top, right - left, bottom - top]
-                annotations.append({"id": len(annotations), "image_id": number, "category_id": CLASSES.index(name), "bbox": box})
+                annotations.append({"id": len(annotations) + 1, "image_id": number, "category_id": CLASSES.index(name), "bbox": box})
         (root / "boxes").mkdir(exist_ok=True)
         content = {"images": pictures, "annotations": annotations, "categories": [{"id": id, "name": name} for id, name in enumerate(CLASSES)]}
         (root / "boxes" / f"instances_{split}.json").write_text(json.dumps(content))
@@ -69,7 +69,7 @@ def start(world):
 def masks_run(world, start):
     settings = {"width": 16, "recipe.lr": 1e-2}
     return leaven.finetune(
-        start, world / "data", task="segmentation", labels="labels", steps=40, batch=8, out=world / "masks-run", settings=settings
+        start, world / "data", task="segmentation", labels="labels", steps=30, batch=8, out=world / "masks-run", settings=settings
     )
 
 
@@ -77,7 +77,7 @@ def masks_run(world, start):
 def boxes_run(world, start):
     settings = {"width": 16, "recipe.lr": 1e-2}
     return leaven.finetune(
-        start, world / "data", task="detection", labels=str(world / "boxes"), steps=90, batch=8, out=world / "boxes-run", settings=settings
+        start, world / "data", task="detection", labels=str(world / "boxes"), steps=70, batch=8, out=world / "boxes-run", settings=settings
     )
 
 
