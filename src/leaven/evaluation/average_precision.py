@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from leaven.errors import UserError, not_installed
 from leaven.evaluation.gains import PerResample
 from leaven.evaluation.intervals import percentile_interval, resampled
 
@@ -54,8 +55,11 @@ def detection_score(pictures: Pictures, names: Sequence[str], *, groups: Tensor 
 def evaluator(pictures: Pictures, classes: Sequence[int]) -> Any:
     """A function from pictures, by number, with repetitions, to the average precision (overlaps, classes) of those of these classes that
     they have."""
-    from faster_coco_eval import COCO, COCOeval_faster
-    from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+        from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
+    except ImportError:
+        raise not_installed("faster-coco-eval") or UserError("average precision needs the package faster-coco-eval") from None
 
     truth: dict[str, Any] = {
         "images": [{"id": number, "height": height, "width": width} for number, (height, width) in enumerate(pictures.sizes)],
