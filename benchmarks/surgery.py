@@ -1,6 +1,7 @@
 """Boxes and masks from few labeled pictures: does pre-training on the unlabeled ones help?
 
-    OMP_NUM_THREADS=1 uv run --all-extras python benchmarks/surgery.py --data-root DATA --out runs/surgery [--sets camvid-240,bccd] [--labels 10,50,all] [--seeds 3]
+    OMP_NUM_THREADS=1 uv run --all-extras python benchmarks/surgery.py --data-root DATA --out runs/surgery
+        [--sets camvid-240,bccd] [--labels 10,50,all] [--seeds 3]
 
 camvid-240  street scenes with a class for each pixel: mean intersection over union on the 233 test pictures
 bccd        blood cells with boxes: mean average precision on the 35 test pictures

@@ -43,7 +43,7 @@ def generator():
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """What a reader has: nested pictures, their masks and boxes, a csv file with labels and captions, a file of sentences, a table of labeled sentences, and recordings."""
+    """What a reader has: pictures, their masks and boxes, tables of labels and captions, sentences, labeled sentences, and recordings."""
     random, lines, captions = np.random.default_rng(0), ["file,label"], ["file,name,label"]
     boxes = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "upper half"}]}
     for number in range(60):

@@ -68,9 +68,7 @@ def start(world):
 @pytest.fixture(scope="module")
 def masks_run(world, start):
     settings = {"width": 16, "recipe.lr": 1e-2}
-    return leaven.finetune(
-        start, world / "data", task="segmentation", labels="labels", steps=30, batch=8, out=world / "masks-run", settings=settings
-    )
+    return leaven.finetune(start, world / "data", task="segmentation", labels="labels", steps=30, batch=8, out=world / "masks-run", settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +289,12 @@ def test_average_precision_is_that_of_coco_and_its_interval_that_of_resampled_pi
         coco["images"].append({"id": number + 1, "width": 100, "height": 100})
         for kept, some, sure in ((coco["annotations"], boxes, None), (answers, moved, scores)):
             for place, (left, top, right, bottom) in enumerate(some.tolist()):
-                one = {"id": len(kept) + 1, "image_id": number + 1, "category_id": int(labels[place]) + 1, "bbox": [left, top, right - left, bottom - top]}
+                one = {
+                    "id": len(kept) + 1,
+                    "image_id": number + 1,
+                    "category_id": int(labels[place]) + 1,
+                    "bbox": [left, top, right - left, bottom - top],
+                }
                 kept.append(one | {"area": one["bbox"][2] * one["bbox"][3], "iscrowd": 0} | ({} if sure is None else {"score": float(sure[place])}))
     score = detection_score(Pictures([(100, 100)] * 6, truths, found), ["a", "b"])
     known = COCO(coco)

@@ -40,7 +40,7 @@ def finetune(
     task: Annotated[
         str | None,
         options.Option(
-            "What is learned instead of classes of whole pictures: detection (boxes: COCO .json, VOC .xml, .csv) or segmentation (a folder of masks).",
+            "What is learned instead of classes of pictures: detection (boxes: COCO .json, VOC .xml, .csv) or segmentation (a folder of masks).",
             values=("detection", "segmentation"),
         ),
     ] = None,
@@ -81,8 +81,8 @@ def finetune(
     """Train a classifier on a few labels, from a run's encoder.
 
     It learns from the labels of the train split; where there is no split, a fifth is kept for `evaluate`. With `unlabeled`, the samples of the train
-    split that have no label teach too. With `task`, it learns what lies in whole pictures: boxes or masks. Returns the classifier's folder, which is a run as well. Raises UserError for wrong input, such as a single
-    class or data that the run's encoder does not read.
+    split that have no label teach too. With `task`, it learns what lies in whole pictures: boxes or masks. Returns the folder of what was learned,
+    which is a run as well. Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
     """
     started = begun()
     if task is not None or size is not None:
@@ -95,8 +95,9 @@ def finetune(
             checkpoint_seconds=checkpoint_seconds, track=tuple(track), start_role=role,
         )  # fmt: skip
         return surgery(
-            run, data, labels, out, request, size=size, all_labels=all_labels, data_root=data_root, started=started, say=say, progress=progress
-        )
+            run, data, labels, None if out is None else Path(out), request, size=size, all_labels=all_labels, data_root=data_root, started=started,
+            say=say, progress=progress,
+        )  # fmt: skip
     reading, settings = reading_of(settings, samples=False)
     opened = open_for(run, data, role=role, labels=labels, columns=columns, groups=groups, data_root=data_root, reading=reading, progress=progress)
     describe_data(opened.data, say)

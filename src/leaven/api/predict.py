@@ -34,7 +34,7 @@ def predict(
     out: Annotated[
         options.RequiredPath,
         "Where the answers go, a .csv file: file,label,probability; of tags file,tags, and a probability each; of texts file,ROLE; of boxes a COCO "
-            ".json file, of masks a folder.",
+        ".json file, of masks a folder.",
     ] = None,
     uncertain_first: Annotated[bool, options.Option("List the least certain labels first.", flags=("--uncertain-first",))] = False,
     labels: options.Labels = None,

@@ -30,7 +30,7 @@ LEFT_OUT = 10  # of so many boxes, one may be unusable; where there are more, so
 
 
 class Box(NamedTuple):
-    """left, top, right, bottom in pixels of the picture as it lies on disk."""
+    """left, top, right and bottom in pixels of the picture as it lies on disk, and the class."""
 
     left: float
     top: float
@@ -70,7 +70,7 @@ class BoxFiles:
         """
         path = Path(labels).expanduser()
         marked = read_boxes(path)
-        rule, rows = best_rule(list(marked.pictures), files, root)
+        _, rows = best_rule(list(marked.pictures), files, root)
         unknown = [name for name, row in zip(marked.pictures, rows, strict=True) if row is None]
         notes = []
         if unknown:
@@ -192,9 +192,10 @@ def voc(files: Sequence[Path], where: Path) -> Marked:
         try:
             tree = ElementTree.parse(file).getroot()
             objects = [(one.findtext("name", ""), one.find("bndbox")) for one in tree.iter("object")]
-            boxes = [Box(*(float(corners.findtext(side[0], "")) for side in CORNERS), name) for name, corners in objects if corners is not None]
+            sides = [([float(corners.findtext(side[0], "")) for side in CORNERS], name) for name, corners in objects if corners is not None]
+            boxes = [Box(left, top, right, bottom, name) for (left, top, right, bottom), name in sides]
         except (ElementTree.ParseError, ValueError, OSError) as error:
-            raise UserError(f"this is no VOC file: {error}", where=file, hint="each object has a name, and a bndbox with xmin, ymin, xmax, ymax") from error
+            raise UserError(f"this is no VOC file: {error}", where=file, hint="each object has a name, and a bndbox with its corners") from error
         pictures[tree.findtext("filename") or file.stem] = boxes
     return Marked(pictures)
 
@@ -210,7 +211,8 @@ def table(path: Path) -> Marked:
         boxes = pictures.setdefault(file, [])
         try:
             if any(corners):  # a line without corners says that nothing lies in the picture
-                boxes.append(Box(*map(float, corners), name))
+                left, top, right, bottom = map(float, corners)
+                boxes.append(Box(left, top, right, bottom, name))
         except ValueError:
             raise UserError(f"line {line} holds corners that are no numbers", where=path, hint=f"boxes are {SHAPES}") from None
     return Marked(pictures)

@@ -57,7 +57,7 @@ class MaskFiles:
             hint = "give the folder of masks, or the name of the folders of masks within the data"
             raise UserError("there are no masks here", where=labels, hint=hint)
         if not any(masks):
-            raise UserError("no picture has a mask of its name", where=labels, hint=f"a mask is called like its picture, such as {stem(files[0])}.png")
+            raise UserError("no picture has a mask of its name", where=labels, hint=f"masks are called like their pictures, as {stem(files[0])}.png")
         return cls(tuple(masks), codes_of(places), tuple(chosen))
 
     @property

@@ -26,7 +26,7 @@ from leaven.modalities import Pixels
 from leaven.modalities.decoding import Reading, decode_whole, scaled_to
 from leaven.modalities.picture_files import Source, Unusable, opened, quiet
 
-READERS = {"boxes": BoxFiles, "mask": MaskFiles}
+READERS: dict[str, Any] = {"boxes": BoxFiles, "mask": MaskFiles}
 """What reads each kind of target."""
 USUAL = 240  # pixels of the short side at most, where the user gives none
 
@@ -106,7 +106,9 @@ def open_placed(
     if targets is not None:
         roles[target] = targets.laid_out(kept, sides, sizes)
     splits: Sequence[str | None] = folder.splits() if targets is None or targets.splits is None else targets.splits
-    notes = [] if targets is None else [*targets.notes, *([f"{len(rows):,} of {len(files):,} pictures have labels"] if len(rows) < len(files) else [])]
+    notes = [] if targets is None else list(targets.notes)
+    if len(rows) < len(files):
+        notes.append(f"{len(rows):,} of {len(files):,} pictures have labels")
     data = DataSet.of(
         place.resolve().name,
         Batch.of(**roles),
@@ -121,8 +123,10 @@ def open_placed(
 
 
 def listed(source: Any, root: str | Path | None, masks: Any) -> tuple[Path, list[str], list[str]]:
-    """Where the pictures lie, their paths below, and what of it is not used. masks: a folder of masks, or the name of such folders, whose files are no
-    pictures to read."""
+    """Where the pictures lie, their paths below, and what of it is not used.
+
+    masks: a folder of masks, or the name of such folders, whose files are no pictures to read.
+    """
     if not isinstance(source, str | Path):
         raise UserError("boxes and masks lie in picture files", where="data", hint="give a folder of pictures")
     path = Path(source).expanduser()
@@ -141,12 +145,10 @@ def listed(source: Any, root: str | Path | None, masks: Any) -> tuple[Path, list
     if masks is not None:
         folder = Path(masks).expanduser().resolve()
         inside = folder.relative_to(place.resolve()).as_posix() + "/" if folder.is_dir() and folder.is_relative_to(place.resolve()) else None
-        by_name = not folder.is_dir()
-        files = [
-            file
-            for file in files
-            if not (inside and folder != place.resolve() and file.startswith(inside)) and not (by_name and str(masks) in PurePosixPath(file).parts[:-1])
-        ]
+        if inside is not None and folder != place.resolve():
+            files = [file for file in files if not file.startswith(inside)]
+        elif not folder.is_dir():
+            files = [file for file in files if str(masks) not in PurePosixPath(file).parts[:-1]]
     if not files:
         raise UserError("there are no pictures here", where=source, hint=f"it holds {folders.kinds(names)}")
     return place, files, kinds.unused(files)

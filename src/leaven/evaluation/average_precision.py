@@ -43,7 +43,7 @@ def detection_score(pictures: Pictures, names: Sequence[str], *, groups: Tensor 
         "interval": percentile_interval(drawn, groups=groups),
         "map50": float(precision[HALF].mean()),
         "classes": [
-            {"class": names[number], "ap": float(ap.mean()), "ap50": float(ap[HALF]), "boxes": int(counts[number])}
+            {"class": names[int(number)], "ap": float(ap.mean()), "ap50": float(ap[HALF]), "boxes": int(counts[number])}
             for number, ap in zip(there, precision.T, strict=True)
         ],
         "boxes": int(counts.sum()),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class Masks:
         """
         names = [PurePosixPath(file).with_suffix(".png").as_posix() for file in self.files]
         if twice := next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None:
-            raise UserError(f"two pictures would have the mask {twice}", where=folder, hint="give pictures whose names differ by more than the ending")
+            raise UserError(f"two pictures would have the mask {twice}", where=folder, hint="rename one: they differ by their endings alone")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError("this place is taken", where=folder, hint="masks go into a new folder: choose another --out")
         numbered = all(name.isdigit() and int(name) < 256 for name in self.classes)
@@ -74,7 +75,8 @@ class Objects:
 
     def written(self, path: Path) -> Objects:
         """COCO json: images, categories, and annotations with a score each. Returns itself, with the counts."""
-        annotations, counts = [], dict.fromkeys(self.classes, 0)
+        annotations: list[dict[str, Any]] = []
+        counts = dict.fromkeys(self.classes, 0)
         for picture, objects in enumerate(self.found, 1):
             for (left, top, right, bottom), score, label in zip(*(objects[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
                 box = [round(number, 2) for number in (left, top, right - left, bottom - top)]

@@ -100,7 +100,7 @@ class Placing(Protocol):
         if len(members) < len(trial.learned.unique()):
             notes.append("No labels-only floor: some of the pictures that it has learned from are not in this data, or have no labels there.")
         elif trial.left is not None and took > trial.left:
-            notes.append(f"No labels-only floor: it would take about {took:.0f} seconds, and {trial.left:.0f} are left of the budget (--labels-only).")
+            notes.append(f"No labels-only floor: it would take about {took:.0f} seconds, and {trial.left:.0f} are left (--labels-only).")
         else:
             trial.say("training from scratch on the same labels")
             scratch = from_scratch(trial.run, method, placed, members, seed)

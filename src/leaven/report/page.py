@@ -24,9 +24,10 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     title, summary (one sentence; else the scorecard's), command, config (nested dict); facts: what was asked, as list of {name, value, why}; health:
     list of {verdict, since_step, why}, empty = no warnings; scorecard: Scorecard.to_dict(); metrics: rows of metrics.jsonl; views: {originals (n, C,
     H, W), views: list of (n, C, h, w)}, uint8 or float 0-1; made: new samples, pictures (n, C, H, W) or list of texts; rebuilt: pictures and what is
-    decoded from their features, as views; rebuilt_texts: list of (text, text); placed: pictures with what lies in them (`truth_beside`); features: a list with role (empty: the only one), embedding:
+    decoded from their features, as views; rebuilt_texts: list of (text, text); features: a list with role (empty: the only one), embedding:
     {features (n, D), labels (n,) or none, classes}, neighbours: {queries, neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`),
-    and texts: list of {text, label or none, nearest: list of {text, label}}; scalp: heads (`scalp_maps`); time_split: {part: seconds}.
+    and texts: list of {text, label or none, nearest: list of {text, label}}; scalp: heads (`scalp_maps`); placed: `truth_beside`;
+    time_split: {part: seconds}.
     """
     from markupsafe import Markup
 

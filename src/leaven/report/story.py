@@ -36,7 +36,15 @@ NEAREST_TEXTS = 5
 NEW, NEW_TEXTS = 40, 8
 
 
-def report_run(run: Run, data: DataSet, card: Scorecard | None = None, *, encoders: Mapping[str, Encoder] | None = None, device: str = "cpu", placed: Placed | None = None) -> Path:
+def report_run(
+    run: Run,
+    data: DataSet,
+    card: Scorecard | None = None,
+    *,
+    encoders: Mapping[str, Encoder] | None = None,
+    device: str = "cpu",
+    placed: Placed | None = None,
+) -> Path:
     """Write report.html into the run's folder. encoders: by role (None: those that the run keeps, but for networks of a method's own). placed: the
     data as whole pictures with what lies in them."""
     config = run.config

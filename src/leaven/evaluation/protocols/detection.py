@@ -31,7 +31,9 @@ class Detection(Placing):
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
         by_class = [{one["class"]: one["ap"] for one in (arm or {}).get("classes", ())} for arm in arms]
-        shares = [[f"AP of {one['class']}", *(percent(arm[one["class"]]) if one["class"] in arm else "" for arm in by_class)] for one in arms[0]["classes"]]
+        shares = [
+            [f"AP of {one['class']}", *(percent(arm[one["class"]]) if one["class"] in arm else "" for arm in by_class)] for one in arms[0]["classes"]
+        ]
         half = ["mAP at an overlap of 0.5", *(percent(arm["map50"]) if arm else "" for arm in arms)]
         return [*super().rows(arms), half, *shares]
 

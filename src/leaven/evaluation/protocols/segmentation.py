@@ -73,7 +73,7 @@ def segmentation_score(
         "miou": miou,
         "interval": percentile_interval(drawn, groups=groups),
         "pixel_accuracy": float(total.trace() / total.sum()),
-        "classes": [{"class": names[place], "iou": float(shares[place]), "pixels": int(total[place].sum())} for place in np.flatnonzero(there)],
+        "classes": [{"class": names[int(place)], "iou": float(shares[place]), "pixels": int(total[place].sum())} for place in np.flatnonzero(there)],
         "samples": len(tables),
         "per_sample": PerResample(drawn, miou, len(tables), groups),
     }

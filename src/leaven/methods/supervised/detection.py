@@ -40,7 +40,7 @@ class Detection(Surgery):
         sizes = tuple(tuple(anchor * stride * scale for scale in SCALES) for stride in strides)
         anchors = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
         self.backbone = nn.Identity()
-        self.backbone.out_channels = width
+        self.backbone.out_channels = width  # type: ignore[assignment]
         head = RetinaNetHead(width, len(SCALES) * len(RATIOS), self.classes, norm_layer=lambda channels: nn.GroupNorm(8, channels))
         self.retina = RetinaNet(self.backbone, self.classes, anchor_generator=anchors, head=head)
 
