@@ -10,6 +10,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from PIL import Image
 
 import leaven
+from leaven.data import open_data
 from leaven.data.box_files import read_boxes
 from leaven.data.placed import open_placed
 from leaven.encoders import build_encoder
@@ -177,6 +178,24 @@ def test_pixels_without_a_class_are_called_so_by_classes_csv(tmp_path):
     placed = open_placed(tmp_path / "data", tmp_path / "masks", target="mask")
     assert placed.data.spec.class_names == ("sky", "road") and placed.truth(0).unique().tolist() == [0, 1, 255]
     assert torch.equal(placed.data.rows["mask"].classes[0], placed.truth(0))
+
+
+def test_masks_of_0_and_255_alone_have_two_classes(tmp_path):
+    for folder, picture in (("images", Image.new("RGB", (12, 10))), ("masks", Image.fromarray(255 * np.eye(10, 12, dtype=np.uint8)))):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            picture.save(tmp_path / folder / f"{number}.png")
+    placed = open_placed(tmp_path / "images", tmp_path / "masks", target="mask")
+    assert placed.data.spec.class_names == ("0", "255") and placed.truth(0).unique().tolist() == [0, 1]
+    assert "255 is a class" in placed.data.notes[0]
+    tested = open_placed(tmp_path / "images", tmp_path / "masks", target="mask", names=("0", "255"))
+    assert torch.equal(tested.truth(1), placed.truth(1))
+
+
+def test_masks_beside_pictures_are_no_pictures_to_learn_from(world):
+    data = open_data(world / "data")
+    assert len(data) == COUNT + TESTED and all("/images/" in file for file in data.files)
+    assert f"{COUNT + TESTED} masks of the same names as samples (.png)" in data.unused
 
 
 # --- bad input ---

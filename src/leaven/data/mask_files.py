@@ -74,13 +74,19 @@ class MaskFiles:
                 looked[row] = values.shape, tuple(np.unique(values).tolist())  # type: ignore[assignment]
         return looked
 
+    @property
+    def black_and_white(self) -> bool:
+        """Whether masks hold 0 and 255 alone, so that 255 is a class, and does not say that a pixel has none."""
+        if self.codes or self.chosen:
+            return str(IGNORED) in self.chosen
+        return {value for _, there in self._looked_at.values() for value in there} == {0, IGNORED}
+
     @cached_property
     def numbering(self) -> dict[int, int]:
         """Value of a mask -> its class; values that say nothing are left out. Raises UserError for a value that has no class."""
         values = {value: row for row, (_, there) in self._looked_at.items() for value in there}
-        silent = {value for value in values if value == IGNORED and IGNORED not in self.codes} | {
-            value for value, name in self.codes.items() if name.lower() in UNLABELED
-        }
+        silent = {value for value, name in self.codes.items() if name.lower() in UNLABELED}
+        silent |= set() if IGNORED in self.codes or self.black_and_white else {IGNORED}
         telling = sorted(set(values) - silent)
         if self.codes and (unknown := [value for value in telling if value not in self.codes]):
             what = f"the value {unknown[0]} of this mask has no class in {FILE}"
@@ -134,7 +140,10 @@ class MaskFiles:
     @property
     def notes(self) -> list[str]:
         silent = [f"{value} ({name})" for value, name in self.codes.items() if name.lower() in UNLABELED]
-        return [f"pixels of the value {', '.join(silent)} count neither in losses nor in scores"] if silent else []
+        notes = [f"pixels of the value {', '.join(silent)} count neither in losses nor in scores"] if silent else []
+        if self.black_and_white:
+            notes.append(f"masks hold 0 and {IGNORED} alone, so {IGNORED} is a class; beside other values it says that a pixel has none")
+        return notes
 
 
 def numbers(file: Path) -> np.ndarray:

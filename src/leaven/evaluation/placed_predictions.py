@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leaven.data.class_names import FILE
 from leaven.errors import UserError
-from leaven.run import write_whole
+from leaven.run import whole_folder, write_whole
 
 COUNTED = 0.5  # the score from which a box is counted
 
@@ -38,23 +38,22 @@ class Masks:
     def written(self, folder: Path) -> Masks:
         """A PNG for each picture, at its path, and classes.csv, so that the folder can be read as labels. Returns itself, with the counts.
 
-        Where classes are called by numbers, these are the values of the pixels; else classes are numbered from 0. Raises UserError where two pictures
-        would have one mask, or a folder that is not empty is in the place.
+        Where classes are called by numbers, these are the values of the pixels; else classes are numbered from 0. The folder is there when all masks
+        are. Raises UserError where two pictures would have one mask, or a folder that is not empty is in the place.
         """
         names = [PurePosixPath(file).with_suffix(".png").as_posix() for file in self.files]
         if twice := next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None:
             raise UserError(f"two pictures would have the mask {twice}", where=folder, hint="rename one: they differ by their endings alone")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError("this place is taken", where=folder, hint="masks go into a new folder: choose another --out")
         numbered = all(name.isdigit() and int(name) < 256 for name in self.classes)
         values = np.array([int(name) if numbered else place for place, name in enumerate(self.classes)], np.uint8)
         counts = torch.zeros(len(self.classes), dtype=torch.int64)
-        for name, mask in zip(names, self.masks, strict=True):
-            counts += mask.flatten().long().bincount(minlength=len(self.classes))
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(values[mask.numpy()]).save(folder / name)
-        with open(folder / FILE, "w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows([("id", "name"), *zip(values.tolist(), self.classes, strict=True)])
+        with whole_folder(folder) as partial:
+            for name, mask in zip(names, self.masks, strict=True):
+                counts += mask.flatten().long().bincount(minlength=len(self.classes))
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(values[mask.numpy()]).save(partial / name)
+            with open(partial / FILE, "w", newline="", encoding="utf-8") as stream:
+                csv.writer(stream).writerows([("id", "name"), *zip(values.tolist(), self.classes, strict=True)])
         return replace(self, masks=(), counts=dict(zip(self.classes, counts.tolist(), strict=True)))
 
 
