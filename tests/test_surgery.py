@@ -8,15 +8,18 @@ import pytest
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
 from PIL import Image
+from small import pictures, placed
 
 import leaven
 from leaven.data import open_data
 from leaven.data.box_files import read_boxes
 from leaven.data.placed import open_placed
+from leaven.draw import Draw
 from leaven.encoders import build_encoder
 from leaven.encoders.encoder import pyramid_shapes
 from leaven.evaluation.average_precision import Pictures, detection_score
 from leaven.evaluation.protocols.segmentation import confusion, segmentation_score
+from leaven.methods.registry import build_method, find_method
 from leaven.modalities import InputSpec
 
 WIDTH, HEIGHT = 56, 40
@@ -325,3 +328,24 @@ def test_average_precision_is_that_of_coco_and_its_interval_that_of_resampled_pi
     assert score["interval"][0] < score["map"] < score["interval"][1]
     perfect = [{"boxes": boxes, "scores": torch.ones(5), "labels": labels} for boxes, labels in truths]
     assert detection_score(Pictures([(100, 100)] * 6, truths, perfect), ["a", "b"])["map"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+@pytest.mark.parametrize("name", ["convnet", "vit", "resnet18", "mobilenetv3_small_100"])
+def test_both_heads_lie_over_any_encoder_and_teach_it(name, task):
+    kind = find_method(task)
+    data = open_data({"x": pictures(4, 48), kind.target: placed(4, 48)[kind.target], "label": torch.arange(4) % 3})
+    encoder = build_encoder(name, InputSpec("pixels", (3, 32, 32), (0.5,) * 3, (0.2,) * 3))
+    method, _ = build_method(kind, data.spec, {"x": encoder}, {"width": 8})
+    batch = data.select(torch.arange(4))
+    terms = method.loss(method.train()(method.views(batch, Draw(0, "views"))))
+    torch.stack(list(terms.values())).sum().backward()
+    first = next(encoder.parameters())
+    assert first.grad is not None and first.grad.isfinite().all() and first.grad.abs().max() > 0
+    method.eval()
+    with torch.no_grad():
+        if task == "segmentation":
+            assert method.segment(batch["x"]).shape == (4, 3, 48, 48)
+        else:
+            found = method.detect(batch["x"])
+            assert len(found) == 4 and all(one["boxes"].min() >= 0 and one["boxes"].max() <= 48 for one in found if len(one["boxes"]))
