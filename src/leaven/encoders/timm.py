@@ -49,7 +49,7 @@ class Timm(PatchEncoder):
         if pretrained:
             mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
             input = InputSpec(input.modality, input.shape, tuple(mean[: input.shape[0]]), tuple(std[: input.shape[0]]))
-        super().__init__(input, network.num_features)
+        super().__init__(input, getattr(network, "head_hidden_size", None) or network.num_features)
         stem = getattr(network, "conv1", None)
         if isinstance(stem, nn.Conv2d) and hasattr(network, "maxpool") and (side <= 64 if small_stem is None else small_stem) and not pretrained:
             network.conv1 = nn.Conv2d(input.shape[0], stem.out_channels, 3, 1, 1, bias=False)
