@@ -114,13 +114,14 @@ def find_in_pictures(
         raise UserError(f"{unfit[0]} is for classes of whole samples", where=where, hint=f"leave --{unfit[0].replace('_', '-')} out")
     if not run.finished:
         raise UserError("this training has not finished", where=run.path, hint="give the same command again: it goes on")
-    masks = placed_target(run) == "mask"
+    method = trained_method(run)
+    masks = "segment" in method.abilities()
     place = None if out is None else Path(out) if masks else check_suffix(out, ".json", "boxes are")
     if masks and place is not None and place.suffix:
         raise UserError("masks are written into a folder", where=place, hint="give --out FOLDER")
     placed = open_as_learned(run, data, None, data_root)
     describe_data(placed.data, say)
-    method, rows = trained_method(run), range(len(placed.data))
+    rows = range(len(placed.data))
     classes, files = tuple(run.config["asked"]["data"]["spec"]["class_names"]), tuple(placed.data.files)
     found: Masks | Objects
     if masks:

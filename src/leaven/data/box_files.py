@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from xml.etree import ElementTree
 
 import torch
@@ -53,7 +53,7 @@ class Marked:
 class BoxFiles:
     """boxes: of each picture, None where nobody has looked for any. names: of the classes, in order. splits: of each picture, where the files say."""
 
-    role = "boxes"
+    are_pictures: ClassVar[bool] = False
 
     boxes: tuple[list[Box] | None, ...]
     names: tuple[str, ...]

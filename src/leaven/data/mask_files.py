@@ -31,7 +31,7 @@ class MaskFiles:
     """files: the mask of each picture, None where it has none. codes: what values of masks are called, from a `classes.csv`; empty where there is
     none. chosen: the names of the classes, in order, where they are known before."""
 
-    role, splits = "mask", None
+    splits, are_pictures = None, True
 
     files: tuple[Path | None, ...]
     codes: dict[int, str]

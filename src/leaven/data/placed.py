@@ -76,7 +76,7 @@ def open_placed(
     of most of them, 240 at most); sides: their height and width instead. names: of the classes in order, where they are known before.
     Broken pictures are set aside. Raises UserError where there are no pictures, or labels do not fit them.
     """
-    place, files, unused = listed(source, root, labels if target == "mask" else None)
+    place, files, unused = listed(source, root, labels if READERS[target].are_pictures else None)
     folder, targets = Folder(place, tuple(files)), None
     if labels is not None:
         if not isinstance(labels, str | Path):
