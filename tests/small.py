@@ -17,7 +17,7 @@ from leaven.encoders import build_encoder
 from leaven.encoders.store import save_encoder
 from leaven.methods.registry import build_method, find_method, provided_arguments, registry
 from leaven.methods.support import supported_modalities
-from leaven.modalities import InputSpec
+from leaven.modalities import Boxes, InputSpec, Mask
 from leaven.modalities.tokenizer import Tokenizer, TokenizerChoice
 from leaven.run import Run
 from leaven.training.tokenization import text_roles, tokenized
@@ -70,6 +70,8 @@ SETTINGS = {
     "imagebind": {"dim": 16},
     "relative_positioning": {"near": 1.0, "far": 3.0},
     "masked_prediction": {"mask_length": 4, "mask_starts": 0.2},
+    "detection": {"width": 8},
+    "segmentation": {"width": 8},
 }
 """Settings that make the networks small which a method brings itself, or adds to its encoder."""
 MINIMAL_CONFIG = {
@@ -198,7 +200,7 @@ def digits_for(name):
     """The demo's digits, which are grey, or noise in colour, or texts or sounds, for methods that need it."""
     if kind_of(name) != "pixels":
         return samples_for(name, 128)
-    if find_method(name).learns_unlabeled:
+    if find_method(name).learns_unlabeled or find_method(name).whole_pictures:
         return samples_for(name, 128)
     return pictures(128) if name in COLORED else "demo:digits"
 
@@ -224,7 +226,19 @@ def samples_for(name, count=32):
         return windows(samples), label
     if kind_of(name) == "wave":
         return sounds(count)
+    if find_method(name).whole_pictures:
+        return {"x": pictures(count), find_method(name).target: placed(count)[find_method(name).target], "label": torch.arange(count) % 3}
     return texts(name, count) if kind_of(name) == "text" else (pictures(count), labels_for(name, count))
+
+
+def placed(count=32, side=16):
+    """A box in each picture, two in every second one, and masks, of which some pixels have no class."""
+    number = torch.arange(count)
+    first = torch.tensor([2.0, 2.0, 9.0, 9.0]) + (number % 4)[:, None]
+    second = torch.tensor([8.0, 4.0, 14.0, 12.0]).expand(count, -1)
+    boxes = Boxes(torch.stack([first, second], 1), torch.stack([number % 3, torch.where(number % 2 == 0, 1, -1)], 1))
+    mask = (torch.arange(side)[:, None] // 6 + number[:, None, None]).expand(-1, -1, side) % 3
+    return {"boxes": boxes, "mask": Mask(torch.where(torch.arange(side) < 14, mask, 255).to(torch.uint8))}
 
 
 def labels_for(name, count=32):

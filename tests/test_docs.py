@@ -1,6 +1,7 @@
 """The documentation is true: every code block runs, the reference is complete, and the site needs no network."""
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -42,8 +43,9 @@ def generator():
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """What a reader has: nested pictures, a csv file with labels and captions, a file of sentences, a table of labeled sentences, and recordings."""
+    """What a reader has: pictures, their masks and boxes, tables of labels and captions, sentences, labeled sentences, and recordings."""
     random, lines, captions = np.random.default_rng(0), ["file,label"], ["file,name,label"]
+    boxes = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "upper half"}]}
     for number in range(60):
         pixels = random.integers(0, 90, (24, 24, 3), dtype=np.uint8)
         pixels[..., number % 3] += 150
@@ -51,9 +53,15 @@ def reader(tmp_path, monkeypatch):
         place = tmp_path / "path" / "to" / "pictures" / file
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place)
+        mask = tmp_path / "path" / "to" / "masks" / file
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((np.arange(24) // 12)[:, None].repeat(24, 1).astype(np.uint8)).save(mask)
+        boxes["images"].append({"id": number, "file_name": str(file)})
+        boxes["annotations"].append({"id": number + 1, "image_id": number, "category_id": 1, "bbox": [0, 0, 24, 12]})
         colour = ("red", "green", "blue")[number % 3]
         lines.append(f"{file},{colour}")
         captions.append(f"pictures/{file},a {colour} picture of group {number % 4},{colour}")
+    (tmp_path / "path" / "to" / "boxes.json").write_text(json.dumps(boxes))
     (tmp_path / "labels.csv").write_text("\n".join(lines[:-8]))  # some have no label
     (tmp_path / "path" / "to" / "captions.csv").write_text("\n".join(captions))
     words = ("a cat", "the dog", "my neighbour"), ("watches", "fears", "likes"), ("the rain", "a train", "old films", "the sea")

@@ -238,6 +238,43 @@ def test_what_timm_cannot_build_is_refused_with_the_targets_that_fit(name, told,
     assert not list(tmp_path.iterdir())
 
 
+# --- segmentation ---
+
+
+def test_segmentation_models_pytorch_and_timm_give_the_maps_of_the_encoder(tmp_path):
+    pytest.importorskip("segmentation_models_pytorch", reason="segmentation-models-pytorch is not installed")
+    encoder = encoder_of("resnet18")
+    assert find_target("segmentation").export(encoder, tmp_path / "resnet18").relative < 1e-4
+    pixels = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        maps = encoder.network.forward_intermediates(encoder.normalize(pixels), intermediates_only=True)
+    np.savez(tmp_path / "maps.npz", pixels=pixels.numpy(), **{f"map{number}": one.numpy() for number, one in enumerate(maps)})
+    readme = (tmp_path / "resnet18" / "README.md").read_text()
+    with_smp, with_timm = (part.partition("```")[0] for part in readme.split("```python")[1:])
+    without_leaven(
+        tmp_path / "resnet18",
+        "\n".join(
+            [
+                "import numpy as np, torch",
+                "stored = np.load('../maps.npz')",
+                "pixels = torch.from_numpy(stored['pixels'])",
+                with_smp.replace("masks =", "model.eval()\nmasks ="),
+                "assert masks.shape == (2, 2, 64, 96)",
+                "for number, one in enumerate(model.encoder((pixels - mean) / std)[1:]):",
+                "    assert (one - torch.from_numpy(stored[f'map{number}'])).abs().max() < 1e-4, number",
+                with_timm.replace("features_only=True)", "features_only=True).eval()"),
+                "assert all((one - torch.from_numpy(stored[f'map{number}'])).abs().max() < 1e-4 for number, one in enumerate(maps))",
+            ]
+        ),
+    )
+
+
+def test_what_has_no_maps_at_several_scales_is_refused(tmp_path):
+    for name, told in (("timm-vit", "has tokens, not maps"), ("convnet", "no timm model"), ("small-resnet18", "small stem")):
+        with pytest.raises(leaven.UserError, match=told):
+            find_target("segmentation").export(encoder_of(name), tmp_path / "exported")
+
+
 # --- nothing half-written, nothing lost ---
 
 
@@ -372,7 +409,7 @@ def test_the_command_tells_people_where_it_went(command, digits_run):
     ("words", "told"),
     [
         (["--to", "onxx"], "did you mean onnx"),
-        (["--to", "pdf"], "choose onnx, safetensors, sentence-transformers, timm"),
+        (["--to", "pdf"], "choose onnx, safetensors, segmentation, sentence-transformers, timm"),
         (["--to", "onnx", "--set", "opsets=20"], "onnx has no setting 'opsets'"),
         (["--to", "onnx", "--set", "opset=high"], "opset takes a whole number"),
         (["--to", "onnx", "--set", "opset=11"], "choose 18 or newer"),

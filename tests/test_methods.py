@@ -436,6 +436,12 @@ def test_a_network_that_pictures_are_too_small_for_is_refused():
     assert build_encoder("resnet18", InputSpec("pixels", (3, 16, 16))).network.conv1.stride == (1, 1)
 
 
+def test_features_of_networks_with_a_layer_before_the_classifier_are_as_long_as_they_say():
+    encoder = build_encoder("mobilenetv3_small_050", InputSpec("pixels", (3, 64, 64))).eval()
+    pictures = torch.rand(2, 3, 64, 64)
+    assert encoder(pictures).shape == encoder.with_places(pictures).features.shape == (2, encoder.dim)
+
+
 def test_small_pictures_get_a_small_stem():
     small_stem = build_encoder("resnet18", InputSpec("pixels", (3, 32, 32)))
     large = build_encoder("resnet18", InputSpec("pixels", (3, 128, 128)))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from leaven.api import options
 from leaven.api.open import beside_of, needs_of, reading_of
+from leaven.api.surgery import needed_labels, open_as_learned, placed_target
 from leaven.console import Progress, Say, begun, deadline, quiet, seconds
 from leaven.data import open_data
 from leaven.evaluation.evaluate import evaluate_protocols
@@ -61,10 +62,11 @@ def evaluate(
     begun_at = begun()
     run = Run.open(run)
     encoders = load_encoders(run, role)
+    placed = open_as_learned(run, data, needed_labels(labels), data_root) if placed_target(run) is not None else None
     reading, settings = reading_of(settings, samples=False)
     needs = needs_of(encoders.values())
     opened = partial(open_data, data, root=data_root, labels=labels, columns=columns, groups=groups, progress=partial(progress, "decoded"))
-    samples = opened(**{**needs, "reading": {**needs["reading"], **reading}})
+    samples = opened(**{**needs, "reading": {**needs["reading"], **reading}}) if placed is None else placed.data
     models = beside_of(beside, samples, opened, next(iter(encoders.values())).input.modality)
     method = run.config["asked"]["method"]["name"]
     kind = registry().get(method)
@@ -72,7 +74,7 @@ def evaluate(
     trial = Trial(
         samples, encoders, method, run, role, trained, seed, choose_device(device), known_floors or {},
         kind is not None and kind.family == "latent", models, say, partial(progress, "encoded"),
-        deadline(begun_at, seconds(budget)),
+        deadline(begun_at, seconds(budget)), placed,
     )  # fmt: skip
     if labels_per_class is not None and (protocols is None or "few-label" in protocols):
         settings["few-label.counts"] = labels_per_class
@@ -81,5 +83,5 @@ def evaluate(
     card = evaluate_protocols(trial, protocols, settings)
     write_json(run.scorecard_path, card.to_dict())
     if report:
-        report_run(run, samples, card, encoders=encoders, device=choose_device(device))
+        report_run(run, samples, card, encoders=encoders, device=choose_device(device), placed=placed)
     return card

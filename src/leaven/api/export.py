@@ -16,7 +16,7 @@ from leaven.training.trained import load_encoder_of
 def export(
     run: options.RunFolder,
     *,
-    to: Annotated[str, options.Option("The form: onnx, safetensors, sentence-transformers, timm or transformers.", names="targets")],
+    to: Annotated[str, options.Option("The form: onnx, safetensors, segmentation, sentence-transformers, timm or transformers.", names="targets")],
     out: Annotated[options.OptionalPath, "A file, or a folder that is not there yet (default: in RUN/export)."] = None,
     role: options.Role = None,
     settings: Annotated[options.Settings, "A setting of the form: name=value (onnx: pixels=float, opset=20)."] = None,

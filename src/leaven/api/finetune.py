@@ -9,8 +9,10 @@ from typing import Annotated
 
 from leaven.api import options
 from leaven.api.open import describe_data, open_for, reading_of
+from leaven.api.surgery import surgery, task_method
 from leaven.console import Progress, Say, begun, quiet, seconds
 from leaven.data import DataSet
+from leaven.errors import UserError
 from leaven.hyperparameters import hyperparameters
 from leaven.methods.registry import find_method
 from leaven.methods.supervised.finetune import Finetune
@@ -35,6 +37,14 @@ def finetune(
     unlabeled: Annotated[
         str | None, options.Option("The method by which the samples without labels teach as well: fixmatch, mean_teacher, noisy_student, ...")
     ] = None,
+    task: Annotated[
+        str | None,
+        options.Option(
+            "What is learned instead of classes of pictures: detection (boxes: COCO .json, VOC .xml, .csv) or segmentation (a folder of masks).",
+            values=("detection", "segmentation"),
+        ),
+    ] = None,
+    size: Annotated[options.Size, "With --task: short side of the whole pictures in pixels (default: their own, at most 240)."] = None,
     train: Annotated[str, options.Option("all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
     budget: Annotated[options.Budget, "How long: 90s, 10m, 2h (default: as long as suits the number of labels)."] = None,
     epochs: options.Epochs = None,
@@ -71,10 +81,23 @@ def finetune(
     """Train a classifier on a few labels, from a run's encoder.
 
     It learns from the labels of the train split; where there is no split, a fifth is kept for `evaluate`. With `unlabeled`, the samples of the train
-    split that have no label teach too. Returns the classifier's folder, which is a run as well. Raises UserError for wrong input, such as a single
-    class or data that the run's encoder does not read.
+    split that have no label teach too. With `task`, it learns what lies in whole pictures: boxes or masks. Returns the folder of what was learned,
+    which is a run as well. Raises UserError for wrong input, such as a single class or data that the run's encoder does not read.
     """
     started = begun()
+    if task is not None or size is not None:
+        not_for_tasks = {"unlabeled": unlabeled, "early_stopping": early_stopping, "columns": columns, "groups": groups}
+        if unfit := [name for name, value in not_for_tasks.items() if value is not None]:
+            raise UserError(f"{unfit[0]} is for labels of whole samples", where=f"task {task}", hint=f"leave --{unfit[0].replace('_', '-')} out")
+        request = Request(
+            task_method(task), budget=seconds(budget), epochs=epochs, steps=steps, batch=batch, settings={"train": train, **(settings or {})},
+            seed=seed, precision=precision, device=device, devices=devices, accumulate=accumulate, keep_going=keep_going, accept_data=accept_data,
+            checkpoint_seconds=checkpoint_seconds, track=tuple(track), start_role=role,
+        )  # fmt: skip
+        return surgery(
+            run, data, labels, None if out is None else Path(out), request, size=size, all_labels=all_labels, data_root=data_root, started=started,
+            say=say, progress=progress,
+        )  # fmt: skip
     reading, settings = reading_of(settings, samples=False)
     opened = open_for(run, data, role=role, labels=labels, columns=columns, groups=groups, data_root=data_root, reading=reading, progress=progress)
     describe_data(opened.data, say)

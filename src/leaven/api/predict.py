@@ -10,12 +10,14 @@ import torch
 
 from leaven.api import options
 from leaven.api.open import Opened, counted, open_for
+from leaven.api.surgery import find_in_pictures, placed_target
 from leaven.api.write import check_suffix
 from leaven.console import Progress, Say, quiet
 from leaven.errors import UserError
 from leaven.evaluation.abilities import direction_of, generated, open_method
 from leaven.evaluation.class_texts import Senses, probabilities_by_name, read_names
 from leaven.evaluation.classifier import load_classifier, probabilities
+from leaven.evaluation.placed_predictions import Masks, Objects
 from leaven.evaluation.predictions import Predictions, TagPredictions, Written
 from leaven.evaluation.spreading import probabilities_by_spreading
 from leaven.modules.writing import Decoding
@@ -31,7 +33,8 @@ def predict(
     *,
     out: Annotated[
         options.RequiredPath,
-        "Where the answers go, a .csv file: file,label,probability; of tags file,tags, and a probability each; of texts file,ROLE.",
+        "Where the answers go, a .csv file: file,label,probability; of tags file,tags, and a probability each; of texts file,ROLE; of boxes a COCO "
+        ".json file, of masks a folder.",
     ] = None,
     uncertain_first: Annotated[bool, options.Option("List the least certain labels first.", flags=("--uncertain-first",))] = False,
     labels: options.Labels = None,
@@ -54,16 +57,21 @@ def predict(
     data_root: options.Root = None,
     say: Say = quiet,
     progress: Progress = quiet,
-) -> Predictions | Written:
+) -> Predictions | Written | Masks | Objects:
     """Label the rest of the data, or write texts about it.
 
     The run is one that learned classes or tags (`finetune`); samples that have a label already are predicted as well. Predictions are in the data's
     order unless `uncertain_first`. With `classes`, the run is one that compares texts with another input (`clip`, ...): a sample gets the class whose
     name is the nearest, and no label was ever needed. With `source` or `target`, the run is one that writes texts about another input (`coca`): each
     sample gets a text. With `spread`, any run will do: the labels that some samples of the data have spread over a graph in which each sample is
-    joined with its nearest neighbours, in seconds. Raises UserError where the run has no classifier, cannot write, or reads other data.
+    joined with its nearest neighbours, in seconds. A run that has learned boxes or masks (`finetune --task`) finds
+    them in whole pictures, in their own pixels. Raises UserError where the run has no classifier, cannot write, or reads other data.
     """
-    place, run, device = check_suffix(out, ".csv", "predictions are"), Run.open(run), choose_device(device)
+    run, device = Run.open(run), choose_device(device)
+    if placed_target(run) is not None:
+        unfit = {"uncertain_first": uncertain_first, "labels": labels, "spread": spread, "classes": classes, "from": source, "to": target}
+        return find_in_pictures(run, data, out, [name for name, value in unfit.items() if value], data_root, device, say, progress)
+    place = check_suffix(out, ".csv", "predictions are")
     writes = source is not None or target is not None
     if templates and classes is None:
         raise UserError("templates are for the names of classes", where="templates", hint="give these with --classes FILE")

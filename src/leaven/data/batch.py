@@ -57,7 +57,9 @@ class Batch:
 
     @property
     def labeled(self) -> Tensor:
-        """(B,) bool: which samples have a label, a class or tags."""
+        """(B,) bool: which samples have a label: a class, tags, or what lies in them."""
+        if any(modality_of(value).target and modality_of(value).placed for value in self.roles.values()):
+            return torch.ones_like(self.label, dtype=torch.bool)
         return self.naming.known(self.named.main)
 
     @property

@@ -80,7 +80,7 @@ class ConvNet(Encoder):
     """
 
     name = "convnet"
-    offers = ("features", "maps")
+    offers = ("features", "maps", "pyramid")
 
     def __init__(self, input: InputSpec, *, width: Width = 48, features: Width = 512):
         super().__init__(input, features)
@@ -105,6 +105,15 @@ class ConvNet(Encoder):
         if any(uneven):
             x = F.pad(x, (0, uneven[1], 0, uneven[0]))
         return self.head(self.blocks(x))
+
+    @property
+    def pyramid_step(self) -> int:
+        return 4 * self.stem.stride[0]
+
+    def pyramid(self, x: Value | Tensor) -> list[Tensor]:
+        fine = F.relu_(self.stem_norm(self.stem(self.normalize(x))))
+        middle = self.blocks[:2](fine)
+        return [fine, middle, self.head(self.blocks[2:](middle))]
 
     def forward(self, x: Value | Tensor) -> Float[Tensor, "batch dim"]:
         return self.with_places(x).features

@@ -121,6 +121,15 @@ class Encoder(nn.Module):
     def maps(self, x: Value | Tensor) -> Float[Tensor, "batch channels height width"]:
         raise NotImplementedError(f"{type(self).__name__} has no maps")
 
+    def pyramid(self, x: Value | Tensor) -> list[Float[Tensor, "batch channels height width"]]:
+        """Maps at every scale, the finest first, of pictures of any size whose sides divide by `pyramid_step`."""
+        raise NotImplementedError(f"{type(self).__name__} has no pyramid")
+
+    @property
+    def pyramid_step(self) -> int:
+        """By what the sides of pictures must divide for a pyramid."""
+        return 32
+
     def token_features(self, x: Value | Tensor, keep: Tensor | None = None, *, hidden: Hidden | None = None) -> TokenFeatures:
         """Features of samples and of their tokens in one pass. keep: (batch, kept) int64, the only places that are encoded.
 
@@ -177,6 +186,15 @@ def map_shape(encoder: nn.Module) -> tuple[int, int, int]:
     channels, height, width = encoder.eval().maps(torch.zeros(1, *encoder.input.shape)).shape[1:]  # type: ignore[operator, union-attr, misc]
     encoder.train(was_training)
     return channels, height, width
+
+
+@torch.no_grad()
+def pyramid_shapes(encoder: Encoder) -> list[tuple[int, int]]:
+    """(channels, stride) of each map of an encoder's pyramid, the finest first."""
+    was_training, side = encoder.training, 2 * encoder.pyramid_step
+    maps = encoder.eval().pyramid(torch.zeros(1, encoder.input.shape[0], side, side))
+    encoder.train(was_training)
+    return [(one.shape[1], side // one.shape[2]) for one in maps]
 
 
 def names_within(network: nn.Module, *parts: nn.Module) -> list[str]:

@@ -16,6 +16,8 @@ from leaven.modules.patches import gather_tokens
 TRANSFORMER = ("patch_embed", "_pos_embed", "blocks", "norm")
 """The parts of a network whose tokens can be read."""
 
+FINEST = 4  # pixels between the places of the finest map of a pyramid
+
 
 class Timm(PatchEncoder):
     """A timm model without its classifier.
@@ -25,7 +27,7 @@ class Timm(PatchEncoder):
     """
 
     library = "timm"
-    offers = ("features", "maps", "tokens", "patches")
+    offers = ("features", "maps", "tokens", "patches", "pyramid")
     network: Any
 
     @staticmethod
@@ -47,7 +49,7 @@ class Timm(PatchEncoder):
         if pretrained:
             mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
             input = InputSpec(input.modality, input.shape, tuple(mean[: input.shape[0]]), tuple(std[: input.shape[0]]))
-        super().__init__(input, network.num_features)
+        super().__init__(input, getattr(network, "head_hidden_size", None) or network.num_features)
         stem = getattr(network, "conv1", None)
         if isinstance(stem, nn.Conv2d) and hasattr(network, "maxpool") and (side <= 64 if small_stem is None else small_stem) and not pretrained:
             network.conv1 = nn.Conv2d(input.shape[0], stem.out_channels, 3, 1, 1, bias=False)
@@ -60,7 +62,8 @@ class Timm(PatchEncoder):
             raise UserError(f"{model} makes pictures {reduction} times smaller, and these have {side} pixels", hint=hint)
         self.network, self.pretrained = network, pretrained
         kinds = ("tokens", "patches") if all(hasattr(network, part) for part in TRANSFORMER) else ("maps",)
-        self.offers = ("features", *kinds)  # type: ignore[misc]
+        pyramid = ("pyramid",) if "tokens" in kinds or hasattr(network, "forward_intermediates") else ()
+        self.offers = ("features", *kinds, *pyramid)  # type: ignore[misc]
 
     def kept_arguments(self) -> dict[str, Any]:
         """Built again without published weights, it keeps the stem that they have."""
@@ -74,6 +77,18 @@ class Timm(PatchEncoder):
         if maps.ndim != 4:
             raise TypeError(f"{self.arguments['model']} has tokens, not maps")
         return maps
+
+    @property
+    def pyramid_step(self) -> int:
+        return super().pyramid_step if "tokens" in self.offers else max(32, self.network.feature_info[-1]["reduction"])
+
+    def pyramid(self, x: Value | Tensor) -> list[Tensor]:
+        """Of a convolutional network, the stages that make pictures four times smaller or more."""
+        if "tokens" in self.offers:
+            return super().pyramid(x)
+        x = self.normalize(x)
+        maps = self.network.forward_intermediates(x, intermediates_only=True)
+        return [one for one in maps if x.shape[2] >= FINEST * one.shape[2]]
 
     def with_places(self, x: Value | Tensor) -> Places:
         if "tokens" in self.offers:

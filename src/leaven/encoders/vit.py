@@ -22,7 +22,7 @@ class ViT(PatchEncoder):
     """
 
     name = "vit"
-    offers = ("features", "tokens", "patches")
+    offers = ("features", "tokens", "patches", "pyramid")
 
     def __init__(self, input: InputSpec, *, patch: Width | None = None, width: Width = 192, depth: Depth = 3, heads: Width = 3):
         super().__init__(input, width)

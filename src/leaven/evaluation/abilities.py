@@ -23,6 +23,8 @@ ABILITIES = {
     "log_prob": "gives no likelihood",
     "decode": "makes nothing from its features",
     "from_text": "makes no samples of what a text says",
+    "segment": "names no pixels",
+    "detect": "finds no objects",
     "generate": "makes nothing of one input from another",
 }
 AT_ONCE = 250  # a constant, since what is random in a block is drawn for the block

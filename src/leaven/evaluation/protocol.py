@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from leaven.data import DataSet
+from leaven.data.placed import Placed
 from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.beside import Beside
@@ -39,6 +40,7 @@ class Trial:
     run's. budget: seconds for floors that must be trained (None: any). known_floors: measured before, by the same protocols on the same data; they
     are not measured again. linear_floor: whether a linear code of the input, as long as the features, is a floor too. beside: trained models that are
     scored beside the encoder. deadline: time.monotonic() at which all of this ends; no floor is begun that would end later (None: any is).
+    placed: the data as whole pictures with what lies in them, for a run that has learned from such.
     """
 
     data: DataSet
@@ -55,6 +57,7 @@ class Trial:
     say: Callable[[str], None] = lambda line: None
     progress: Callable[[int, int], object] = lambda done, total: None
     deadline: float | None = None
+    placed: Placed | None = None
 
     @property
     def left(self) -> float | None:

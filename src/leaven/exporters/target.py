@@ -62,7 +62,11 @@ class Target(ABC):
 
     @abstractmethod
     def read(self, out: Path) -> Callable[[Tensor], Tensor]:
-        """What was written, as a function from raw input (as `random_input` gives it) to features; it uses nothing of the encoder."""
+        """What was written, as a function from raw input (as `Modality.example` gives it) to features; it uses nothing of the encoder."""
+
+    def compared(self, encoder: Encoder) -> Callable[[Tensor], Tensor]:
+        """What must give the same as the function that `read` returns."""
+        return of_files(encoder)
 
     def export(self, encoder: Encoder, out: Path, *, replace: bool = False) -> Difference:
         """Put an encoder at `out`, complete and compared, or leave what is there as it is.
@@ -82,7 +86,7 @@ class Target(ABC):
 
         def save(partial: Path) -> None:
             self.write(encoder, partial)
-            differences.append(difference(encoder, self.read(partial)))
+            differences.append(difference(encoder, self.compared(encoder), self.read(partial)))
             if not differences[-1].relative <= TOLERANCE:
                 what = f"the written form gives other features (by {differences[-1].relative:.2g} of the largest), so it was not kept"
                 raise UserError(what, where=out, hint="export it to another form")
@@ -113,11 +117,11 @@ def of_files(encoder: Encoder) -> nn.Module:
 
 
 @torch.no_grad()
-def difference(encoder: Encoder, read: Callable[[Tensor], Tensor]) -> Difference:
-    """How far a function from raw input to features is from the encoder."""
+def difference(encoder: Encoder, kept: Callable[[Tensor], Tensor], read: Callable[[Tensor], Tensor]) -> Difference:
+    """How far two functions from the raw input of an encoder to features are from each other."""
     generator = torch.Generator().manual_seed(0)
     batches = [encoder.modality.example(encoder.input, count, generator) for count in BATCHES]
-    ours, theirs = (torch.cat([features(batch) for batch in batches]) for features in (of_files(encoder), read))
+    ours, theirs = (torch.cat([features(batch) for batch in batches]) for features in (kept, read))
     absolute = (ours - theirs).abs().max()
     return Difference(absolute.item(), (absolute / ours.abs().max()).item() if absolute else 0.0)
 

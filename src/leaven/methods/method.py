@@ -95,6 +95,9 @@ class Outputs(dict[str, Any]):
             raise AttributeError(f"outputs hold {', '.join(self)}, not {name!r}") from None
 
 
+ABILITIES = "log_prob", "decode", "sample", "from_text", "generate", "segment", "detect"
+
+
 class Method(nn.Module):
     """A way of learning without labels.
 
@@ -153,6 +156,8 @@ class Method(nn.Module):
     """Whether it must begin with the space that another method learned for its encoders (see `adopt_space`)."""
     continues: ClassVar[bool] = False
     """Whether it only goes on from a trained encoder."""
+    whole_pictures: ClassVar[bool] = False
+    """Whether it reads whole pictures at a size of the data's own, with what lies in them, and not the squares that its encoder was trained for."""
     inherits: ClassVar[bool] = False
     """Whether it keeps all encoders of a run that one of its own comes from, and the space in which they are compared (see `adopt_space`)."""
     log_prob_is: ClassVar[str] = ""
@@ -216,6 +221,14 @@ class Method(nn.Module):
         """Of the classes, or tags, by their logits."""
         return logits.softmax(1)
 
+    def segment(self, value: Value) -> Tensor:
+        """(B, classes, height, width) logits of the class of each pixel of whole pictures."""
+        raise NotImplementedError(f"{self.name} names no pixels")
+
+    def detect(self, value: Value) -> list[dict[str, Tensor]]:
+        """Of each whole picture: boxes (n, 4) left, top, right, bottom in its pixels, scores (n,) from 0 to 1 and labels (n,), best first."""
+        raise NotImplementedError(f"{self.name} finds no objects")
+
     def log_prob(self, value: Value, draw: Draw) -> Tensor:
         """(B,) nats of each sample, summed over its values: what `log_prob_is` says."""
         raise NotImplementedError(f"{self.name} gives no likelihood")
@@ -247,8 +260,9 @@ class Method(nn.Module):
 
     @classmethod
     def abilities(cls) -> list[str]:
-        """What a trained method does beside features: some of log_prob, decode, sample, from_text and generate."""
-        return [name for name in ("log_prob", "decode", "sample", "from_text", "generate") if getattr(cls, name) is not getattr(Method, name)]
+        """What a trained method does beside features: some of log_prob, decode, sample, from_text, generate, segment and
+        detect."""
+        return [name for name in ABILITIES if getattr(cls, name) is not getattr(Method, name)]
 
     def measures(self, outputs: Outputs) -> dict[str, float]:
         """The method's own measures of a training batch, for the log, whenever health is checked."""

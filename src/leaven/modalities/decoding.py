@@ -102,6 +102,37 @@ def decode(source: Source, stored: Stored) -> np.ndarray:
     return array
 
 
+def decode_whole(source: Source, sides: tuple[int, int], channels: int, reading: Reading) -> tuple[np.ndarray, tuple[int, int]]:
+    """The array (channels, *sides) of one whole picture, scaled to fit and laid at the top left on black, and its own height and width.
+
+    Raises Unusable with the reason.
+    """
+    with opened(source) as file:
+        form = Stored(max(sides), channels, reading.range is not None, reading)
+        page = chosen_pages(file, "first" if reading.pages == "first" else "middle")[0]
+        sizes: list[tuple[int, int]] = []
+
+        def laid(picture: Image.Image) -> Image.Image:
+            width, height = file.size
+            turned = (picture.width > picture.height) != (width > height) and picture.width != picture.height  # by EXIF
+            sizes.append((width, height) if turned else (height, width))
+            tall, broad = scaled_to(sizes[-1], sides)
+            canvas = Image.new(picture.mode, (sides[1], sides[0]))
+            canvas.paste(picture.resize((broad, tall), Image.Resampling.BICUBIC))
+            return canvas
+
+        array = _array(file, page, form, laid)
+    if len(array) != channels:
+        raise Unusable(f"it has {len(array)} channels, and the others have {channels}")
+    return array, sizes[0]
+
+
+def scaled_to(size: tuple[int, int], sides: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a picture of this size when it is scaled to fit into these sides."""
+    scale = min(sides[0] / size[0], sides[1] / size[1])
+    return max(1, min(sides[0], round(size[0] * scale))), max(1, min(sides[1], round(size[1] * scale)))
+
+
 def chosen_pages(file: PictureFile, pages: str) -> list[int]:
     """The pages that make one picture."""
     if pages == "channels":
@@ -109,20 +140,17 @@ def chosen_pages(file: PictureFile, pages: str) -> list[int]:
     return [file.pages[0 if pages == "first" else (len(file.pages) - 1) // 2]]
 
 
-def _array(file: PictureFile, page: int, stored: Stored) -> np.ndarray:
+def _array(file: PictureFile, page: int, stored: Stored, laid: Callable[[Image.Image], Image.Image] | None = None) -> np.ndarray:
+    """laid: how a picture gets its size (None: the centre is cut to a square)."""
     loaded, sides = file.load(page, stored.side), (stored.side, stored.side)
+    laid = laid or (lambda picture: picture if picture.size == sides else ImageOps.fit(picture, sides, Image.Resampling.BICUBIC))
     if isinstance(loaded, Image.Image):
-        plain = _plain(loaded, stored)
-        if plain.size != sides:
-            plain = ImageOps.fit(plain, sides, Image.Resampling.BICUBIC)
-        array = np.asarray(plain)
+        array = np.asarray(laid(_plain(loaded, stored)))
         array = array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
         return array.astype(np.float32) / 255 if stored.deep else array
     low, high = (0.0, 255.0) if loaded.dtype == np.uint8 else stored.reading.range or usual_range(loaded)
     bands = [(band - low) / (high - low) for band in _bands(loaded, stored.channels)]
-    if loaded.shape[:2] != sides:
-        bands = [np.asarray(ImageOps.fit(Image.fromarray(band), sides, Image.Resampling.BICUBIC)) for band in bands]
-    array = np.stack(bands).clip(0, 1)
+    array = np.stack([np.asarray(laid(Image.fromarray(band))) for band in bands]).clip(0, 1)
     return array if stored.deep else np.rint(array * 255).astype(np.uint8)
 
 

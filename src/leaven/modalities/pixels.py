@@ -82,6 +82,18 @@ class PixelsModality(Modality):
         "labels": {"kind": "pictures", "count": 1, "crop_min": 1, "jitter": 0, "grey": 0},
         # Beside a weak view, one of which the class can only just be recognised (Sohn et al. 2020).
         "strong": {"kind": "pictures", "count": 1, "crop_min": 0.3, "solarize": (0.2,)},
+        # Light crops and colours: what lies in the pictures moves along, and stays large enough to be found.
+        "placed": {
+            "kind": "pictures",
+            "count": 1,
+            "crop_min": 0.5,
+            "jitter": 0.5,
+            "brightness": 0.2,
+            "contrast": 0.2,
+            "saturation": 0.2,
+            "hue": 0.02,
+            "grey": 0,
+        },
         "plain": {"kind": "pictures", "count": 1, "crop_min": 1, "flip": 0, "jitter": 0, "grey": 0},
     }
     likelihoods = ("bernoulli", "gaussian", "categorical")

@@ -26,7 +26,8 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
     H, W), views: list of (n, C, h, w)}, uint8 or float 0-1; made: new samples, pictures (n, C, H, W) or list of texts; rebuilt: pictures and what is
     decoded from their features, as views; rebuilt_texts: list of (text, text); features: a list with role (empty: the only one), embedding:
     {features (n, D), labels (n,) or none, classes}, neighbours: {queries, neighbours, query_labels, neighbour_labels, classes} (`neighbour_strips`),
-    and texts: list of {text, label or none, nearest: list of {text, label}}; scalp: heads (`scalp_maps`); time_split: {part: seconds}.
+    and texts: list of {text, label or none, nearest: list of {text, label}}; scalp: heads (`scalp_maps`); placed: `truth_beside`;
+    time_split: {part: seconds}.
     """
     from markupsafe import Markup
 
@@ -48,6 +49,7 @@ def write_report(path: str | Path, payload: Mapping[str, Any]) -> Path:
         "made": picture_sheet(made) if isinstance(made, Tensor) else "",
         "made_texts": made if isinstance(made, list) else [],
         "rebuilt": view_strips(rebuilt["originals"], rebuilt["views"]) if rebuilt else [],
+        "placed": payload.get("placed"),
         "rebuilt_texts": some("rebuilt_texts"),
         "features": [
             {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from leaven.data import DataSet
+from leaven.data.placed import Placed
 from leaven.draw import Draw
 from leaven.encoders import Encoder
 from leaven.encoders.store import load_encoder
@@ -22,6 +23,7 @@ from leaven.modalities import Value, modality_of
 from leaven.modalities.content import spread
 from leaven.report.facts import facts
 from leaven.report.page import write_report
+from leaven.report.placed import truth_beside
 from leaven.report.scalp import scalp_maps
 from leaven.run import Run
 from leaven.stored import read_json
@@ -34,8 +36,17 @@ NEAREST_TEXTS = 5
 NEW, NEW_TEXTS = 40, 8
 
 
-def report_run(run: Run, data: DataSet, card: Scorecard | None = None, *, encoders: Mapping[str, Encoder] | None = None, device: str = "cpu") -> Path:
-    """Write report.html into the run's folder. encoders: by role (None: those that the run keeps, but for networks of a method's own)."""
+def report_run(
+    run: Run,
+    data: DataSet,
+    card: Scorecard | None = None,
+    *,
+    encoders: Mapping[str, Encoder] | None = None,
+    device: str = "cpu",
+    placed: Placed | None = None,
+) -> Path:
+    """Write report.html into the run's folder. encoders: by role (None: those that the run keeps, but for networks of a method's own). placed: the
+    data as whole pictures with what lies in them."""
     config = run.config
     result = config["result"] or {}
     payload: dict[str, Any] = {
@@ -50,11 +61,19 @@ def report_run(run: Run, data: DataSet, card: Scorecard | None = None, *, encode
         "views": seen_views(run, data, SHOWN),
     }
     if result:
+        if placed is not None:
+            payload["placed"] = truth_beside(trained_method(run), placed, tested(placed), device)
         payload |= generated(run, data, device=device)
         encoders = own_encoders(run) if encoders is None else encoders
         payload["scalp"] = next((maps for role in readers(encoders, data) if (maps := scalp_maps(data, role, data.train()))), None)
         payload["features"] = [features_of(encoder, data, role, device) for role, encoder in readers(encoders, data).items() if held_out(data)]
     return write_report(run.path / "report.html", payload)
+
+
+def tested(placed: Placed) -> Tensor:
+    """The rows of the test split, else of the val split, else all."""
+    splits = placed.data.splits
+    return next((splits[name] for name in ("test", "val") if name in splits), torch.arange(len(placed.data)))
 
 
 def own_encoders(run: Run) -> dict[str, Encoder]:

@@ -95,7 +95,7 @@ def build_training(
     read = [encoder.input for encoder in encoders.values()] or ([spec.roles[first]] if makes_views(kind) else [])
     sides = [modality_of(input).open_options(input).get("size") for input in read]
     size = next((side for side in sides if side is not None), None)
-    if size is not None and len(inputs) == 1 and data.spec.roles[first].shape[1:] != (size, size):
+    if size is not None and len(inputs) == 1 and not kind.whole_pictures and data.spec.roles[first].shape[1:] != (size, size):
         settings.setdefault("views.size", size)
     described = {role: describe_encoder(encoder) for role, encoder in encoders.items()}
     method, recipe = build_method(kind, spec, encoders, settings)

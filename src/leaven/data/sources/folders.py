@@ -25,6 +25,8 @@ from leaven.modalities.picture_files import Page, Source, all_pages
 from leaven.modalities.picture_formats import extensions
 
 LISTED, LONGEST = 4, 100
+IMAGES, MASKS = "images", ("labels", "masks", "annotations")
+"""What folders are called that hold pictures, and those beside them that hold the class of each pixel."""
 NESTED: dict[str, Callable[[tuple[str, ...]], str]] = {"folder": "/".join, "innermost": lambda parts: parts[-1], "outermost": lambda parts: parts[0]}
 """The class of a file by the folders in which it lies."""
 
@@ -194,6 +196,16 @@ def expand(pattern: str) -> tuple[Path, list[str]]:
 
 def pictures(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if os.path.splitext(name)[1].lower() in extensions())
+
+
+def masks(names: Sequence[str]) -> set[str]:
+    """Those of these pictures that are masks of others: train/labels/17.png beside train/images/17.jpg."""
+    found: set[str] = set()
+    for kind in MASKS:
+        if candidates := [name for name in names if f"/{kind}/" in f"/{name}"]:
+            shown = {f"/{os.path.splitext(name)[0]}" for name in names}
+            found.update(name for name in candidates if f"/{os.path.splitext(name)[0]}".replace(f"/{kind}/", f"/{IMAGES}/", 1) in shown)
+    return found
 
 
 def kinds(names: list[str]) -> str:

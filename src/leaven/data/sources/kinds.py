@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from leaven.data.class_names import FILE
 from leaven.data.sources.columns import Columns
-from leaven.data.sources.folders import kinds, listed, pictures
+from leaven.data.sources.folders import kinds, listed, masks, pictures
 from leaven.data.sources.lines import Lines
 from leaven.data.sources.tables import Table
 from leaven.data.sources.text_files import DOCUMENTS, LINES
@@ -62,6 +62,8 @@ class Kinds:
         lines = tuple(ending(suffix) for suffix in LINES)
         known = {*pictures(names), *ending(*TABLES, *ARRAYS, *LINES, *DOCUMENTS, *SOUNDS, *UNREAD_SOUNDS, *UNREAD, *EDF, *OF_MNE)}
         shown = tuple(name for name in names if (name in known and pictures([name])) or (name not in known and looks_like_a_picture(root / name)))
+        hidden = masks(shown)
+        shown = tuple(name for name in shown if name not in hidden)
         kept = (ending(*TABLES), ending(*ARRAYS), lines, documents, ending(*SOUNDS), ending(*EDF, *OF_MNE))
         return cls(tuple(names), shown, *kept, tuple(passed_over))
 
@@ -140,6 +142,7 @@ class Kinds:
             "sound in a format that Leaven does not read, but ffmpeg converts": tuple(
                 name for name in self.names if name.lower().endswith(UNREAD_SOUNDS)
             ),
+            "mask of the same name as a picture": tuple(masks([name for name in self.names if pictures([name])])),
             "picture in a format that Leaven does not read": tuple(name for name in self.names if name.lower().endswith(UNREAD)),
             "other file": self.names,
         }
