@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from leaven.errors import UserError
 from leaven.losses import weighted_contrast
-from leaven.methods import DataSpec, Encoder, NonNegative, Outputs, PositiveShare, Range, Recipe, Rule, Share, Stage
+from leaven.methods import DataSpec, Encoder, NonNegative, Outputs, PositiveShare, Range, Recipe, Rule, Share, Stage, Whole
 from leaven.methods.supervised.supervised import Supervised
 from leaven.modules.calibration import best_temperature
+from leaven.modules.low_rank import LowRank
 from leaven.modules.probes import ranks
 
 CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 2022
@@ -19,8 +20,10 @@ CONTRAST_TEMPERATURE, SOFTNESS = 0.2, 5.0  # as in the code of Chang and Chen 20
 class Finetune(Supervised):
     """Continue a trained encoder with labels: first a probe, then all together, and finally half of the way back (Wortsman et al. 2022).
 
-    train: "all", "last:N" (the last N blocks of the encoder), or "head" (the classifier alone). What does not train stays the same to the bit,
-    running statistics included. layer_decay: each block's learning rate is that of the next block times this (Clark et al. 2020, section 3.2).
+    train: "all", "last:N" (the last N blocks of the encoder), "first:N" (the first ones; Lee et al. 2023), or "head"; the classifier always trains.
+    What does not train stays the same to the bit, running statistics included. layer_decay: each block's learning rate is that of the next block times
+    this (Clark et al. 2020, section 3.2). lora: rank of changes of the linear layers, which train in place of the blocks' own weights and are added to
+    them at the end (0: the weights train; Hu et al. 2022).
     probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: where the kept weights are on the
     line from that start (0) to the end of the training (1). contrast: weight of the agreement of features of one class (0: none; Khosla et al. 2020).
     distillation: weight of the distance of logits from those that a sample had when it was last seen, which then also say what is similar for the
@@ -44,6 +47,7 @@ class Finetune(Supervised):
         data: DataSpec,
         *,
         train: str = "all",
+        lora: Whole = 0,
         layer_decay: PositiveShare = 0.8,
         probe_first: bool = True,
         interpolation: Share = 0.5,
@@ -69,12 +73,21 @@ class Finetune(Supervised):
         if distillation:
             self.register_buffer("before", torch.full((data.samples, data.classes), torch.nan))  # nan: not seen yet
         blocks = encoder.depths()
-        still = len(blocks) - trained_blocks(train, len(blocks))
-        self.rules = {f"encoder.{name}": Rule(layer_decay ** (len(blocks) - depth)) for depth, names in enumerate(blocks) for name in names}
-        self.frozen = [name for names in blocks[:still] for name in names]
+        moving = trained_blocks(train, len(blocks))
+        rates = {name: Rule(layer_decay ** (len(blocks) - depth)) for depth, names in enumerate(blocks) for name in names}
+        self.rules = {f"encoder.{name}": rule for name, rule in rates.items()}
+        self.frozen = [name for depth, names in enumerate(blocks) if lora or depth not in moving for name in names]
         for name in self.frozen:
             encoder.get_parameter(name).requires_grad_(False)
-        self.start = copy.deepcopy(nn.ModuleDict({"encoder": self.encoder, "classifier": self.classifier})).requires_grad_(False)
+        parts = {"encoder": self.encoder, "classifier": self.classifier}
+        self.low_rank = None
+        if lora:
+            self.low_rank = parts["low_rank"] = LowRank(encoder, [name for depth in moving for name in blocks[depth]], lora)
+            if not len(self.low_rank.wide):
+                what = f"lora changes linear layers, and the blocks of this encoder that train ({train}) have none"
+                raise UserError(what, hint="leave lora out, or train more blocks, as of a transformer")
+            self.rules |= {f"low_rank.{part}.{name.replace('.', '/')}": rule for part in ("narrow", "wide") for name, rule in rates.items()}
+        self.start = copy.deepcopy(nn.ModuleDict(parts)).requires_grad_(False)
 
     def train(self, mode=True):
         super().train(mode)
@@ -109,7 +122,8 @@ class Finetune(Supervised):
         else:
             self.finish()
             self.keep_left_out(1, number - 1, encode)
-        self.encoder.load_state_dict(self.start["encoder"].state_dict())
+        for part in self.start.keys() - {"classifier"}:
+            self.get_submodule(part).load_state_dict(self.start[part].state_dict())
         Supervised.prepare(self, encode)
         seen = self.fold != number
         self.fit_classifier(encode(lambda batch: self.features(batch["x"]))[seen], label[seen])
@@ -167,6 +181,9 @@ class Finetune(Supervised):
     def settled(self):
         return self.stage == self.folds and self.keeps_probe
 
+    def read(self, value):
+        return self.encoder(value) if self.low_rank is None else self.low_rank.run(self.encoder, value)
+
     def views(self, batches, draw):
         return {**super().views(batches, draw), "index": batches["labeled"].index}
 
@@ -202,6 +219,8 @@ class Finetune(Supervised):
 
     @torch.no_grad()
     def finish(self):
+        if self.low_rank is not None:
+            self.low_rank.merge(self.encoder)
         for part in ("encoder", "classifier"):
             start, kept = self.start[part].state_dict(), self.get_submodule(part)
             if self.keeps_probe:
@@ -224,11 +243,12 @@ def softened_divergence(logits, before):
     return F.kl_div(now.log_softmax(1), was.log_softmax(1), reduction="none", log_target=True).sum(1) * SOFTNESS**2
 
 
-def trained_blocks(train: str, blocks: int) -> int:
-    """How many of an encoder's last blocks train: all of them, N of "last:N", or none for "head"."""
+def trained_blocks(train: str, blocks: int) -> range:
+    """Which of an encoder's blocks train: all of them, N of "last:N" or "first:N", or none for "head"."""
     if train in ("all", "head"):
-        return blocks if train == "all" else 0
+        return range(blocks if train == "all" else 0)
     kind, _, number = train.partition(":")
-    if kind != "last" or not number.isdigit() or not 1 <= int(number) <= blocks:
-        raise UserError(f"train cannot be {train!r}", hint=f"choose all, head, or last:N with N from 1 to {blocks}, the blocks of this encoder")
-    return int(number)
+    if kind not in ("first", "last") or not number.isdigit() or not 1 <= int(number) <= blocks:
+        hint = f"choose all, head, last:N or first:N with N from 1 to {blocks}, the blocks of this encoder"
+        raise UserError(f"train cannot be {train!r}", hint=hint)
+    return range(int(number)) if kind == "first" else range(blocks - int(number), blocks)

@@ -118,7 +118,7 @@ class Supervised(Method):
         return seen
 
     def forward(self, views):
-        features = self.encoder(views["x"])
+        features = self.read(views["x"])
         if not self.mixup:
             return Outputs(features=features, logits=self.classifier(features), label=views["label"])
         share = views["share"]
@@ -142,8 +142,12 @@ class Supervised(Method):
         """Whether labels that it has not learned from have set its temperature."""
         return bool(self.temperature != 1)
 
+    def read(self, value):
+        """Features of samples that fit the encoder."""
+        return self.encoder(value)
+
     def features(self, value):
-        return self.encoder(fitted(value, self.encoder.input))
+        return self.read(fitted(value, self.encoder.input))
 
     def classify(self, value):
         return self.classifier(self.features(value)) / self.temperature
