@@ -83,6 +83,7 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
     monkeypatch.setattr(claims()[name], "floor_seconds", 60.0)
     monkeypatch.setattr("leaven.evaluation.protocols.few_label.FLOOR_STEPS", 2)
     monkeypatch.setattr(claims()[name], "protocol_settings", dict.fromkeys(claims()[name].protocol_settings, (1,)))
+    monkeypatch.setattr("leaven.experiments.claims.freezing_depth.TUNED", 2)
     for counts in ("FEW", "COUNTS"):
         monkeypatch.setattr(f"leaven.experiments.claims.{name.replace('-', '_')}.{counts}", (1,), raising=False)
     captions = [f"a {('red', 'green', 'blue')[label]} picture" for label in coloured[1]]

@@ -54,7 +54,7 @@ def finetune(
     role: options.Role = None,
     columns: options.Columns = None,
     groups: options.Groups = None,
-    settings: Annotated[options.Settings, "A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts."] = None,
+    settings: Annotated[options.Settings, "A hyper-parameter: name=value, as rare_classes=weights; views. and recipe. reach into parts."] = None,
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
     device: options.Device = "auto",
