@@ -43,7 +43,6 @@ def test_wrong_labels_are_left_out_and_right_ones_stay(settings, point_run, tmp_
     assert (predictions == truth).float().mean() > 0.97
 
 
-
 def test_a_class_with_too_few_labels_is_named(point_run, tmp_path):
     x, labels, _ = clouds(60)
     few = torch.where((labels == 2) & (torch.arange(60) > 6), -1, labels)

@@ -35,7 +35,9 @@ def finetune(
     unlabeled: Annotated[
         str | None, options.Option("The method by which the samples without labels teach as well: fixmatch, mean_teacher, noisy_student, ...")
     ] = None,
-    train: Annotated[str, options.Option("all, last:N or first:N (so many blocks of the encoder, and the classifier) or head (the classifier alone).")] = "all",
+    train: Annotated[
+        str, options.Option("all, last:N or first:N (so many blocks of the encoder, and the classifier) or head (the classifier alone).")
+    ] = "all",
     budget: Annotated[options.Budget, "How long: 90s, 10m, 2h (default: as long as suits the number of labels)."] = None,
     epochs: options.Epochs = None,
     steps: options.Steps = None,

@@ -59,7 +59,7 @@ def trained_on_labels(
     device = choose_device("auto")
     fabric = launch(device, 1, NAMES[choose_precision("auto", device)[0]])
     method = "supervised" if start is None else "finetune"
-    request = Request(method, steps=steps, settings=settings or {}, seed=seed, keep_going=True, checkpoint_seconds=float("inf"))
+    request = Request(method, steps=steps, settings=dict(settings or {}), seed=seed, keep_going=True, checkpoint_seconds=float("inf"))
     parts = build_training(request, data, device, members=labeled, make_encoder=lambda: start or untrained(encoder, seed))
     with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
         run, device_used = Run(folder), fabric.device

@@ -12,7 +12,7 @@ from leaven.errors import UserError
 FOLDS, FEWEST = 5, 5  # labels per class, from which each fold sees every class
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-"""From features and labels to learn from, the features of the others, and the groups of the former where there are some: probabilities of the others."""
+"""From features and labels to learn from, the features of the others, and the groups of the former (None: none): probabilities of the others."""
 
 
 def check_counts(counts: Int64[Tensor, " classes"], names: Sequence[str], where: object = None) -> None:
@@ -23,7 +23,9 @@ def check_counts(counts: Int64[Tensor, " classes"], names: Sequence[str], where:
         raise UserError(what, where=where, hint="give more labels")
 
 
-def out_of_fold(features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"], groups: Int64[Tensor, " n"], predict: Predict) -> Float[Tensor, "n classes"]:
+def out_of_fold(
+    features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"], groups: Int64[Tensor, " n"], predict: Predict
+) -> Float[Tensor, "n classes"]:
     """The probabilities of each sample by a fit that has seen four fifths of the others."""
     known = (groups >= 0).all()
     place = groups.unique(return_inverse=True)[1] if known else torch.arange(len(labels))

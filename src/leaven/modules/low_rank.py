@@ -45,5 +45,7 @@ def matrices(network: nn.Module) -> set[str]:
     """Names of the weights of linear layers and of attention."""
     named = [(prefix, module) for prefix, module in network.named_modules() if prefix]
     linear = {f"{prefix}.weight" for prefix, module in named if isinstance(module, nn.Linear)}
-    attending = {f"{prefix}.in_proj_weight" for prefix, module in named if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None}
+    attending = {
+        f"{prefix}.in_proj_weight" for prefix, module in named if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None
+    }
     return linear | attending

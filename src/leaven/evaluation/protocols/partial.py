@@ -21,8 +21,8 @@ from leaven.modalities.floor import FloorName
 class Partial(FewLabels):
     """Accuracy where the first blocks stay frozen, and the last ones learn from a few labels per class together with a linear classifier.
 
-    It is how Gidaris et al. 2018 (figure 4) compare pre-training with learning from scratch. Beside it stand a probe on the whole encoder, frozen, and
-    the same encoder trained from scratch on the same labels for as many steps.
+    So Gidaris et al. 2018 (figure 3) compare pre-training with learning from scratch. Beside it stand a probe on the whole frozen encoder, and the
+    same encoder trained from scratch on the same labels for as many steps.
 
     counts: labels per class; those that no class has are left out. draws: how many times labels are drawn for each count. blocks: how many of the
     last ones learn.

@@ -23,15 +23,15 @@ class Finetune(Supervised):
     """Continue a trained encoder with labels: first a probe, then all together, and finally half of the way back (Wortsman et al. 2022).
 
     train: "all", "last:N" (the last N blocks of the encoder), "first:N" (the first ones; Lee et al. 2023), or "head"; the classifier always trains.
-    What does not train stays the same to the bit, running statistics included. layer_decay: each block's learning rate is that of the next block times
-    this (Clark et al. 2020, section 3.2). lora: rank of changes of the linear layers, which train in place of the blocks' own weights and are added to
-    them at the end (0: the weights train; Hu et al. 2022).
+    What does not train stays the same to the bit, running statistics included. layer_decay: each block's learning rate is that of the next block
+    times this (Clark et al. 2020, section 3.2). lora: rank of changes of the linear layers, which train in place of the blocks' own weights and are
+    added to them at the end (0: the weights train; Hu et al. 2022).
     probe_first: fit the classifier on the frozen features before anything moves (Kumar et al. 2022). interpolation: where the kept weights are on the
     line from that start (0) to the end of the training (1). contrast: weight of the agreement of features of one class (0: none; Khosla et al. 2020).
     distillation: weight of the distance of logits from those that a sample had when it was last seen, which then also say what is similar for the
     contrast (0: none; Chang and Chen 2022). folds: in how many parts of the labels fine-tuning is first compared with its probe
     by cross-validation; where the probe is plainly better, it is kept. Left-out labels calibrate the probabilities (0: neither).
-    noisy_labels: "leave_out" does not learn from labels that are probably wrong, by confident learning (Northcutt et al. 2021) on the frozen features.
+    noisy_labels: "leave_out" does not learn from labels that are probably wrong, by confident learning (Northcutt et al. 2021) on frozen features.
     Choosing samples by their loss, as co-teaching does (Han et al. 2018), needs a second network, since one that has learned a wrong label finds it
     likely; the probe that looks at a label here has not seen it.
     """

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from leaven.errors import UserError
 from leaven.methods import DataSpec, Encoder, Method, NonNegative, Outputs, Recipe, Stage
 from leaven.methods.targets import balanced, target_of
 from leaven.modalities.modality import fitted
 from leaven.modalities.tags import TagsModality
 from leaven.modules.calibration import best_temperature
 from leaven.modules.one_vs_rest import probe_tags
-from leaven.errors import UserError
 from leaven.modules.probes import LINEAR, choose_probe, logistic, ranks
 
 PROBED_ON = 10_000  # labeled samples, at most, that a classifier is first fitted on
