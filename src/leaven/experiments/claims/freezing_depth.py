@@ -22,7 +22,7 @@ class FreezingDepth(Claim):
     says = "The best depth to freeze depends on the shift: the first block must learn when inputs change, and the last one when classes do."
     source = "Lee et al. 2023, Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, figure 2 and table 1 (CIFAR-C and CIFAR-Flip)"
     rule = (
-        f"A network learns all classes of clean pictures. It is then fine-tuned with {FEW[0]} labels per class, in one block beside a new classifier: "
+        f"A network learns all classes of clean pictures. It is then fine-tuned with {FEW[0]} labels per class, one block and a new classifier: "
         "on pictures with noise (severity 5), and on clean ones whose classes are others than before: two old classes make a new one. Holds if the "
         "first block is better than the last one on noisy pictures and the last one better on new classes, each with the whole 95 % interval over "
         "seeds above zero; does not hold if one of the two is reversed with its whole interval."

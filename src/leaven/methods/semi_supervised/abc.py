@@ -1,3 +1,5 @@
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,6 +57,10 @@ class ABC(FixMatch):
         counts = (share >= self.confidence) & (outputs.chance_of_unlabeled < kept)
         unlabeled = (counts * F.cross_entropy(strong, target, reduction="none")).mean()
         return super().loss(outputs) | {"balanced": labeled, "balanced_unlabeled": self.risen() * unlabeled}
+
+    def chance(self, outputs):
+        """That of both classifiers."""
+        return math.log(self.target.names) * (1 + self.kept_share[outputs.label].mean().item())
 
     def classify(self, value):
         return self.average_balanced.network[0](self.features(value)) / self.temperature
