@@ -67,6 +67,13 @@ def point_run(tmp_path_factory):
     return leaven.pretrain(points()[0], steps=4, batch=64, out=out, settings={"encoder.width": 16}, precision="fp32")
 
 
+@pytest.fixture(scope="module")
+def transformer_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("transformer") / "run"
+    small = {"encoder.width": 16, "encoder.depth": 3, "encoder.heads": 2}
+    return leaven.pretrain(pictures()[0], encoder="vit", steps=2, batch=32, out=out, settings=small, precision="fp32")
+
+
 # --- depth
 
 
@@ -116,15 +123,59 @@ def test_what_does_not_train_stays_as_it_was_to_the_bit_running_statistics_inclu
     assert len(still) < len({name.rpartition(".")[0] for name in was}) or train == "head"
 
 
-@pytest.mark.parametrize(("train", "blocks"), [("all", 4), ("head", 0), ("last:1", 1), ("last:4", 4)])
+@pytest.mark.parametrize(
+    ("train", "blocks"), [("all", [0, 1, 2, 3]), ("head", []), ("last:1", [3]), ("last:4", [0, 1, 2, 3]), ("first:1", [0]), ("first:3", [0, 1, 2])]
+)
 def test_parts_to_train_are_counted_in_blocks(train, blocks):
-    assert trained_blocks(train, 4) == blocks
+    assert list(trained_blocks(train, 4)) == blocks
 
 
-@pytest.mark.parametrize("train", ["last:0", "last:5", "last", "first:1", "last:x", ""])
+@pytest.mark.parametrize("train", ["last:0", "last:5", "last", "first:5", "middle:1", "last:x", ""])
 def test_parts_that_there_are_not_are_refused(train):
-    with pytest.raises(leaven.UserError, match="last:N with N from 1 to 4"):
+    with pytest.raises(leaven.UserError, match="last:N or first:N with N from 1 to 4"):
         trained_blocks(train, 4)
+
+
+@pytest.mark.parametrize("train", ["all", "last:1", "first:1"])
+def test_low_rank_changes_of_the_chosen_blocks_end_up_in_an_ordinary_encoder(train, transformer_run, tmp_path):
+    run = transformer_run
+    settings = {"lora": 2, "probe_first": False, "interpolation": 1.0, "recipe.lr": 0.01}
+    tuned = leaven.finetune(run, pictures(), train=train, steps=6, batch=30, out=tmp_path / "run", settings=settings, precision="fp32")
+    before, after = leaven.load(run), leaven.load(tuned)
+    assert before.state_dict().keys() == after.state_dict().keys()
+    blocks = before.depths()
+    moving = {name for depth in trained_blocks(train, len(blocks)) for name in blocks[depth]}
+    changed = {name for name, was in before.named_parameters() if not torch.equal(was, after.get_parameter(name))}
+    assert changed and changed <= moving
+    for name in changed:
+        assert torch.linalg.matrix_rank(after.get_parameter(name) - before.get_parameter(name), atol=1e-5) <= 2
+    assert "bias" not in {name.rpartition(".")[2] for name in changed}
+    named = load_classifier(tuned)[0]
+    with torch.no_grad():  # what was trained is what was kept
+        pixels = torch.from_numpy(pictures()[0][:5].numpy())
+        assert torch.allclose(named.features(open_data(pictures()).rows["x"].take(torch.arange(5))), after(pixels), atol=1e-5)
+
+
+def test_low_rank_changes_are_what_is_trained_before_they_are_merged():
+    encoder = encoder_of("vit", {"width": 24, "depth": 3, "heads": 2})
+    data = open_data((torch.rand(6, 3, 32, 32), torch.arange(6) % 2))
+    method, _ = build_method(find_method("finetune"), data.spec, {"x": encoder}, {"lora": 2, "interpolation": 1.0})
+    assert {name.split(".")[0] for name, parameter in method.named_parameters() if parameter.requires_grad} == {"low_rank", "classifier"}
+    for wide in method.low_rank.wide.values():
+        torch.nn.init.normal_(wide)
+    method.eval()
+    with torch.no_grad():
+        seen, moved = method.read(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))), {}
+        method.finish()
+        moved = encoder(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert torch.allclose(seen, moved, atol=1e-4) and not method.low_rank.changes()["embed.weight"].any()
+
+
+@pytest.mark.parametrize(("name", "train"), [("resnet18", "all"), ("vit", "head")])
+def test_low_rank_changes_need_linear_layers_that_train(name, train):
+    data = open_data((torch.rand(6, 3, 32, 32), torch.arange(6) % 2))
+    with pytest.raises(leaven.UserError, match="lora changes linear layers"):
+        build_method(find_method("finetune"), data.spec, {"x": encoder_of(name, {})}, {"lora": 2, "train": train})
 
 
 # --- what the labels do
@@ -523,6 +574,12 @@ def test_fine_tuning_that_is_worse_than_its_probe_keeps_the_probe_and_the_encode
     assert (classifier.classify(open_data(x).rows["x"]).argmax(1) == y).float().mean() > 0.7
 
 
+@pytest.mark.parametrize("settings", [{"train": "head"}, {"train": "last:1"}, {"train": "first:1"}, {"lora": 2}])
+def test_the_probe_is_kept_where_any_depth_of_fine_tuning_is_worse(settings, point_run, tmp_path):
+    settings = {**settings, "recipe.lr": 30.0, "interpolation": 1.0}
+    assert kept(compared(point_run, tmp_path / "run", steps=24, settings=settings, keep_going=True)) == "the frozen probe"
+
+
 def test_fine_tuning_that_is_better_is_kept(point_run, tmp_path):
     x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] * x[:, 1] > 0).long()  # no line parts these
@@ -866,10 +923,12 @@ def test_from_some_labels_to_all_of_them(command, picture_run, tmp_path):
         (["finetune", "/no/run", "demo:digits"], "no run here"),
         (["finetune", "RUN", "DATA", "--steps", "1"], "there are none to learn from"),
         (["finetune", "RUN", "DATA", "--labels", "wrong.csv", "--steps", "1"], "2 of 2 labels match no file"),
-        (["finetune", "RUN", "DATA", "--labels", "some.csv", "--train", "last:99"], "choose all, head, or last:N with N from 1 to 6"),
+        (["finetune", "RUN", "DATA", "--labels", "some.csv", "--train", "last:99"], "choose all, head, last:N or first:N with N from 1 to 6"),
         (["finetune", "RUN", "DATA", "--labels", "some.csv", "--set", "encoder.width=3"], "the encoder is that of the run"),
         (["finetune", "RUN", "DATA", "--labels", "some.csv", "--set", "class_weights=heavy"], "choose none or balanced"),
         (["finetune", "RUN", "DATA", "--labels", "some.csv", "--set", "layer_decay=2"], "layer_decay must be"),
+        (["finetune", "RUN", "DATA", "--labels", "some.csv", "--set", "rare_classes=heavy"], "choose none, weights, sampling or logit_adjustment"),
+        (["finetune", "RUN", "DATA", "--labels", "some.csv", "--set", "lora=-1"], "lora must be"),
         (["predict", "RUN", "DATA", "--out", "labels.csv"], "learned no classes"),
         (["predict", "/no/run", "DATA", "--out", "labels.csv"], "no run here"),
         (["predict", "RUN", "DATA", "--out", "labels.txt"], ".csv"),

@@ -45,7 +45,9 @@ def finetune(
         ),
     ] = None,
     size: Annotated[options.Size, "With --task: short side of the whole pictures in pixels (default: their own, at most 240)."] = None,
-    train: Annotated[str, options.Option("all, last:N (the last N blocks of the encoder) or head (the classifier alone).")] = "all",
+    train: Annotated[
+        str, options.Option("all, last:N or first:N (so many blocks of the encoder, and the classifier) or head (the classifier alone).")
+    ] = "all",
     budget: Annotated[options.Budget, "How long: 90s, 10m, 2h (default: as long as suits the number of labels)."] = None,
     epochs: options.Epochs = None,
     steps: options.Steps = None,
@@ -64,7 +66,7 @@ def finetune(
     role: options.Role = None,
     columns: options.Columns = None,
     groups: options.Groups = None,
-    settings: Annotated[options.Settings, "A hyper-parameter: name=value, as class_weights=balanced; views. and recipe. reach into parts."] = None,
+    settings: Annotated[options.Settings, "A hyper-parameter: name=value, as rare_classes=weights; views. and recipe. reach into parts."] = None,
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
     device: options.Device = "auto",

@@ -18,7 +18,7 @@ USUAL = ("knn", "linear", "few-label")
 def evaluate_protocols(trial: Trial, names: Sequence[str | type[Protocol]] | None = None, settings: Mapping[str, Any] | None = None) -> Scorecard:
     """The scores of these protocols (None: those that suit the run and the data best) beside their floors. settings: {"few-label.counts": (1, 2)}."""
     protocols, left_out = fitting(configured(suited(trial) if names is None else names, settings), trial.data)
-    frozen = [protocol for protocol in protocols if isinstance(protocol, FrozenProtocol)]
+    frozen = [protocol for protocol in protocols if isinstance(protocol, FrozenProtocol) and protocol.frozen]
     results = [protocol.evaluate(trial) for protocol in protocols if protocol not in frozen]
     results += [evaluate_frozen(frozen, trial)] if frozen else []
     for result in results:

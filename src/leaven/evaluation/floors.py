@@ -1,6 +1,8 @@
 """What a score has to be compared with: the raw input, the untrained encoder, the commonest class, and the few labels alone."""
 
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,15 +42,24 @@ def untrained(encoder: Encoder, seed: int, value: Value | None = None, rows: Ten
 
 
 def trained_on_labels(
-    encoder: Encoder, data: DataSet, labeled: Tensor, test: Tensor, *, seed: int, steps: int, start: Encoder | None = None
+    encoder: Encoder,
+    data: DataSet,
+    labeled: Tensor,
+    test: Tensor,
+    *,
+    seed: int,
+    steps: int,
+    start: Encoder | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Tensor:
     """(test, names) logits of the same encoder trained from scratch on these labeled rows alone, mildly augmented. start: a trained encoder, which is
-    fine-tuned instead."""
+    fine-tuned instead, and changed. settings: of that."""
     if encoder.tokenizer is not None:
         data = tokenized(data, encoder.tokenizer)
     device = choose_device("auto")
     fabric = launch(device, 1, NAMES[choose_precision("auto", device)[0]])
-    request = Request("supervised" if start is None else "finetune", steps=steps, seed=seed, keep_going=True, checkpoint_seconds=float("inf"))
+    method = "supervised" if start is None else "finetune"
+    request = Request(method, steps=steps, settings=dict(settings or {}), seed=seed, keep_going=True, checkpoint_seconds=float("inf"))
     parts = build_training(request, data, device, members=labeled, make_encoder=lambda: start or untrained(encoder, seed))
     with tempfile.TemporaryDirectory(prefix="leaven-") as folder:
         run, device_used = Run(folder), fabric.device

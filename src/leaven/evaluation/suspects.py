@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -17,9 +16,9 @@ from leaven.data import DataSet
 from leaven.errors import UserError
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.protocols.linear import probe_scores
+from leaven.modules.confident import check_counts, confident, out_of_fold
 from leaven.run import write_whole
 
-FOLDS, FEWEST = 5, 5  # labels per class, from which each fold sees every class
 SHOWN = 20
 
 
@@ -67,41 +66,14 @@ def suspects(features: Float[Tensor, "n dim"], data: DataSet) -> Suspects:
     counts = labels.bincount(minlength=data.spec.classes)
     if data.spec.tag_names or len(counts) < 2:
         raise UserError("wrong labels are found among classes, two or more", where=data.name, hint="say where they are with --labels")
-    if counts.min() < FEWEST:
-        fewest = int(counts.argmin())
-        what = f"wrong labels are found where classes have {FEWEST} labels each, and {data.spec.class_names[fewest]!r} has {int(counts[fewest])}"
-        raise UserError(what, where=data.name, hint="give more labels")
-    probabilities = out_of_fold(features[rows], labels, data.groups[rows])
+    check_counts(counts, data.spec.class_names, where=data.name)
+    probabilities = out_of_fold(features[rows], labels, data.groups[rows], by_probe)
     chosen, likely = confident(probabilities, labels)
     share, own = (probabilities[chosen].gather(1, name[chosen][:, None])[:, 0] for name in (likely, labels))
     order = (own - share).argsort(stable=True)
     return Suspects(rows[chosen][order], likely[chosen][order], share[order], own[order], len(rows))
 
 
-def out_of_fold(features: Float[Tensor, "n dim"], labels: Int64[Tensor, " n"], groups: Int64[Tensor, " n"]) -> Float[Tensor, "n classes"]:
-    """The probabilities of each sample by a probe that has seen four fifths of the others."""
-    known = (groups >= 0).all()
-    place = groups.unique(return_inverse=True)[1] if known else torch.arange(len(labels))
-    shuffled = torch.randperm(int(place.max()) + 1, generator=torch.Generator().manual_seed(0))
-    fold = shuffled[place] % FOLDS
-    if not known:
-        fold[labels.argsort(stable=True)] = torch.arange(len(labels)) % FOLDS  # as many of each class in every fold
-    probabilities = torch.zeros(len(labels), int(labels.max()) + 1)
-    for number in range(FOLDS):
-        out = fold == number
-        if out.any():
-            seen = Features(features[~out], labels[~out], features[out], labels[out], groups[~out] if known else None)
-            scores = probe_scores(seen).softmax(1)
-            probabilities[out] = F.pad(scores, (0, probabilities.shape[1] - scores.shape[1]))
-    return probabilities
-
-
-def confident(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> tuple[Tensor, Int64[Tensor, " n"]]:
-    """Which samples are confidently of another class than their label, and the class (Northcutt et al. 2021, eq. 1 and 2): the likeliest one among
-    those whose probability is at least the mean probability of the class over the samples that are labeled so."""
-    classes = probabilities.shape[1]
-    sums = torch.zeros(classes, dtype=torch.float64).index_add_(0, labels, probabilities.gather(1, labels[:, None])[:, 0].double())
-    thresholds = sums / labels.bincount(minlength=classes).clamp_min(1)
-    above = probabilities.masked_fill(probabilities < thresholds, -1)
-    best, likely = above.max(1)
-    return (best >= 0) & (likely != labels), likely
+def by_probe(x: Tensor, y: Tensor, out: Tensor, groups: Tensor | None) -> Float[Tensor, "n classes"]:
+    """What a linear probe that has seen (x, y) says of the others."""
+    return probe_scores(Features(x, y, out, torch.zeros(len(out), dtype=torch.int64), groups)).softmax(1)

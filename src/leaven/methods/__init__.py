@@ -2,10 +2,10 @@
 
 from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
-from leaven.hyperparameters import Count, NonNegative, PartialShare, Positive, PositiveShare, Range, Share, ShareBelowOne, TwoOrMore, Width
+from leaven.hyperparameters import Count, NonNegative, PartialShare, Positive, PositiveShare, Range, Share, ShareBelowOne, TwoOrMore, Whole, Width
 from leaven.methods.method import Method, Outputs, Recipe, Rule, Stage
 
 __all__ = [
     "Count", "DataSpec", "Encoder", "Method", "NonNegative", "Outputs", "PartialShare", "Positive", "PositiveShare", "Range", "Recipe", "Rule",
-    "Share", "ShareBelowOne", "Stage", "TwoOrMore", "Width",
+    "Share", "ShareBelowOne", "Stage", "TwoOrMore", "Whole", "Width",
 ]  # fmt: skip

@@ -69,7 +69,7 @@ class PartlyLabeled(Supervised):
         return {"cross_entropy": self.of_labeled(outputs), "unlabeled": self.risen() * self.of_unlabeled(outputs)}
 
     def of_labeled(self, outputs: Outputs) -> Tensor:
-        return self.target.nats(outputs.logits, outputs.label, self.weights, self.label_smoothing).mean()
+        return self.nats(outputs.logits, outputs.label).mean()
 
     def of_unlabeled(self, outputs: Outputs) -> Tensor:
         """A mean over the whole unlabeled batch."""

@@ -51,9 +51,9 @@ class ClassTarget:
         """From which probability on a name is given; None where the likeliest one is."""
         return None
 
-    def measures(self, logits: Tensor, target: Tensor) -> dict[str, float]:
-        """Of held-out samples; the first should become small."""
-        cross_entropy, accuracy = F.cross_entropy(logits, target), (logits.argmax(1) == target).float().mean()
+    def measures(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> dict[str, float]:
+        """Of held-out samples; the first should become small. weights: of the names in it."""
+        cross_entropy, accuracy = F.cross_entropy(logits, target, weights), (logits.argmax(1) == target).float().mean()
         return {"held_out_cross_entropy": cross_entropy.item(), "held_out_accuracy": accuracy.item()}
 
 
@@ -94,7 +94,7 @@ class TagTarget(ClassTarget):
     def threshold(self, logits: Tensor, target: Tensor) -> float | None:
         return best_threshold(logits.sigmoid().cpu(), (target > 0).cpu())
 
-    def measures(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+    def measures(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> dict[str, float]:
         has, given = target > 0, logits > 0
         f1 = 2 * (has & given).sum() / (has.sum() + given.sum()).clamp_min(1)
         return {"held_out_cross_entropy": F.binary_cross_entropy_with_logits(logits, target.to(logits)).item(), "held_out_f1": f1.item()}

@@ -19,6 +19,7 @@ from leaven.evaluation.floors import LABELS_ONLY, WITHOUT_UNLABELED, trained_on_
 from leaven.evaluation.frozen import Features
 from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import Groups, mean_with_interval
+from leaven.evaluation.per_class import per_class, worst
 from leaven.evaluation.protocol import Matrix, Protocol, Result, Scores, Trial, summed_up_floors
 from leaven.evaluation.protocols.linear import linear_accuracy
 from leaven.evaluation.sentences import gain_over, percent, summed_up
@@ -165,7 +166,8 @@ class Classifier(Protocol):
         own, blank = arms[0] or {}, [""] * (len(arms) - 1)
         more = {"accuracy": "accuracy"} if own.get("measure") else {}
         more |= {"balanced accuracy": "balanced_accuracy", "calibration error": "calibration_error"}
-        return super().rows(arms) + [[title, percent(own[key]), *blank] for title, key in more.items() if key in own]
+        lines = [[title, percent(own[key]), *blank] for title, key in more.items() if key in own]
+        return super().rows(arms) + lines + ([["worst class", worst(own), *blank]] if worst(own) else [])
 
     def sentence(self, score: Any, floors: Mapping[str, Any]) -> str:
         """What fine-tuning gives, against everything else that the same labels give."""
@@ -217,9 +219,9 @@ class Classifier(Protocol):
 def classifier_score(
     predicted: Float[Tensor, "n classes"], labels: Int64[Tensor, n], classes: Sequence[str], *, groups: Groups = None, seed: int = 0
 ) -> dict[str, Any]:
-    """{accuracy, interval, balanced_accuracy, calibration_error, samples, classes, confusion, confused, per_sample}.
+    """{accuracy, interval, balanced_accuracy, per_class, calibration_error, samples, classes, confusion, confused, per_sample}.
 
-    predicted: probabilities. balanced_accuracy: the mean over classes of the share that is named correctly. confusion: counts, a row per true class,
+    predicted: probabilities. balanced_accuracy and per_class: as in `per_class`. confusion: counts, a row per true class,
     a column per predicted one (up to 100 classes). confused: the commonest mistakes, as {label, predicted, count}.
     """
     from sklearn.metrics import confusion_matrix
@@ -228,11 +230,10 @@ def classifier_score(
     counts = torch.from_numpy(confusion_matrix(labels, named, labels=range(len(classes))))
     mistakes = counts.clone().fill_diagonal_(0).flatten()
     commonest = mistakes.argsort(descending=True, stable=True)[:MISTAKES_KEPT].tolist()
-    there = counts.sum(dim=1) > 0
     score = {
         **mean_with_interval(named == labels, groups=groups, seed=seed),
         "per_sample": PerSample(named == labels, groups),
-        "balanced_accuracy": (counts.diagonal()[there].double() / counts.sum(dim=1)[there]).mean().item(),
+        **per_class(named, labels, classes),
         "calibration_error": calibration_error(predicted, labels),
         "samples": len(labels),
         "classes": list(classes),

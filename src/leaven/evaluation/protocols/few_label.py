@@ -138,7 +138,7 @@ class FewLabels(FrozenProtocol):
             if count > most and max(point[measure] for point in curve) >= reached:
                 break
             drawn = label_draws(labels, count, FLOOR_DRAWS, trial.seed)
-            steps = FLOOR_STEPS * max(1, len(drawn[0]) // 1000)
+            steps = self.steps(len(drawn[0]))
             if budget is not None and not curve:
                 a_step = seconds_of(drawn[0], steps) / steps
             begin = time.monotonic()
@@ -153,6 +153,10 @@ class FewLabels(FrozenProtocol):
             a_step = (time.monotonic() - begin) / len(drawn) / steps
         curve.sort(key=lambda point: point["labels_per_class"])
         return ({LABELS_ONLY.name: curve} if curve else {}), notes
+
+    def steps(self, labels: int) -> int:
+        """Of a training on so many labels."""
+        return FLOOR_STEPS * max(1, labels // 1000)
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
         curves = [by_count(score or []) for score in arms]

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from leaven.evaluation.auc import auc_values, is_uneven, margin
 from leaven.evaluation.floors import MAJORITY, UNTRAINED
 from leaven.evaluation.forest import FOREST, forest_scores
 from leaven.evaluation.frozen import Features, FrozenProtocol, accuracy_point
+from leaven.evaluation.per_class import are_unequal, per_class, worst
+from leaven.evaluation.sentences import percent
 from leaven.modalities.floor import INPUT
 from leaven.modules.logistic import LogisticFit, fit_logistic, second_moments
 
@@ -41,6 +44,12 @@ class LinearProbe(FrozenProtocol):
     floors = (INPUT, UNTRAINED, MAJORITY)
     probes = (FOREST,)
 
+    def rows(self, arms: Sequence[Any]) -> list[list[str]]:
+        """Of classes of very different size also the balanced accuracy, and the class that is named worst."""
+        balanced = [percent(arm["balanced_accuracy"]) if arm and "balanced_accuracy" in arm else "" for arm in arms]
+        more = [[f"{self.title}, balanced", *balanced], [f"{self.title}, worst class", *(worst(arm or {}) for arm in arms)]]
+        return super().rows(arms) + (more if any(balanced) else [])
+
     def score(self, features: Features) -> Any:
         if features.probe is None:
             return linear_accuracy(features)
@@ -56,10 +65,13 @@ def probe_scores(features: Features, *, seed: int = 0) -> Float[Tensor, "test cl
 
 
 def linear_accuracy(features: Features, *, seed: int = 0) -> dict[str, Any]:
-    """{accuracy, interval, l2, converged, samples, per_sample} of a linear probe, of two classes also its AUC, and a note where one is due."""
+    """{accuracy, interval, l2, converged, samples, per_sample} of a linear probe, of two classes also its AUC, of classes of
+    very different size how well each is named, and a note where one is due."""
     known = features.labeled()
     probe = linear_probe(known, seed=seed)
     score = accuracy_point(probe.logits, known, seed=seed) | {"l2": probe.l2, "converged": probe.converged, "samples": len(known.test)}
+    if are_unequal(known.train_labels, known.test_labels):
+        score |= per_class(probe.predictions, known.test_labels, features.names or [str(number) for number in range(known.classes)])
     return score | ({"note": "; ".join(probe.notes)} if probe.notes else {})
 
 

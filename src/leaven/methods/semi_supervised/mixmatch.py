@@ -19,6 +19,7 @@ class MixMatch(PartlyLabeled):
     paper = "MixMatch: A Holistic Approach to Semi-Supervised Learning (Berthelot et al.)"
     year = 2019
     views_of_unlabeled = ("weak", "weak")
+    without = ("rare_classes",)  # mixed labels are of several classes
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ class UDA(PartlyLabeled):
         most = chance + (1 - chance) * RISES[self.annealing](self.done)
         known = outputs.logits.detach().softmax(1).gather(1, outputs.label[:, None])[:, 0]
         counts = (known <= most).to(outputs.logits)
-        nats = self.target.nats(outputs.logits, outputs.label, self.weights, self.label_smoothing)
+        nats = self.nats(outputs.logits, outputs.label)
         return (counts * nats).sum() / counts.sum().clamp_min(1)
 
     def of_unlabeled(self, outputs):
