@@ -19,6 +19,6 @@ ALIASES = {
 """Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
 
 PLANNED = {
-    "co_training", "dual_supervised", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
+    "co_training", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
 }  # fmt: skip
 """Methods of the field that this version of Leaven does not have."""
