@@ -9,7 +9,7 @@ from leaven.encoders.encoder import Places
 from leaven.modalities import InputSpec, Tokens
 from leaven.modules.attention import LookingDecoder, Memory
 from leaven.modules.text import VocabularyHead
-from leaven.modules.writing import Decoding
+from leaven.modules.writing import Decoding, possible
 
 
 class Writer(nn.Module):
@@ -46,9 +46,9 @@ class Writer(nn.Module):
         return self.head(self.states(embedded[:, :-1], read), text.ids[:, 1:], text.mask[:, 1:])
 
     def log_shares(self, text: Tokens, read: Places | None = None) -> Float[Tensor, "batch next vocabulary"]:
-        """log P of every token at every place but the first, given the tokens before it."""
+        """log P of every token at every place but the first, given the tokens before it, as they are drawn: of special tokens only the end can follow."""
         logits = self.head.logits(self.states(self.tokens(text.ids[:, :-1]), read))
-        return logits.float().log_softmax(2) if logits.dtype in (torch.bfloat16, torch.float16) else logits.log_softmax(2)
+        return possible(logits.flatten(0, 1), self.input).log_softmax(1).unflatten(0, logits.shape[:2])
 
     @torch.no_grad()
     def write(self, read: Places, decoding: Decoding, draw: Draw) -> Tokens:
