@@ -62,11 +62,10 @@ class InverseTasks(Method):
     @classmethod
     def inputs(cls, data):
         texts = [role for role, spec in data.inputs.items() if modality_of(spec).tokenized]
-        if len(texts) != 2:
-            there = f"{len(texts)}: {', '.join(texts)}" if texts else "none"
-            hint = "name two columns, as in --columns text=COLUMN,meaning=COLUMN"
-            raise UserError(f"{cls.name} learns from two texts of a sample, and this data has {there}", hint=hint)
-        return dict.fromkeys(texts, cls.wants)
+        if texts and len(texts) != 2:
+            what = f"{cls.name} learns from two texts of a sample, and this data has {len(texts)}: {', '.join(texts)}"
+            raise UserError(what, hint="name two columns, as in --columns text=COLUMN,meaning=COLUMN")
+        return dict.fromkeys(texts or cls.roles, cls.wants)
 
     # --- stages ---
 
