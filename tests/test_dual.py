@@ -1,6 +1,7 @@
 """Two tasks that are each other's inverse: what they learn from, what they write, and by which likelihoods and gradients."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -213,6 +214,13 @@ def test_slots_are_read_as_a_set():
     assert right == (2, 3, 4) and f1(right) == pytest.approx(4 / 7) and f1((0, 0, 0)) == 0
 
 
+@pytest.mark.parametrize("text", [" " * 3000 + "x", ", ".join(f"n{number}[v]" for number in range(60)) + " and more", "a" * 20_000, "a[" * 5000])
+def test_long_texts_that_are_no_slots_are_known_at_once(text):
+    begun = time.perf_counter()
+    assert not are_slots([text]) and len(slots_of(text)) in (0, 60)
+    assert time.perf_counter() - begun < 2
+
+
 def test_bleu_is_that_of_sacrebleu_with_all_references_of_an_input():
     sacrebleu = pytest.importorskip("sacrebleu")
     texts = ["the mill serves french food by the river", "a cheap pub called the eagle", "aromi is a coffee shop in the city centre"]
@@ -248,6 +256,15 @@ def test_each_text_is_written_from_the_other(run):
     assert [slots_of(meaning) for meaning in meanings.texts] == [slots_of(meaning) for _, meaning in PAIRS]
     texts = leaven.predict(run, {"meaning": [meaning for _, meaning in PAIRS]}, source="meaning", target="text", beams=3)
     assert np.mean([rouge_l(text.replace(" ,", ",").replace(" .", "."), [right]) for text, (right, _) in zip(texts.texts, PAIRS, strict=True)]) > 0.9
+
+
+def test_a_text_is_written_for_rows_that_lack_it(run, tmp_path):
+    table = tmp_path / "rest.csv"
+    table.write_text(f'ref,mr\n"{PAIRS[0][0]}","{PAIRS[0][1]}"\n"{PAIRS[1][0]}",\n,"{PAIRS[2][1]}"\n')
+    columns = {"text": "ref", "meaning": "mr"}
+    meanings = leaven.predict(run, table, columns=columns, source="text", target="meaning")
+    assert [slots_of(meaning) for meaning in meanings.texts] == [slots_of(meaning) for _, meaning in PAIRS[:2]]
+    assert len(leaven.predict(run, table, columns=columns, source="meaning", target="text").texts) == 2
 
 
 def test_the_model_of_meanings_was_one_of_sets_and_has_learned(run):

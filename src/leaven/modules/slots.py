@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterable
 
-SLOT = re.compile(r"\s*([^\[\],]+?)\s*\[\s*([^\[\]]*?)\s*\]\s*")
-WHOLE = re.compile(rf"(?:{SLOT.pattern},?)+")
+SLOT = re.compile(r"(?<![^\[\],])(?=\s*[^\s\[\],])([^\[\],]+)\[([^\[\]]*)\]")  # tried only where a name can begin
 SETS = 0.95  # share of the texts from which they are taken for sets of slots
 
 
@@ -16,5 +15,5 @@ def slots_of(text: str) -> frozenset[str]:
 
 def are_slots(texts: Iterable[str]) -> bool:
     """Whether (nearly) all of these texts consist of slots alone."""
-    whole = [WHOLE.fullmatch(text) is not None for text in texts]
+    whole = [SLOT.search(text) is not None and not SLOT.sub("", text).replace(",", "").strip() for text in texts]
     return bool(whole) and sum(whole) >= SETS * len(whole)
