@@ -5,11 +5,11 @@
 
   apart, multi-task              two models; one network that reads both texts
   dual, joint                    dual_supervised; joint_dual, straight through
-  few apart, few unsupervised    a tenth of the pairs; and texts without a partner, one of the two at a time, in the other rows
+  few apart, few unsupervised    a tenth of the pairs; and texts without a partner in the other rows
 
-The data is e2e-nlg (restaurants: 42,061 pairs to learn from) or any table or folder with two columns of text. Steps are those of the two tasks; models
-of each text by itself are trained in a fifth more. Scores are those of the protocol `writing` on evenly spaced test inputs. Every finished cell is kept
-under --out; the same command goes on. Intervals are over seeds (Student's t), those of differences over pairs of seeds.
+The data is e2e-nlg (restaurants: 42,061 pairs to learn from) or any table or folder with two columns of text. Steps are those of the two tasks;
+models of each text by itself are trained in a fifth of all steps. Scores are those of the protocol `writing` on evenly spaced test inputs. Every
+finished cell is kept under --out; the same command goes on. Intervals are over seeds (Student's t), those of differences over pairs of seeds.
 """
 
 import argparse

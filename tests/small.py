@@ -264,7 +264,9 @@ def small(name, **settings):
         return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})
     spec = SPEC if kind_of(name) == "pixels" else data.roles[next(iter(method.inputs(data)))]
     roles = {role: data.roles[role] for role in method.inputs(data)} if method.family == "dual" else {"x": spec}
-    encoders = {} if brings_networks(name) else {role: build_encoder(encoder_for(name), one, ENCODERS[encoder_for(name)]) for role, one in roles.items()}
+    encoders = (
+        {} if brings_networks(name) else {role: build_encoder(encoder_for(name), one, ENCODERS[encoder_for(name)]) for role, one in roles.items()}
+    )
     return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})
 
 

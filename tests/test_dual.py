@@ -224,8 +224,11 @@ def test_long_texts_that_are_no_slots_are_known_at_once(text):
 def test_bleu_is_that_of_sacrebleu_with_all_references_of_an_input():
     sacrebleu = pytest.importorskip("sacrebleu")
     texts = ["the mill serves french food by the river", "a cheap pub called the eagle", "aromi is a coffee shop in the city centre"]
-    references = [["the mill serves good french food near the river", "french food by the river is served at the mill"],
-                  ["a cheap pub called the golden eagle"], ["aromi is a coffee shop", "in the city centre there is a coffee shop", "aromi"]]  # fmt: skip
+    references = [
+        ["the mill serves good french food near the river", "french food by the river is served at the mill"],
+        ["a cheap pub called the golden eagle"],
+        ["aromi is a coffee shop", "in the city centre there is a coffee shop", "aromi"],
+    ]
     counts = bleu_counts(texts, references)
     assert counts.shape == (3, 10)
     columns = [[some[number] if number < len(some) else None for some in references] for number in range(3)]

@@ -46,7 +46,7 @@ class Writer(nn.Module):
         return self.head(self.states(embedded[:, :-1], read), text.ids[:, 1:], text.mask[:, 1:])
 
     def log_shares(self, text: Tokens, read: Places | None = None) -> Float[Tensor, "batch next vocabulary"]:
-        """log P of every token at every place but the first, given the tokens before it, as they are drawn: of special tokens only the end can follow."""
+        """log P of every token at every place but the first, given the tokens before it, where of the special tokens only the end can follow."""
         logits = self.head.logits(self.states(self.tokens(text.ids[:, :-1]), read))
         return possible(logits.flatten(0, 1), self.input).log_softmax(1).unflatten(0, logits.shape[:2])
 

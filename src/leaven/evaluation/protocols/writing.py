@@ -28,14 +28,14 @@ ROWS = 512  # test samples that are compared with all training samples at a time
 
 @dataclass(frozen=True)
 class Writing(Protocol):
-    """How well a run writes one text of a sample from another input, in each direction that it learned: BLEU and ROUGE-L, and, where the text is a set
-    of slots as in name[The Mill], food[French], the F1 of slots with their values.
+    """How well a run writes one text of a sample from another input, in each direction that it learned: BLEU and ROUGE-L, and, where the text is a
+    set of slots as in name[The Mill], food[French], the F1 of slots with their values.
 
     All texts that belong to one input in the test part are its references, and the input is written about once. Intervals are over inputs, and those
     with the same references are kept together. The score is the mean over directions of the F1 of slots, or else of BLEU.
 
-    beams: texts that are kept while one is written (1: the likeliest word is taken each time). count: how many inputs are written about at most, evenly
-    spaced (none: all).
+    beams: texts that are kept while one is written (1: the likeliest word is taken each time). count: how many inputs are written about at most,
+    evenly spaced (none: all).
     """
 
     name = "writing"
@@ -85,7 +85,9 @@ class Writing(Protocol):
                 arms[arm][f"{source} to {target}"] = inputs.score(texts, trial.seed)
         scores = {arm: summed(directions) for arm, directions in arms.items() if directions}
         notes = [note] if note else []
-        return Result({self.name: scores.pop("")}, {arm: {self.name: score} for arm, score in scores.items()}, f"{len(test):,} samples, {part}", notes)
+        return Result(
+            {self.name: scores.pop("")}, {arm: {self.name: score} for arm, score in scores.items()}, f"{len(test):,} samples, {part}", notes
+        )
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
         rows = super().rows(arms) if len((arms[0] or {}).get("directions", ())) > 1 else []

@@ -1,6 +1,7 @@
 from leaven.hyperparameters import Depth
 from leaven.methods import Count, NonNegative, PartialShare, ShareBelowOne, Width
 from leaven.methods.inverse import InverseTasks
+from leaven.modules.text import chance_of
 
 
 class DualSupervised(InverseTasks):
@@ -48,8 +49,18 @@ class DualSupervised(InverseTasks):
 
     def loss(self, outputs):
         terms = super().loss(outputs)
-        return terms if self.learns_marginals or not self.weight else {**terms, "duality": self.weight * self.gap(outputs).square().mean()}
+        if not self.weight or self.learns_marginals:
+            return terms
+        return {**terms, "duality": self.weight * self.gap(outputs).square().mean()}
+
+    def chance(self, outputs):
+        """Where the two models are trained apart: all tokens are equally likely."""
+        if self.weight:
+            return None
+        return sum(count.mean().item() * chance_of(self.senses[role]) for role, count in outputs.count.items())
 
     def measures(self, outputs):
         measures = super().measures(outputs)
-        return measures | {"gap": self.gap(outputs).square().mean().sqrt().item()} if "gap" not in measures and "nats" in outputs and self.weight else measures
+        if not self.weight or self.learns_marginals:
+            return measures
+        return measures | {"gap": self.gap(outputs).square().mean().sqrt().item()}
