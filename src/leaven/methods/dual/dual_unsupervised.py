@@ -11,8 +11,8 @@ class DualUnsupervised(JointDual):
     """Texts without a partner teach two inverse tasks: what one model writes of such a text, the other must take back to it (He et al. 2016,
     algorithm 1; Su et al. 2020, section 3.3).
 
-    First the pairs alone are learned. Then half of a batch, on average, are pairs, which go on teaching both tasks, and the other half are samples that lack
-    one of their texts. He et al. sum two rewards, how likely what was written is by itself and how likely the way back is: that is
+    First the pairs alone are learned. Then half of a batch, on average, are pairs, which go on teaching both tasks, and the other half are samples
+    that lack one of their texts. He et al. sum two rewards, how likely what was written is by itself and how likely the way back is: that is
     feedback=reconstruction,marginals with gradient=policy.
 
     start: share of the steps for the pairs alone. weight: of the loop. feedback: "reconstruction", "scores" and "marginals", several with commas

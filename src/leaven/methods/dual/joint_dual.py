@@ -21,12 +21,12 @@ class JointDual(InverseTasks):
     how well the text that comes back matches) or implicit (how likely what was written is by itself).
 
     weight: of the loop; with 0 the two models are trained apart. feedback: "reconstruction", "scores" (BLEU and ROUGE-L, of a set of slots F1) and
-    "marginals", several with commas between them, whose sum is then the reward. gradient: how the loop teaches the model that wrote the text, whose
-    words were drawn: by "straight_through" each word is what was drawn and has the gradient of its probabilities (Bengio et al. 2013); by "policy"
-    log P of the text is weighted by its reward, less the mean reward of the other samples (Williams 1992; Ranzato et al. 2016). shared: one network reads both
-    texts, by embeddings of their own. depth: layers of each decoder. heads: of its attention. dropout: of its embeddings and layers. marginals: share
-    of the steps that train the models of each text by itself, where these are feedback. slots: how many slots with their values such a model knows,
-    where a text is a set of them.
+    "marginals", several with commas between them, whose sum is then the reward. gradient: how the loop teaches the model that wrote the text,
+    whose words were drawn: by "straight_through" each word is what was drawn and has the gradient of its probabilities (Bengio et al. 2013); by
+    "policy" log P of the text is weighted by its reward, less the mean reward of the other samples (Williams 1992; Ranzato et al. 2016). shared:
+    one network reads both texts, by embeddings of their own. depth: layers of each decoder. heads: of its attention. dropout: of its embeddings
+    and layers. marginals: share of the steps that train the models of each text by itself, where these are feedback. slots: how many slots with
+    their values such a model knows, where a text is a set of them.
     """
 
     paper = "Towards Unsupervised Language Understanding and Generation by Joint Dual Learning (Su et al.)"
