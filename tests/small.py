@@ -68,6 +68,9 @@ SETTINGS = {
     "unclip": {"dim": 16, "width": 4, "prior_width": 64, "prior_depth": 1, "sample_steps": 2},
     "coca": {"dim": 16, "depth": 1, "queries": 3, "heads": 2},
     "imagebind": {"dim": 16},
+    "dual_supervised": {"heads": 2, "slots": 8},
+    "joint_dual": {"heads": 2, "slots": 8},
+    "dual_unsupervised": {"heads": 2, "slots": 8},
     "relative_positioning": {"near": 1.0, "far": 3.0},
     "masked_prediction": {"mask_length": 4, "mask_starts": 0.2},
     "detection": {"width": 8},
@@ -193,6 +196,8 @@ def texts(name, count=32):
     """Sentences that are all different, in the roles that the method reads, with labels."""
     sentences = [f"{sentence} {number}" for number in range(count) for sentence in SENTENCES][:count]
     changed = [sentence.replace("a ", "the ").replace("my ", "our ") for sentence in sentences]
+    if name == "dual_unsupervised":  # which learns from texts without a partner as well
+        changed = [sentence if number % 2 else "" for number, sentence in enumerate(changed)]
     return {**dict(zip(find_method(name).roles, (sentences, changed), strict=False)), "label": torch.arange(count) % 3}
 
 
@@ -255,7 +260,7 @@ def learnable_samples(name):
 @functools.cache
 def labeled(name="simclr"):
     """Labeled samples as the method's views are made of them: texts in tokens."""
-    return in_tokens(open_data(samples_for(name)))
+    return in_tokens(open_data(samples_for(name), unpaired=find_method(name).reads_unpaired))
 
 
 def in_tokens(data):
@@ -272,7 +277,10 @@ def small(name, **settings):
         encoders = {role: build_encoder(encoder, data.roles[role], ENCODERS[encoder]) for role, encoder in towers(name).items()}
         return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})
     spec = SPEC if kind_of(name) == "pixels" else data.roles[next(iter(method.inputs(data)))]
-    encoders = {} if brings_networks(name) else {"x": build_encoder(encoder_for(name), spec, ENCODERS[encoder_for(name)])}
+    roles = {role: data.roles[role] for role in method.inputs(data)} if method.family == "dual" else {"x": spec}
+    encoders = (
+        {} if brings_networks(name) else {role: build_encoder(encoder_for(name), one, ENCODERS[encoder_for(name)]) for role, one in roles.items()}
+    )
     return build_method(method, data, encoders, {**SETTINGS.get(name, {}), **settings})
 
 

@@ -69,6 +69,10 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "path" / "to" / "sentences.txt").write_text("".join(f"{sentence}\n" for sentence, _ in sentences))
     labeled = "".join(f"{sentence},{verb}\n" for sentence, verb in sentences)
     (tmp_path / "path" / "to" / "labeled.csv").write_text(f"text,label\n{labeled}")
+    meals = [
+        f'"{who} serves {food}, {area}.","name[{who}], food[{food}], area[{area}]"' for who, food, area in product("ABC", ("fish", "soup"), "xyz")
+    ]
+    (tmp_path / "path" / "to" / "restaurants.csv").write_text("\n".join(["ref,mr", *meals]))
     (tmp_path / "path" / "to" / "recordings").mkdir()
     sounds = ["file,recording"]
     for digit, speaker, take in product(range(8), ("ann", "bob", "eve"), range(2)):

@@ -37,7 +37,7 @@ def data_for(name):
             {"x": Tokens(torch.randint(9, (96, 6), generator=generator), torch.arange(6) < torch.randint(3, 7, (96, 1), generator=generator))}
         )
     if name not in OWN and (kind_of(name) != "pixels" or find_method(name).whole_pictures):
-        return in_tokens(open_data(samples_for(name, 96)))
+        return in_tokens(open_data(samples_for(name, 96), unpaired=find_method(name).reads_unpaired))
     pictures = torch.randint(256, (96, 3, 16, 16), dtype=torch.uint8, generator=generator)
     labels = torch.randint(3, (96,), generator=generator)
     if name == "DigitClusters":  # k-means is only stable where there are clusters

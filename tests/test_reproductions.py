@@ -97,7 +97,8 @@ def test_every_claim_runs_and_comes_to_a_verdict(name, coloured, tmp_path, monke
         monkeypatch.setattr(f"leaven.experiments.claims.{name.replace('-', '_')}.{counts}", (1,), raising=False)
     captions = [f"a {('red', 'green', 'blue')[label]} picture" for label in coloured[1]]
     pairs = {"image": coloured[0], "text": captions, "label": coloured[1]}
-    kinds = {"demo:shapes": pairs, "stsb": PAIRS, "fsdd": sounds(96), "speech-commands": heard()}
+    words = {"text": WORDS, "meaning": WORDS[::-1]}
+    kinds = {"demo:shapes": pairs, "stsb": PAIRS, "fsdd": sounds(96), "speech-commands": heard(), "e2e-nlg": words}
     data = divided(coloured) if name in LEARN_LABELS else kinds.get(claims()[name].data, coloured)
     found = leaven.reproduce(name, data=data, out=tmp_path / "out", seeds=1, steps=1)
     assert found["verdict"] in {HOLDS, FAILS, UNDECIDED} and found["because"].endswith(".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -85,7 +85,7 @@ def predict(
         raise UserError("labels of some samples name the others where they spread", where="labels", hint="say how with --spread poisson")
     opened_for = partial(open_for, run, data, role=role, columns=columns, labels=labels, data_root=data_root, say=say, progress=progress)
     if writes:
-        written = write(run, opened_for, source, target, Decoding(beams, temperature), seed, device, progress)
+        written = write(run, opened_for, columns, source, target, Decoding(beams, temperature), seed, device, progress)
         if place is not None:
             written.write(place)
         return written
@@ -119,6 +119,7 @@ def predict(
 def write(
     run: Run,
     opened_for: Callable[..., Opened],
+    columns: Mapping[str, str] | None,
     source: str | None,
     target: str | None,
     decoding: Decoding,
@@ -129,7 +130,9 @@ def write(
     """What the run's method writes about each sample."""
     method = open_method(run, "generate")
     read, made = direction_of(method, source, target, run.path)
-    opened = opened_for(encoder=load_encoder_of(run, read))
+    if columns and read in columns:  # a sample that lacks what is written is there as well
+        columns = {read: columns[read]}
+    opened = opened_for(encoder=load_encoder_of(run, read), columns=columns)
     tokenizer: Any = load_encoder_of(run, made).tokenizer
     blocks = generated(method, opened.samples, read, made, decoding, seed=seed, device=device)
     texts: list[str] = []

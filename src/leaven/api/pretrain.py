@@ -81,8 +81,9 @@ def pretrain(
         accept_data, checkpoint_seconds, tuple(track), stream=stream, buffer=buffer, fresh=fresh, snapshots=snapshots,
     )  # fmt: skip
     opened = open_data(
-        data, root=data_root, size=size, labels=labels, columns=columns, groups=groups, reading=reading, progress=partial(progress, "decoded")
-    )
+        data, root=data_root, size=size, labels=labels, columns=columns, groups=groups, reading=reading, progress=partial(progress, "decoded"),
+        unpaired=any(kind.reads_unpaired for kind in kinds),
+    )  # fmt: skip
     describe_data(opened, say)
     if method == "auto":
         chosen, why = choose_method(opened.spec, encoder)

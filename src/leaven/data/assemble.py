@@ -34,6 +34,7 @@ from leaven.modalities.decoding import Reading, range_note, survey
 from leaven.modalities.picture_files import Source
 from leaven.modalities.recording_files import RecordingReading
 from leaven.modalities.resampling import resampled_length
+from leaven.modalities.text import as_written
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Options:
     cache_dir: str | Path | None = None
     progress: Progress | None = None
     how: LabelReading = field(default_factory=LabelReading)
+    unpaired: bool = False
 
 
 def assemble(
@@ -114,6 +116,7 @@ def assemble(
     if len(labels) != total:
         raise UserError(f"{len(labels)} labels for {total} samples", where=name, hint="give one for each sample, -1 for none")
     why = {row: reason if len(parts) == 1 else f"{role}: {reason}" for role, part in parts.items() for row, reason in part.broken}
+    why |= without_content(parts) if options.unpaired else {}
     kept = np.array([row for row in range(total) if row not in why], np.int64)
     if not len(kept):
         what = f"none of the {total} samples can be used, the first because: {why[min(why)]}" if why else "no samples"
@@ -192,7 +195,9 @@ def part_of(listing: Listing, options: Options) -> Part:
     if isinstance(listing, Windows):
         return listing.part
     cells = listing.contents()
-    faults = [listing.faults.get(row) or fault_of_text(cell) for row, cell in enumerate(cells)]
+    if options.unpaired:
+        cells = ["" if cell is None or (isinstance(cell, str) and not cell.strip()) else cell for cell in cells]
+    faults = [listing.faults.get(row) or fault_of_text(cell, options.unpaired) for row, cell in enumerate(cells)]
     usable = [row for row, fault in enumerate(faults) if not fault]
     value = Text(Strings.of(cells[row] for row in usable))
     broken = [(row, fault) for row, fault in enumerate(faults) if fault]
@@ -227,11 +232,17 @@ def to_train_on(listing: Listing, most: int) -> list[Source]:
     return list(listing.sample(most)) if len(rows) == len(listing.names) else listing.sources(rows[evenly_spaced(len(rows), most)].tolist())
 
 
-def fault_of_text(cell: Any) -> str:
-    """Why a cell is no text; empty where it is one."""
+def fault_of_text(cell: Any, absent: bool = False) -> str:
+    """Why a cell is no text; empty where it is one. absent: whether there may be none."""
     if not isinstance(cell, str):
         return "no text"
-    return "empty" if not cell.strip() else "" if encodes(cell) else "not UTF-8"
+    return "empty" if not (absent or cell.strip()) else "" if encodes(cell) else "not UTF-8"
+
+
+def without_content(parts: Mapping[str, Part]) -> dict[int, str]:
+    """The rows that are empty in every role, and why they cannot be used, where single texts may be absent."""
+    empty = [set(part.kept[[not text for text in part.value.texts]].tolist()) if as_written(part.value) else set() for part in parts.values()]
+    return dict.fromkeys(set.intersection(*empty), f"empty in {' and '.join(parts)}")
 
 
 def joint_hashes(parts: Mapping[str, Part]) -> Tensor:

@@ -49,6 +49,7 @@ def open_data(
     reading: Mapping[str, Any] | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
+    unpaired: bool = False,
 ) -> DataSet:
     """Open what the user has.
 
@@ -78,6 +79,7 @@ def open_data(
         where samples follow each other.
     cache_dir: where decoded pictures and recordings are kept (default: LEAVEN_CACHE, else ~/.cache/leaven), up to LEAVEN_CACHE_LIMIT (20GB) in all;
         those of a larger data set are decoded when they are selected. progress(done, total) is called while decoding.
+    unpaired: whether samples that lack a text in one role, but not in another, are kept; the absent text is then empty.
 
     Broken pictures, empty texts, and samples without any count, are set aside in `.broken`. Raises UserError when the source is not there, holds
     nothing usable, or an option does not fit.
@@ -89,7 +91,7 @@ def open_data(
     reading = {name: value for name, value in reading.items() if name not in vars(how)}
     size, channels = convert(size, Side | None, "size"), convert(channels, Count | None, "channels")
     recording = RecordingReading.of(over_time)
-    options = Options(size, channels, labels, columns, Reading.of(reading), recording, None, table, groups, cache_dir, progress, how)
+    options = Options(size, channels, labels, columns, Reading.of(reading), recording, None, table, groups, cache_dir, progress, how, unpaired)
     if isinstance(source, DataSet):
         opened = source if labels is None else source.with_labels(labels)
     elif isinstance(source, str | os.PathLike):

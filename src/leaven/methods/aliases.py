@@ -15,10 +15,11 @@ ALIASES = {
     "autoregressive_predictive_coding": "apc", "wav2vec_2": "wav2vec2", "audio_mae": "mae", "data2vec_audio": "data2vec",
     "mockingjay": "masked_prediction", "lit": "clip", "dalle2": "unclip", "dall_e_2": "unclip",
     "flexmatch": "fixmatch", "freematch": "fixmatch", "pseudo_labeling": "pseudo_label", "self_training": "noisy_student",
+    "dual_learning": "dual_unsupervised", "dual_supervised_learning": "dual_supervised", "joint_dual_learning": "joint_dual",
 }  # fmt: skip
 """Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
 
 PLANNED = {
-    "co_training", "dual_supervised", "joint_dual", "dual_unsupervised", "minred", "reservoir", "fifo",
+    "co_training", "minred", "reservoir", "fifo",
 }  # fmt: skip
 """Methods of the field that this version of Leaven does not have."""

@@ -152,6 +152,8 @@ class Method(nn.Module):
     learns_labels: bool = False
     """Whether it learns from labels, where samples have them, although it names no classes: samples whose labels it saw are then not tested on. A
     method that a setting keeps from that sets this in `__init__`."""
+    reads_unpaired: ClassVar[bool] = False
+    """Whether it learns from samples that lack one of their texts as well; an absent text is empty."""
     needs_space: bool = False
     """Whether it must begin with the space that another method learned for its encoders (see `adopt_space`)."""
     continues: ClassVar[bool] = False

@@ -17,14 +17,14 @@ from leaven.modules.writing import written
 class VocabularyHead(nn.Module):
     """Features of tokens -> how likely the right token is, by its embedding (Devlin et al. 2019; Press and Wolf 2017).
 
-    plain: without a layer before that.
+    plain: without a layer before that. embeddings: of tokens (None: those of the encoder's network).
     """
 
-    def __init__(self, encoder: Any, plain: bool = False):
+    def __init__(self, encoder: Any, plain: bool = False, embeddings: nn.Module | None = None):
         super().__init__()
         self.layer = nn.Identity() if plain else nn.Sequential(nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.LayerNorm(encoder.dim))
         self.bias = nn.Parameter(torch.zeros(encoder.input.vocabulary))
-        self.embeddings = [encoder.network.get_input_embeddings()]  # in a list, so that its weights stay the encoder's alone
+        self.embeddings: list[Any] = [embeddings or encoder.network.get_input_embeddings()]  # in a list, so that its weights stay the encoder's alone
 
     def logits(self, features: Float[Tensor, "tokens dim"]) -> Float[Tensor, "tokens vocabulary"]:
         return F.linear(self.layer(features), self.embeddings[0].weight, self.bias)

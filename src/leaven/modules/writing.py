@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from leaven.draw import Draw
@@ -13,6 +13,8 @@ from leaven.modalities import InputSpec, Tokens
 
 Logits = Callable[[Tokens], Float[Tensor, "texts vocabulary"]]
 """What texts that were begun say of their next token."""
+Follow = Callable[[Int64[Tensor, " texts"]], object]
+"""Called before that with the number of the text, in the call before, that each text goes on from: for what remembers earlier tokens."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class Decoding:
     beams: Count = 1
     temperature: NonNegative = 0.0
 
-    def write(self, logits: Logits, count: int, input: InputSpec, device: torch.device, draw: Draw) -> Tokens:
+    def write(self, logits: Logits, count: int, input: InputSpec, device: torch.device, draw: Draw, follow: Follow | None = None) -> Tokens:
         """(count) texts. logits: reads count * beams texts, those of one sample side by side."""
         if self.beams > 1:
-            return by_beams(logits, count, input, device, self.beams)
+            return by_beams(logits, count, input, device, self.beams, follow)
         if not self.temperature:
             return written(logits, count, input, device)
         noise = draw.gumbel(count, input.shape[0], input.vocabulary or 1).to(device)
@@ -53,7 +55,7 @@ def written(logits: Logits, count: int, input: InputSpec, device: torch.device, 
     return padded(ids, special["pad"])
 
 
-def by_beams(logits: Logits, count: int, input: InputSpec, device: torch.device, beams: int) -> Tokens:
+def by_beams(logits: Logits, count: int, input: InputSpec, device: torch.device, beams: int, follow: Follow | None = None) -> Tokens:
     """The likeliest texts per token (Sutskever et al. 2014, section 3.2): at each place, of all that may follow the `beams` likeliest beginnings,
     the `beams` likeliest are kept. A text that has ended stays among them as it is. Texts that reach the maximum length end there."""
     special, pad = input.special, input.special["pad"]
@@ -72,6 +74,8 @@ def by_beams(logits: Logits, count: int, input: InputSpec, device: torch.device,
         lengths = (length + ~ended)[..., None].expand_as(log)
         choice = (summed / lengths).flatten(1).topk(beams, dim=1).indices
         beam, token = choice // log.shape[2], choice % log.shape[2]
+        if follow is not None:
+            follow((torch.arange(count, device=device)[:, None] * beams + beam).flatten())
         ids = torch.cat([ids.gather(1, beam[..., None].expand(-1, -1, ids.shape[2])), token[..., None]], 2)
         likely, length = summed.flatten(1).gather(1, choice), lengths.flatten(1).gather(1, choice)
         ended = ended.gather(1, beam) | (token == special["end"])
