@@ -13,7 +13,6 @@ from leaven.evaluation.intervals import percentile_interval, resampled
 from leaven.evaluation.protocol import Protocol, Result, Trial, share_cell
 from leaven.evaluation.sentences import percent
 from leaven.methods.registry import registry
-from leaven.modalities import Text
 from leaven.modalities.floor import FloorName
 from leaven.modalities.text import as_written, sparse_tf_idf
 from leaven.modules.slots import are_slots
@@ -119,7 +118,7 @@ class Inputs:
     groups: Tensor
 
     @classmethod
-    def of(cls, sources: Any, targets: Text, count: int | None) -> "Inputs":
+    def of(cls, sources: Any, targets: Any, count: int | None) -> "Inputs":
         """sources, targets: of the test samples, one by one."""
         keys = sources.texts.tolist() if as_written(sources) else list(range(len(sources)))
         texts = targets.texts.tolist()
@@ -159,7 +158,7 @@ def summed(directions: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"written": mean, "interval": [mean - low, mean + high], "directions": directions}
 
 
-def nearest(sources: Text, known: Text, partners: Text) -> list[str]:
+def nearest(sources: Any, known: Any, partners: Any) -> list[str]:
     """What belongs to the most similar known input."""
     transform = sparse_tf_idf(known.texts, "word")
     vectors, texts = transform(known.texts).T.tocsc(), partners.texts.tolist()

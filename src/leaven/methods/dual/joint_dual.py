@@ -80,7 +80,8 @@ class JointDual(InverseTasks):
         """back: nats of each text given what was written of it. log_said: log P of that. reward: of it. begins: 1 where a loop begins at a text."""
         if not self.closes_loop:
             return {}
-        texts, terms = views["texts"], {"back": {}, "log_said": {}, "reward": {}, "begins": {}}
+        texts = views["texts"]
+        terms: dict[str, dict[str, torch.Tensor]] = {"back": {}, "log_said": {}, "reward": {}, "begins": {}}
         for source, target in self.tasks:
             said, begins = views["said"][target], views["present"][source]
             log = self.writers[target].log_shares(said, read[source])
