@@ -103,7 +103,9 @@ def test_the_kept_encoder_gives_the_features_of_the_trained_method(name, tmp_pat
     method = trained_method(run, name)
     if kind_of(name) == "pairs":
         sides = open_data(samples_for(name)).rows
-        assert all(torch.equal(leaven.load(run, role)(sides[role]), encoder(sides[role])) for role, encoder in method.encoders().items())
+        encoders = method.encoders()
+        for role, encoder in encoders.items():
+            assert torch.equal(leaven.load(run, role if len(encoders) > 1 else None)(sides[role]), encoder(sides[role]))
         return
     kept = leaven.load(run)
     if kind_of(name) != "pixels":
