@@ -11,8 +11,8 @@ class CoTraining(PartlyLabeled):
     """Two inputs of a sample have a classifier each, and what one of them is confident of is a label for the other (Blum and Mitchell 1998, table 1).
 
     It helps where each input says enough by itself, and where they err in different samples. The paper adds the surest samples to the labels, round
-    by round. Here all that are sure enough count in each step, as in FixMatch, so that a wrong guess can be taken back. One encoder and its classifier
-    are kept, so that the run names samples of which only that input is known.
+    by round. Here all that are sure enough count in each step, as in FixMatch, so that a wrong guess can be taken back. One encoder is kept with its
+    classifier, so that the run names samples of which only that input is known.
 
     kept: the input that the run reads in the end (empty: the first one). confidence: the probability that is enough. weight: of the unlabeled
     samples. ramp: share of the training over which it rises. momentum: of the average of the weights, which is kept.
