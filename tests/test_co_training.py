@@ -93,3 +93,13 @@ def test_fine_tuning_has_one_input_and_names_the_methods_that_read_it(taught, tm
     inputs, _, labels = two_inputs()
     with pytest.raises(leaven.UserError, match="'co_training' is no method by which unlabeled samples teach"):
         leaven.finetune(run, {**inputs, "label": labels}, role="second", unlabeled="co_training", steps=2, out=tmp_path / "run")
+
+
+def test_texts_are_named_as_they_are_written(tmp_path):
+    words = ("rain and snow", "bread and wine", "chess and cards")
+    number = torch.arange(48)
+    data = {"title": [f"{words[row % 3]} {row}" for row in number.tolist()], "text": [f"about {words[row % 3]}" for row in number.tolist()]}
+    labels = torch.where(number < 12, number % 3, -1)
+    small_networks = {f"encoder.{role}.{name}": value for role in data for name, value in (("width", 16), ("depth", 1), ("heads", 2))}
+    run = leaven.pretrain({**data, "label": labels}, method="co_training", steps=2, batch=16, settings=small_networks, out=tmp_path / "run", report=False)
+    assert len(leaven.predict(run, data).labels) == 48
