@@ -6,7 +6,9 @@ from small import small, step_views
 from torch.nn import functional as F
 
 import leaven
+from leaven.data import open_data
 from leaven.methods.method import Outputs
+from leaven.training.supervision import learned_hashes
 
 LABELED = 12
 
@@ -69,6 +71,8 @@ def test_the_run_names_samples_of_which_only_the_kept_input_is_known(taught):
     inputs, classes, _ = two_inputs()
     both, alone = (leaven.predict(run, data) for data in (inputs, {"second": inputs["second"]}))
     assert (both.probabilities == alone.probabilities).all()
+    learned = open_data(inputs).hashes_of("second")[:LABELED]
+    assert set(learned_hashes(run).tolist()) <= set(learned.tolist()) and len(learned_hashes(run))  # of the input that is tested
     rest = torch.where(torch.arange(len(classes)) >= 400, classes, -1)
     card = leaven.evaluate(run, {**inputs, "label": rest}, role="second").to_dict()
     assert card["scores"]["classifier"]["unlabeled"] == "co_training" and card["scores"]["classifier"]["accuracy"] > 0.6
@@ -101,5 +105,7 @@ def test_texts_are_named_as_they_are_written(tmp_path):
     data = {"title": [f"{words[row % 3]} {row}" for row in number.tolist()], "text": [f"about {words[row % 3]}" for row in number.tolist()]}
     labels = torch.where(number < 12, number % 3, -1)
     small_networks = {f"encoder.{role}.{name}": value for role in data for name, value in (("width", 16), ("depth", 1), ("heads", 2))}
-    run = leaven.pretrain({**data, "label": labels}, method="co_training", steps=2, batch=16, settings=small_networks, out=tmp_path / "run", report=False)
+    run = leaven.pretrain(
+        {**data, "label": labels}, method="co_training", steps=2, batch=16, settings=small_networks, out=tmp_path / "run", report=False
+    )
     assert len(leaven.predict(run, data).labels) == 48

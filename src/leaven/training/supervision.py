@@ -177,7 +177,7 @@ class EarlyStopping:
         self.step, self.without_gain, self.measures, self.kept = (state[name] for name in ("step", "without_gain", "measures", "kept"))
 
 
-def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor) -> None:
+def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor, hashes: Tensor) -> None:
     """learned-from.csv: file, label, part and content hash of every sample whose label the training used, so that none of them is tested on."""
 
     def save(partial: Path) -> None:
@@ -186,7 +186,7 @@ def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor) -> 
             writer.writerow(["file", "label", "part", "hash"])
             for part, rows in (("learned", learned), ("held out", held_out)):
                 for row in rows.tolist():
-                    writer.writerow([data.files[row] or row, label_of(data, row), part, int(data.hashes[row])])
+                    writer.writerow([data.files[row] or row, label_of(data, row), part, int(hashes[row])])
 
     write_whole(run.learned_path, save)
 
