@@ -143,7 +143,7 @@ def encoder_for(name):
 @functools.cache
 def kind_of(name):
     """The modality of the samples that a method is tested on: pictures where it reads them."""
-    if find_method(name).family == "multimodal":
+    if find_method(name).family == "multimodal" or name == "co_training":
         return "pairs"
     known = supported_modalities(find_method(name))
     return next(modality for modality in ("pixels", "text", "wave", "vector", "counts") if modality in known)
@@ -225,7 +225,7 @@ def learnable(name):
 def samples_for(name, count=32):
     """What the method can be trained on for a few steps, with labels."""
     if kind_of(name) == "pairs":
-        return {"image": pictures(count), "text": texts("masked_lm", count)["x"], "label": torch.arange(count) % 3}
+        return {"image": pictures(count), "text": texts("masked_lm", count)["x"], "label": labels_for(name, count)}
     if name == "relative_positioning":
         samples, label = sounds(count)
         return windows(samples), label

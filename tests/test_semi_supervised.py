@@ -12,12 +12,12 @@ import leaven
 from leaven.evaluation.protocols.classifier import Classifier
 from leaven.methods.method import Outputs
 from leaven.methods.partly_labeled import effective_number, sharpened
-from leaven.methods.registry import build_method, registry
+from leaven.methods.registry import build_method, provided_arguments, registry
 from leaven.methods.semi_supervised.noisy_student import chosen
 from leaven.modalities import Vector
 from leaven.training.trained import trained_method
 
-METHODS = [name for name, method in registry().items() if method.learns_unlabeled]
+METHODS = [name for name, method in registry().items() if method.learns_unlabeled and "encoder" in provided_arguments(method)]
 GUESSING = [name for name in METHODS if name in ("pseudo_label", "uda", "fixmatch")]
 
 
@@ -179,6 +179,35 @@ def test_students_can_have_another_encoder_than_their_teacher(tmp_path):
     method = trained_method(run)
     assert method.teacher[0].dim == 8 and leaven.load(run).dim == method.encoder.dim > 8
     assert torch.equal(leaven.load(run)(points), method.encoder(points))
+
+
+DISTILLED = {"first_teacher": "run", "iterations": 1, "student": "dense", "confidence": 0.0, "balanced": False, "noise": 0.0, "dropout": 0.0}
+
+
+def test_a_small_student_learns_what_a_fine_tuned_run_says_of_the_rest(started, tmp_path):
+    start, points, _, labels, _ = started
+    tuned = leaven.finetune(start, (points, labels), steps=40, out=tmp_path / "tuned", settings={"folds": 0})
+    run = leaven.finetune(tuned, (points, labels), unlabeled="noisy_student", steps=40, settings=DISTILLED, precision="fp32", out=tmp_path / "small")
+    student, teacher = trained_method(run), trained_method(tuned)
+    assert [stage.name for stage in student.stages()] == ["student 1"] and type(leaven.load(run)).__name__ == "Dense"
+    assert torch.equal(student.teacher[1].weight, teacher.classifier.weight) and torch.equal(student.teacher[0](points), leaven.load(tuned)(points))
+    shares = teacher.classify(Vector(points)).softmax(1)
+    assert torch.allclose(student.targets[-840:], shares[60:], atol=1e-5)  # the rest; before it are the labels
+    assert torch.equal(student.targets[:-840].amax(1), torch.ones(len(student.targets) - 840))
+    agreed = student.classify(Vector(points)).argmax(1) == shares.argmax(1)
+    assert agreed.float().mean() > 0.9
+    same = {"unlabeled": "noisy_student", "steps": 40, "settings": DISTILLED, "precision": "fp32"}
+    again = leaven.finetune(tuned, (points, labels), out=tmp_path / "small", **same)
+    assert again.path == run.path
+
+
+def test_only_a_run_that_names_these_classes_can_be_the_first_teacher(started, tmp_path):
+    start, points, _, labels, _ = started
+    with pytest.raises(leaven.UserError, match="takes the classifier of the run that it starts from, and there is none"):
+        leaven.finetune(start, (points, labels), unlabeled="noisy_student", steps=2, settings=DISTILLED, out=tmp_path / "a")
+    tuned = leaven.finetune(start, (points, torch.where(labels == 2, 1, labels)), steps=2, out=tmp_path / "tuned")
+    with pytest.raises(leaven.UserError, match="the classes of this run are not those of the data: '2' is in one of them only"):
+        leaven.finetune(tuned, (points, labels), unlabeled="noisy_student", steps=2, settings=DISTILLED, out=tmp_path / "b")
 
 
 @pytest.mark.parametrize("name", ["fixmatch", "noisy_student"])

@@ -38,7 +38,8 @@ def data_of(modality, name):
             "vector": {"a": NUMBERS[:, :3], "b": NUMBERS[:, 3:]},
             "counts": {"a": COUNTS, "b": COUNTS[:, ::-1]},
         }
-        return {**halves, "wave": {"a": SOUNDS, "b": SOUNDS}, "signal": {"a": SIGNALS, "b": SIGNALS}}[modality]
+        pairs = {**halves, "wave": {"a": SOUNDS, "b": SOUNDS}, "signal": {"a": SIGNALS, "b": SIGNALS}}[modality]
+        return {**pairs, "label": labels_for(name)} if find_method(name).classifies else pairs
     if name == "relative_positioning" and modality in ("wave", "signal"):
         return windows({"wave": SOUNDS, "signal": SIGNALS}[modality]), CLASSES
     arrays = {"pixels": pictures(), "vector": NUMBERS, "counts": COUNTS, "wave": SOUNDS, "signal": SIGNALS}

@@ -154,6 +154,8 @@ class Method(nn.Module):
     method that a setting keeps from that sets this in `__init__`."""
     reads_unpaired: ClassVar[bool] = False
     """Whether it learns from samples that lack one of their texts as well; an absent text is empty."""
+    adopts_classifier: bool = False
+    """Whether it begins with the classifier of the run that its encoder comes from (see `adopt_classifier`)."""
     needs_space: bool = False
     """Whether it must begin with the space that another method learned for its encoders (see `adopt_space`)."""
     continues: ClassVar[bool] = False
@@ -336,6 +338,10 @@ class Method(nn.Module):
     def shared_space(self) -> dict[str, nn.Module]:
         """By role, what takes the features of its encoder to a space in which those of all roles are compared; empty where there is none."""
         return {}
+
+    def adopt_classifier(self, weight: Tensor, bias: Tensor) -> None:
+        """Begin with the linear classifier of the run that the encoder comes from: (names, dim) and (names,), in the order of the data's classes."""
+        raise NotImplementedError(f"{self.name} adopts no classifier")
 
     def adopt_space(self, space: Mapping[str, nn.Linear], scale: float | None = None) -> bool:
         """Begin with the space of the run that encoders of these roles come from: what takes their features there. scale: `shared_scale` of that run

@@ -97,7 +97,9 @@ class PartlyLabeled(Supervised):
         return {"one-sided guesses": f"{seen}; {usual}"}
 
     def features(self, value):
-        return self.average.network[0](fitted(value, self.encoder.input))
+        averaged: Any = self.average.network[0]
+        averaged.tokenizer = self.encoder.tokenizer  # which the encoder got after it was copied
+        return averaged(fitted(value, self.encoder.input))
 
     def classify(self, value):
         return self.average.network[1](self.features(value)) / self.temperature

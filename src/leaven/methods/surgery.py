@@ -41,8 +41,9 @@ class Surgery(Method):
         self.encoder, self.classes = encoder, len(data.class_names)
         self.shapes = pyramid_shapes(encoder)
         blocks = encoder.depths()
-        for names in blocks[: len(blocks) - trained_blocks(train, len(blocks))]:
-            for name in names:
+        trained = trained_blocks(train, len(blocks))
+        for place in range(len(blocks)):
+            for name in blocks[place] if place not in trained else ():
                 encoder.get_parameter(name).requires_grad_(False)
         self.rules = {"encoder.": Rule(encoder_rate)}
 

@@ -101,10 +101,29 @@ def build_training(
     method, recipe = build_method(kind, spec, encoders, settings)
     if inherited is not None:
         method.adopt_space(inherited.space)
+    if method.adopts_classifier:
+        adopt_classifier(method, next(iter(origins.values())), spec)
     attach(tokenizers, method)
     choices += adopted_space(method, origins)
     plan, planned = plan_of(request, recipe, len(members), device, last=list(method.stages())[-1].share)
     return Parts(method, recipe, plan, data, members, spec, origins, described, tokenizers, choices + planned)
+
+
+def adopt_classifier(method: Method, source: Source, spec: DataSpec) -> None:
+    """Raises UserError unless the method starts from a run that names the same classes."""
+    run = source.run
+    hint = "start from a run of `leaven finetune` on these classes"
+    trained = trained_method(run) if run is not None and run.learned_path.is_file() else None
+    if run is None or trained is None or not trained.classifies:
+        what = f"{method.name} takes the classifier of the run that it starts from, and there is none"
+        raise UserError(what, where=run.path if run is not None else None, hint=hint)
+    names = run.config["asked"]["data"]["spec"]["class_names"]
+    if unlike := sorted(set(names) ^ set(spec.class_names)):
+        raise UserError(f"the classes of this run are not those of the data: {unlike[0]!r} is in one of them only", where=run.path, hint=hint)
+    classifier, order = trained.get_submodule("classifier"), [names.index(name) for name in spec.class_names]
+    temperature = trained.get_buffer("temperature")
+    weight, bias = (classifier.get_parameter(name).detach()[order] / temperature for name in ("weight", "bias"))
+    method.adopt_classifier(weight, bias)
 
 
 def adopted_space(method: Method, origins: Mapping[str, Source]) -> list[dict[str, Any]]:

@@ -115,7 +115,9 @@ def train(
                 }
             )
             if method.classifies or method.learns_labels:
-                write_record(folder, data, labeled(data, members), held_out)
+                kept = list(method.encoders())
+                read = kept[0] if len(kept) == 1 and kept[0] in data.spec.inputs else None  # the only input that will be tested on
+                write_record(folder, data, labeled(data, members), held_out, data.hashes if read is None else data.hashes_of(read))
         for choice in choices:
             say(f"{choice['what']}: {choice['value']} ({choice['why']})")
         if has_batch_norm(method) and request.accumulate > 1:

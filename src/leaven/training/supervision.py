@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from leaven.data import Batch, DataSet
 from leaven.data.splits import hold_out
 from leaven.errors import UserError
-from leaven.methods.registry import registry
+from leaven.methods.registry import provided_arguments, registry
 from leaven.run import Run, write_whole
 from leaven.stored import building
 from leaven.training.distributed import agree
@@ -104,7 +104,7 @@ def cross_validation(used: Supervision, *, steps: float | None, budget: float | 
 def beside_unlabeled(used: Supervision, data: DataSet, method: str, train: str = "all") -> Supervision:
     """The same labels, and beside them all samples of the train split that have none. method: by which these teach; train: which part of the encoder
     was to be trained. Raises UserError where there are none, or the method learns from no unlabeled samples."""
-    able = [name for name, kind in registry().items() if kind.learns_unlabeled]
+    able = [name for name, kind in registry().items() if kind.learns_unlabeled and "encoder" in provided_arguments(kind)]
     if method not in able:
         what = f"{method!r} is no method by which unlabeled samples teach beside labeled ones"
         raise UserError(what, where="unlabeled", hint=f"choose from {', '.join(able)}")
@@ -177,7 +177,7 @@ class EarlyStopping:
         self.step, self.without_gain, self.measures, self.kept = (state[name] for name in ("step", "without_gain", "measures", "kept"))
 
 
-def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor) -> None:
+def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor, hashes: Tensor) -> None:
     """learned-from.csv: file, label, part and content hash of every sample whose label the training used, so that none of them is tested on."""
 
     def save(partial: Path) -> None:
@@ -186,7 +186,7 @@ def write_record(run: Run, data: DataSet, learned: Tensor, held_out: Tensor) -> 
             writer.writerow(["file", "label", "part", "hash"])
             for part, rows in (("learned", learned), ("held out", held_out)):
                 for row in rows.tolist():
-                    writer.writerow([data.files[row] or row, label_of(data, row), part, int(data.hashes[row])])
+                    writer.writerow([data.files[row] or row, label_of(data, row), part, int(hashes[row])])
 
     write_whole(run.learned_path, save)
 

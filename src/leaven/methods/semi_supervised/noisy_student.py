@@ -1,5 +1,5 @@
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ class NoisyStudent(Supervised):
     Every student starts where the first teacher did. Its noise is dropout and strong views; the teacher labels clean samples, with probabilities.
 
     iterations: students, one after another. student: the encoder of all students, such as "resnet18", with fresh weights (empty: the teacher's own).
+    It may be a smaller one, which is distillation. first_teacher: "trained" here from the labels, or the classifier of the "run" that it starts from.
     confidence: an unlabeled sample is used if the probability of its likeliest class is at least this. balanced: use as many samples of each
     class, the surest ones, and those of rare classes several times (section 3.1). dropout: of the student's features. noise: share of the views
     of students that are strong.
@@ -41,6 +42,7 @@ class NoisyStudent(Supervised):
         *,
         iterations: Count = 2,
         student: str = "",
+        first_teacher: Literal["trained", "run"] = "trained",
         confidence: ShareBelowOne = 0.3,
         balanced: bool = True,
         dropout: ShareBelowOne = 0.5,
@@ -50,6 +52,7 @@ class NoisyStudent(Supervised):
         refuse_tags(type(self), data)
         super().__init__(encoder, data, **supervised)
         self.iterations, self.student, self.confidence, self.balanced, self.noise = iterations, student, confidence, balanced, noise
+        self.adopts_classifier = first_teacher == "run"
         self.dropout = nn.Dropout(dropout)
         self.augment = {"weak": alone("labels", encoder), "strong": alone("strong", encoder)}
         self.start = copy.deepcopy(encoder).requires_grad_(False)
@@ -57,11 +60,21 @@ class NoisyStudent(Supervised):
         self.register_buffer("times", torch.zeros(data.samples, dtype=torch.int64))  # how often each sample is in a pass
 
     def stages(self):
-        share = 1 / (1 + self.iterations)
+        share = 1 / (self.iterations + (not self.adopts_classifier))
         students = [
             Stage(f"student {1 + number}", share, self.label_the_rest, grow=self.replace, members=self.members) for number in range(self.iterations)
         ]
-        return [Stage("teacher", share, self.prepare, members=self.members), *students]
+        return students if self.adopts_classifier else [Stage("teacher", share, self.prepare, members=self.members), *students]
+
+    @property
+    def noised(self):
+        """Whether a student is trained, and no teacher."""
+        return self.adopts_classifier or self.stage > 0
+
+    @torch.no_grad()
+    def adopt_classifier(self, weight, bias):
+        self.classifier.weight.copy_(weight)
+        self.classifier.bias.copy_(bias)
 
     def members(self):
         return torch.arange(len(self.times)).repeat_interleave(self.times.cpu())
@@ -80,6 +93,8 @@ class NoisyStudent(Supervised):
 
     def label_the_rest(self, encode):
         """Lay down the probabilities of the teacher, and choose what the student learns from."""
+        if self.adopts_classifier and not self.stage:
+            self.prepare(encode)
         network, classifier = self.teacher
         shares = encode(lambda batch: classifier(network(fitted(batch["x"], network.input))).softmax(1)).to(self.targets)
         known = self.labels(encode)[1]
@@ -88,11 +103,11 @@ class NoisyStudent(Supervised):
 
     def views(self, batch, draw):
         weak, strong = (self.augment[name](batch["x"], draw.child(name))[0] for name in ("weak", "strong"))
-        noised = draw.child("noise").chance(self.noise, len(batch)) if self.stage else torch.zeros(len(batch), dtype=torch.bool)
+        noised = draw.child("noise").chance(self.noise, len(batch)) if self.noised else torch.zeros(len(batch), dtype=torch.bool)
         return {"weak": weak, "strong": strong, "noised": noised.to(batch.label.device), "target": self.targets[batch.index], "label": batch.label}
 
     def forward(self, views):
-        weak, strong = self.encode([views["weak"], views["strong"]]) if self.stage else (self.encoder(views["weak"]), None)
+        weak, strong = self.encode([views["weak"], views["strong"]]) if self.noised else (self.encoder(views["weak"]), None)
         features = weak if strong is None else self.dropout(torch.where(views["noised"][:, None], strong, weak))
         return Outputs(features=features, logits=self.classifier(features), target=views["target"], label=views["label"])
 
