@@ -53,7 +53,7 @@ class Writer(nn.Module):
     @torch.no_grad()
     def write(self, read: Places, decoding: Decoding, draw: Draw) -> Tokens:
         """A text for each sample that was read."""
-        read = Places(*(part if part is None else part.repeat_interleave(decoding.beams, 0) for part in read))
+        read = Places(*(part if part is None else part.repeat_interleave(decoding.beams, 0) for part in read))  # type: ignore[arg-type]
         memory = Memory()
 
         def logits(begun: Tokens) -> Tensor:

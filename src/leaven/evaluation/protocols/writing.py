@@ -1,11 +1,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from leaven.encoders import Encoder
 from leaven.errors import UserError
 from leaven.evaluation.abilities import generated, open_method
 from leaven.evaluation.features import check_input
@@ -66,7 +67,7 @@ class Writing(Protocol):
             if role not in data.rows.roles:
                 there = ", ".join(data.spec.inputs)
                 raise UserError(f"the data has no role {role!r}", where=data.name, hint=f"say which column it is with --columns; it has {there}")
-            check_input(method.encoders()[role], data.spec.roles[role], data.name)
+            check_input(cast(Encoder, method.encoders()[role]), data.spec.roles[role], data.name)
         train, test, part, note = data.held_out()
         arms: dict[str, dict[str, Any]] = {"": {}, NEAREST.name: {}, COPIED.name: {}}
         for source, target in directions:

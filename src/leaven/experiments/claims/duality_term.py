@@ -1,3 +1,5 @@
+from typing import Any
+
 from leaven.data import open_data
 from leaven.data.sources import named
 from leaven.evaluation.abilities import generated
@@ -43,7 +45,8 @@ class DualityTerm(Claim):
         for (source, target), (name, measure) in zip((("text", "meaning"), ("meaning", "text")), ((F1, "f1"), (BLEU, "bleu")), strict=True):
             inputs = Inputs.of(rows[source].take(test), rows[target].take(test), INPUTS)
             blocks = generated(method, inputs.value, source, target, Decoding(), seed=seed, device=choose_device("auto"))
-            texts = [text for block in blocks for text in method.encoders()[target].tokenizer.decode(block)]
+            tokenizer: Any = method.encoders()[target].tokenizer
+            texts = [text for block in blocks for text in tokenizer.decode(block)]
             score = inputs.score(texts, seed)
             numbers[name] = 100 * score[measure if measure in score else score["measure"]]["value"]
         return numbers
