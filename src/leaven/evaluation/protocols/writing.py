@@ -29,7 +29,7 @@ ROWS = 512  # test samples that are compared with all training samples at a time
 @dataclass(frozen=True)
 class Writing(Protocol):
     """How well a run writes one text of a sample from another input, in each direction that it learned: BLEU and ROUGE-L, and, where the text is a
-    set of slots as in name[The Mill], food[French], the F1 of slots with their values.
+    set of slots as in `name[The Mill], food[French]`, the F1 of slots with their values.
 
     All texts that belong to one input in the test part are its references, and the input is written about once. Intervals are over inputs, and those
     with the same references are kept together. The score is the mean over directions of the F1 of slots, or else of BLEU.
