@@ -554,9 +554,10 @@ def test_features_that_point_one_way_are_a_collapse_where_the_loss_is_of_them(sh
     assert [verdict.verdict for verdict in said] == (["collapsed"] if shapes else [])
 
 
-def test_features_of_language_models_and_discriminators_are_what_no_loss_is_of():
+def test_what_no_loss_is_of_are_features_of_models_of_tokens_and_of_places_and_of_discriminators():
     names = {name for name, kind in registry().items() if not kind.shapes_features}
-    assert names == {"masked_lm", "causal_lm", "gan", "dcgan", "conditional_gan", "wgan_gp"}
+    tokens, places = {"masked_lm", "causal_lm", "dual_supervised", "joint_dual", "dual_unsupervised"}, {"detection", "segmentation"}
+    assert names == tokens | places | {"gan", "dcgan", "conditional_gan", "wgan_gp"}
 
 
 def test_a_verdict_needs_two_looks_and_is_given_once():

@@ -45,8 +45,9 @@ class LinearProbe(FrozenProtocol):
     probes = (FOREST,)
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
-        """Of classes of very different size also the balanced accuracy, and the class that is named worst."""
-        balanced = [percent(arm["balanced_accuracy"]) if arm and "balanced_accuracy" in arm else "" for arm in arms]
+        """Of classes of very different size also the balanced accuracy, and the class that is named worst; the AUC of two says it by itself."""
+        uneven = [bool(arm) and "balanced_accuracy" in arm and self.measure(arm) == self.headline for arm in arms]
+        balanced = [percent(arm["balanced_accuracy"]) if shown else "" for arm, shown in zip(arms, uneven, strict=True)]
         more = [[f"{self.title}, balanced", *balanced], [f"{self.title}, worst class", *(worst(arm or {}) for arm in arms)]]
         return super().rows(arms) + (more if any(balanced) else [])
 
