@@ -139,7 +139,7 @@ def test_one_method_or_encoder_is_shown_with_what_its_settings_mean(command):
     assert status == 2 and out == "" and "did you mean simclr" in err
     assert json.loads(command("methods", "bert", "--json")[1])["name"] == "masked_lm"
     status, out, err = command("methods", "minred")
-    assert status == 2 and out == "" and "not in this version" in err
+    assert status == 2 and out == "" and "--stream minred" in err
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_classes_are_scored_one_by_one():
     assert score["balanced_accuracy"] == pytest.approx((0.75 + 0.5) / 2)
     assert score["per_class"] == [{"class": "cat", "accuracy": 0.75, "samples": 4}, {"class": "cow", "accuracy": 0.5, "samples": 2}]
     assert "per_class" not in per_class(torch.arange(101), torch.arange(101), [str(number) for number in range(101)])
-    assert are_unequal(torch.tensor([0, 0, 1]), torch.tensor([0, 1])) and not are_unequal(torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2]))
+    assert are_unequal(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1])) and not are_unequal(torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2]))
 
 
 def test_the_linear_probe_shows_the_balanced_accuracy_where_classes_are_unequal():

@@ -9,11 +9,12 @@ from small import BEGINNING, ENCODERS, SETTINGS, brings_networks, encoder_for, k
 import leaven
 from leaven.data import Signal
 from leaven.draw import Draw
-from leaven.methods.aliases import ALIASES, PLANNED
+from leaven.methods.aliases import ALIASES, BUFFERS
 from leaven.methods.masked.data2vec import hidden_in_rows, normalized
 from leaven.methods.registry import find_method, registry, resolve
 from leaven.methods.support import supported, supported_modalities
 from leaven.modalities import MODALITIES, find_modality
+from leaven.sampling import POLICIES
 from leaven.views.masks import block_order, random_order
 
 CLASSES = torch.arange(32) % 3
@@ -162,10 +163,10 @@ def test_a_run_keeps_the_name_of_the_method_whatever_it_was_called(tmp_path):
 
 def test_every_alias_is_the_name_of_a_method_and_no_method_hides_behind_one():
     assert set(ALIASES.values()) <= set(registry())
-    assert not (set(ALIASES) | PLANNED) & set(registry()) and not set(ALIASES) & PLANNED
+    assert not {*ALIASES, *BUFFERS} & set(registry()) and not set(ALIASES) & set(BUFFERS)
 
 
-@pytest.mark.parametrize("name", ["minred", "reservoir", "co-training"])
-def test_a_method_that_is_still_missing_is_said_to_be_missing(name):
-    with pytest.raises(leaven.UserError, match=f"{name} is not in this version of Leaven: see `leaven methods`"):
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_buffer_is_no_method_and_the_line_says_how_to_use_it(name):
+    with pytest.raises(leaven.UserError, match=f"{name} is no method but a buffer.*--stream {name}"):
         resolve(name)

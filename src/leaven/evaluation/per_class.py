@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor
 
-UNEQUAL = 1.5  # times as many samples in the largest class as in the smallest, from which classes are looked at one by one
+UNEQUAL = 3  # times as many samples in the largest class as in the smallest, from which classes are looked at one by one
 MOST_CLASSES = 100
 
 

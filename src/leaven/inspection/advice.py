@@ -61,7 +61,7 @@ def choose_method(data: DataSpec, encoder: Any = "auto") -> tuple[str, str]:
         for name, method in registry().items():
             roles = roles_read(method, data)
             fits = {spec.modality for role, spec in inputs.items() if role in roles} == {method.modality} if own else method.modality is None
-            if fits and len(roles) > 1 and not method.continues:
+            if fits and len(roles) > 1 and not method.continues and method.shapes_features:
                 return name, f"it reads {' and '.join(roles)}"
     if any(modality_of(spec).tokenized for spec in inputs.values()):
         return single

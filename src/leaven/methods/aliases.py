@@ -1,4 +1,4 @@
-"""What the literature and lectures call methods, and which methods this version does not have yet."""
+"""What the literature and lectures call methods."""
 
 ALIASES = {
     "moco": "mocov2", "facenet": "triplet", "instance_discrimination": "npid", "npair": "n_pair", "supervised_contrastive": "supcon",
@@ -19,7 +19,5 @@ ALIASES = {
 }  # fmt: skip
 """Another name of a method -> its name, both with underscores. A method's own name works with hyphens as well."""
 
-PLANNED = {
-    "co_training", "minred", "reservoir", "fifo",
-}  # fmt: skip
-"""Methods of the field that this version of Leaven does not have."""
+BUFFERS = ("fifo", "reservoir", "minred")
+"""What the literature lists among the methods, and is which samples of a stream are kept here."""

@@ -14,7 +14,7 @@ from leaven.data.spec import DataSpec
 from leaven.encoders import Encoder
 from leaven.errors import UserError, unknown_name
 from leaven.hyperparameters import convert, hyperparameters, replace_fields, types_of
-from leaven.methods.aliases import ALIASES, PLANNED
+from leaven.methods.aliases import ALIASES, BUFFERS
 from leaven.methods.method import Method, Recipe
 from leaven.plugin import from_file
 from leaven.views import Views
@@ -68,8 +68,8 @@ def resolve(name: str) -> str:
     known = ALIASES.get(plain, plain)
     if known in registry():
         return known
-    if known in PLANNED:
-        raise UserError(f"{name} is not in this version of Leaven", hint="see `leaven methods`")
+    if known in BUFFERS:
+        raise UserError(f"{name} is no method but a buffer, for samples that come in their order", hint=f"choose a method, and --stream {known}")
     raise unknown_name("method", name, [*registry(), *ALIASES], "leaven methods")
 
 
