@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -57,12 +58,16 @@ def says_its_rate(path: Path) -> bool:
     return any(name in RATES for name in names) and any(name in SAMPLES for name in names)
 
 
+ONE_HEADER = Lock()  # numpy parses a header as Python, and Python 3.11 may fail where two threads parse at once
+
+
 @lru_cache(maxsize=2)
 def read_signal_array(path: Path, layout: str, changed: int) -> SignalArray:
     """changed: the time of the file's last change, so that it is read anew. A .npy file is mapped, an .npz file unpacked. Raises Unusable."""
     try:
-        loaded = np.load(path, mmap_mode="r" if path.suffix.lower() == ".npy" else None)
-        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        with ONE_HEADER:
+            loaded = np.load(path, mmap_mode="r" if path.suffix.lower() == ".npy" else None)
+            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (*DAMAGED_ARRAY, NotImplementedError) as error:
         raise Unusable(f"not a whole array: {error}") from None
     name = next((name for name in SAMPLES if name in arrays), None)
