@@ -25,7 +25,7 @@ class DualSupervised(InverseTasks):
         encoders,
         data,
         *,
-        weight: NonNegative = 0.01,
+        weight: NonNegative = 0.001,
         shared: bool = False,
         depth: Depth = 1,
         heads: Width = 4,
