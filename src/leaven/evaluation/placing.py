@@ -123,6 +123,12 @@ class Placing(Protocol):
         return self.title
 
 
+def rows_of_classes(arms: Sequence[Any], key: str, title: str) -> list[list[str]]:
+    """Rows of a scorecard's table: the number of each class, which stands in "classes" under this key."""
+    by_class = [{one["class"]: one[key] for one in (arm or {}).get("classes", ())} for arm in arms]
+    return [[f"{title} of {name}", *(percent(arm[name]) if name in arm else "" for arm in by_class)] for name in by_class[0]]
+
+
 def from_scratch(run: Run, method: Method, placed: Placed, members: Tensor, seed: int) -> Method:
     """The same network with fresh weights, all of it trained at the head's rate on these pictures for as many steps."""
     device = choose_device("auto")

@@ -49,7 +49,7 @@ def colour_of(number: int) -> tuple[int, int, int]:
 
 
 def shown(placed: Placed, row: int) -> Image.Image:
-    """A picture as the network sees it, at its own size scaled to `WIDE`: truths and what is found are in its own pixels."""
+    """A picture as the network sees it, at the size that it has on disk, which its boxes and masks are in."""
     (height, width), (tall, broad) = placed.sizes[row], placed.scaled(row)
     pixels = rgb(placed.data.rows["x"][torch.tensor([row])].main[0])[:tall, :broad]
     return Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height))

@@ -1,9 +1,9 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from leaven.data.placed import Placed
 from leaven.evaluation.average_precision import Pictures, detection_score
-from leaven.evaluation.placing import Placing, objects_of
+from leaven.evaluation.placing import Placing, objects_of, rows_of_classes
 from leaven.evaluation.protocol import Trial
 from leaven.evaluation.sentences import percent
 from leaven.methods.method import Method
@@ -30,15 +30,8 @@ class Detection(Placing):
         return detection_score(pictures, placed.data.spec.class_names, groups=placed.data.groups[rows], seed=trial.seed)
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
-        by_class = [{one["class"]: one["ap"] for one in (arm or {}).get("classes", ())} for arm in arms]
-        shares = [
-            [f"AP of {one['class']}", *(percent(arm[one["class"]]) if one["class"] in arm else "" for arm in by_class)] for one in arms[0]["classes"]
-        ]
         half = ["mAP at an overlap of 0.5", *(percent(arm["map50"]) if arm else "" for arm in arms)]
-        return [*super().rows(arms), half, *shares]
-
-    def figure(self, arms: Mapping[str, Any]) -> None:
-        return None
+        return [*super().rows(arms), half, *rows_of_classes(arms, "ap", "AP")]
 
     def verdict_of(self, score: Any) -> str:
         return "The boxes of this run have a mean average precision of"

@@ -17,7 +17,7 @@ from leaven.evaluation.gains import PerSample
 from leaven.evaluation.intervals import mean_with_interval
 from leaven.evaluation.protocol import Chart, Protocol, Result, Trial
 from leaven.evaluation.protocols.knn import NearestNeighbours
-from leaven.evaluation.sentences import Point, percent
+from leaven.evaluation.sentences import percent
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Forgetting(Protocol):
         if run is None or len(run.snapshots) < 2:
             hint = "train with --snapshots 5, for example"
             raise UserError("this run kept no encoders on the way", where=run.path if run else None, hint=hint)
-        _, encoder = trial.data_role, trial.encoder
+        encoder, role = trial.encoder, next(iter(trial.encoders))
         train, test, part, note = data.held_out()
         train, test = (rows[data.rows.label[rows] >= 0] for rows in (train, test))
         ends = len(run.snapshots)
@@ -69,7 +69,7 @@ class Forgetting(Protocol):
         correct = []
         for number, folder in enumerate(run.snapshots):
             trial.say(f"scoring the encoder after part {number + 1} of {ends}")
-            correct.append(right(load_encoder(folder / trial.role if trial.role and len(trial.encoders) > 1 else folder)))
+            correct.append(right(load_encoder(folder / role if (folder / role).is_dir() else folder)))
             trial.progress(number + 1, ends)
         scores = {self.name: self.measured(torch.stack(correct), of_class[truth], groups, trial.seed)}
         floors = {name: dict(floor) for name, floor in trial.known_floors.items()}
@@ -132,9 +132,6 @@ class Forgetting(Protocol):
         }
         text = "A line that falls after its own part has ended shows what was forgotten."
         return Chart("Accuracy on each part of the stream", text, "after part", "test accuracy", lines)
-
-    def point(self, score: Any) -> Point | None:
-        return {key: score[key] for key in ("accuracy", "interval")} if "accuracy" in score else None
 
 
 def parts_of_classes(labels: Int64[Tensor, " n"], train: Int64[Tensor, " train"], files: Sequence[str], parts: int) -> Int64[Tensor, " classes"]:

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 from leaven.data.placed import Placed
 from leaven.evaluation.gains import PerResample
 from leaven.evaluation.intervals import percentile_interval, resampled
-from leaven.evaluation.placing import Placing, masks_of
+from leaven.evaluation.placing import Placing, masks_of, rows_of_classes
 from leaven.evaluation.protocol import Trial
 from leaven.evaluation.sentences import percent
 from leaven.methods.method import Method
@@ -38,14 +38,8 @@ class Segmentation(Placing):
         return segmentation_score(torch.stack(counts), names, groups=placed.data.groups[torch.tensor(rows)], seed=trial.seed)
 
     def rows(self, arms: Sequence[Any]) -> list[list[str]]:
-        classes = [one["class"] for one in arms[0]["classes"]]
-        by_class = [{one["class"]: one["iou"] for one in (arm or {}).get("classes", ())} for arm in arms]
-        shares = [[f"IoU of {name}", *(percent(arm[name]) if name in arm else "" for arm in by_class)] for name in classes]
         accuracy = ["pixels named correctly", *(percent(arm["pixel_accuracy"]) if arm else "" for arm in arms)]
-        return [*super().rows(arms), accuracy, *shares]
-
-    def figure(self, arms: Mapping[str, Any]) -> None:
-        return None
+        return [*super().rows(arms), accuracy, *rows_of_classes(arms, "iou", "IoU")]
 
     def verdict_of(self, score: Any) -> str:
         return "The masks of this run have a mean intersection over union of"
